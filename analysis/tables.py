@@ -1,0 +1,157 @@
+"""The Parquet tables of a search: their columns, and how they are read.
+
+One folder per search, ``<storage>/<search name>/``, holds one folder per table, and each of these
+one file per trial (``<trial_id>.parquet``), so pandas, DuckDB, Polars and pyarrow read a table by
+its folder's name alone. A column means the same in every table. SNR columns hold plain numbers;
+infinity is "Original" (no noise).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.storage import Storage
+
+SCHEMA_VERSION: Final = 1
+SPECIFICATION_FILE: Final = "specification.yaml"
+CHECKPOINTS: Final = "checkpoints"
+
+FINISHED: Final = "finished"
+FAILED: Final = "failed"
+
+_KEY = [("schema_version", pa.int32()), ("search", pa.string()), ("trial_id", pa.string())]
+_NOW = pa.timestamp("ms", tz="UTC")
+
+TRIALS: Final = pa.schema(
+    [
+        *_KEY,
+        ("trial_name", pa.string()),
+        ("status", pa.string()),  # FINISHED or FAILED
+        ("reason", pa.string()),  # of a failure, one sentence; else null
+        # What was tried.
+        ("modality", pa.string()),  # both, visual, audio
+        ("fusion_depth", pa.int32()),
+        ("levels", pa.int32()),
+        ("units", pa.int32()),
+        ("kernel", pa.int32()),
+        ("padding", pa.bool_()),
+        ("dense_units", pa.int32()),
+        ("train_audio_snr", pa.float64()),
+        ("train_visual_snr", pa.float64()),
+        ("snr_ratio", pa.string()),  # power or amplitude
+        ("seed", pa.int64()),
+        ("examples", pa.int64()),  # training pairs drawn
+        ("epoch_examples", pa.int64()),
+        ("epochs", pa.int32()),
+        ("batch_size", pa.int32()),
+        ("learning_rate", pa.float64()),
+        ("validation_examples", pa.int64()),
+        ("test_examples", pa.int64()),
+        ("precision", pa.string()),  # float32 or bfloat16
+        ("device", pa.string()),  # the device that was used
+        ("data_source", pa.string()),  # builtin or digits
+        ("frames", pa.int32()),
+        ("split_seed", pa.int64()),
+        ("specification", pa.string()),  # the whole trial specification, JSON
+        # What came out; null when the trial failed before.
+        ("parameters", pa.int64()),
+        ("best_epoch", pa.int32()),
+        ("validation_accuracy", pa.float64()),  # of the best epoch, 0 to 1
+        ("train_pair_accuracy", pa.float64()),  # test accuracy at the train SNR pair
+        ("mean_accuracy", pa.float64()),  # over the grid: robust accuracy
+        # What it cost.
+        ("started_at", _NOW),
+        ("ended_at", _NOW),
+        ("seconds", pa.float64()),
+        ("train_seconds", pa.float64()),
+        ("evaluation_seconds", pa.float64()),
+        ("data_seconds", pa.float64()),  # noise, padding, spectrograms; part of the two above
+        ("peak_memory_bytes", pa.int64()),
+        # Where it comes from.
+        ("data_note", pa.string()),  # in words; says when the built-in set stands in
+        ("data_fingerprint", pa.string()),
+        ("git_commit", pa.string()),
+        ("versions", pa.string()),  # JSON: package -> version
+        ("host", pa.string()),
+    ]
+)
+
+EPOCHS: Final = pa.schema(
+    [
+        *_KEY,
+        ("epoch", pa.int32()),  # from 1
+        ("examples_seen", pa.int64()),
+        ("train_loss", pa.float64()),
+        ("train_accuracy", pa.float64()),
+        ("validation_loss", pa.float64()),
+        ("validation_accuracy", pa.float64()),
+        ("seconds", pa.float64()),  # since the trial's start
+        ("ended_at", _NOW),
+    ]
+)
+
+GRID: Final = pa.schema(
+    [
+        *_KEY,
+        ("test_audio_snr", pa.float64()),
+        ("test_visual_snr", pa.float64()),
+        ("n", pa.int64()),
+        ("correct", pa.int64()),
+        ("loss", pa.float64()),  # mean cross-entropy per example, nats
+    ]
+)
+
+PREDICTIONS: Final = pa.schema(
+    [
+        *_KEY,
+        ("test_audio_snr", pa.float64()),
+        ("test_visual_snr", pa.float64()),
+        ("pair", pa.int64()),  # index into the test split's pairs
+        ("label", pa.int8()),
+        ("predicted", pa.int8()),
+    ]
+)
+
+TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
+
+
+def read_table(search: Storage, table: str, trial_ids: list[str] | None = None) -> pd.DataFrame:
+    """Read one table of a search, all trials or the named ones, sorted by file name.
+
+    Columns that an older schema version lacks come back as null. An absent table is empty.
+
+    Raises:
+        ValueError: a file is damaged or was written by a newer schema version.
+    """
+    schema = TABLES[table]
+    names = search.names(table) if trial_ids is None else [f"{one}.parquet" for one in trial_ids]
+    parts = [_read_file(search, table, name, schema) for name in names if name.endswith(".parquet")]
+    rows: pd.DataFrame = pa.concat_tables([schema.empty_table(), *parts]).to_pandas()
+    return rows
+
+
+def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
+    where = f"{search.location}/{table}/{name}"
+    try:
+        with search.filesystem.open_input_file(search.path(table, name)) as source:
+            part = pq.read_table(source)
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(
+            f"{where} is damaged ({error}); delete it and resume the search to run the trial again"
+        ) from error
+    versions = part["schema_version"].unique().to_pylist() if part.num_rows else []
+    if any(version > SCHEMA_VERSION for version in versions):
+        raise ValueError(
+            f"{where} has schema version {max(versions)}, this program reads up to "
+            f"{SCHEMA_VERSION}; use a newer fusion-search"
+        )
+    missing = [field for field in schema if field.name not in part.column_names]
+    for field in missing:
+        part = part.append_column(field, pa.nulls(part.num_rows, field.type))
+    return part.select(schema.names).cast(schema)

@@ -1,0 +1,1 @@
+"""Networks as plain ``torch.nn`` modules. Knows torch only."""

@@ -1,0 +1,49 @@
+"""Unimodal towers: the levels at which the two streams still run apart.
+
+Shapes: B examples, T time steps, C channels, H x W map.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+State = tuple[Tensor, Tensor]
+
+
+class ImageLevel(nn.Module):
+    """One level of the image stream: convolution, ReLU, max pooling.
+
+    Input [B, C, H, W], output [B, units, H' // pool, W' // pool], where H' is H when padded and
+    H - kernel + 1 otherwise.
+    """
+
+    def __init__(
+        self, channels: int, units: int, *, kernel: int = 3, padding: bool = True, pool: int = 2
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, units, kernel, padding=kernel // 2 if padding else 0),
+            nn.ReLU(),
+            nn.MaxPool2d(pool),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Run one level."""
+        result: Tensor = self.layers(maps)
+        return result
+
+
+class AudioLevel(nn.Module):
+    """One level of the audio stream: an LSTM.
+
+    Input [B, T, C], output [B, T, units] and the last (h, c), each [1, B, units].
+    """
+
+    def __init__(self, channels: int, units: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, units, batch_first=True)
+
+    def forward(self, sequence: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run one level, continuing from ``state`` when given."""
+        outputs, (hidden, cell) = self.lstm(sequence, state)
+        return outputs, (hidden, cell)

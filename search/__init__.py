@@ -1,0 +1,1 @@
+"""What to try, and how trials run. The only package that knows Ray, Optuna and MLflow."""
