@@ -1,0 +1,80 @@
+"""Where data files lie, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """One file that a source is read from.
+
+    Attributes:
+        name: the name it is stored under.
+        folder: the subfolder it is stored in, below the data folder.
+        other_folders: further subfolders where it is accepted ("" for the data folder itself).
+        other_names: further names under which it is accepted.
+        url: where it comes from.
+        size: bytes of the public download, for progress; packings differ, so never checked.
+        verify: reads the whole file and raises a DataError unless its *content* is the expected
+            one.
+    """
+
+    name: str
+    folder: str
+    other_folders: tuple[str, ...]
+    other_names: tuple[str, ...] = ()
+    url: str
+    size: int
+    verify: Callable[[Path], None]
+
+    def home(self, folder: Path) -> Path:
+        """Path where a download is stored below the data folder."""
+        return folder / self.folder / self.name
+
+    def find(self, folder: Path) -> Path | None:
+        """Path of this file below the data folder, or None where it is missing."""
+        for subfolder in (self.folder, *self.other_folders):
+            for name in (self.name, *self.other_names):
+                path = folder / subfolder / name
+                if path.is_file():
+                    return path
+        return None
+
+    def require(self, folder: Path) -> Path:
+        """Path of this file below the data folder.
+
+        Raises:
+            DataError: it is missing.
+        """
+        path = self.find(folder)
+        if path is None:
+            raise DataError(
+                f"{self.folder}/{self.name} is missing from {folder}: run 'python -m datasets "
+                f"fetch digits --folder {folder}', or set FUSION_SEARCH_DATA to a folder that "
+                "has it"
+            )
+        return path
+
+
+def damaged(path: Path, reason: str) -> DataError:
+    """Build the error for a file whose content is not the expected one."""
+    return DataError(
+        f"{path} is damaged ({reason}): delete it and run 'python -m datasets fetch digits'"
+    )
+
+
+def default_folder(environ: Mapping[str, str]) -> Path:
+    """Cache folder of downloads: below XDG_CACHE_HOME, else below ~/.cache."""
+    cache = environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "fusion-search"
+
+
+def data_folder(option: str | Path | None, environ: Mapping[str, str]) -> Path:
+    """Folder of the data files: the option, else FUSION_SEARCH_DATA, else the cache folder."""
+    chosen = option or environ.get("FUSION_SEARCH_DATA")
+    return Path(chosen).expanduser() if chosen else default_folder(environ)

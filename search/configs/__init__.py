@@ -1,0 +1,1 @@
+"""Searches ready to launch."""

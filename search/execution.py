@@ -1,0 +1,48 @@
+"""Running one trial and recording whatever becomes of it. No Ray here either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from datasets.digits import DigitData
+from search.records import Recorder
+from search.specification import TrialSpecification
+from search.trial import Epoch, run_trial
+
+Row = dict[str, Any]
+
+
+def execute(
+    trial: TrialSpecification,
+    data: DigitData,
+    recorder: Recorder,
+    *,
+    on_start: Callable[[Row], None] = lambda row: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
+) -> Row:
+    """Run a trial and write its records; returns its row in the ``trials`` table.
+
+    A trial that raises is recorded as failed, with the reason. One that is interrupted
+    (KeyboardInterrupt, a killed process) leaves no row: it has not ended, and is run again.
+    """
+    started_at = datetime.now(UTC)
+    on_start(recorder.started(trial, started_at))
+
+    def report(epoch: Epoch) -> None:
+        on_epoch(asdict(epoch))
+
+    try:
+        return recorder.finished(trial, run_trial(trial, data, on_epoch=report), started_at)
+    except Exception as error:
+        return recorder.failed(trial, failure_reason(error), started_at)
+
+
+def failure_reason(error: BaseException) -> str:
+    """One line: our own sentences as they are, others with their type."""
+    text = " ".join(str(error).split())[:500]
+    if type(error).__name__ in ("TrialError", "DataError"):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,115 @@
+"""What the console and the status file say while a search runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from analysis.storage import Storage
+from analysis.tables import FINISHED
+
+DRIVER_FILE: Final = "driver.json"
+
+
+class Progress:
+    """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
+
+    The file says which process drives the search and how far its running trials are; it is
+    removed at the end, so one left behind by a dead process means an interrupted search.
+    """
+
+    def __init__(self, storage: Storage, planned: int, ended: int, epochs: int) -> None:
+        self._storage = storage
+        self._planned = planned
+        self._epochs = epochs
+        self._ended = ended
+        self._failed = 0
+        self._running: dict[str, dict[str, Any]] = {}
+        self._best: tuple[float, str] | None = None
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        # The bar counts epochs, so that it moves also while the first trials run.
+        self._bar = tqdm(
+            total=(planned - ended) * epochs,
+            unit="epoch",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._write()
+
+    def started(self, row: Mapping[str, Any]) -> None:
+        """A trial runs on a worker."""
+        self._running[row["trial_id"]] = {"trial_name": row["trial_name"], "epoch": 0}
+        self._write()
+
+    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        """A trial ended an epoch."""
+        running = self._running.setdefault(trial_id, {"trial_name": trial_id})
+        running["epoch"] = row["epoch"]
+        running["validation_accuracy"] = row["validation_accuracy"]
+        self._bar.update(1)
+        self._write()
+
+    def ended(self, row: Mapping[str, Any]) -> None:
+        """A trial has its record."""
+        running = self._running.pop(row["trial_id"], {})
+        self._ended += 1
+        self._bar.update(self._epochs - running.get("epoch", 0))
+        label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
+        if row["status"] == FINISHED:
+            accuracy, mean = row["train_pair_accuracy"], row["mean_accuracy"]
+            if self._best is None or mean > self._best[0]:
+                self._best = (mean, row["trial_name"])
+            text = f"{accuracy:.3f} at its train pair, {mean:.3f} over the grid"
+            best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
+            self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
+            self._bar.set_postfix_str(best)
+        else:
+            self._failed += 1
+            self.say(f"{label} FAILED: {row['reason']}")
+        self._write()
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """The driver ends in order."""
+        self._bar.close()
+        self._storage.remove(DRIVER_FILE)
+
+    def _write(self) -> None:
+        state = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "running": self._running,
+        }
+        self._storage.write(json.dumps(state, indent=1).encode(), DRIVER_FILE)
+
+
+def read_driver(storage: Storage) -> dict[str, Any] | None:
+    """The state of the process that drives a search, or None when none does.
+
+    A process of another machine cannot be asked whether it lives, and counts as alive.
+    """
+    try:
+        state: dict[str, Any] = json.loads(storage.read(DRIVER_FILE))
+    except FileNotFoundError:
+        return None
+    if state["host"] != platform.node():
+        return state
+    try:
+        os.kill(state["pid"], 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return state
+    return state

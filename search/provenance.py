@@ -1,0 +1,65 @@
+"""Where a record comes from: code, packages, machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = (
+    "fusion-search",
+    "torch",
+    "torchaudio",
+    "numpy",
+    "ray",
+    "optuna",
+    "mlflow",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Columns of the ``trials`` table; ``versions`` is JSON, package -> version."""
+
+    git_commit: str
+    versions: str
+    host: str
+
+
+def provenance() -> Provenance:
+    """Of this process."""
+    return Provenance(git_commit=git_commit(), versions=_versions(), host=platform.node())
+
+
+def git_commit() -> str:
+    """The checkout's commit, marked when files differ from it; "unknown" outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{commit} with changes" if changed else commit
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()
+
+
+def _versions() -> str:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return json.dumps(found)

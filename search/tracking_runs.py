@@ -1,0 +1,283 @@
+"""The MLflow runs of one search: a parent run, and a child run per trial, written from records.
+
+MLflow is a view for people; the Parquet records are the truth. Everything here may be written
+twice without a change: runs are found again by tags, equal metric points are one point in
+MLflow's stores, and a run that was written whole says so in a tag and is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+import yaml
+from pyarrow import fs
+
+from analysis.storage import Storage
+from analysis.tables import FAILED, SCHEMA_VERSION, SPECIFICATION_FILE, read_table
+from search.tracking_values import (
+    Point,
+    Row,
+    epoch_points,
+    milliseconds,
+    result_points,
+    search_note,
+    search_parameters,
+    trial_parameters,
+    trial_tags,
+    write_artifacts,
+)
+
+ROLE_TAG: Final = "fusion_search.role"  # search or trial
+SEARCH_TAG: Final = "fusion_search.search_id"
+TRIAL_TAG: Final = "fusion_search.trial_id"
+COMPLETE_TAG: Final = "fusion_search.complete"  # set last: the record that the run shows whole
+IDENTITY_FILE: Final = "tracking.json"  # in the search's folder, holds its search_id
+PLANNED_FILE: Final = "planned.json"
+
+_METRICS_PER_CALL: Final = 1000  # MLflow's limits for one log_batch
+_PARAMETERS_PER_CALL: Final = 100
+
+
+def open_client(uri: str) -> Any:
+    """An ``mlflow.MlflowClient`` that gives up on a dead server within seconds, and is quiet."""
+    # MLflow takes these from the environment alone (and by default tries for four minutes).
+    # What the user has set stays.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow  # takes seconds: only the process that tracks pays for it
+
+    # After the import, which sets levels itself. No lines about migrations and retries.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What is known of a run in the store, so that the store is asked only once."""
+
+    run_id: str
+    start: int  # milliseconds since 1970, as MLflow counts
+    status: str = "RUNNING"
+    complete: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+class SearchRuns:
+    """The runs of one search, open for writing; experiment and parent run are made if missing.
+
+    The experiment is named like the search's folder. Methods raise whatever MLflow raises when
+    its store cannot be used.
+
+    Args:
+        search: the search's folder, with the specification in it.
+        uri: MLflow's tracking URI.
+
+    Raises:
+        ValueError: the experiment was deleted in MLflow.
+    """
+
+    def __init__(self, search: Storage, uri: str) -> None:
+        self._search = search
+        self._search_id = _search_id(search)
+        self._name = search.root.rstrip("/").rpartition("/")[2]
+        self._client = open_client(uri)
+        self.experiment_id = self._open_experiment(_artifact_location(search, uri))
+        self._runs = self._find_runs()  # by trial id; the parent's key is ""
+        self._parent = self._open_parent()
+
+    def start_search(self) -> None:
+        """Show the search as running, also one that was interrupted and is resumed."""
+        if self._parent.status != "RUNNING":
+            self._client.update_run(self._parent.run_id, status="RUNNING")
+            self._parent.status = "RUNNING"
+
+    def start_trial(self, row: Row) -> None:
+        """Show a trial as running.
+
+        Args:
+            row: trial_id, trial_name and started_at, and what is known of the specification
+                columns of TRIALS.
+        """
+        self._open_trial(row)
+
+    def log_epoch(self, trial_id: str, row: Row) -> None:
+        """Add a row of EPOCHS to a started trial (unknown ones wait for their record)."""
+        if (run := self._runs.get(trial_id)) is not None:
+            self._log(run, epoch_points(row))
+
+    def write_trial(self, row: Row) -> bool:
+        """Write the whole run of one trial, unless it is there already.
+
+        Args:
+            row: the trial's row of TRIALS; its epochs and grid are read from the search's folder.
+
+        Returns:
+            Whether anything was written.
+        """
+        trial_id, end = row["trial_id"], milliseconds(row["ended_at"])
+        complete = f"schema {SCHEMA_VERSION}, ended {end}"
+        if trial_id in self._runs and self._runs[trial_id].complete == complete:
+            return False
+        run = self._open_trial(row)
+        epochs = self._records("epochs", trial_id).to_dict("records")
+        curves = [point for epoch in epochs for point in epoch_points(_row(epoch))]
+        self._log(run, [*curves, *result_points(row)], trial_tags(row))
+        with tempfile.TemporaryDirectory() as folder:
+            write_artifacts(Path(folder), row, self._records("grid", trial_id))
+            self._client.log_artifacts(run.run_id, folder)
+        self._end(run, "FAILED" if row["status"] == FAILED else "FINISHED", end)
+        self._complete(run, complete)
+        return True
+
+    def write_search(self, trials: pd.DataFrame) -> None:
+        """Bring the parent run to the state of the records (the whole table TRIALS).
+
+        When trials that were planned have no record, the search is shown as KILLED, that is
+        interrupted, and so are those of them that were started.
+        """
+        recorded = set(trials["trial_id"])
+        planned = self._planned() or recorded
+        self._log(self._parent, [], {"mlflow.note.content": search_note(trials, len(planned))})
+        for trial_id, run in self._runs.items():
+            if trial_id not in recorded and run.status == "RUNNING":
+                self._end(run, "KILLED", None)
+        end = None if trials.empty else milliseconds(trials["ended_at"].max())
+        self._end(self._parent, "FINISHED" if planned <= recorded else "KILLED", end)
+
+    def _open_experiment(self, artifact_location: str | None) -> str:
+        existing = self._client.get_experiment_by_name(self._name)
+        if existing is None:
+            return str(self._client.create_experiment(self._name, artifact_location))
+        if existing.lifecycle_stage != "active":
+            raise ValueError(
+                f"the MLflow experiment {self._name!r} was deleted; restore it in MLflow, or "
+                "remove it for good with `mlflow gc`"
+            )
+        return str(existing.experiment_id)
+
+    def _find_runs(self) -> dict[str, _Run]:
+        runs: dict[str, _Run] = {}
+        query, token = f"tags.`{SEARCH_TAG}` = '{self._search_id}'", None
+        while True:
+            page = self._client.search_runs([self.experiment_id], query, page_token=token)
+            for found in page:
+                runs[found.data.tags.get(TRIAL_TAG, "")] = _Run(
+                    run_id=found.info.run_id,
+                    start=found.info.start_time,
+                    status=found.info.status,
+                    complete=found.data.tags.get(COMPLETE_TAG, ""),
+                    parameters=dict(found.data.params),
+                )
+            token = page.token
+            if not token:
+                return runs
+
+    def _open_parent(self) -> _Run:
+        run = self._runs.pop("", None)
+        if run is None:
+            trials = read_table(self._search, "trials")
+            start = datetime.now(UTC) if trials.empty else trials["started_at"].min()
+            run = self._create_run(self._name, milliseconds(start), {ROLE_TAG: "search"})
+        if not run.complete:
+            text = self._search.read(SPECIFICATION_FILE).decode()
+            self._log_parameters(run, search_parameters(yaml.safe_load(text)))
+            self._client.log_text(run.run_id, text, SPECIFICATION_FILE)
+            self._complete(run, f"schema {SCHEMA_VERSION}")
+        return run
+
+    def _open_trial(self, row: Row) -> _Run:
+        """The run of this attempt at a trial; what shows another attempt is deleted."""
+        trial_id, start = row["trial_id"], milliseconds(row["started_at"])
+        parameters = trial_parameters(row)
+        run = self._runs.get(trial_id)
+        if run is not None and (
+            run.start != start
+            or any(run.parameters.get(name, text) != text for name, text in parameters.items())
+        ):
+            self._client.delete_run(run.run_id)
+            run = None
+        if run is None:
+            tags = {"mlflow.parentRunId": self._parent.run_id, TRIAL_TAG: trial_id}
+            run = self._create_run(row["trial_name"], start, {ROLE_TAG: "trial", **tags})
+            self._runs[trial_id] = run
+        self._log_parameters(run, parameters)
+        return run
+
+    def _create_run(self, name: str, start: int, tags: dict[str, str]) -> _Run:
+        tags = {SEARCH_TAG: self._search_id, "mlflow.source.name": "fusion-search", **tags}
+        run = self._client.create_run(self.experiment_id, start, tags, run_name=name)
+        return _Run(run_id=run.info.run_id, start=start)
+
+    def _log_parameters(self, run: _Run, parameters: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        new = [Param(name, text) for name, text in parameters.items() if name not in run.parameters]
+        for begin in range(0, len(new), _PARAMETERS_PER_CALL):
+            part = new[begin : begin + _PARAMETERS_PER_CALL]
+            self._client.log_batch(run.run_id, params=part, synchronous=True)
+        run.parameters.update(parameters)
+
+    def _log(
+        self, run: _Run, points: Sequence[Point], tags: Mapping[str, str] | None = None
+    ) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        metrics = [Metric(one.name, one.value, one.milliseconds, one.step) for one in points]
+        run_tags = [RunTag(name, text) for name, text in (tags or {}).items()]
+        for begin in range(0, max(len(metrics), 1), _METRICS_PER_CALL):
+            part = metrics[begin : begin + _METRICS_PER_CALL]
+            self._client.log_batch(run.run_id, metrics=part, tags=run_tags, synchronous=True)
+
+    def _end(self, run: _Run, status: str, end: int | None) -> None:
+        """End a run at ``end`` milliseconds; ``None`` is now, unless it has ended so before."""
+        if end is None and run.status == status:
+            return
+        self._client.set_terminated(run.run_id, status, end)
+        run.status = status
+
+    def _complete(self, run: _Run, complete: str) -> None:
+        self._client.set_tag(run.run_id, COMPLETE_TAG, complete)
+        run.complete = complete
+
+    def _records(self, table: str, trial_id: str) -> pd.DataFrame:
+        there = self._search.exists(table, f"{trial_id}.parquet")  # a failed trial may lack it
+        return read_table(self._search, table, [trial_id] if there else [])
+
+    def _planned(self) -> set[str]:
+        if not self._search.exists(PLANNED_FILE):
+            return set()
+        return {trial["trial_id"] for trial in json.loads(self._search.read(PLANNED_FILE))}
+
+
+def _row(record: Mapping[Any, Any]) -> Row:
+    return {str(name): value for name, value in record.items()}
+
+
+def _search_id(search: Storage) -> str:
+    """What tells this search from another of the same name on the same MLflow server."""
+    if not search.exists(IDENTITY_FILE):
+        search.write(json.dumps({"search_id": uuid.uuid4().hex}).encode(), IDENTITY_FILE)
+    return str(json.loads(search.read(IDENTITY_FILE))["search_id"])
+
+
+def _artifact_location(search: Storage, uri: str) -> str | None:
+    """Where an experiment's files go: beside the records, or where a server wants them."""
+    is_database = uri.split("://")[0].split("+")[0] in ("sqlite", "postgresql", "mysql", "mssql")
+    if not is_database or not isinstance(search.filesystem, fs.LocalFileSystem):
+        return None
+    folder = Path(search.root)
+    return str(folder.parent / "mlflow-artifacts" / folder.name)

@@ -1,0 +1,150 @@
+"""What MLflow shows of a record: the parameters, metrics, tags and files made from table rows.
+
+The names are the tables' own column names; those of an epoch stand under ``epoch/``, so that the
+page groups the curves, and the trial's results stand apart from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis.grids import compute_grid, draw_grid
+from analysis.tables import FAILED, TRIALS
+
+Row = Mapping[str, Any]  # one row of a table: column -> value
+
+
+def _columns(first: str, last: str) -> tuple[str, ...]:
+    names = TRIALS.names
+    return tuple(names[names.index(first) : names.index(last) + 1])
+
+
+# The device is the machine's choice and may differ when a trial runs again: a tag, no parameter.
+PARAMETERS: Final = tuple(name for name in _columns("modality", "split_seed") if name != "device")
+RESULTS: Final = _columns("parameters", "mean_accuracy") + _columns("seconds", "peak_memory_bytes")
+EPOCH_METRICS: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+TAGS: Final = (
+    *("status", "reason", "device", "host"),
+    *("data_note", "data_fingerprint", "versions"),
+)
+
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PARAMETER_LENGTH: Final = 6000  # MLflow's limit
+
+
+class Point(NamedTuple):
+    """One metric value."""
+
+    name: str
+    value: float
+    milliseconds: int  # since 1970
+    step: int
+
+
+def milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since 1970 of a time with a time zone, as the tables store it."""
+    return (moment - _1970) // timedelta(milliseconds=1)
+
+
+def trial_parameters(row: Row) -> dict[str, str]:
+    """The specification columns of a row of TRIALS, as far as they are there."""
+    return {name: _text(name, row[name]) for name in PARAMETERS if _given(row.get(name))}
+
+
+def trial_tags(row: Row) -> dict[str, str]:
+    """Tags of a recorded trial; the page shows the note (what data it saw, why it failed)."""
+    tags = {name: str(row[name]) for name in TAGS if _given(row.get(name))}
+    if _given(row.get("git_commit")):
+        tags["mlflow.source.git.commit"] = row["git_commit"]
+    notes = [tags[name] for name in ("reason", "data_note") if name in tags]
+    return {**tags, "mlflow.note.content": "\n\n".join(notes)}
+
+
+def result_points(row: Row) -> list[Point]:
+    """What came out of a trial and what it cost, from its row of TRIALS."""
+    end = milliseconds(row["ended_at"])
+    return [Point(name, float(row[name]), end, 0) for name in RESULTS if _finite(row.get(name))]
+
+
+def epoch_points(row: Row) -> list[Point]:
+    """The curves' points of one epoch, from its row of EPOCHS."""
+    end, epoch = milliseconds(row["ended_at"]), int(row["epoch"])
+    return [
+        Point(f"epoch/{name}", float(row[name]), end, epoch)
+        for name in EPOCH_METRICS
+        if _finite(row.get(name))
+    ]
+
+
+def write_artifacts(folder: Path, row: Row, grid: pd.DataFrame) -> None:
+    """Write a trial's files into a folder: its specification, and its grid as table and picture."""
+    if _given(row.get("specification")):
+        (folder / "specification.json").write_text(row["specification"], encoding="utf-8")
+    if grid.empty:
+        return
+    table = grid.drop(columns=["schema_version", "search", "trial_id"])
+    table.assign(accuracy=table["correct"] / table["n"]).to_csv(folder / "grid.csv", index=False)
+    figure = draw_grid(
+        compute_grid(grid),
+        train_pair=(row["train_audio_snr"], row["train_visual_snr"]),
+        title=row["trial_name"],
+    )
+    figure.savefig(folder / "grid.png", dpi=120)
+
+
+def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
+    """A search's specification, flattened: ``{"trials": {"units": 64}}`` -> ``trials.units``."""
+    flat = {name: str(value) for name, value in _flatten("", specification)}
+    return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
+
+
+def search_note(trials: pd.DataFrame, planned: int) -> str:
+    """How far a search is, and the best so far, in words (Markdown)."""
+    failed = int((trials["status"] == FAILED).sum())
+    notes = [f"{len(trials)} of {planned} trials ended, {failed} of them failed."]
+    rows = [row for row in trials.to_dict("records") if _given(row["validation_accuracy"])]
+    if rows:
+        best = max(rows, key=lambda row: row["validation_accuracy"])
+        notes.append(
+            f"Best validation accuracy: {best['validation_accuracy']:.3f} ({best['trial_name']})."
+        )
+    return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])
+
+
+def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+    """Mappings and lists of mappings opened up; a list of plain values stays one value."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flatten(f"{prefix}.{name}" if prefix else str(name), inner)
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for number, inner in enumerate(value):
+            yield from _flatten(f"{prefix}.{number}", inner)
+    else:
+        yield prefix, value
+
+
+def _text(name: str, value: Any) -> str:
+    """One text for a value, whether it comes from the running trial or from a table.
+
+    A table with gaps has floats in integer columns.
+    """
+    kind = TRIALS.field(name).type
+    if pa.types.is_integer(kind):
+        return str(int(value))
+    return str(float(value)) if pa.types.is_floating(kind) else str(value)
+
+
+def _given(value: Any) -> bool:
+    return value is not None and not pd.isna(value)
+
+
+def _finite(value: Any) -> bool:
+    # MLflow's stores keep NaN as 0 and infinity as 1.8e308: better no point than a wrong one.
+    return _given(value) and math.isfinite(value)

@@ -1,0 +1,497 @@
+"""The MLflow view against the records it was written from, in real SQLite stores."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from matplotlib import image
+from pyarrow import fs
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import EPOCHS, GRID, TRIALS, read_table
+from search import tracking, tracking_runs
+from search.tracking import (
+    Tracker,
+    TrackingError,
+    experiment_page,
+    sync,
+    tracking_uri,
+    ui_command,
+    without_password,
+)
+
+# Of MLflow's own use of SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
+
+START = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
+SNRS = [float("inf"), 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625]
+EPOCHS_PER_TRIAL = 3
+SPECIFICATION = """\
+name: small
+trials: {examples: 60, units: 4, network: {levels: 2}}
+sweep:
+  - fusion_depths: [0, 1]
+    train_pairs: [[0.5, 0.25]]
+"""
+
+
+def start_row(number: int) -> dict[str, Any]:
+    return {
+        "trial_id": f"t{number:03}",
+        "trial_name": f"depth {number % 3}, audio 0.5, visual 0.25, seed {number}",
+        "modality": "both",
+        "fusion_depth": number % 3,
+        "levels": 2,
+        "units": 4,
+        "padding": True,
+        "train_audio_snr": 0.5,
+        "train_visual_snr": 0.25,
+        "seed": number,
+        "examples": 60,
+        "learning_rate": 0.001,
+        "started_at": START + timedelta(minutes=number),
+    }
+
+
+def epoch_row(number: int, epoch: int) -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "examples_seen": 20 * epoch,
+        "train_loss": 2.3 / epoch + number / 7,
+        "train_accuracy": 0.1 * epoch,
+        "validation_loss": 2.4 / epoch,
+        "validation_accuracy": 0.1 * epoch + number / 97,
+        "seconds": 2.0 * epoch,
+        "ended_at": START + timedelta(minutes=number, seconds=2 * epoch, microseconds=700),
+    }
+
+
+def end_row(number: int) -> dict[str, Any]:
+    return {
+        **start_row(number),
+        "status": "finished",
+        "specification": json.dumps({"units": 4, "seed": number}),
+        "parameters": 12_345,
+        "best_epoch": 3,
+        "validation_accuracy": 0.3 + number / 97,
+        "train_pair_accuracy": 0.28,
+        "mean_accuracy": 0.21,
+        "ended_at": START + timedelta(minutes=number, seconds=10),
+        "seconds": 10.0,
+        "data_note": "made-up numbers of a test",
+        "data_fingerprint": "0123456789abcdef",
+        "git_commit": "c0ffee",
+        "device": "cpu",
+    }
+
+
+def failed_row(number: int) -> dict[str, Any]:
+    results = {"parameters", "best_epoch", "validation_accuracy"}
+    row = {name: value for name, value in end_row(number).items() if name not in results}
+    return {**row, "status": "failed", "reason": "the loss became NaN in epoch 1"}
+
+
+def grid_rows(number: int) -> list[dict[str, Any]]:
+    return [
+        {"test_audio_snr": audio, "test_visual_snr": visual, "n": 50, "correct": (7 * i + 3 * j
+         + number) % 51, "loss": 1.0}
+        for i, audio in enumerate(SNRS)
+        for j, visual in enumerate(SNRS)
+    ]  # fmt: skip
+
+
+def record(
+    search: Storage, row: dict[str, Any], epochs: int = EPOCHS_PER_TRIAL, grid: bool = True
+) -> None:
+    """Write the three tables of one trial as a search does."""
+    number = int(row["trial_id"][1:])
+    key = {"schema_version": 1, "search": "small", "trial_id": row["trial_id"]}
+    tables: list[tuple[str, pa.Schema, list[dict[str, Any]]]] = [
+        ("trials", TRIALS, [row]),
+        ("epochs", EPOCHS, [epoch_row(number, epoch) for epoch in range(1, epochs + 1)]),
+        ("grid", GRID, grid_rows(number) if grid else []),
+    ]
+    for name, schema, rows in tables:
+        if rows:
+            buffer = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist([{**one, **key} for one in rows], schema), buffer)
+            search.write(buffer.getvalue(), name, f"{row['trial_id']}.parquet")
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables: making them takes a second, copying them none."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    tracking_runs.open_client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def storage(tmp_path: Path, empty_store: Path) -> Storage:
+    folder = tmp_path / "my results"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return open_storage(folder)
+
+
+@pytest.fixture
+def search(storage: Storage) -> Storage:
+    """A search of two trials that is planned and not begun."""
+    return planned_search(storage, "small")
+
+
+def planned_search(storage: Storage, name: str) -> Storage:
+    search = storage.below(name)
+    search.write(SPECIFICATION.encode(), "specification.yaml")
+    planned = [{"trial_id": f"t{number:03}"} for number in (0, 1)]
+    search.write(json.dumps(planned).encode(), "planned.json")
+    return search
+
+
+@pytest.fixture
+def uri(storage: Storage) -> str:
+    uri = tracking_uri(storage, None)
+    assert uri is not None
+    return uri
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine that refuses connections, held so that nobody else opens it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def runs_of(uri: str, name: str = "small") -> tuple[Any, dict[str, Any]]:
+    """The parent run and the trials' runs by trial id."""
+    client = tracking_runs.open_client(uri)
+    experiment = client.get_experiment_by_name(name)
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if run.data.tags[tracking_runs.ROLE_TAG] == "search"]
+    trials = [run for run in runs if run.data.tags[tracking_runs.ROLE_TAG] == "trial"]
+    assert len(parents) == 1
+    by_id = {run.data.tags[tracking_runs.TRIAL_TAG]: run for run in trials}
+    assert len(by_id) == len(trials)
+    return parents[0], by_id
+
+
+def histories(uri: str) -> dict[tuple[str, str], list[tuple[int, int, float]]]:
+    """Every metric point of every trial: (trial id, metric) -> (step, timestamp, value)."""
+    client = tracking_runs.open_client(uri)
+    found = {}
+    for trial_id, run in runs_of(uri)[1].items():
+        for name in run.data.metrics:
+            points = client.get_metric_history(run.info.run_id, name)
+            found[trial_id, name] = sorted((p.step, p.timestamp, p.value) for p in points)
+    return found
+
+
+def artifacts(run: Any) -> dict[str, Path]:
+    return {path.name: path for path in Path(run.info.artifact_uri).iterdir()}
+
+
+def test_sync_writes_what_the_records_say(search: Storage, uri: str) -> None:
+    for number in (0, 1):
+        record(search, end_row(number))
+    counts = sync(search, uri)
+    assert (counts.written, counts.unchanged) == (2, 0)
+
+    parent, trials = runs_of(uri)
+    assert parent.info.run_name == "small"
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["trials.network.levels"] == "2"
+    assert parent.data.params["sweep.0.fusion_depths"] == "[0, 1]"
+    assert artifacts(parent)["specification.yaml"].read_text() == SPECIFICATION
+    assert "2 of 2 trials ended, 0 of them failed" in parent.data.tags["mlflow.note.content"]
+    assert end_row(1)["trial_name"] in parent.data.tags["mlflow.note.content"]  # the best
+
+    assert sorted(trials) == ["t000", "t001"]
+    run, row = trials["t001"], read_table(search, "trials", ["t001"]).iloc[0]
+    assert run.info.run_name == row["trial_name"]
+    assert run.info.status == "FINISHED"
+    assert run.info.start_time == int(row["started_at"].value // 10**6)
+    assert run.info.end_time == int(row["ended_at"].value // 10**6)
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert run.data.tags["mlflow.source.git.commit"] == "c0ffee"
+    assert run.data.tags["data_fingerprint"] == "0123456789abcdef"
+    assert run.data.tags["status"] == "finished"
+    assert "made-up numbers" in run.data.tags["data_note"]
+    assert run.data.params == {
+        "modality": "both", "fusion_depth": "1", "levels": "2", "units": "4", "padding": "True",
+        "train_audio_snr": "0.5", "train_visual_snr": "0.25", "seed": "1", "examples": "60",
+        "learning_rate": "0.001",
+    }  # fmt: skip
+    for name in ("parameters", "validation_accuracy", "train_pair_accuracy", "mean_accuracy"):
+        assert run.data.metrics[name] == row[name]
+    assert len(run.data.metrics) == 4 + 4 + 2  # results, curves, best epoch and seconds
+    epochs = read_table(search, "epochs", ["t001"])
+    assert histories(uri)["t001", "epoch/validation_accuracy"] == [
+        (epoch, int(ended.value // 10**6), value)
+        for epoch, ended, value in zip(
+            epochs["epoch"], epochs["ended_at"], epochs["validation_accuracy"], strict=True
+        )
+    ]
+
+
+def test_the_grid_is_a_table_and_a_picture(search: Storage, uri: str) -> None:
+    record(search, end_row(0))
+    sync(search, uri)
+    files = artifacts(runs_of(uri)[1]["t000"])
+    assert set(files) == {"grid.csv", "grid.png", "specification.json"}
+    table = pd.read_csv(files["grid.csv"])
+    expected = read_table(search, "grid").drop(columns=["schema_version", "search", "trial_id"])
+    pd.testing.assert_frame_equal(table.drop(columns="accuracy"), expected)
+    np.testing.assert_allclose(table["accuracy"], expected["correct"] / expected["n"])
+    picture = image.imread(files["grid.png"])
+    assert picture.ndim == 3
+    assert picture.std() > 0.1
+    assert json.loads(files["specification.json"].read_text()) == {"units": 4, "seed": 0}
+
+
+def test_writing_twice_changes_nothing(search: Storage, uri: str) -> None:
+    record(search, end_row(0))
+    record(search, failed_row(1), epochs=1, grid=False)
+    sync(search, uri)
+    parent, trials = runs_of(uri)
+    before = histories(uri)
+    counts = sync(search, uri)
+    assert (counts.written, counts.unchanged) == (0, 2)
+    parent_again, trials_again = runs_of(uri)
+    assert parent_again.to_dictionary() == parent.to_dictionary()
+    assert {key: run.to_dictionary() for key, run in trials_again.items()} == {
+        key: run.to_dictionary() for key, run in trials.items()
+    }
+    assert histories(uri) == before
+
+
+def test_a_run_cut_half_way_is_completed(
+    search: Storage, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (0, 1):
+        record(search, end_row(number))
+
+    def cut(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking_runs, "write_artifacts", cut)  # after parameters and metrics
+        with pytest.raises(TrackingError, match="no space left"):
+            sync(search, uri)
+    cut_id = runs_of(uri)[1]["t000"].info.run_id
+    assert sync(search, uri).written == 2
+    run = runs_of(uri)[1]["t000"]
+    assert run.info.run_id == cut_id
+    assert run.info.status == "FINISHED"
+    assert "grid.png" in artifacts(run)
+    assert all(len(points) <= EPOCHS_PER_TRIAL for points in histories(uri).values())
+
+
+def test_a_failed_trial_says_why(search: Storage, uri: str) -> None:
+    record(search, failed_row(0), epochs=0, grid=False)
+    sync(search, uri)
+    parent, trials = runs_of(uri)
+    run = trials["t000"]
+    assert run.info.status == "FAILED"
+    assert run.data.tags["reason"] == "the loss became NaN in epoch 1"
+    assert run.data.params["seed"] == "0"
+    assert "validation_accuracy" not in run.data.metrics
+    assert parent.info.status == "KILLED"  # t001 is planned and has no record
+
+
+def test_values_that_mlflow_cannot_keep_are_left_out(search: Storage, uri: str) -> None:
+    record(search, {**end_row(0), "train_audio_snr": float("inf"), "mean_accuracy": float("nan")})
+    sync(search, uri)
+    run = runs_of(uri)[1]["t000"]
+    assert run.data.params["train_audio_snr"] == "inf"
+    assert "mean_accuracy" not in run.data.metrics
+    assert run.data.metrics["train_pair_accuracy"] == 0.28
+
+
+def follow(tracker: Tracker, search: Storage, number: int) -> None:
+    """Tell a tracker the life of one trial."""
+    row = start_row(number)
+    tracker.trial_started(row)
+    for epoch in range(1, EPOCHS_PER_TRIAL + 1):
+        tracker.epoch_ended(row["trial_id"], epoch_row(number, epoch))
+    record(search, end_row(number))
+    tracker.trial_ended(row["trial_id"])
+
+
+def test_live_and_afterwards_are_the_same(search: Storage, uri: str, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    tracker = Tracker(search, uri, warnings.append)
+    for number in (0, 1):
+        follow(tracker, search, number)
+    assert tracker.close(60)
+    assert warnings == []
+    assert tracker.page == sync(search, uri).page
+    shutil.copytree(tmp_path / "my results", tmp_path / "copy")
+    live = histories(uri)
+    assert sync(search, uri).written == 0
+
+    (tmp_path / "copy" / "mlflow.db").unlink()
+    other = f"sqlite:///{tmp_path}/afterwards.db"
+    sync(open_storage(tmp_path / "copy" / "small"), other)
+    assert histories(other) == live
+    for trial_id, run in runs_of(other)[1].items():
+        assert run.data.params == runs_of(uri)[1][trial_id].data.params
+
+
+def test_a_running_trial_is_seen(search: Storage, uri: str) -> None:
+    """A search that is interrupted after the first epoch, and resumed."""
+    runs = tracking_runs.SearchRuns(search, uri)
+    runs.start_search()
+    runs.start_trial(start_row(0))
+    runs.log_epoch("t000", epoch_row(0, 1))
+    parent, trials = runs_of(uri)
+    assert (parent.info.status, trials["t000"].info.status) == ("RUNNING", "RUNNING")
+    assert trials["t000"].data.params["learning_rate"] == "0.001"
+    assert trials["t000"].data.metrics["epoch/train_loss"] == epoch_row(0, 1)["train_loss"]
+
+    runs.write_search(read_table(search, "trials"))
+    parent, trials = runs_of(uri)
+    assert (parent.info.status, trials["t000"].info.status) == ("KILLED", "KILLED")
+
+    tracker = Tracker(search, uri, pytest.fail)
+    later = {"started_at": START + timedelta(hours=1)}
+    tracker.trial_started({**start_row(0), **later})
+    record(search, {**end_row(0), **later, "ended_at": START + timedelta(hours=2)})
+    record(search, end_row(1))
+    tracker.trial_ended("t000")
+    tracker.trial_ended("t001")
+    assert tracker.close(60)
+    parent, trials = runs_of(uri)
+    assert parent.info.status == "FINISHED"
+    assert trials["t000"].info.status == "FINISHED"
+    assert len(histories(uri)["t000", "epoch/train_loss"]) == EPOCHS_PER_TRIAL
+
+
+def test_two_searches_of_one_name_on_one_server(search: Storage, uri: str, tmp_path: Path) -> None:
+    namesake = planned_search(open_storage(tmp_path / "elsewhere"), "small")
+    for one in (search, namesake):
+        record(one, end_row(0))
+        assert sync(one, uri).written == 1
+    client = tracking_runs.open_client(uri)
+    experiment = client.get_experiment_by_name("small")
+    assert len(client.search_runs([experiment.experiment_id])) == 4
+    assert sync(search, uri).unchanged == 1
+
+
+def test_a_deleted_experiment_is_named(search: Storage, uri: str) -> None:
+    record(search, end_row(0))
+    sync(search, uri)
+    client = tracking_runs.open_client(uri)
+    client.delete_experiment(client.get_experiment_by_name("small").experiment_id)
+    with pytest.raises(ValueError, match="'small' was deleted"):
+        sync(search, uri)
+
+
+def test_a_dead_server_costs_one_warning(
+    search: Storage, uri: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    dead = f"http://me:hunter2@127.0.0.1:{closed_port}"
+    warnings: list[str] = []
+    began = time.monotonic()
+    tracker = Tracker(search, dead, warnings.append)
+    for number in (0, 1):
+        follow(tracker, search, number)
+    assert time.monotonic() - began < 2  # milliseconds, and the writing of the records
+    assert not tracker.close(30)
+    follow(tracker, search, 1)
+    assert not tracker.close(30)
+    (warning,) = warnings
+    assert "python -m search sync-mlflow small" in warning
+    assert "trials and their records are not affected" in warning
+    assert "Connection refused" in warning
+    assert "hunter2" not in warning
+    with pytest.raises(TrackingError, match="cannot be written") as raised:
+        sync(search, dead)
+    assert "hunter2" not in str(raised.value)
+    assert sync(search, uri).written == 2
+    assert runs_of(uri)[0].info.status == "FINISHED"
+
+
+def test_a_store_that_breaks_in_the_middle(
+    search: Storage, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("disk I/O error")
+
+    warnings: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking_runs.SearchRuns, "log_epoch", broken)
+        tracker = Tracker(search, uri, warnings.append)
+        for number in (0, 1):
+            follow(tracker, search, number)
+        assert not tracker.close(30)
+    assert len(warnings) == 1
+    assert "disk I/O error" in warnings[0]
+    assert sync(search, uri).written == 2
+    assert len(histories(uri)["t000", "epoch/train_loss"]) == EPOCHS_PER_TRIAL
+
+
+def test_a_slow_store_does_not_hold_the_search(
+    search: Storage, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(tracking, "SearchRuns", lambda *_: answer.wait())
+    warnings: list[str] = []
+    tracker = Tracker(search, uri, warnings.append)
+    began = time.monotonic()
+    follow(tracker, search, 0)
+    assert not tracker.close(0.2)
+    assert time.monotonic() - began < 2
+    (warning,) = warnings
+    assert "slow" in warning
+    answer.set()  # what then goes wrong in the thread is not said again
+    tracker._thread.join(10)
+    assert not tracker._thread.is_alive()
+    assert len(warnings) == 1
+
+
+def test_where_runs_go() -> None:
+    local = open_storage("/tmp/my results")
+    remote = Storage("s3://b/results", fs.SubTreeFileSystem("/b", fs.LocalFileSystem()), "results")
+    assert tracking_uri(local, None) == "sqlite:////tmp/my results/mlflow.db"
+    assert tracking_uri(local, "http://server:5000") == "http://server:5000"
+    assert tracking_uri(remote, None) is None
+    assert tracking_uri(remote, "http://server:5000") == "http://server:5000"
+    command = ui_command("sqlite:////tmp/my results/mlflow.db")
+    assert command is not None
+    assert command.endswith("--backend-store-uri 'sqlite:////tmp/my results/mlflow.db'")
+    assert "mlflow ui --port 5000" in command
+    assert ui_command("http://me:hunter2@server:80") is None
+    page = "/#/experiments/7/runs?workflowType=machine_learning"
+    assert experiment_page("http://me:hunter2@server:80/", "7") == f"http://server:80{page}"
+    assert experiment_page("sqlite:////tmp/a@b.db", "7") == f"http://127.0.0.1:5000{page}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql+psycopg2://me:p@ss:w@db:5432/x", "postgresql+psycopg2://me:***@db:5432/x"),
+        ("failed at https://me:hunter2@host/api?x=1", "failed at https://me:***@host/api?x=1"),
+        ("https://:token@host", "https://:***@host"),
+        ("mysql://db/x?user=me&password=hunter2", "mysql://db/x?user=me&password=***"),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("sqlite:////tmp/a:b@c/mlflow.db", "sqlite:////tmp/a:b@c/mlflow.db"),
+    ],
+)
+def test_passwords_are_hidden(text: str, shown: str) -> None:
+    assert without_password(text) == shown
