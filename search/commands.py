@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,12 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
         )
     trials = search.planned_trials()
     data = _load_data(trials, environment)
-    storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
-    write_plan(storage, trials)
-    return _run(search, storage, trials, trials, data, environment)
+    with _connected(search, environment):
+        # Only now: a search that cannot start must not take the name.
+        storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+        write_plan(storage, trials)
+        tracker = _run(search, storage, trials, trials, data)
+    return _summary(search, storage, len(trials), tracker)
 
 
 def resume(name: str, location: str, environment: Environment, *, failed_too: bool) -> int:
@@ -85,7 +89,9 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
             f"the data are not those this search began with (fingerprint {data.fingerprint}, the "
             f"records have {', '.join(sorted(known))}); give it the same files with --data"
         )
-    return _run(search, storage, trials, remaining, data, environment)
+    with _connected(search, environment):
+        tracker = _run(search, storage, trials, remaining, data)
+    return _summary(search, storage, len(trials), tracker)
 
 
 def load_search(name: str, location: str) -> SearchSpecification:
@@ -180,15 +186,22 @@ def _load_data(trials: Sequence[TrialSpecification], environment: Environment) -
     return data
 
 
+def _connected(
+    search: SearchSpecification, environment: Environment
+) -> AbstractContextManager[None]:
+    # Here, because importing Ray takes seconds that `status` should not wait for.
+    from search.tuner import connect
+
+    return connect(environment.address, search.resources)
+
+
 def _run(
     search: SearchSpecification,
     storage: Storage,
     planned: Sequence[TrialSpecification],
     remaining: Sequence[TrialSpecification],
     data: DigitData,
-    environment: Environment,
-) -> int:
-    # Here, because importing Ray takes seconds that `status` should not wait for.
+) -> tracking.Tracker | None:
     from search.tuner import run_trials
 
     recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance())
@@ -196,14 +209,12 @@ def _run(
     progress = Progress(storage, len(planned), len(planned) - len(remaining), remaining[0].epochs)
     tracker = _tracker(search, storage, progress)
     try:
-        run_trials(
-            remaining, data, recorder, search.resources, progress, tracker, environment.address
-        )
+        run_trials(remaining, data, recorder, search.resources, progress, tracker)
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
         progress.close()
-    return _summary(search, storage, len(planned), tracker)
+    return tracker
 
 
 def _tracker(

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,36 @@ class ResourceError(ValueError):
     """The machines cannot run the trials as asked; the message is one sentence."""
 
 
+@contextmanager
+def connect(address: str, resources: Resources) -> Iterator[None]:
+    """Connect to Ray, or start it, for as long as the block runs.
+
+    Args:
+        address: of a Ray cluster, or "local" to start Ray on this machine.
+
+    Raises:
+        ResourceError: there is no such cluster, or it lacks what one trial asks for.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        _reach(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (OSError, ValueError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ResourceError(
+            f"there is no Ray cluster at {address!r} ({detail}); start one or leave out --address"
+        ) from error
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    try:
+        _check_resources(resources)
+        yield
+    finally:
+        ray.shutdown()
+
+
 def run_trials(
     trials: Sequence[TrialSpecification],
     data: DigitData,
@@ -42,50 +73,32 @@ def run_trials(
     resources: Resources,
     progress: Progress,
     tracker: Tracker | None,
-    address: str,
 ) -> None:
-    """Run the trials; returns when all have ended or the search was interrupted.
-
-    Args:
-        address: of a Ray cluster, or "local" to start Ray on this machine.
-
-    Raises:
-        ResourceError: no machine has what one trial asks for.
-    """
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    try:
-        _check_resources(resources)
-        trainable = tune.with_parameters(
-            _trainable, data=data, recorder=recorder, threads=int(resources.cpus_per_trial)
-        )
-        tuner = tune.Tuner(
-            tune.with_resources(
-                trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
-            ),
-            param_space={"specification": tune.grid_search([one.to_json() for one in trials])},
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=resources.concurrent_trials or None,
-                # A fresh process per trial costs a second each.
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
-                storage_path=_ray_folder(recorder.storage),
-                verbose=0,
-                # A worker that dies is tried once more before it is recorded as failed.
-                failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[_Driver(recorder, progress, tracker)],
-            ),
-        )
-        with _terminate_as_interrupt():
-            tuner.fit()
-    finally:
-        ray.shutdown()
+    """Run the trials on the connected Ray; returns when all ended or the search was stopped."""
+    trainable = tune.with_parameters(
+        _trainable, data=data, recorder=recorder, threads=int(resources.cpus_per_trial)
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(
+            trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+        ),
+        param_space={"specification": tune.grid_search([one.to_json() for one in trials])},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=resources.concurrent_trials or None,
+            # A fresh process per trial costs a second each.
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
+            storage_path=_ray_folder(recorder.storage),
+            verbose=0,
+            # A worker that dies is tried once more before it is recorded as failed.
+            failure_config=tune.FailureConfig(max_failures=1),
+            callbacks=[_Driver(recorder, progress, tracker)],
+        ),
+    )
+    with _terminate_as_interrupt():
+        tuner.fit()
 
 
 def _trainable(
@@ -163,6 +176,13 @@ def _row(plain: dict[str, Any]) -> dict[str, Any]:
         key: datetime.fromisoformat(value["time"]) if isinstance(value, dict) else value
         for key, value in plain.items()
     }
+
+
+def _reach(address: str) -> None:
+    """Raise ``OSError`` when nobody listens: Ray itself would go on trying for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _check_resources(resources: Resources) -> None:

@@ -1,0 +1,42 @@
+# make demo: the main job on built-in data. make test: lint, types, tests.
+# Both create the environment first when it is not there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+SOURCES := search models datasets analysis tests
+
+.PHONY: demo test test-slow format clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	@# First and alone: 2.13.0 is the newest torch with a plain CPU build everywhere.
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $(READY)
+
+demo: $(READY)
+	@if [ -f results/demo/specification.yaml ]; then \
+		$(BIN)/python -m search resume demo; \
+	else \
+		$(BIN)/python -m search launch search/configs/demo.yaml; \
+	fi
+	$(BIN)/python -m analysis grids demo
+	$(BIN)/python -m analysis fusion demo
+
+test: $(READY)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+format: $(READY)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+clean:
+	rm -rf .venv build ./*.egg-info

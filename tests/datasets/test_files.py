@@ -1,0 +1,252 @@
+"""Reading, damage, and downloads from a server in this process."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import struct
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from datasets.__main__ import main
+from datasets.download import fetch
+from datasets.errors import DataError
+from datasets.files import DataFile, damaged, data_folder
+from datasets.mnist import load_mnist, parse_idx
+from datasets.spoken_digits import load_spoken_digits, read_archive
+
+CONTENT = bytes(range(256)) * 2000
+
+
+def test_idx_is_read_as_its_header_says() -> None:
+    values = np.arange(24, dtype=np.uint8)
+    content = b"\0\0\x08\x03" + struct.pack(">3I", 2, 3, 4) + values.tobytes()
+    assert np.array_equal(parse_idx(content, Path("x")), values.reshape(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not an IDX file"),
+        (b"\0\0\x0d\x01" + struct.pack(">I", 1) + b"\0", "not an IDX file of bytes"),
+        (b"\0\0\x08\x03\0\0", "header is cut short"),
+        (b"\0\0\x08\x01" + struct.pack(">I", 5) + b"\0\0", "5 values promised, 2 found"),
+    ],
+)
+def test_a_damaged_idx_file_is_named(content: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=rf"some/file is damaged .*{reason}.*fetch digits"):
+        parse_idx(content, Path("some/file"))
+
+
+def test_missing_mnist_names_file_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is missing .*fetch digits"):
+        load_mnist(tmp_path)
+    with pytest.raises(DataError, match=r"1\.0\.9\.tar\.gz is missing"):
+        load_spoken_digits(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(CONTENT)[:-200]])
+def test_a_truncated_gzip_is_damaged(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is damaged"):
+        load_mnist(tmp_path)
+    archive = tmp_path / "free-spoken-digit-dataset-1.0.9.tar.gz"
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"1\.0\.9\.tar\.gz is damaged"):
+        load_spoken_digits(tmp_path)
+
+
+def test_other_content_is_not_taken_for_mnist(tmp_path: Path) -> None:
+    content = b"\0\0\x08\x03" + struct.pack(">3I", 1, 28, 28) + bytes(784)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(DataError, match="its content is not MNIST's"):
+        load_mnist(tmp_path)
+
+
+def wav(rate: int = 8000, channels: int = 1) -> bytes:
+    buffer = io.BytesIO()
+    samples = np.arange(100 * channels, dtype=np.int16).reshape(-1, channels)
+    soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def archive(folder: Path, members: dict[str, bytes]) -> Path:
+    path = folder / "x.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_recordings_are_read_from_the_archive(tmp_path: Path) -> None:
+    path = archive(
+        tmp_path,
+        {"fsdd/recordings/7_theo_3.wav": wav(), "fsdd/README.md": b"x", "fsdd/7_theo_4.wav": b"x"},
+    )
+    (one,) = read_archive(path)
+    assert (one.name, one.label) == ("7_theo_3.wav", 7)
+    assert np.array_equal(one.samples, np.arange(100))
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"../recordings/7_theo_3.wav": wav()}, "leads outside"),
+        ({"/recordings/7_theo_3.wav": wav()}, "leads outside"),
+        ({"recordings/7_theo_3.wav": b"RIFF"}, "is not a sound file"),
+        ({"recordings/7_theo_3.wav": wav(rate=16000)}, "8 kHz mono 16-bit needed"),
+        ({"recordings/7_theo_3.wav": wav(channels=2)}, "8 kHz mono 16-bit needed"),
+    ],
+)
+def test_a_bad_archive_is_refused(tmp_path: Path, members: dict[str, bytes], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read_archive(archive(tmp_path, members))
+
+
+def test_an_archive_that_lacks_recordings_is_damaged(tmp_path: Path) -> None:
+    path = archive(tmp_path, {"recordings/7_theo_3.wav": wav()})
+    path.rename(tmp_path / "free-spoken-digit-dataset-1.0.9.tar.gz")
+    with pytest.raises(DataError, match="1 of 2,500 recordings found"):
+        load_spoken_digits(tmp_path)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, after the answers listed in ``troubles``: a status, or "cut"."""
+
+    troubles: list[int | str]
+    ranges: list[str | None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.ranges.append(self.headers.get("Range"))
+        trouble = self.server.troubles.pop(0) if self.server.troubles else None
+        if isinstance(trouble, int):
+            self.send_error(trouble)
+            return
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        if start >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        stop = (start + len(CONTENT)) // 2 if trouble == "cut" else len(CONTENT)
+        self.wfile.write(CONTENT[start:stop])
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as running:
+        running.troubles, running.ranges = [], []
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def file_of(server: Server, expected: bytes = CONTENT) -> DataFile:
+    def verify(path: Path) -> None:
+        if path.read_bytes() != expected:
+            raise damaged(path, "other content")
+
+    return DataFile(
+        name="data.bin",
+        folder="things",
+        other_folders=("",),
+        url=f"http://127.0.0.1:{server.server_address[1]}/data.bin",
+        size=len(expected),
+        verify=verify,
+    )
+
+
+def test_a_file_is_downloaded_once(tmp_path: Path, server: Server) -> None:
+    file = file_of(server)
+    assert fetch(file, tmp_path, waits=[])
+    assert (tmp_path / "things" / "data.bin").read_bytes() == CONTENT
+    assert not fetch(file, tmp_path, waits=[])
+    assert len(server.ranges) == 1
+
+
+def test_a_cut_download_goes_on_where_it_stopped(tmp_path: Path, server: Server) -> None:
+    server.troubles = ["cut", 503]
+    assert fetch(file_of(server), tmp_path, waits=[0, 0])
+    half = f"bytes={len(CONTENT) // 2}-"
+    assert server.ranges == [None, half, half]
+    assert (tmp_path / "things" / "data.bin").read_bytes() == CONTENT
+    assert sorted(one.name for one in (tmp_path / "things").iterdir()) == ["data.bin"]
+
+
+def test_a_part_left_by_an_earlier_run_is_used(tmp_path: Path, server: Server) -> None:
+    part = tmp_path / "things" / "data.bin.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT[:1000])
+    assert fetch(file_of(server), tmp_path, waits=[])
+    assert server.ranges == ["bytes=1000-"]
+    part.write_bytes(CONTENT)
+    (tmp_path / "things" / "data.bin").unlink()
+    assert fetch(file_of(server), tmp_path, waits=[])
+
+
+def test_trouble_that_stays_ends_in_one_sentence(tmp_path: Path, server: Server) -> None:
+    server.troubles = [503, 503, 503]
+    with pytest.raises(DataError, match=r"cannot be downloaded .*503.*or put the file at"):
+        fetch(file_of(server), tmp_path, waits=[0, 0])
+    assert len(server.ranges) == 3
+    server.troubles = [404]
+    with pytest.raises(DataError, match="404"):
+        fetch(file_of(server), tmp_path, waits=[0, 0])
+    assert len(server.ranges) == 4
+
+
+def test_another_file_than_expected_does_not_count(tmp_path: Path, server: Server) -> None:
+    with pytest.raises(DataError, match="is not the expected file"):
+        fetch(file_of(server, b"other"), tmp_path, waits=[])
+    assert list((tmp_path / "things").iterdir()) == []
+
+
+def test_the_folder_is_the_option_then_the_environment_then_the_cache() -> None:
+    environ = {"FUSION_SEARCH_DATA": "/there", "XDG_CACHE_HOME": "/cache"}
+    assert data_folder("/here", environ) == Path("/here")
+    assert data_folder(None, environ) == Path("/there")
+    assert data_folder(None, {"XDG_CACHE_HOME": "/cache"}) == Path("/cache/fusion-search")
+
+
+def test_check_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(b"broken")
+    assert main(["check", "--folder", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.count("missing  ") == 4
+    assert "damaged  train-labels-idx1-ubyte.gz" in printed.out
+    assert printed.err.count("\n") == 1
+    assert "fetch digits" in printed.err
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("FUSION_SEARCH_DATA" not in os.environ, reason="FUSION_SEARCH_DATA is not set")
+def test_check_and_fetch_accept_the_real_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("present  ") == 5
+    assert "11,202,076" in printed
+    assert main(["fetch", "digits"]) == 0
+    assert capsys.readouterr().out.count("there already, verified") == 5

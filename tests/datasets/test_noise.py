@@ -1,0 +1,138 @@
+"""Noise, padding and spectrogram: measured against what was asked for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from datasets.digits import DigitData, DigitsSettings, load_digits
+from datasets.noise import add_noise, unit_noise
+from datasets.spectrogram import compress, frames_of, samples_of, spectrogram
+
+FINITE_SNRS = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+
+
+@pytest.fixture(scope="module")
+def data() -> DigitData:
+    return load_digits(DigitsSettings(source="builtin", frames=30))
+
+
+def pairs(data: DigitData, count: int = 6) -> torch.Tensor:
+    total = len(data.splits["test"])
+    return torch.arange(0, total, total // count)[:count]
+
+
+@pytest.mark.parametrize(("snr_ratio", "exponent"), [("power", 1), ("amplitude", 2)])
+def test_the_measured_snr_is_the_one_asked_for(snr_ratio: str, exponent: int) -> None:
+    data = load_digits(DigitsSettings(source="builtin", frames=30, snr_ratio=snr_ratio))
+    examples = data.examples("test", pairs(data), noise_seed=1)
+    for snr in FINITE_SNRS:
+        noise = (examples.visual(snr) - examples.images).double()
+        measured = examples.images.double().square().mean((1, 2, 3)) / noise.square().mean(
+            (1, 2, 3)
+        )
+        np.testing.assert_allclose(measured, snr**exponent, rtol=1e-4)
+        power = examples.waveforms.double().square().sum(1) / examples.lengths
+        noisy = add_noise(
+            examples.waveforms, examples.waveform_noise, power.float(), snr, snr_ratio
+        )
+        added = (noisy - examples.waveforms).double()
+        measured = power / (added.square().sum(1) / examples.lengths)
+        np.testing.assert_allclose(measured, snr**exponent, rtol=1e-4)
+
+
+def test_audio_is_noise_then_padding_then_spectrogram(data: DigitData) -> None:
+    """Done by hand for one clip: noise on the clip alone, zeros in front, then the transform."""
+    examples = data.examples("test", pairs(data, 1), noise_seed=1)
+    length = int(examples.lengths[0])
+    clip = examples.waveforms[0, -length:]
+    noise = examples.waveform_noise[0, -length:]
+    noisy = clip + noise * torch.sqrt(clip.square().mean() / 0.5)
+    padded = torch.cat([torch.zeros(samples_of(30) - length), noisy])
+    torch.testing.assert_close(examples.audio(0.5), spectrogram(padded[None]), atol=1e-4, rtol=1e-4)
+
+
+def test_no_noise_leaves_the_input_untouched(data: DigitData) -> None:
+    examples = data.examples("test", pairs(data), noise_seed=1)
+    assert torch.equal(examples.visual(math.inf), examples.images)
+    assert torch.equal(examples.audio(math.inf), spectrogram(examples.waveforms))
+
+
+def test_frames_before_the_clip_are_exactly_zero_at_every_snr(data: DigitData) -> None:
+    examples = data.examples("test", pairs(data, 20), noise_seed=1)
+    assert int(examples.onset_frames.max()) > 5
+    for snr in (math.inf, *FINITE_SNRS):
+        for frames, onset in zip(examples.audio(snr), examples.onset_frames, strict=True):
+            assert torch.count_nonzero(frames[:onset]) == 0
+            assert torch.count_nonzero(frames[onset:]) > 0
+
+
+def test_the_noise_of_an_image_is_the_same_at_every_snr_and_in_every_batch(
+    data: DigitData,
+) -> None:
+    numbers = pairs(data, 8)
+    together = data.examples("test", numbers, noise_seed=1)
+    alone = data.examples("test", numbers[5:6], noise_seed=1)
+    assert torch.equal(together.image_noise[5:6], alone.image_noise)
+    assert torch.equal(together.waveform_noise[5:6], alone.waveform_noise)
+    quiet, loud = (together.visual(snr) - together.images for snr in (4.0, 0.25))
+    torch.testing.assert_close(loud, 4 * quiet, atol=1e-5, rtol=1e-5)
+    other = data.examples("test", numbers, noise_seed=2)
+    assert not torch.equal(together.image_noise, other.image_noise)
+
+
+def test_an_image_keeps_its_noise_whatever_it_is_paired_with(data: DigitData) -> None:
+    images, recordings, _ = data.splits["test"].lookup(torch.arange(2))
+    assert images[0] == images[1]
+    assert recordings[0] != recordings[1]
+    examples = data.examples("test", torch.arange(2), noise_seed=1)
+    assert torch.equal(examples.image_noise[0], examples.image_noise[1])
+
+
+def test_every_presentation_in_training_has_fresh_noise(data: DigitData) -> None:
+    same = torch.zeros(2, dtype=torch.int64)
+    examples = data.examples("train", same, noise_seed=1, presentations=torch.tensor([3, 4]))
+    again = data.examples("train", same[:1], noise_seed=1, presentations=torch.tensor([4]))
+    assert not torch.equal(examples.image_noise[0], examples.image_noise[1])
+    assert torch.equal(examples.image_noise[1], again.image_noise[0])
+
+
+def test_unit_noise_is_white_and_gaussian() -> None:
+    noise = unit_noise(0, 0, np.arange(50), np.full(50, 4000), 4000).astype(np.float64)
+    assert stats.kstest(noise.ravel(), "norm").pvalue > 0.01
+    neighbours = np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]
+    assert abs(neighbours) < 0.01
+    assert abs(np.corrcoef(noise[0], noise[1])[0, 1]) < 0.06
+
+
+def test_spectrogram_equals_a_plain_fourier_transform() -> None:
+    waveform = np.random.default_rng(0).standard_normal(samples_of(6)).astype(np.float32)
+    ours = spectrogram(torch.from_numpy(waveform)[None])[0].numpy()
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    padded = np.concatenate([np.zeros(200), waveform, np.zeros(400)])
+    for frame in range(6):
+        power = np.abs(np.fft.rfft(window * padded[200 * frame : 200 * frame + 400])) ** 2
+        np.testing.assert_allclose(ours[frame], np.log1p(power), rtol=1e-3, atol=1e-4)
+    assert ours.shape == (6, 201)
+
+
+def test_the_papers_frame_counts() -> None:
+    assert frames_of(18_262) == 92
+    assert spectrogram(torch.zeros(1, 18_262)).shape == (1, 92, 201)
+    assert spectrogram(torch.zeros(1, samples_of(42))).shape == (1, 42, 201)
+    assert frames_of(samples_of(42) + 1) == 43
+
+
+def test_compression_keeps_zero_at_zero() -> None:
+    assert compress(torch.zeros(1)).item() == 0
+
+
+def test_noise_must_have_a_positive_snr(data: DigitData) -> None:
+    examples = data.examples("test", pairs(data, 1), noise_seed=0)
+    for snr in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="snr must be above 0"):
+            examples.visual(snr)

@@ -1,0 +1,210 @@
+"""Searches as a user runs them: launched, killed, interrupted, resumed, looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+from small_trials import SMALL
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import read_table
+from search.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+SWEPT = ("fusion_depth", "train_audio_snr", "train_visual_snr")
+
+
+def write_config(folder: Path, **fields: object) -> Path:
+    path = folder / "config.yaml"
+    config = {
+        "name": "test",
+        "storage": str(folder / "results"),
+        "trials": {key: value for key, value in SMALL.items() if key not in SWEPT},
+        "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(5))},
+        "resources": {"concurrent_trials": 1},
+    }
+    path.write_text(yaml.safe_dump({**config, **fields}))
+    return path
+
+
+@contextlib.contextmanager
+def search_process(*words: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "search", *words]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} never came:\n{''.join(seen)}")
+
+
+def run(*words: str) -> tuple[int, str]:
+    with search_process(*words) as process:
+        output, _ = process.communicate(timeout=300)
+        return process.returncode, output
+
+
+def records(storage: Storage) -> dict[str, bytes]:
+    return {name: storage.read("trials", name) for name in storage.names("trials")}
+
+
+def child_runs(folder: Path) -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/results/mlflow.db")
+    experiment = client.get_experiment_by_name("test")
+    runs = client.search_runs([experiment.experiment_id])
+    return [one for one in runs if "mlflow.parentRunId" in one.data.tags]
+
+
+def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(tmp_path / "results" / "test")
+    at = ("--storage", str(tmp_path / "results"))
+    with search_process("launch", str(write_config(tmp_path))) as process:
+        read_until(process, "[2/5]")
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+    before = records(storage)
+    assert 2 <= len(before) < 5
+    assert main(["status", *at]) == 0
+    assert "interrupted" in capfd.readouterr().out
+
+    code, output = run("resume", "test", *at)
+    assert code == 0, output
+    assert f"{len(before)} of 5 trials have ended before" in output
+    after = records(storage)
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before
+    trials = read_table(storage, "trials")
+    assert (trials["status"] == "finished").all()
+    assert sorted(trials["seed"]) == [0, 1, 2, 3, 4]
+    assert len(read_table(storage, "grid")) == 500
+
+    ids = [one.data.tags["fusion_search.trial_id"] for one in child_runs(tmp_path)]
+    assert sorted(ids) == sorted(trials["trial_id"])
+
+    code, output = run("resume", "test", *at)
+    assert code == 0
+    assert "5 of 5 trials have ended before" in output
+    assert records(storage) == after
+
+    assert main(["status", "test", *at]) == 0
+    listed = capfd.readouterr().out
+    assert listed.count(" finished ") == 5
+    assert trials["trial_id"][0] in listed
+
+
+def test_a_failing_trial_is_recorded_and_the_rest_go_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Noise this loud overflows float32, so the loss is not a number.
+    sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0], [1.0, 1.0]]}
+    code, output = run("launch", str(write_config(tmp_path, sweep=sweep)))
+    assert code == 0, output
+    assert "FAILED: the loss became nan" in output
+    assert "1 of 2 trials finished, 1 failed, 0 not run" in output
+    trials = read_table(open_storage(tmp_path / "results" / "test"), "trials")
+    by_status: dict[str, pd.Series] = {row["status"]: row for _, row in trials.iterrows()}
+    assert by_status["finished"]["train_audio_snr"] == 1.0
+    assert "lower learning_rate" in by_status["failed"]["reason"]
+    assert {one.info.status for one in child_runs(tmp_path)} == {"FINISHED", "FAILED"}
+    assert main(["status", "test", "--storage", str(tmp_path / "results")]) == 0
+    assert "the loss became nan" in capfd.readouterr().out
+
+
+def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -> None:
+    with search_process("launch", str(write_config(tmp_path))) as process:
+        read_until(process, "[1/5]")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "interrupted; go on with: python -m search resume test" in output
+    assert "Traceback" not in output
+    storage = open_storage(tmp_path / "results" / "test")
+    trials = read_table(storage, "trials")
+    assert 1 <= len(trials) < 5
+    assert (trials["status"] == "finished").all()
+    assert not storage.exists("driver.json")
+
+
+def test_mlflow_that_is_down_delays_no_trial(tmp_path: Path) -> None:
+    sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
+    nobody = {"tracking_uri": "http://127.0.0.1:9"}
+    code, output = run("launch", str(write_config(tmp_path, sweep=sweep, mlflow=nobody)))
+    assert code == 0, output
+    assert output.count("sync-mlflow test") == 1
+    assert "1 of 1 trials finished" in output
+
+
+def test_bad_input_ends_with_one_sentence_and_code_2(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_config(tmp_path))
+    used = str(write_used_name(tmp_path))
+    at = ("--storage", str(tmp_path / "results"))
+    cases = [
+        (["launch", str(tmp_path / "none.yaml")], "cannot be read"),
+        (["launch", config, "--set", "trials.units=none"], "trials.units is 'none'"),
+        (["launch", config, "--set", "resources.cpus_per_trial=999"], "but Ray sees"),
+        (["launch", config, "--address", "127.0.0.1:9"], "no Ray cluster at '127.0.0.1:9'"),
+        (["launch", used], "exists in"),
+        (["resume", "nothing", *at], "there is no search 'nothing'"),
+        (["status", "nothing", *at], "searches there: used"),
+        (["sync-mlflow", "nothing", *at], "there is no search"),
+        (["status", "--storage", "nowhere://x"], "cannot be opened by pyarrow"),
+    ]
+    for words, message in cases:
+        assert main(words) == 2
+        error = capfd.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+        assert error.count("\n") == 1
+
+
+def write_used_name(folder: Path) -> Path:
+    path = folder / "results" / "used" / "specification.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(write_config(folder, name="used").read_text())
+    write_config(folder)
+    return path
+
+
+def test_a_search_is_driven_by_one_process_at_a_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results" / "test"
+    folder.mkdir(parents=True)
+    (folder / "specification.yaml").write_text(write_config(tmp_path).read_text())
+    driver = {"host": os.uname().nodename, "pid": os.getpid(), "running": {}}
+    (folder / "driver.json").write_text(json.dumps(driver))
+    assert main(["resume", "test", "--storage", str(tmp_path / "results")]) == 2
+    assert "is being run by process" in capfd.readouterr().err
+
+
+def test_only_the_tuner_knows_ray_and_trials_run_without_it() -> None:
+    code = "import search.execution, search.commands, sys; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "False", done.stderr

@@ -1,0 +1,44 @@
+"""Imports run one way, so that a newcomer knows what a change can reach."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = {"search", "models", "datasets", "analysis"}
+HEAVY = {"ray", "optuna", "mlflow"}
+ALLOWED = {
+    "models": set(),
+    "datasets": set(),
+    "analysis": {"models", "datasets"},
+    "search": {"models", "datasets", "analysis"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_a_package_imports_only_those_below_it(package: str) -> None:
+    paths = sorted((ROOT / package).rglob("*.py"))
+    assert paths
+    for path in paths:
+        used = imports(path)
+        assert used & (OURS - {package}) <= ALLOWED[package], path
+        if package != "search":
+            assert not used & HEAVY, path
+
+
+def test_ray_is_in_one_file() -> None:
+    with_ray = [path.name for path in (ROOT / "search").rglob("*.py") if "ray" in imports(path)]
+    assert with_ray == ["tuner.py"]
