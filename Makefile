@@ -22,8 +22,8 @@ demo: $(READY)
 	else \
 		$(BIN)/python -m search launch search/configs/demo.yaml; \
 	fi
-	$(BIN)/python -m analysis grids demo
-	$(BIN)/python -m analysis fusion demo
+	$(BIN)/python -m analysis grids demo --output results/demo/figures
+	$(BIN)/python -m analysis fusion demo --output results/demo/figures
 
 test: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)

@@ -104,8 +104,8 @@ def _parser(data_folder: str | None) -> argparse.ArgumentParser:
     noise.add_argument(
         "--snr-ratio",
         choices=["power", "amplitude"],
-        default="power",
-        help="what an SNR is a ratio of (power)",
+        default="amplitude",
+        help="what an SNR is a ratio of (amplitude)",
     )
     noise.add_argument("--example", type=int, default=0, metavar="N", help="test pair (0)")
     noise.set_defaults(run=_noise)
@@ -234,7 +234,8 @@ def _timeline(options: argparse.Namespace) -> None:
             f"trained at {pair_label(trained.train_pair)}",
             caption=f"Trial {trial['trial_name']}, test pair {number}. Data: {data.note}.",
         )
-        name = f"{search.name}-timeline-{trial['trial_name']}-example{number}"
+        short = str(trial["trial_name"]).replace(" ", "-")
+        name = f"{search.name}-timeline-{short}-example{number}"
         _save(options, figure, table, name)
 
 

@@ -193,6 +193,9 @@ def add_caption(figure: Figure, caption: str) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0, share, 1, 1 - share))  # type: ignore[call-arg]
+    if figure.get_supxlabel():
+        # The layout keeps room for the label, but puts it at the very bottom, on the caption.
+        figure.supxlabel(figure.get_supxlabel(), y=share, fontsize=9)
     figure.text(
         0.06 / width,
         0.04 / height,

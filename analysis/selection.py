@@ -11,9 +11,8 @@ from typing import Final
 import pandas as pd
 
 from analysis.storage import Storage
-from analysis.tables import FINISHED, SPECIFICATION_FILE, read_table
+from analysis.tables import FINISHED, PLANNED_FILE, SPECIFICATION_FILE, read_table
 
-PLANNED_FILE: Final = "planned.json"
 _PLANNED_COLUMNS: Final = [
     "trial_id",
     "trial_name",

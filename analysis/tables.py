@@ -18,6 +18,7 @@ from analysis.storage import Storage
 
 SCHEMA_VERSION: Final = 1
 SPECIFICATION_FILE: Final = "specification.yaml"
+PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 CHECKPOINTS: Final = "checkpoints"
 
 FINISHED: Final = "finished"

@@ -18,12 +18,18 @@ import pyarrow.parquet as pq
 import torch
 
 from analysis.storage import Storage
-from analysis.tables import CHECKPOINTS, FAILED, FINISHED, SCHEMA_VERSION, TABLES
+from analysis.tables import (
+    CHECKPOINTS,
+    FAILED,
+    FINISHED,
+    PLANNED_FILE,
+    SCHEMA_VERSION,
+    TABLES,
+)
 from search.provenance import Provenance
 from search.specification import TRIAL_FIELDS, TrialSpecification, snr_text
 from search.trial import TrialResult
 
-PLANNED_FILE: Final = "planned.json"
 TRIAL_COLUMNS: Final = tuple(name for name in TRIAL_FIELDS if name in TABLES["trials"].names)
 
 
