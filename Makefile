@@ -11,8 +11,6 @@ SOURCES := search models datasets analysis tests
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	@# First and alone: 2.13.0 is the newest torch with a plain CPU build everywhere.
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $(READY)
 

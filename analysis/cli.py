@@ -31,7 +31,7 @@ DATA_VARIABLE: Final = "FUSION_SEARCH_DATA"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (2: bad input, said in one sentence)."""
-    options = _parser(os.environ.get(DATA_VARIABLE)).parse_args(arguments)
+    options = parser(os.environ.get(DATA_VARIABLE)).parse_args(arguments)
     try:
         options.run(options)
     except (AnalysisError, OSError) as error:
@@ -40,12 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser(data_folder: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(data_folder: str | None) -> argparse.ArgumentParser:
+    """All commands and their options; ``data_folder`` is where real files are by default."""
+    top = argparse.ArgumentParser(
         prog="python -m analysis",
         description="Draw figures (PNG, SVG) and tables (CSV) from the records of a search.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument(
@@ -121,7 +122,7 @@ def _parser(data_folder: str | None) -> argparse.ArgumentParser:
     )
     timeline.add_argument("--examples", type=int, default=1, metavar="N", help="figures (1)")
     timeline.set_defaults(run=_timeline)
-    return parser
+    return top
 
 
 def _grids(options: argparse.Namespace) -> None:

@@ -33,6 +33,7 @@ CHANCE: Final = 0.1  # ten classes
 
 _DOTS_PER_INCH: Final = 160
 _CAPTION_SIZE: Final = 7
+_LABEL_SIZE: Final = 9
 
 
 def snr_label(snr: float) -> str:
@@ -190,12 +191,14 @@ def add_caption(figure: Figure, caption: str) -> None:
     characters = int(width * 72 / (_CAPTION_SIZE * 0.53))
     lines = textwrap.wrap(caption, characters)
     share = (len(lines) * _CAPTION_SIZE * 1.35 / 72 + 0.06) / height
+    bottom = share
+    if figure.get_supxlabel():
+        # The layout would put the label at the very bottom, on the caption.
+        figure.supxlabel(figure.get_supxlabel(), y=share, fontsize=_LABEL_SIZE)
+        bottom += _LABEL_SIZE * 1.5 / 72 / height
     engine = figure.get_layout_engine()
     if engine is not None:
-        engine.set(rect=(0, share, 1, 1 - share))  # type: ignore[call-arg]
-    if figure.get_supxlabel():
-        # The layout keeps room for the label, but puts it at the very bottom, on the caption.
-        figure.supxlabel(figure.get_supxlabel(), y=share, fontsize=9)
+        engine.set(rect=(0, bottom, 1, 1 - bottom))  # type: ignore[call-arg]
     figure.text(
         0.06 / width,
         0.04 / height,

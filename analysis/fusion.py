@@ -206,7 +206,7 @@ def draw_fusion(
             continue
         paired = 0 if rows.empty else int(rows["paired_seeds"].iloc[0])
         count = count_label(paired, "paired seed")
-        lower.set_title(f"{depth_names[depth]} - initial ({count})", fontsize=9)
+        lower.set_title(f"{depth_names[depth]} - initial ({count})", fontsize=7.5)
         marks = _pivot(table, depth, "p") <= SIGNIFICANCE
         _draw_panel(
             lower, differences[depth], difference_scale, DIFFERENCE_COLOURS, train_pair, marks

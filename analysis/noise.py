@@ -23,6 +23,7 @@ TEST_SNRS: Final = (math.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625
 HIGHEST_FREQUENCY: Final = 4.0  # kHz, of 8 kHz recordings
 FRAME_MILLISECONDS: Final = 25  # one spectrogram frame and one time step: 200 samples
 _NOISE_SEED: Final = 0
+_RATIOS: Final = {"power": "powers", "amplitude": "amplitudes (RMS)"}
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,9 @@ def compute_noise(data: DigitData, number: int) -> NoisyExample:
         images=images.numpy(),
         spectrograms=spectrograms.numpy(),
         table=table,
-        caption=f"Test pair {number}, digit {label}. SNR is a {data.settings.snr_ratio} ratio. "
-        f"Image: grey values 0 to 1, clipped. Data: {data.note}.",
+        caption=f"Test pair {number}, digit {label}. The SNR is the ratio of "
+        f"{_RATIOS[data.settings.snr_ratio]}. Image: grey values "
+        f"0 to 1, clipped. Data: {data.note}.",
     )
 
 

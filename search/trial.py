@@ -79,7 +79,7 @@ def run_trial(
     result = TrialResult(device=device.type)
     reset_peak_memory(device)
     clock = time.perf_counter()
-    run = _Run(specification, data, device)
+    run = TrialTraining(specification, data, device)
     result.parameters = count_parameters(run.network)
     for epoch in run.epochs(clock):
         result.epochs.append(epoch)
@@ -130,8 +130,8 @@ def _rank(epoch: Epoch) -> tuple[float, float]:
     return epoch.validation_accuracy, -epoch.validation_loss
 
 
-class _Run:
-    """The moving parts of one trial."""
+class TrialTraining:
+    """The moving parts of one trial: network, optimiser, pairs, evaluator."""
 
     def __init__(
         self, specification: TrialSpecification, data: DigitData, device: torch.device
@@ -162,7 +162,12 @@ class _Run:
         )
 
     def epochs(self, clock: float) -> Iterator[Epoch]:
-        batches = self._batches()
+        """Train, one epoch at a time; ``clock`` is when the trial began (perf_counter).
+
+        Raises:
+            TrialError: the loss is not finite.
+        """
+        batches = self.batches()
         seen = 0
         for number in range(1, self.specification.epochs + 1):
             self.network.train()
@@ -170,7 +175,7 @@ class _Run:
             while count < self.specification.epoch_examples:
                 left = self.specification.epoch_examples - int(count)
                 chunk, presentations = next(batches)
-                batch_loss, batch_correct = self._step(chunk[:left], presentations[:left])
+                batch_loss, batch_correct = self.step(chunk[:left], presentations[:left])
                 batch = len(chunk[:left])
                 count, loss = count + batch, loss + batch_loss * batch
                 correct += batch_correct
@@ -198,8 +203,11 @@ class _Run:
                 ended_at=datetime.now(UTC),
             )
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless passes over the train pairs, each in a new order, with fresh noise."""
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Endless passes over the train pairs, each in a new order, with fresh noise.
+
+        Yields pairs [B] and the numbers of their presentations [B].
+        """
         pairs = self.pairs["train"]
         generator = torch.Generator().manual_seed(self.specification.seed)
         shown = 0
@@ -209,7 +217,7 @@ class _Run:
                 yield pairs[chunk], torch.arange(shown, shown + len(chunk))
                 shown += len(chunk)
 
-    def _step(self, pairs: Tensor, presentations: Tensor) -> tuple[float, int]:
+    def step(self, pairs: Tensor, presentations: Tensor) -> tuple[float, int]:
         """One optimiser step: mean loss and number correct."""
         audio_snr, visual_snr = self.specification.train_pair
         with self.data_clock:
@@ -229,6 +237,7 @@ class _Run:
         return loss.item(), int((logits.argmax(1) == examples.labels).sum())
 
     def evaluate(self) -> Grid:
+        """Test the network as it is on the trial's conditions."""
         return self.evaluator.grid(
             self.network,
             "test",

@@ -1,0 +1,75 @@
+"""The paper's full width on this machine: size, a few training steps, and what the data cost.
+
+Run with ``make test-slow``; ``-s`` prints the table.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from datasets.digits import DigitData, load_digits
+from search.cost import peak_memory_bytes, reset_peak_memory
+from search.specification import TrialSpecification
+from search.trial import TrialTraining
+
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class Cost:
+    parameters: int
+    step_seconds: float
+    data_share: float
+    peak_memory_bytes: int
+
+
+def paper_trial(depth: int) -> TrialSpecification:
+    return TrialSpecification(
+        fusion_depth=depth,
+        train_audio_snr=0.5,
+        train_visual_snr=0.25,
+        data_source="builtin",  # the sizes are the real data's: 42 frames, 28 x 28
+        examples=STEPS * 32 + 32,
+        validation_examples=1,
+        test_examples=1,
+        device="cpu",
+    )
+
+
+def measure(depth: int, data: DigitData) -> Cost:
+    device = torch.device("cpu")
+    reset_peak_memory(device)
+    run = TrialTraining(paper_trial(depth), data, device)
+    batches = run.batches()
+    run.step(*next(batches))  # warm-up
+    before = run.data_clock.seconds
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        loss, _ = run.step(*next(batches))
+        assert loss < 10
+    seconds = time.perf_counter() - start
+    return Cost(
+        parameters=sum(one.numel() for one in run.network.parameters()),
+        step_seconds=seconds / STEPS,
+        data_share=(run.data_clock.seconds - before) / seconds,
+        peak_memory_bytes=peak_memory_bytes(device),
+    )
+
+
+@pytest.mark.slow
+def test_data_cost_under_a_tenth_of_a_full_width_initial_fusion_step() -> None:
+    data = load_digits(paper_trial(0).data)
+    costs = {depth: measure(depth, data) for depth in (0, 1, 2)}
+    print(f"\n{'depth':>5} {'parameters':>10} {'s/step':>7} {'data':>6} {'peak MiB':>9}")
+    for depth, cost in costs.items():
+        print(
+            f"{depth:5} {cost.parameters:10,} {cost.step_seconds:7.2f} {cost.data_share:6.1%} "
+            f"{cost.peak_memory_bytes / 2**20:9,.0f}"
+        )
+    assert [cost.parameters for cost in costs.values()] == [899_466, 783_370, 550_218]
+    assert costs[0].data_share < 0.1
+    assert costs[1].data_share < 0.1

@@ -1,0 +1,82 @@
+"""Every command and program in the README runs, or at least is understood."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from analysis.cli import parser as analysis_parser
+from datasets.__main__ import parser as datasets_parser
+from search.__main__ import parser as search_parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    ((?:python|make|mlflow) .+)$", README, re.MULTILINE)
+PARSERS = {
+    "search": search_parser(),
+    "datasets": datasets_parser(),
+    "analysis": analysis_parser(None),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert words[1] in targets
+    elif words[0] == "python":
+        assert words[1] == "-m"
+        PARSERS[words[2]].parse_args(words[3:])
+    else:
+        options = subprocess.run(
+            [Path(sys.executable).with_name("mlflow"), *words[1:2], "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert all(word in options for word in words if word.startswith("--"))
+
+
+def test_the_two_commands_are_the_first() -> None:
+    assert COMMANDS[:2] == ["make demo", "make test"]
+
+
+def test_ci_runs_the_two_commands() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert re.search(r"^make demo$", script, re.MULTILINE)
+    assert re.search(r"^make test$", script, re.MULTILINE)
+
+
+def test_the_program_in_the_readme_runs() -> None:
+    (program,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        if "run_trial" in block
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    accuracy, parameters = done.stdout.split()
+    assert 0 <= float(accuracy) <= 1
+    assert int(parameters) > 1000
+
+
+def test_every_file_the_readme_points_to_exists() -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", README)
+    assert targets
+    missing = [one for one in targets if not one.startswith("http") and not (ROOT / one).exists()]
+    assert missing == []
+
+
+def test_every_configuration_is_in_the_readme() -> None:
+    for path in sorted((ROOT / "search" / "configs").glob("*.yaml")):
+        assert f"search/configs/{path.name}" in README
+        assert yaml.safe_load(path.read_text())["name"] == path.stem
