@@ -10,7 +10,6 @@ SOURCES := search models datasets analysis tests
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $(READY)
 

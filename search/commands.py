@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from analysis.storage import Storage, open_storage
 from analysis.tables import FAILED, FINISHED, SPECIFICATION_FILE, read_table
 from datasets.digits import DigitData, load_digits
@@ -206,7 +208,14 @@ def _run(
 
     recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance())
     print(f"search {search.name}: {len(remaining)} trials to run, records in {storage.location}")
-    progress = Progress(storage, len(planned), len(planned) - len(remaining), remaining[0].epochs)
+    before = read_table(storage, "trials")
+    progress = Progress(
+        storage,
+        planned=len(planned),
+        ended=len(planned) - len(remaining),
+        epochs=remaining[0].epochs,
+        best=_best(before[before["status"] == FINISHED]),
+    )
     tracker = _tracker(search, storage, progress)
     try:
         run_trials(remaining, data, recorder, search.resources, progress, tracker)
@@ -262,6 +271,14 @@ def _summary(
         print(f"interrupted; go on with: python -m search resume {name}{option}")
         return 130
     return 0
+
+
+def _best(finished: pd.DataFrame) -> tuple[float, str] | None:
+    """Accuracy over the grid and name of the best trial."""
+    if finished.empty:
+        return None
+    row = finished.sort_values("mean_accuracy").iloc[-1]
+    return float(row["mean_accuracy"]), str(row["trial_name"])
 
 
 def _print_mlflow(uri: str, page: str | None) -> None:

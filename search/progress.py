@@ -23,16 +23,30 @@ class Progress:
 
     The file says which process drives the search and how far its running trials are; it is
     removed at the end, so one left behind by a dead process means an interrupted search.
+
+    Args:
+        storage: the search's folder.
+        planned: how many trials the search has.
+        ended: how many have ended before.
+        epochs: of each trial.
+        best: accuracy over the grid and name of the best trial before.
     """
 
-    def __init__(self, storage: Storage, planned: int, ended: int, epochs: int) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        planned: int,
+        ended: int,
+        epochs: int,
+        best: tuple[float, str] | None = None,
+    ) -> None:
         self._storage = storage
         self._planned = planned
         self._epochs = epochs
         self._ended = ended
         self._failed = 0
         self._running: dict[str, dict[str, Any]] = {}
-        self._best: tuple[float, str] | None = None
+        self._best = best
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         # The bar counts epochs, so that it moves also while the first trials run.
         self._bar = tqdm(

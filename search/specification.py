@@ -79,7 +79,7 @@ class TrialSpecification:
     predictions: bool = False
     data_source: str = "digits"
     frames: int = 42
-    snr_ratio: str = "power"
+    snr_ratio: str = "amplitude"
     split_seed: int = 0
 
     def __post_init__(self) -> None:

@@ -79,7 +79,7 @@ def test_the_builtin_data_say_that_they_are_builtin(builtin: DigitData) -> None:
 
 
 def test_the_fingerprint_follows_content_and_survives_pickling(builtin: DigitData) -> None:
-    again = load_digits(DigitsSettings(source="builtin", frames=42, snr_ratio="amplitude"))
+    again = load_digits(DigitsSettings(source="builtin", frames=42, snr_ratio="power"))
     assert again.fingerprint == builtin.fingerprint
     assert load_digits(DigitsSettings(source="builtin", frames=41)).fingerprint != again.fingerprint
     copy = pickle.loads(pickle.dumps(builtin))

@@ -18,7 +18,7 @@ FINITE_SNRS = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 
 @pytest.fixture(scope="module")
 def data() -> DigitData:
-    return load_digits(DigitsSettings(source="builtin", frames=30))
+    return load_digits(DigitsSettings(source="builtin", frames=30, snr_ratio="power"))
 
 
 def pairs(data: DigitData, count: int = 6) -> torch.Tensor:

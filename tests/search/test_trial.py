@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from small_trials import small_trial
 from torch.nn import functional
 
-from datasets.digits import DigitData
+from datasets.digits import DigitData, load_digits
 from models.early_fusion import EarlyFusionNetwork
 from search.cost import Stopwatch
 from search.evaluation import Evaluator
@@ -111,8 +113,23 @@ def test_epochs_count_examples_and_the_best_one_is_kept(small_data: DigitData) -
     assert check.mean_accuracy == pytest.approx(best)
 
 
-def test_training_lowers_the_loss(small_data: DigitData) -> None:
+REAL = os.environ.get("FUSION_SEARCH_DATA")
+SOURCES = [
+    "builtin",
+    pytest.param(
+        "digits",
+        marks=[
+            pytest.mark.real_data,
+            pytest.mark.skipif(REAL is None, reason="FUSION_SEARCH_DATA is not set"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_training_lowers_the_loss(source: str) -> None:
     trial = small_trial(
+        data_source=source,
         modality="visual",
         train_audio_snr=math.inf,
         train_visual_snr=math.inf,
@@ -123,7 +140,7 @@ def test_training_lowers_the_loss(small_data: DigitData) -> None:
         dense_units=32,
         validation_examples=200,
     )
-    result = run_trial(trial, small_data)
+    result = run_trial(trial, load_digits(trial.data, Path(REAL) if REAL else None))
     assert result.epochs[-1].train_loss < 0.8 * math.log(10)
     assert result.epochs[-1].validation_accuracy > 0.4
 
