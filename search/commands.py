@@ -92,6 +92,8 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
             f"records have {', '.join(sorted(known))}); give it the same files with --data"
         )
     with _connected(search, environment):
+        # Anew: a specification that was extended by hand grows the search.
+        write_plan(storage, trials)
         tracker = _run(search, storage, trials, remaining, data)
     return _summary(search, storage, len(trials), tracker)
 
