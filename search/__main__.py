@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analysis.storage import open_storage
 from datasets.files import data_folder
-from search import commands
+from search import commands, status
 from search.configuration import build_search, load_configuration
 from search.tracking import TrackingError
 
@@ -36,11 +36,12 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument(
             "--address", help="of a Ray cluster (RAY_ADDRESS); else Ray starts here"
         )
-    status = actions.add_parser("status", help="list searches, or the trials of one")
-    status.add_argument("name", nargs="?")
+    show = actions.add_parser("status", help="list searches, or the trials of one")
+    show.add_argument("name", nargs="?")
     sync = actions.add_parser("sync-mlflow", help="write a search's MLflow runs from its records")
     sync.add_argument("name")
-    for action in (launch, resume, status, sync):
+    sync.add_argument("--tracking-uri", help="write there instead of where the search logs")
+    for action in (launch, resume, show, sync):
         action.add_argument("--storage", help="folder or URI of the searches (default: results)")
     return top
 
@@ -50,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return _run(arguments)
-    except (ValueError, TrackingError) as error:
+    except (ValueError, OSError, TrackingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted before the trials began", file=sys.stderr)
+        return 130
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -60,9 +64,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "status":
         open_storage(location)
         name = arguments.name
-        return commands.status_of(name, location) if name else commands.status(location)
+        return status.print_trials(name, location) if name else status.print_searches(location)
     if arguments.command == "sync-mlflow":
-        return commands.sync_mlflow(arguments.name, location)
+        return commands.sync_mlflow(arguments.name, location, arguments.tracking_uri)
     environment = commands.Environment(
         data_folder=data_folder(arguments.data, os.environ),
         address=arguments.address or os.environ.get("RAY_ADDRESS") or "local",

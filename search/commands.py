@@ -1,8 +1,7 @@
-"""What ``python -m search`` does: launch, resume, status, sync-mlflow."""
+"""What ``python -m search`` does: launch, resume, sync-mlflow."""
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -15,17 +14,13 @@ from analysis.storage import Storage, open_storage
 from analysis.tables import FAILED, FINISHED, SPECIFICATION_FILE, read_table
 from datasets.digits import DigitData, load_digits
 from search import tracking
-from search.configuration import (
-    ConfigurationError,
-    SearchSpecification,
-    build_search,
-    parse_yaml,
-    to_yaml,
-)
+from search.configuration import ConfigurationError, SearchSpecification, to_yaml
 from search.progress import DRIVER_FILE, Progress, read_driver
 from search.provenance import provenance
 from search.records import Recorder, ended_trials, write_plan
 from search.specification import TrialSpecification
+from search.status import percent
+from search.stored import load_search
 
 MLFLOW_WAIT_SECONDS = 60.0
 
@@ -98,83 +93,10 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
     return _summary(search, storage, len(trials), tracker)
 
 
-def load_search(name: str, location: str) -> SearchSpecification:
-    """The specification of an existing search, stored where it was found.
-
-    Raises:
-        ValueError: there is no such search; names those that are there.
-    """
-    storage = open_storage(location).below(name)
-    try:
-        text = storage.read(SPECIFICATION_FILE).decode()
-    except FileNotFoundError as error:
-        there = ", ".join(search_names(location)) or "none"
-        raise ConfigurationError(
-            f"there is no search {name!r} in {location}; searches there: {there}"
-        ) from error
-    raw = parse_yaml(text, f"{storage.location}/{SPECIFICATION_FILE}")
-    return build_search({**raw, "storage": location})
-
-
-def search_names(location: str) -> list[str]:
-    """The searches in a storage folder."""
-    storage = open_storage(location)
-    return [name for name in storage.names() if storage.exists(name, SPECIFICATION_FILE)]
-
-
-def status(location: str) -> int:
-    """Print all searches of a storage folder."""
-    names = search_names(location)
-    if not names:
-        print(f"no searches in {location}; start one with `python -m search launch CONFIG.yaml`")
-        return 0
-    print(f"{'search':30} {'state':12} {'ended':>11} {'failed':>6} {'best':>6} {'time':>9}")
-    for name in names:
-        search = load_search(name, location)
-        storage = open_storage(location).below(name)
-        trials = read_table(storage, "trials")
-        planned = len(search.planned_trials())
-        best = trials["mean_accuracy"].max() if len(trials) else math.nan
-        failed = int((trials["status"] == FAILED).sum())
-        print(
-            f"{name:30} {_state(storage, planned, len(trials)):12} "
-            f"{f'{len(trials)} of {planned}':>11} {failed:6} {_percent(best):>6} "
-            f"{_duration(trials['seconds'].sum()):>9}"
-        )
-    print("best: accuracy in % over the grid; time: of all trials together")
-    return 0
-
-
-def status_of(name: str, location: str) -> int:
-    """Print all trials of one search."""
+def sync_mlflow(name: str, location: str, uri: str | None) -> int:
+    """Write a search's runs from its records to MLflow: to ``uri``, else where it logs."""
     search = load_search(name, location)
-    storage = open_storage(location).below(name)
-    records = {row["trial_id"]: row for row in read_table(storage, "trials").to_dict("records")}
-    planned = search.planned_trials()
-    print(f"search {name}: {_state(storage, len(planned), len(records))}, {storage.location}")
-    driver = read_driver(storage) or {"running": {}}
-    print(f"{'trial_id':13} {'trial':26} {'state':16} {'train pair':>10} {'grid':>6} {'time':>9}")
-    for trial in planned:
-        start = f"{trial.trial_id:13} {trial.trial_name:26}"
-        row = records.get(trial.trial_id)
-        running = driver["running"].get(trial.trial_id)
-        if row is not None:
-            end = f" {row['reason']}" if row["status"] == FAILED else ""
-            print(
-                f"{start} {row['status']:16} {_percent(row['train_pair_accuracy']):>10} "
-                f"{_percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
-            )
-        elif running is not None:
-            print(f"{start} running, epoch {running['epoch']} of {trial.epochs}")
-        else:
-            print(f"{start} not run")
-    return 0
-
-
-def sync_mlflow(name: str, location: str) -> int:
-    """Write a search's runs to MLflow from its records."""
-    search = load_search(name, location)
-    uri = tracking.tracking_uri(open_storage(location), search.mlflow.tracking_uri or None)
+    uri = uri or tracking.tracking_uri(open_storage(location), search.mlflow.tracking_uri or None)
     if uri is None:
         raise ConfigurationError(tracking.TRACKING_OFF)
     counts = tracking.sync(open_storage(location).below(name), uri)
@@ -255,8 +177,8 @@ def _summary(
     if len(finished):
         best = finished.sort_values("mean_accuracy").iloc[-1]
         print(
-            f"best over the grid: {best['trial_name']} with {_percent(best['mean_accuracy'])} % "
-            f"({_percent(best['train_pair_accuracy'])} % at its train pair)"
+            f"best over the grid: {best['trial_name']} with {percent(best['mean_accuracy'])} % "
+            f"({percent(best['train_pair_accuracy'])} % at its train pair)"
         )
     for device in sorted(set(finished["device"])):
         print(f"device: {device}")
@@ -291,20 +213,5 @@ def _print_mlflow(uri: str, page: str | None) -> None:
         print(f"{'        then open' if command else 'MLflow:'} {page}")
 
 
-def _state(storage: Storage, planned: int, ended: int) -> str:
-    if read_driver(storage) is not None:
-        return "running"
-    return "ended" if ended >= planned else "interrupted"
-
-
 def _storage_option(location: str) -> str:
     return "" if location == "results" else f" --storage {shlex.quote(location)}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}h {minutes % 60:02}m" if minutes >= 60 else f"{minutes}m {rest:02}s"

@@ -71,8 +71,8 @@ def records(storage: Storage) -> dict[str, bytes]:
     return {name: storage.read("trials", name) for name in storage.names("trials")}
 
 
-def child_runs(folder: Path) -> list[mlflow.entities.Run]:
-    client = mlflow.MlflowClient(f"sqlite:///{folder}/results/mlflow.db")
+def child_runs(folder: Path, name: str = "results/mlflow.db") -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/{name}")
     experiment = client.get_experiment_by_name("test")
     runs = client.search_runs([experiment.experiment_id])
     return [one for one in runs if "mlflow.parentRunId" in one.data.tags]
@@ -110,6 +110,10 @@ def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
     assert code == 0
     assert "5 of 5 trials have ended before" in output
     assert records(storage) == after
+
+    assert main(["sync-mlflow", "test", *at]) == 0
+    assert "0 trials written to MLflow, 5 were there already" in capfd.readouterr().out
+    assert len(child_runs(tmp_path)) == 5
 
     assert main(["status", "test", *at]) == 0
     listed = capfd.readouterr().out
@@ -150,13 +154,21 @@ def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -
     assert not storage.exists("driver.json")
 
 
-def test_mlflow_that_is_down_delays_no_trial(tmp_path: Path) -> None:
+def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
     nobody = {"tracking_uri": "http://127.0.0.1:9"}
     code, output = run("launch", str(write_config(tmp_path, sweep=sweep, mlflow=nobody)))
     assert code == 0, output
     assert output.count("sync-mlflow test") == 1
     assert "1 of 1 trials finished" in output
+    at = ("--storage", str(tmp_path / "results"))
+    assert main(["sync-mlflow", "test", *at, "--tracking-uri", f"sqlite:///{tmp_path}/up.db"]) == 0
+    assert "1 trials written" in capfd.readouterr().out
+    (child,) = child_runs(tmp_path, "up.db")
+    (row,) = read_table(open_storage(tmp_path / "results" / "test"), "trials").to_dict("records")
+    assert child.data.metrics["mean_accuracy"] == pytest.approx(row["mean_accuracy"])
 
 
 def test_bad_input_ends_with_one_sentence_and_code_2(

@@ -1,0 +1,69 @@
+"""What ``python -m search status`` prints: searches, or the trials of one."""
+
+from __future__ import annotations
+
+import math
+
+from analysis.storage import open_storage
+from analysis.tables import FAILED, read_table
+from search.progress import read_driver
+from search.stored import load_search, search_names, search_state
+
+
+def print_searches(location: str) -> int:
+    """Print all searches of a storage folder."""
+    names = search_names(location)
+    if not names:
+        print(f"no searches in {location}; start one with `python -m search launch CONFIG.yaml`")
+        return 0
+    print(f"{'search':30} {'state':12} {'ended':>11} {'failed':>6} {'best':>6} {'time':>9}")
+    for name in names:
+        search = load_search(name, location)
+        storage = open_storage(location).below(name)
+        trials = read_table(storage, "trials")
+        planned = len(search.planned_trials())
+        best = trials["mean_accuracy"].max() if len(trials) else math.nan
+        failed = int((trials["status"] == FAILED).sum())
+        print(
+            f"{name:30} {search_state(storage, planned, len(trials)):12} "
+            f"{f'{len(trials)} of {planned}':>11} {failed:6} {percent(best):>6} "
+            f"{_duration(trials['seconds'].sum()):>9}"
+        )
+    print("best: accuracy in % over the grid; time: of all trials together")
+    return 0
+
+
+def print_trials(name: str, location: str) -> int:
+    """Print all trials of one search."""
+    search = load_search(name, location)
+    storage = open_storage(location).below(name)
+    records = {row["trial_id"]: row for row in read_table(storage, "trials").to_dict("records")}
+    planned = search.planned_trials()
+    print(f"search {name}: {search_state(storage, len(planned), len(records))}, {storage.location}")
+    driver = read_driver(storage) or {"running": {}}
+    print(f"{'trial_id':13} {'trial':26} {'state':16} {'train pair':>10} {'grid':>6} {'time':>9}")
+    for trial in planned:
+        start = f"{trial.trial_id:13} {trial.trial_name:26}"
+        row = records.get(trial.trial_id)
+        running = driver["running"].get(trial.trial_id)
+        if row is not None:
+            end = f" {row['reason']}" if row["status"] == FAILED else ""
+            print(
+                f"{start} {row['status']:16} {percent(row['train_pair_accuracy']):>10} "
+                f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
+            )
+        elif running is not None:
+            print(f"{start} running, epoch {running['epoch']} of {trial.epochs}")
+        else:
+            print(f"{start} not run")
+    return 0
+
+
+def percent(share: float | None) -> str:
+    """An accuracy from 0 to 1, in per cent; a dash when there is none."""
+    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}h {minutes % 60:02}m" if minutes >= 60 else f"{minutes}m {rest:02}s"

@@ -1,0 +1,44 @@
+"""Searches as they lie in a storage folder."""
+
+from __future__ import annotations
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import SPECIFICATION_FILE
+from search.configuration import (
+    ConfigurationError,
+    SearchSpecification,
+    build_search,
+    parse_yaml,
+)
+from search.progress import read_driver
+
+
+def load_search(name: str, location: str) -> SearchSpecification:
+    """The specification of an existing search, stored where it was found.
+
+    Raises:
+        ValueError: there is no such search; names those that are there.
+    """
+    storage = open_storage(location).below(name)
+    try:
+        text = storage.read(SPECIFICATION_FILE).decode()
+    except FileNotFoundError as error:
+        there = ", ".join(search_names(location)) or "none"
+        raise ConfigurationError(
+            f"there is no search {name!r} in {location}; searches there: {there}"
+        ) from error
+    raw = parse_yaml(text, f"{storage.location}/{SPECIFICATION_FILE}")
+    return build_search({**raw, "storage": location})
+
+
+def search_names(location: str) -> list[str]:
+    """The searches in a storage folder."""
+    storage = open_storage(location)
+    return [name for name in storage.names() if storage.exists(name, SPECIFICATION_FILE)]
+
+
+def search_state(storage: Storage, planned: int, ended: int) -> str:
+    """Running, ended, or interrupted."""
+    if read_driver(storage) is not None:
+        return "running"
+    return "ended" if ended >= planned else "interrupted"
