@@ -62,7 +62,7 @@ TRIALS: Final = pa.schema(
         ("parameters", pa.int64()),
         ("best_epoch", pa.int32()),
         ("validation_accuracy", pa.float64()),  # of the best epoch, 0 to 1
-        ("train_pair_accuracy", pa.float64()),  # test accuracy at the train SNR pair
+        ("train_pair_accuracy", pa.float64()),  # on the test split; null if not in the grid
         ("mean_accuracy", pa.float64()),  # over the grid: robust accuracy
         # What it cost.
         ("started_at", _NOW),

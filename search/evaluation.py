@@ -40,10 +40,9 @@ class Grid:
     pairs: Tensor
     labels: Tensor
 
-    def accuracy(self, pair: Pair) -> float:
-        """Share of correct answers at one condition. Raises ``StopIteration`` when absent."""
-        one = next(condition for condition in self.conditions if condition.pair == pair)
-        return one.correct / one.n
+    def accuracy(self, pair: Pair) -> float | None:
+        """Share of correct answers at one condition; None when it was not tested."""
+        return next((one.correct / one.n for one in self.conditions if one.pair == pair), None)
 
     @property
     def mean_accuracy(self) -> float:

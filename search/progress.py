@@ -80,7 +80,8 @@ class Progress:
             accuracy, mean = row["train_pair_accuracy"], row["mean_accuracy"]
             if self._best is None or mean > self._best[0]:
                 self._best = (mean, row["trial_name"])
-            text = f"{accuracy:.3f} at its train pair, {mean:.3f} over the grid"
+            at_pair = "" if accuracy is None else f"{accuracy:.3f} at its train pair, "
+            text = f"{at_pair}{mean:.3f} over the grid"
             best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
             self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
             self._bar.set_postfix_str(best)

@@ -72,6 +72,18 @@ def test_a_finished_trial_is_recorded_whole(storage: Storage, small_data: DigitD
     assert counted.to_dict() == cells
 
 
+def test_a_train_pair_outside_the_grid_has_no_test_accuracy(
+    storage: Storage, small_data: DigitData
+) -> None:
+    trial = small_trial(train_audio_snr=3.0)
+    row = execute(trial, small_data, recorder(storage, small_data))
+    assert row["train_pair_accuracy"] is None
+    record = read_table(storage, "trials").iloc[0]
+    assert record["status"] == "finished"
+    assert pd.isna(record["train_pair_accuracy"])
+    assert 0 <= record["mean_accuracy"] <= 1
+
+
 def test_the_checkpoint_gives_the_network_back(storage: Storage, small_data: DigitData) -> None:
     trial = small_trial()
     execute(trial, small_data, recorder(storage, small_data))

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from small_trials import SMALL
 from analysis.storage import Storage, open_storage
 from analysis.tables import read_table
 from search.__main__ import main
+from search.progress import read_driver
 
 ROOT = Path(__file__).parents[2]
 SWEPT = ("fusion_depth", "train_audio_snr", "train_visual_snr")
@@ -137,6 +139,53 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     assert {one.info.status for one in child_runs(tmp_path)} == {"FINISHED", "FAILED"}
     assert main(["status", "test", "--storage", str(tmp_path / "results")]) == 0
     assert "the loss became nan" in capfd.readouterr().out
+
+
+def workers_of(driver: int) -> set[int]:
+    """Processes below ``driver`` that run a trial, from /proc."""
+    parents, workers = {}, set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int(
+                (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+            if (folder / "cmdline").read_bytes().startswith(b"ray::ImplicitFunc"):
+                workers.add(int(folder.name))
+
+    def below(pid: int) -> bool:
+        return pid == driver or (pid in parents and below(parents[pid]))
+
+    return {pid for pid in workers if below(pid)}
+
+
+def wait_for_worker(process: subprocess.Popen[str], storage: Storage, but: set[int]) -> int:
+    """The worker of the running trial, once it has ended an epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        driver = read_driver(storage) or {"running": {}}
+        new = workers_of(process.pid) - but
+        if new and any(one["epoch"] for one in driver["running"].values()):
+            return new.pop()
+        time.sleep(0.1)
+    raise AssertionError("no worker ran the trial")
+
+
+def test_a_lost_worker_is_replaced_once_and_then_its_trial_has_failed(tmp_path: Path) -> None:
+    endless = {key: value for key, value in SMALL.items() if key not in SWEPT} | {"epochs": 10**6}
+    sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
+    storage = open_storage(tmp_path / "results" / "test")
+    config = str(write_config(tmp_path, trials=endless, sweep=sweep))
+    with search_process("launch", config) as process:
+        first = wait_for_worker(process, storage, set())
+        os.kill(first, signal.SIGKILL)
+        second = wait_for_worker(process, storage, {first})
+        os.kill(second, signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "FAILED: the worker was lost 2 times" in output
+    (row,) = read_table(storage, "trials").to_dict("records")
+    assert (row["status"], row["seed"]) == ("failed", 0)
+    assert "the worker was lost" in row["reason"]
 
 
 def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -> None:
