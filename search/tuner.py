@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -87,6 +89,7 @@ def run_trials(
             max_concurrent_trials=resources.concurrent_trials or None,
             # A fresh process per trial costs a second each.
             reuse_actors=True,
+            trial_dirname_creator=lambda trial: _specification(trial).trial_id,
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
@@ -141,7 +144,7 @@ class _Driver(tune.Callback):
     ) -> None:
         """A worker reported a row."""
         row = _row(json.loads(result["row"]))
-        trial_id = TrialSpecification.from_json(trial.config["specification"]).trial_id
+        trial_id = _specification(trial).trial_id
         if result["event"] == "start":
             self._progress.started(row)
             if self._tracker:
@@ -155,16 +158,30 @@ class _Driver(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died, or could not write its records: say so in its stead."""
-        specification = TrialSpecification.from_json(trial.config["specification"])
-        cause = trial.get_pickled_error() or trial.get_error()
-        detail = " ".join(str(cause).split())[-300:]
-        reason = f"the worker was lost {trial.num_failures} times: {detail}"
+        specification = _specification(trial)
+        reason = f"the worker failed {trial.num_failures} times, the last time: {_cause(trial)}"
         self._ended(self._recorder.failed(specification, reason, datetime.now(UTC)))
 
     def _ended(self, row: dict[str, Any]) -> None:
         self._progress.ended(row)
         if self._tracker:
             self._tracker.trial_ended(row["trial_id"])
+
+
+def _specification(trial: Any) -> TrialSpecification:
+    return TrialSpecification.from_json(trial.config["specification"])
+
+
+def _cause(trial: Any) -> str:
+    """What Ray says of the last failure, in one line, from its file on the driver's machine.
+
+    That is the last line of a traceback, or the first sentence on a process that died.
+    """
+    file = Path(trial.local_path) / (trial.run_metadata.error_filename or "error.txt")
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    last = [line for line in text.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
+    errors = [line for line in last if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return (errors[-1:] or last[:1] or ["no word from Ray"])[0][:300]
 
 
 def _plain(value: Any) -> Any:

@@ -182,10 +182,10 @@ def test_a_lost_worker_is_replaced_once_and_then_its_trial_has_failed(tmp_path: 
         os.kill(second, signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert "FAILED: the worker was lost 2 times" in output
+    assert "FAILED: the worker failed 2 times" in output
     (row,) = read_table(storage, "trials").to_dict("records")
     assert (row["status"], row["seed"]) == ("failed", 0)
-    assert "the worker was lost" in row["reason"]
+    assert "The actor died unexpectedly" in row["reason"]
 
 
 def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -> None:
