@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,10 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
     remaining = [trial for trial in trials if trial.trial_id not in done]
     print(f"{len(trials) - len(remaining)} of {len(trials)} trials have ended before")
     if not remaining:
-        return _summary(search, storage, len(trials), None)
+        tracker = _tracker(search, storage, print)
+        if tracker is not None:
+            tracker.close(MLFLOW_WAIT_SECONDS)
+        return _summary(search, storage, len(trials), tracker)
     data = _load_data(remaining, environment)
     known = set(records["data_fingerprint"]) - {data.fingerprint}
     if known:
@@ -140,7 +143,7 @@ def _run(
         epochs=remaining[0].epochs,
         best=_best(before[before["status"] == FINISHED]),
     )
-    tracker = _tracker(search, storage, progress)
+    tracker = _tracker(search, storage, progress.say)
     try:
         run_trials(remaining, data, recorder, search.resources, progress, tracker)
     finally:
@@ -151,16 +154,20 @@ def _run(
 
 
 def _tracker(
-    search: SearchSpecification, storage: Storage, progress: Progress
+    search: SearchSpecification, storage: Storage, say: Callable[[str], None]
 ) -> tracking.Tracker | None:
+    """MLflow's thread, which first writes what an earlier, killed driver may not have written."""
     if not search.mlflow.enabled:
         return None
     parent = open_storage(search.storage)
     uri = tracking.tracking_uri(parent, search.mlflow.tracking_uri or None)
     if uri is None:
-        progress.say(tracking.TRACKING_OFF)
+        say(tracking.TRACKING_OFF)
         return None
-    return tracking.Tracker(storage, uri, progress.say)
+    tracker = tracking.Tracker(storage, uri, say)
+    for trial_id in sorted(ended_trials(storage)):
+        tracker.trial_ended(trial_id)
+    return tracker
 
 
 def _summary(

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from datasets.digits import DigitData, DigitsSettings, load_digits
 from datasets.pairs import Pairs, split_indices
@@ -102,7 +104,9 @@ def accuracy(data: DigitData, sense: str, snr: float, count: int = 1200) -> floa
             rows.append(torch.cat([third.mean(0) for third in thirds]))
         return torch.stack(rows).numpy(), examples.labels.numpy()
 
-    model = LogisticRegression(max_iter=300).fit(*features("train", count))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
+        *features("train", count)
+    )
     return float(model.score(*features("test", 300)))
 
 
