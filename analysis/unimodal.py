@@ -114,4 +114,4 @@ def _draw_lines(axes: Axes, part: pd.DataFrame) -> None:
     axes.set_xticks(range(len(test_snrs)), [snr_label(snr) for snr in test_snrs])
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)
-    axes.legend(title="train SNR", fontsize=8, title_fontsize=8, loc="lower left")
+    axes.legend(title="train SNR", fontsize=8, title_fontsize=8, loc="upper right")

@@ -197,7 +197,9 @@ def _summary(
     uri = tracking.tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
         _print_mlflow(uri, tracker.page if tracker else None)
-    print(f"figures: python -m analysis grids {name}{option}")
+    figures = {"grids" if one == "both" else "unimodal" for one in finished["modality"]}
+    for command in sorted(figures):
+        print(f"figures: python -m analysis {command} {name}{option}")
     if left:
         print(f"interrupted; go on with: python -m search resume {name}{option}")
         return 130
