@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -25,13 +24,12 @@ from analysis.selection import (
 )
 from analysis.storage import Storage, open_storage
 from analysis.unimodal import UNIMODAL, compute_unimodal, draw_unimodal
-
-DATA_VARIABLE: Final = "FUSION_SEARCH_DATA"
+from datasets.files import data_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (2: bad input, said in one sentence)."""
-    options = parser(os.environ.get(DATA_VARIABLE)).parse_args(arguments)
+    options = parser(data_folder(None, os.environ)).parse_args(arguments)
     try:
         options.run(options)
     except (AnalysisError, OSError) as error:
@@ -40,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parser(data_folder: str | None) -> argparse.ArgumentParser:
-    """All commands and their options; ``data_folder`` is where real files are by default."""
+def parser(default_data: Path) -> argparse.ArgumentParser:
+    """All commands and their options; ``default_data`` is where real files are by default."""
     top = argparse.ArgumentParser(
         prog="python -m analysis",
         description="Draw figures (PNG, SVG) and tables (CSV) from the records of a search.",
@@ -71,8 +69,9 @@ def parser(data_folder: str | None) -> argparse.ArgumentParser:
     data.add_argument(
         "--data",
         metavar="FOLDER",
-        default=data_folder,
-        help=f"folder of the real digit files ({DATA_VARIABLE}, else the cache folder)",
+        type=Path,
+        default=default_data,
+        help="folder of the real digit files (FUSION_SEARCH_DATA, else the cache folder)",
     )
 
     grids = commands.add_parser(
@@ -207,7 +206,7 @@ def _noise(options: argparse.Namespace) -> None:
     from datasets.digits import DigitsSettings
 
     settings = DigitsSettings(source=options.source, snr_ratio=options.snr_ratio)
-    data = noise.load_data(settings, _data_folder(options))
+    data = noise.load_data(settings, options.data)
     print(f"data: {data.note}")
     example = noise.compute_noise(data, options.example)
     name = f"noise-{options.source}-example{options.example}"
@@ -221,7 +220,7 @@ def _timeline(options: argparse.Namespace) -> None:
     search = _open(options, ("both", *UNIMODAL))
     trial = timeline.choose_trial(search, options.trial)
     trained = timeline.load_trial(search, trial["trial_id"])
-    data = load_data(trained.data, _data_folder(options))
+    data = load_data(trained.data, options.data)
     print(f"trial: {trial['trial_name']} ({trial['trial_id']})\ndata: {data.note}")
     if data.fingerprint != trial["data_fingerprint"]:
         _say("the data at hand are not those the trial was trained on (other fingerprint)")
@@ -276,10 +275,6 @@ def _levels(search: Search) -> int:
 def _caption(search: Search) -> str:
     notes = search.finished["data_note"].dropna().unique()
     return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
-
-
-def _data_folder(options: argparse.Namespace) -> Path | None:
-    return Path(options.data) if options.data else None
 
 
 def _storage(location: str) -> Storage:

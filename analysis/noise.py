@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,8 +17,8 @@ from analysis.figures import add_caption, new_figure, snr_label
 from analysis.selection import AnalysisError
 from datasets import DataError
 from datasets.digits import DigitData, DigitsSettings, load_digits
+from datasets.noise import TEST_SNRS
 
-TEST_SNRS: Final = (math.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 HIGHEST_FREQUENCY: Final = 4.0  # kHz, of 8 kHz recordings
 FRAME_MILLISECONDS: Final = 25  # one spectrogram frame and one time step: 200 samples
 _NOISE_SEED: Final = 0

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 SNR_RATIOS: Final = ("power", "amplitude")
+TEST_SNRS: Final = (math.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+"""The paper's test SNRs of either sense; infinity is "original", no noise."""
 
 
 def unit_noise(

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from datasets.digits import DigitsSettings
+from datasets.noise import TEST_SNRS
 from models.early_fusion import EarlyFusionSettings
 
 Pair = tuple[float, float]
 """(audio SNR, visual SNR); infinity is "original", no noise."""
 
-TEST_SNRS: Final = (math.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 TRAIN_AUDIO_SNRS: Final = (2.0, 1.0, 0.5, 0.25)
 TRAIN_VISUAL_SNRS: Final = (1.0, 0.5, 0.25, 0.125)
 TRAIN_PAIRS: Final = tuple((a, v) for a in TRAIN_AUDIO_SNRS for v in TRAIN_VISUAL_SNRS)

@@ -21,7 +21,7 @@ COMMANDS = re.findall(r"^    ((?:python|make|mlflow) .+)$", README, re.MULTILINE
 PARSERS = {
     "search": search_parser(),
     "datasets": datasets_parser(),
-    "analysis": analysis_parser(None),
+    "analysis": analysis_parser(Path("data")),
 }
 
 

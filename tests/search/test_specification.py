@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from search.specification import TEST_SNRS, TRAIN_PAIRS, TrialSpecification
+from datasets.noise import TEST_SNRS
+from search.specification import TRAIN_PAIRS, TrialSpecification
 
 
 def specification(**fields: object) -> TrialSpecification:
