@@ -8,7 +8,7 @@ infinity is "Original" (no noise).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -20,9 +20,13 @@ SCHEMA_VERSION: Final = 1
 SPECIFICATION_FILE: Final = "specification.yaml"
 PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 CHECKPOINTS: Final = "checkpoints"
+IMPORTANCE_FILE: Final = "importance.parquet"  # of every choice, by fANOVA
+REPLAY_FILE: Final = "replay.parquet"  # searchers run against the records
+CANDIDATES_FILE: Final = "candidates.json"  # what a confirmation compares
 
 FINISHED: Final = "finished"
 FAILED: Final = "failed"
+STOPPED: Final = "stopped"  # early, by the scheduler: it has epochs and costs, but no grid
 
 _KEY = [("schema_version", pa.int32()), ("search", pa.string()), ("trial_id", pa.string())]
 _NOW = pa.timestamp("ms", tz="UTC")
@@ -31,7 +35,7 @@ TRIALS: Final = pa.schema(
     [
         *_KEY,
         ("trial_name", pa.string()),
-        ("status", pa.string()),  # FINISHED or FAILED
+        ("status", pa.string()),  # FINISHED, FAILED or STOPPED
         ("reason", pa.string()),  # of a failure, one sentence; else null
         # What was tried.
         ("modality", pa.string()),  # both, visual, audio
@@ -41,6 +45,14 @@ TRIALS: Final = pa.schema(
         ("kernel", pa.int32()),
         ("padding", pa.bool_()),
         ("dense_units", pa.int32()),
+        ("couplings", pa.list_(pa.string())),  # by insertion point; empty: none at all
+        ("to_audio", pa.list_(pa.string())),
+        ("to_image", pa.list_(pa.string())),
+        ("fusion", pa.string()),
+        ("mmtm_ratio", pa.int32()),
+        ("mmtm_relu", pa.bool_()),
+        ("mmtm_identity", pa.bool_()),
+        ("dropout", pa.float64()),
         ("train_audio_snr", pa.float64()),
         ("train_visual_snr", pa.float64()),
         ("snr_ratio", pa.string()),  # power or amplitude
@@ -50,20 +62,28 @@ TRIALS: Final = pa.schema(
         ("epochs", pa.int32()),
         ("batch_size", pa.int32()),
         ("learning_rate", pa.float64()),
+        ("weight_decay", pa.float64()),
         ("validation_examples", pa.int64()),
         ("test_examples", pa.int64()),
+        ("evaluation_split", pa.string()),  # where the grid was measured: test or validation
         ("precision", pa.string()),  # float32 or bfloat16
         ("device", pa.string()),  # the device that was used
         ("data_source", pa.string()),  # builtin or digits
         ("frames", pa.int32()),
         ("split_seed", pa.int64()),
         ("specification", pa.string()),  # the whole trial specification, JSON
+        ("sample", pa.string()),  # what a searcher chose, JSON: name -> value; null in a sweep
+        ("schedule", pa.string()),  # hyperparameters changed on the way (pbt), JSON; else null
         # What came out; null when the trial failed before.
         ("parameters", pa.int64()),
+        ("multiply_accumulates", pa.int64()),  # of one example
+        ("epochs_run", pa.int32()),
         ("best_epoch", pa.int32()),
         ("validation_accuracy", pa.float64()),  # of the best epoch, 0 to 1
         ("train_pair_accuracy", pa.float64()),  # on the test split; null if not in the grid
+        ("worst_accuracy", pa.float64()),  # over the grid
         ("mean_accuracy", pa.float64()),  # over the grid: robust accuracy
+        ("objective_values", pa.list_(pa.float64())),  # as listed in the specification
         # What it cost.
         ("started_at", _NOW),
         ("ended_at", _NOW),
@@ -71,6 +91,7 @@ TRIALS: Final = pa.schema(
         ("train_seconds", pa.float64()),
         ("evaluation_seconds", pa.float64()),
         ("data_seconds", pa.float64()),  # noise, padding, spectrograms; part of the two above
+        ("milliseconds_per_example", pa.float64()),  # of a forward pass, after training
         ("peak_memory_bytes", pa.int64()),
         # Where it comes from.
         ("data_note", pa.string()),  # in words; says when the built-in set stands in
@@ -128,11 +149,23 @@ def read_table(search: Storage, table: str, trial_ids: list[str] | None = None) 
     Raises:
         ValueError: a file is damaged or was written by a newer schema version.
     """
+    rows: pd.DataFrame = _read(search, table, trial_ids).to_pandas()
+    return rows
+
+
+def read_rows(
+    search: Storage, table: str, trial_ids: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """The same rows as plain Python values, as they were written."""
+    rows: list[dict[str, Any]] = _read(search, table, trial_ids).to_pylist()
+    return rows
+
+
+def _read(search: Storage, table: str, trial_ids: list[str] | None) -> pa.Table:
     schema = TABLES[table]
     names = search.names(table) if trial_ids is None else [f"{one}.parquet" for one in trial_ids]
     parts = [_read_file(search, table, name, schema) for name in names if name.endswith(".parquet")]
-    rows: pd.DataFrame = pa.concat_tables([schema.empty_table(), *parts]).to_pandas()
-    return rows
+    return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:

@@ -76,7 +76,7 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
     try:
         content = io.BytesIO(search.storage.read(CHECKPOINTS, name))
         checkpoint = torch.load(content, weights_only=True, map_location="cpu")
-        network = EarlyFusionNetwork(EarlyFusionSettings(**checkpoint["network"]))
+        network = EarlyFusionNetwork(EarlyFusionSettings.from_plain(checkpoint["network"]))
         network.load_state_dict(checkpoint["state"])
         audio, visual = checkpoint["train_pair"]
         return TrainedNetwork(

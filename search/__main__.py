@@ -1,4 +1,4 @@
-"""The command line: ``python -m search launch | resume | status | sync-mlflow``."""
+"""The command line, ``python -m search``: run searches, look at them and at their spaces."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 from analysis.storage import open_storage
 from datasets.files import data_folder
-from search import commands, status
+from search import commands, space_commands, status
 from search.configuration import build_search, load_configuration
+from search.declaration import SEARCHER_NAMES
+from search.running import Environment
 from search.tracking import TrackingError
 
 
@@ -21,17 +23,26 @@ def parser() -> argparse.ArgumentParser:
     actions = top.add_subparsers(dest="command", required=True)
     launch = actions.add_parser("launch", help="start the search that a YAML file declares")
     launch.add_argument("config", type=Path, help="for instance search/configs/demo.yaml")
-    launch.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="override a field, for instance trials.examples=2000; may be repeated",
-    )
+    space = actions.add_parser("space", help="print a search's space, its size and ten samples")
+    space.add_argument("config", type=Path, help="for instance search/configs/placement.yaml")
+    for action in (launch, space):
+        action.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="FIELD=VALUE",
+            help="override a field, for instance trials.examples=2000; may be repeated",
+        )
     resume = actions.add_parser("resume", help="run the trials of a search that have not ended")
     resume.add_argument("name")
     resume.add_argument("--failed", action="store_true", help="run the failed trials again too")
-    for action in (launch, resume):
+    confirm = actions.add_parser(
+        "confirm", help="train the best of a search again with fresh seeds, and compare"
+    )
+    confirm.add_argument("name")
+    confirm.add_argument("--top", type=_count, help="how many of the best (as declared, else 3)")
+    confirm.add_argument("--seeds", type=_count, help="fresh seeds for each (as declared, else 5)")
+    for action in (launch, resume, confirm):
         action.add_argument("--data", help="folder with the real files (FUSION_SEARCH_DATA)")
         action.add_argument(
             "--address", help="of a Ray cluster (RAY_ADDRESS); else Ray starts here"
@@ -41,9 +52,33 @@ def parser() -> argparse.ArgumentParser:
     sync = actions.add_parser("sync-mlflow", help="write a search's MLflow runs from its records")
     sync.add_argument("name")
     sync.add_argument("--tracking-uri", help="write there instead of where the search logs")
-    for action in (launch, resume, show, sync):
+    importance = actions.add_parser(
+        "importance", help="compute how much every choice of a search mattered"
+    )
+    importance.add_argument("name")
+    replay = actions.add_parser(
+        "replay", help="run searchers against a search's records, without training"
+    )
+    replay.add_argument("name")
+    replay.add_argument(
+        "--searcher",
+        dest="searchers",
+        action="append",
+        choices=SEARCHER_NAMES,
+        help="may be repeated (default: random, tpe, nsga2, surrogate); random is always run",
+    )
+    replay.add_argument("--seeds", type=_count, default=30, help="runs of each searcher (30)")
+    replay.add_argument("--trials", type=_count, help="trials of a run (default: all recorded)")
+    replay.add_argument("--space", type=Path, help="configuration whose space the records fill")
+    for action in (launch, resume, confirm, show, sync, importance, replay):
         action.add_argument("--storage", help="folder or URI of the searches (default: results)")
     return top
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "space":
+        raw = load_configuration(arguments.config, arguments.set)
+        return space_commands.print_space(build_search(raw))
     location = arguments.storage or "results"
     if arguments.command == "status":
         open_storage(location)
@@ -67,12 +105,27 @@ def _run(arguments: argparse.Namespace) -> int:
         return status.print_trials(name, location) if name else status.print_searches(location)
     if arguments.command == "sync-mlflow":
         return commands.sync_mlflow(arguments.name, location, arguments.tracking_uri)
-    environment = commands.Environment(
+    if arguments.command == "importance":
+        return space_commands.importance(arguments.name, location)
+    if arguments.command == "replay":
+        return space_commands.replay(
+            arguments.name,
+            location,
+            arguments.searchers,
+            seeds=arguments.seeds,
+            trials=arguments.trials,
+            config=arguments.space,
+        )
+    environment = Environment(
         data_folder=data_folder(arguments.data, os.environ),
         address=arguments.address or os.environ.get("RAY_ADDRESS") or "local",
     )
     if arguments.command == "resume":
         return commands.resume(arguments.name, location, environment, failed_too=arguments.failed)
+    if arguments.command == "confirm":
+        return commands.confirm(
+            arguments.name, location, environment, top=arguments.top, seeds=arguments.seeds
+        )
     overrides = [*arguments.set, *([f"storage={arguments.storage}"] if arguments.storage else [])]
     raw = load_configuration(arguments.config, overrides)
     return commands.launch(build_search(raw), environment)

@@ -2,97 +2,45 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import yaml
 
-from search.specification import TRAIN_PAIRS, Pair, TrialSpecification
+from search.declaration import (
+    SEARCHED,
+    Confirmation,
+    Mlflow,
+    Resources,
+    SchedulerSettings,
+    SearcherSettings,
+    SearchSpecification,
+    SweepBlock,
+)
+from search.fields import (
+    ConfigurationError,
+    checked,
+    known,
+    listed,
+    train_pair,
+    typed,
+    value_of,
+)
+from search.objectives import Objective
+from search.space import Space
+from search.space_fields import build_space, space_to_plain
+from search.specification import TRAIN_PAIRS, TrialSpecification
 
 SWEPT: Final = ("modality", "fusion_depth", "train_audio_snr", "train_visual_snr", "seed")
-_TYPE_WORDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-class ConfigurationError(ValueError):
-    """The configuration is wrong; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepBlock:
-    """A full product of choices; a search's sweep is a list of such blocks."""
-
-    fusion_depths: tuple[int, ...] = (0,)
-    train_pairs: tuple[Pair, ...] = TRAIN_PAIRS
-    modalities: tuple[str, ...] = ("both",)
-    seeds: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What one trial gets. Fractions of a GPU share it; bounding memory is the user's part."""
-
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
-    concurrent_trials: int = 0  # 0: as many as fit
-
-    def __post_init__(self) -> None:
-        if not (0 < self.cpus_per_trial < math.inf):
-            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0")
-        gpus = self.gpus_per_trial
-        if not (0 <= gpus <= 1 or (gpus == int(gpus) and gpus < math.inf)):
-            raise ValueError(f"gpus_per_trial is {gpus}; allowed: 0 to 1, or a whole number")
-        if self.concurrent_trials < 0:
-            raise ValueError(
-                f"concurrent_trials is {self.concurrent_trials}; allowed: 0 (all that fit) or more"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mlflow:
-    """Where runs are shown: any tracking URI; by default SQLite in the storage folder."""
-
-    enabled: bool = True
-    tracking_uri: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchSpecification:
-    """A whole search. ``trials`` holds the fields that all trials share."""
-
-    name: str
-    trials: Mapping[str, Any] = field(default_factory=dict)
-    sweep: tuple[SweepBlock, ...] = (SweepBlock(),)
-    resources: Resources = Resources()
-    mlflow: Mlflow = Mlflow()
-    storage: str = "results"
-
-    def planned_trials(self) -> list[TrialSpecification]:
-        """Every trial of the sweep once, in the order declared, seed by seed.
-
-        A unimodal trial does not depend on the other sense's SNR, so pairs that differ only there
-        are one trial.
-        """
-        trials: dict[str, TrialSpecification] = {}
-        for block in self.sweep:
-            for seed in block.seeds:
-                for modality in block.modalities:
-                    for audio, visual in block.train_pairs:
-                        for depth in block.fusion_depths:
-                            one = TrialSpecification(
-                                **self.trials,
-                                modality=modality,
-                                fusion_depth=depth,
-                                train_audio_snr=math.inf if modality == "visual" else audio,
-                                train_visual_snr=math.inf if modality == "audio" else visual,
-                                seed=seed,
-                            )
-                            trials.setdefault(one.trial_id, one)
-        return list(trials.values())
+_PARTS: Final = {
+    "resources": Resources,
+    "mlflow": Mlflow,
+    "searcher": SearcherSettings,
+    "scheduler": SchedulerSettings,
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -171,7 +119,43 @@ def build_search(raw: Mapping[str, Any]) -> SearchSpecification:
     Raises:
         ConfigurationError: names the field and the allowed values.
     """
-    values = _known(SearchSpecification, raw, "")
+    values = known(SearchSpecification, raw, "")
+    _check_names(values)
+    if "trials" in values:
+        values["trials"] = _trial_fields(values["trials"])
+    _check_form(values)
+    if "sweep" in values:
+        values["sweep"] = _sweep(values["sweep"])
+    if "listed" in values:
+        trials = listed(values["listed"], "listed")
+        values["listed"] = tuple(
+            typed(TrialSpecification, one, f"listed.{index}.") for index, one in enumerate(trials)
+        )
+    if "space" in values:
+        # A search over a space chooses by the validation split; confirmations use the test split.
+        shared = {"evaluation_split": "validation", **values.get("trials", {})}
+        values["trials"] = shared
+        values["space"] = build_space(values["space"], shared)
+    if "objectives" in values:
+        values["objectives"] = _objectives(values["objectives"])
+    if "confirmation" in values:
+        values["confirmation"] = _confirmation(values["confirmation"])
+    for name, kind in _PARTS.items():
+        if name in values:
+            values[name] = typed(kind, values[name], f"{name}.")
+    try:
+        search = SearchSpecification(**values)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    if search.space is None:
+        try:
+            search.planned_trials()
+        except ValueError as error:
+            raise ConfigurationError(f"trials: {error}") from error
+    return search
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
     if "name" not in values:
         raise ConfigurationError("name is missing; give the search a name")
     name = values["name"]
@@ -181,29 +165,28 @@ def build_search(raw: Mapping[str, Any]) -> SearchSpecification:
         )
     if not isinstance(values.get("storage", ""), str) or values.get("storage") == "":
         raise ConfigurationError("storage must be a folder or a URI")
-    if "trials" in values:
-        values["trials"] = _trial_fields(values["trials"])
-    if "sweep" in values:
-        values["sweep"] = _sweep(values["sweep"])
-    if "resources" in values:
-        values["resources"] = _typed(Resources, values["resources"], "resources.")
-    if "mlflow" in values:
-        values["mlflow"] = _typed(Mlflow, values["mlflow"], "mlflow.")
-    search = SearchSpecification(**values)
-    try:
-        search.planned_trials()
-    except ValueError as error:
-        raise ConfigurationError(f"trials: {error}") from error
-    return search
+
+
+def _check_form(values: Mapping[str, Any]) -> None:
+    """A search is one of three things; what belongs to another is a mistake, not ignored."""
+    forms = [name for name in ("sweep", "listed", "space") if name in values]
+    if len(forms) > 1:
+        raise ConfigurationError(f"{' and '.join(forms)} are both there; keep one of them")
+    if "space" not in values:
+        for name in ("searcher", "scheduler", "objectives", "confirmation"):
+            if name in values:
+                raise ConfigurationError(f"{name} is there without a space to search; declare one")
 
 
 def _trial_fields(raw: Any) -> dict[str, Any]:
-    """The shared fields, typed; their ranges are checked when the trials are planned."""
+    """The shared fields, typed; their ranges are checked when the trials are made."""
     if isinstance(raw, Mapping):
         for name in SWEPT:
             if name in raw:
-                raise ConfigurationError(f"trials.{name} is swept; declare it under sweep")
-    return _checked(TrialSpecification, raw, "trials.")
+                raise ConfigurationError(
+                    f"trials.{name} is swept; declare it under sweep (or space)"
+                )
+    return checked(TrialSpecification, raw, "trials.")
 
 
 def _sweep(raw: Any) -> tuple[SweepBlock, ...]:
@@ -214,77 +197,69 @@ def _sweep(raw: Any) -> tuple[SweepBlock, ...]:
 
 
 def _sweep_block(raw: Any, where: str) -> SweepBlock:
-    values = _known(SweepBlock, raw, where)
+    values = known(SweepBlock, raw, where)
     elements = {"fusion_depths": int, "modalities": str, "seeds": int}
     for name, value in values.items():
         if name == "train_pairs" and value == "all":
             values[name] = TRAIN_PAIRS
             continue
-        if not isinstance(value, list) or not value:
-            hint = ", or all" if name == "train_pairs" else ""
-            raise ConfigurationError(f"{where}{name} must be a list with at least one value{hint}")
+        hint = ", or all" if name == "train_pairs" else ""
+        given = listed(value, f"{where}{name}", hint=hint)
         if name == "train_pairs":
-            values[name] = tuple(_pair(one, f"{where}{name}") for one in value)
+            values[name] = tuple(train_pair(one, f"{where}{name}") for one in given)
         else:
-            values[name] = tuple(_value(elements[name], one, where + name) for one in value)
+            values[name] = tuple(value_of(elements[name], one, where + name) for one in given)
     return SweepBlock(**values)
 
 
-def _pair(raw: Any, where: str) -> Pair:
-    if not isinstance(raw, list) or len(raw) != 2:
-        raise ConfigurationError(f"{where} holds {raw!r}; allowed: [audio SNR, visual SNR]")
-    audio, visual = (math.inf if one == "original" else _value(float, one, where) for one in raw)
-    return audio, visual
+def _objectives(raw: Any) -> tuple[Objective, ...]:
+    """A list of names, or of mappings with name, direction and quantile."""
+    objectives = tuple(
+        typed(Objective, {"name": one} if isinstance(one, str) else one, f"objectives.{index}.")
+        for index, one in enumerate(listed(raw, "objectives"))
+    )
+    if len(set(objectives)) < len(objectives):
+        raise ConfigurationError("objectives holds the same objective twice; keep one")
+    return objectives
 
 
-def _known(kind: type, raw: Any, where: str) -> dict[str, Any]:
-    """The mapping's own copy, after checking that it is one and every key is a field."""
-    if not isinstance(raw, Mapping):
-        raise ConfigurationError(f"{where.rstrip('.') or 'the configuration'} must be a mapping")
-    allowed = [one.name for one in fields(kind)]
-    for key in raw:
-        if key not in allowed:
-            near = difflib.get_close_matches(str(key), allowed, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
-            raise ConfigurationError(f"{where}{key} is not a field; {hint}")
-    return dict(raw)
-
-
-def _checked(kind: type, raw: Any, where: str) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    values = _known(kind, raw, where)
-    return {key: _value(hints[key], value, where + key) for key, value in values.items()}
-
-
-def _typed(kind: type, raw: Any, where: str) -> Any:
-    values = _checked(kind, raw, where)
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ConfigurationError(f"{where}{error}") from error
-
-
-def _value(kind: type, value: Any, where: str) -> Any:
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or (isinstance(value, float) and math.isnan(value)):
-        raise ConfigurationError(f"{where} is {value!r}; allowed: {_TYPE_WORDS[kind]}")
-    return value
+def _confirmation(raw: Any) -> Confirmation:
+    values = known(Confirmation, raw, "confirmation.")
+    overrides = checked(TrialSpecification, values.pop("trials", {}), "confirmation.trials.")
+    for name in (*SWEPT, *SEARCHED):
+        if name in overrides:
+            raise ConfigurationError(
+                f"confirmation.trials.{name} is what the search found; drop it"
+            )
+    settings: Confirmation = typed(Confirmation, values, "confirmation.")
+    return Confirmation(top=settings.top, seeds=settings.seeds, trials=overrides)
 
 
 def to_plain(search: SearchSpecification) -> dict[str, Any]:
     """As YAML would hold it; :func:`build_search` gives the same search back."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, Space):
+            return space_to_plain(value)
+        if isinstance(value, TrialSpecification):
+            return value.to_plain()
         if isinstance(value, Mapping):
             return {key: plain(one) for key, one in value.items()}
         if isinstance(value, tuple):
             return [plain(one) for one in value]
-        if isinstance(value, SweepBlock | Resources | Mlflow):
+        if hasattr(value, "__dataclass_fields__"):
             return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
-        return "original" if isinstance(value, float) and math.isinf(value) else value
+        return "original" if isinstance(value, float) and value == float("inf") else value
 
-    return {one.name: plain(getattr(search, one.name)) for one in fields(search)}
+    own = {"space", "searcher", "scheduler", "objectives", "confirmation"}
+    skipped = {"listed"} | own if not search.listed else {"sweep"} | own
+    if search.space is not None:
+        skipped = {"sweep", "listed"}
+    return {
+        one.name: plain(getattr(search, one.name))
+        for one in fields(search)
+        if one.name not in skipped
+    }
 
 
 def to_yaml(search: SearchSpecification) -> str:

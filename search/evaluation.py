@@ -45,9 +45,14 @@ class Grid:
         return next((one.correct / one.n for one in self.conditions if one.pair == pair), None)
 
     @property
+    def accuracies(self) -> list[float]:
+        """Share of correct answers at every condition."""
+        return [one.correct / one.n for one in self.conditions]
+
+    @property
     def mean_accuracy(self) -> float:
         """Mean over the conditions: robust accuracy."""
-        return sum(one.correct / one.n for one in self.conditions) / len(self.conditions)
+        return sum(self.accuracies) / len(self.conditions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +109,11 @@ class Evaluator:
             images = examples.visual(visual)
         audio_count, batch = sounds.shape[:2]
         onset = int(examples.onset_frames.min())
+        if network.settings.placement.coupled:
+            # Couplings look at the whole sound: nothing is shared between audio SNRs.
+            with autocast(self.device, self.precision):
+                whole: Tensor = network(images.repeat(audio_count, 1, 1, 1), sounds.flatten(0, 1))
+            return whole.float().view(audio_count, batch, -1)
         with autocast(self.device, self.precision):
             maps = network.image_features(images)
             states: list[State] | None = None

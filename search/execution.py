@@ -7,8 +7,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from analysis.tables import FINISHED
 from datasets.digits import DigitData
 from search.records import Recorder
+from search.space import Sample
 from search.specification import TrialSpecification
 from search.trial import Epoch, run_trial
 
@@ -20,24 +22,29 @@ def execute(
     data: DigitData,
     recorder: Recorder,
     *,
+    sample: Sample | None = None,
     on_start: Callable[[Row], None] = lambda row: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
 ) -> Row:
     """Run a trial and write its records; returns its row in the ``trials`` table.
 
-    A trial that raises is recorded as failed, with the reason. One that is interrupted
-    (KeyboardInterrupt, a killed process) leaves no row: it has not ended, and is run again.
+    A trial that has finished before is answered from its record. One that raises is recorded as
+    failed, with the reason. One that is interrupted (KeyboardInterrupt, a killed process) leaves
+    no row: it has not ended, and is run again.
     """
-    started_at = datetime.now(UTC)
-    on_start(recorder.started(trial, started_at))
+    before = recorder.ended_row(trial)
+    if before is not None and before["status"] == FINISHED:
+        return before
+    started = recorder.started(trial, datetime.now(UTC), sample)
+    on_start(started)
 
     def report(epoch: Epoch) -> None:
         on_epoch(asdict(epoch))
 
     try:
-        return recorder.finished(trial, run_trial(trial, data, on_epoch=report), started_at)
+        return recorder.finished(trial, run_trial(trial, data, on_epoch=report), started)
     except Exception as error:
-        return recorder.failed(trial, failure_reason(error), started_at)
+        return recorder.failed(trial, failure_reason(error), started)
 
 
 def failure_reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from analysis.storage import Storage
-from analysis.tables import FINISHED
+from analysis.tables import FINISHED, STOPPED
 
 DRIVER_FILE: Final = "driver.json"
 
@@ -44,7 +44,6 @@ class Progress:
         self._planned = planned
         self._epochs = epochs
         self._ended = ended
-        self._failed = 0
         self._running: dict[str, dict[str, Any]] = {}
         self._best = best
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -85,8 +84,10 @@ class Progress:
             best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
             self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
             self._bar.set_postfix_str(best)
+        elif row["status"] == STOPPED:
+            accuracy = row["validation_accuracy"]
+            self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
         else:
-            self._failed += 1
             self.say(f"{label} FAILED: {row['reason']}")
         self._write()
 

@@ -24,9 +24,13 @@ from analysis.tables import (
     FINISHED,
     PLANNED_FILE,
     SCHEMA_VERSION,
+    STOPPED,
     TABLES,
+    read_rows,
 )
+from search.objectives import Objective
 from search.provenance import Provenance
+from search.space import Sample
 from search.specification import TRIAL_FIELDS, TrialSpecification, snr_text
 from search.trial import TrialResult
 
@@ -41,38 +45,54 @@ class Recorder:
         search: its name.
         fingerprint, note: of the examples; they go into every record.
         origin: code, packages and machine.
+        objectives: what a search over a space optimises; a sweep has none.
     """
 
     def __init__(
-        self, storage: Storage, search: str, fingerprint: str, note: str, origin: Provenance
+        self,
+        storage: Storage,
+        search: str,
+        fingerprint: str,
+        note: str,
+        origin: Provenance,
+        objectives: Sequence[Objective] = (),
     ) -> None:
         self.storage = storage
         self.search = search
+        self.objectives = tuple(objectives)
         self._shared = {
             "data_fingerprint": fingerprint,
             "data_note": note,
             **asdict(origin),
         }
 
-    def started(self, trial: TrialSpecification, started_at: datetime) -> dict[str, Any]:
+    def started(
+        self, trial: TrialSpecification, started_at: datetime, sample: Sample | None = None
+    ) -> dict[str, Any]:
         """The part of a trial's row in ``trials`` that is known when it starts."""
         return {
             **self._key(trial),
             "trial_name": trial.trial_name,
             **{name: getattr(trial, name) for name in TRIAL_COLUMNS},
             "specification": trial.to_json(),
+            "sample": None if sample is None else json.dumps(sample),
             "started_at": started_at,
             **self._shared,
         }
 
     def finished(
-        self, trial: TrialSpecification, result: TrialResult, started_at: datetime
+        self, trial: TrialSpecification, result: TrialResult, started: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Record a finished trial and its best checkpoint; returns its row in ``trials``."""
+        """Record a finished trial and its best checkpoint; returns its row in ``trials``.
+
+        Args:
+            trial, result: the trial and what it gave.
+            started: its row as :meth:`started` gave it.
+        """
         assert result.grid is not None
         assert result.best is not None
         key = self._key(trial)
-        self._write(trial, "epochs", [{**key, **asdict(epoch)} for epoch in result.epochs])
+        self._write_epochs(trial, [asdict(epoch) for epoch in result.epochs])
         conditions = result.grid.conditions
         self._write(
             trial,
@@ -93,38 +113,71 @@ class Recorder:
         self.storage.write(_checkpoint(trial, result), CHECKPOINTS, f"{trial.trial_id}.pt")
         ended_at = datetime.now(UTC)
         row = {
-            **self.started(trial, started_at),
+            **started,
             "status": FINISHED,
             "device": result.device,
             "parameters": result.parameters,
+            "multiply_accumulates": result.multiply_accumulates,
+            "epochs_run": len(result.epochs),
             "best_epoch": result.best.epoch,
             "validation_accuracy": result.best.validation_accuracy,
             "train_pair_accuracy": result.grid.accuracy(trial.train_pair),
+            "worst_accuracy": min(result.grid.accuracies),
             "mean_accuracy": result.grid.mean_accuracy,
-            "ended_at": ended_at,
-            "seconds": (ended_at - started_at).total_seconds(),
+            **_ended(started, ended_at),
             "train_seconds": result.train_seconds,
             "evaluation_seconds": result.evaluation_seconds,
             "data_seconds": result.data_seconds,
+            "milliseconds_per_example": result.milliseconds_per_example,
             "peak_memory_bytes": result.peak_memory_bytes,
+        }
+        if self.objectives:
+            accuracies = result.grid.accuracies
+            row["objective_values"] = [one.value(row, accuracies) for one in self.objectives]
+        self._write(trial, "trials", [row])
+        return row
+
+    def stopped(
+        self,
+        trial: TrialSpecification,
+        epochs: Sequence[Mapping[str, Any]],
+        started: Mapping[str, Any],
+        reason: str,
+    ) -> dict[str, Any]:
+        """Record a trial that the scheduler stopped early, with the epochs it had."""
+        self._write_epochs(trial, epochs)
+        best = max(epochs, key=lambda one: (one["validation_accuracy"], -one["validation_loss"]))
+        ended_at = datetime.now(UTC)
+        row = {
+            **started,
+            "status": STOPPED,
+            "reason": reason,
+            "epochs_run": len(epochs),
+            "best_epoch": best["epoch"],
+            "validation_accuracy": best["validation_accuracy"],
+            **_ended(started, ended_at),
+            "train_seconds": epochs[-1]["seconds"],
         }
         self._write(trial, "trials", [row])
         return row
 
     def failed(
-        self, trial: TrialSpecification, reason: str, started_at: datetime
+        self, trial: TrialSpecification, reason: str, started: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Record a failed trial with its reason; returns its row in ``trials``."""
-        ended_at = datetime.now(UTC)
-        row = {
-            **self.started(trial, started_at),
-            "status": FAILED,
-            "reason": reason,
-            "ended_at": ended_at,
-            "seconds": (ended_at - started_at).total_seconds(),
-        }
+        ended = _ended(started, datetime.now(UTC))
+        row = {**started, "status": FAILED, "reason": reason, **ended}
         self._write(trial, "trials", [row])
         return row
+
+    def ended_row(self, trial: TrialSpecification) -> dict[str, Any] | None:
+        """The row in ``trials`` of a trial that has ended; None when it has not."""
+        if not self.storage.exists("trials", f"{trial.trial_id}.parquet"):
+            return None
+        return read_rows(self.storage, "trials", [trial.trial_id])[0]
+
+    def _write_epochs(self, trial: TrialSpecification, epochs: Sequence[Mapping[str, Any]]) -> None:
+        self._write(trial, "epochs", [{**self._key(trial), **one} for one in epochs])
 
     def _key(self, trial: TrialSpecification) -> dict[str, Any]:
         return {
@@ -158,8 +211,23 @@ class Recorder:
         self.storage.write(buffer.getvalue(), table, f"{trial.trial_id}.parquet")
 
 
-def write_plan(storage: Storage, trials: Sequence[TrialSpecification]) -> None:
-    """Write the trials a search consists of, so that what is missing can be named."""
+def _ended(started: Mapping[str, Any], ended_at: datetime) -> dict[str, Any]:
+    seconds = (ended_at - started["started_at"]).total_seconds()
+    return {"ended_at": ended_at, "seconds": seconds}
+
+
+def write_plan(
+    storage: Storage,
+    trials: Sequence[TrialSpecification],
+    samples: Mapping[str, Sample] | None = None,
+) -> None:
+    """Write the trials a search consists of, so that what is missing can be named.
+
+    Args:
+        storage: the search's folder.
+        trials: in the order declared or proposed.
+        samples: of a search over a space, trial id -> the sample it belongs to.
+    """
     plan = [
         {
             "trial_id": trial.trial_id,
@@ -169,14 +237,30 @@ def write_plan(storage: Storage, trials: Sequence[TrialSpecification]) -> None:
             "train_audio_snr": _json_snr(trial.train_audio_snr),
             "train_visual_snr": _json_snr(trial.train_visual_snr),
             "seed": trial.seed,
+            **({"sample": samples[trial.trial_id]} if samples else {}),
         }
         for trial in trials
     ]
     storage.write(json.dumps(plan, indent=1).encode(), PLANNED_FILE)
 
 
+def read_plan(storage: Storage) -> list[dict[str, Any]]:
+    """The rows that :func:`write_plan` wrote; none when it never did.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not storage.exists(PLANNED_FILE):
+        return []
+    try:
+        rows: list[dict[str, Any]] = json.loads(storage.read(PLANNED_FILE))
+    except ValueError as error:
+        raise ValueError(f"{storage.location}/{PLANNED_FILE} is damaged ({error})") from error
+    return rows
+
+
 def ended_trials(storage: Storage) -> set[str]:
-    """Ids of the trials that have a record, finished or failed."""
+    """Ids of the trials that have a record: finished, stopped or failed."""
     return {name.removesuffix(".parquet") for name in storage.names("trials")}
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from datasets.digits import DigitsSettings
 from datasets.noise import TEST_SNRS
 from models.early_fusion import EarlyFusionSettings
+from models.placement import CONCATENATION, NONE, Placement
 
 Pair = tuple[float, float]
 """(audio SNR, visual SNR); infinity is "original", no noise."""
@@ -25,6 +26,22 @@ TRAIN_PAIRS: Final = tuple((a, v) for a in TRAIN_AUDIO_SNRS for v in TRAIN_VISUA
 
 PRECISIONS: Final = ("float32", "bfloat16")
 DEVICES: Final = ("auto", "cpu", "cuda")
+EVALUATION_SPLITS: Final = ("test", "validation")
+
+_LATER: Final = {
+    "couplings": (),
+    "to_audio": (),
+    "to_image": (),
+    "fusion": CONCATENATION,
+    "mmtm_ratio": 4,
+    "mmtm_relu": True,
+    "mmtm_identity": False,
+    "dropout": 0.0,
+    "weight_decay": 0.0,
+    "evaluation_split": "test",
+}
+"""Fields that came after the first records, with their defaults. They are written only when they
+differ, so that a trial of an earlier version keeps its id."""
 
 
 def snr_text(snr: float) -> str:
@@ -38,7 +55,11 @@ class TrialSpecification:
 
     Attributes:
         modality: both, visual or audio; a unimodal trial's other SNR is infinity.
-        fusion_depth, levels, units, kernel, padding, dense_units: see ``EarlyFusionSettings``.
+        fusion_depth, levels, units, kernel, padding, dense_units, dropout: see
+            ``EarlyFusionSettings``.
+        couplings, to_audio, to_image, fusion, mmtm_ratio, mmtm_relu, mmtm_identity: see
+            ``Placement``. They are brought to their canonical form, so that specifications that
+            build the same network are equal.
         train_audio_snr, train_visual_snr: the train pair.
         seed: of the initial weights, the drawn pairs and the noise. Trials with the same seed are
             trained and tested on the same pairs with the same unit noise.
@@ -46,7 +67,9 @@ class TrialSpecification:
         epoch_examples: pairs shown between two validations; an epoch need not be a whole pass.
         epochs: how many such epochs (a choice; the paper does not say).
         batch_size: pairs per optimiser step.
-        learning_rate: of Adam.
+        learning_rate, weight_decay: of AdamW, which without weight decay is Adam.
+        evaluation_split: the split the grid is measured on. A search chooses by the validation
+            split, so that the test split stays unseen until the choice is made.
         validation_examples, test_examples: pairs drawn from those splits.
         precision: float32, or bfloat16 by autocast.
         device: cpu, cuda, or auto (cuda when there is one; the record says which it was).
@@ -64,6 +87,14 @@ class TrialSpecification:
     kernel: int = 3
     padding: bool = True
     dense_units: int = 128
+    couplings: tuple[str, ...] = ()
+    to_audio: tuple[str, ...] = ()
+    to_image: tuple[str, ...] = ()
+    fusion: str = CONCATENATION
+    mmtm_ratio: int = 4
+    mmtm_relu: bool = True
+    mmtm_identity: bool = False
+    dropout: float = 0.0
     train_audio_snr: float
     train_visual_snr: float
     seed: int = 0
@@ -72,8 +103,10 @@ class TrialSpecification:
     epochs: int = 5
     batch_size: int = 32
     learning_rate: float = 1e-3
+    weight_decay: float = 0.0
     validation_examples: int = 2_000
     test_examples: int = 2_000
+    evaluation_split: str = "test"
     precision: str = "float32"
     device: str = "auto"
     predictions: bool = False
@@ -97,12 +130,21 @@ class TrialSpecification:
             raise ValueError(f"seed is {self.seed}; allowed: 0 to 2**31 - 1")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise ValueError(f"weight_decay is {self.weight_decay}; allowed: 0 or more")
+        if self.evaluation_split not in EVALUATION_SPLITS:
+            raise ValueError(
+                f"evaluation_split is {self.evaluation_split!r}; allowed: "
+                f"{', '.join(EVALUATION_SPLITS)}"
+            )
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
         if self.device not in DEVICES:
             raise ValueError(f"device is {self.device!r}; allowed: {', '.join(DEVICES)}")
         self._check_pair()
-        _ = (self.network, self.data)
+        placement, _ = self.network.placement, self.data
+        for one in fields(placement):
+            object.__setattr__(self, one.name, getattr(placement, one.name))
 
     def _check_pair(self) -> None:
         absent = {"both": None, "visual": "train_audio_snr", "audio": "train_visual_snr"}
@@ -126,6 +168,16 @@ class TrialSpecification:
             padding=self.padding,
             dense_units=self.dense_units,
             modality=self.modality,
+            placement=Placement(
+                couplings=self.couplings,
+                to_audio=self.to_audio,
+                to_image=self.to_image,
+                fusion=self.fusion,
+                mmtm_ratio=self.mmtm_ratio,
+                mmtm_relu=self.mmtm_relu,
+                mmtm_identity=self.mmtm_identity,
+            ).canonical(self.units),
+            dropout=self.dropout,
         )
 
     @property
@@ -150,13 +202,20 @@ class TrialSpecification:
         visual = TEST_SNRS if self.modality != "audio" else (math.inf,)
         return [(a, v) for a in audio for v in visual]
 
-    def to_json(self) -> str:
-        """Canonical JSON: sorted keys, infinity as "original"."""
+    def to_plain(self) -> dict[str, Any]:
+        """As YAML or JSON would hold it: infinity as "original", tuples as lists."""
         plain = {
             key: "original" if isinstance(value, float) and math.isinf(value) else value
             for key, value in asdict(self).items()
+            if key not in _LATER or value != _LATER[key]
         }
-        return json.dumps(plain, sort_keys=True, allow_nan=False)
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()
+        }
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys."""
+        return json.dumps(self.to_plain(), sort_keys=True, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> TrialSpecification:
@@ -164,6 +223,8 @@ class TrialSpecification:
         plain: dict[str, Any] = json.loads(text)
         for key, value in plain.items():
             plain[key] = math.inf if value == "original" else value
+            if isinstance(value, list):
+                plain[key] = tuple(value)
         return TrialSpecification(**plain)
 
     @property
@@ -173,10 +234,22 @@ class TrialSpecification:
 
     @property
     def trial_name(self) -> str:
-        """For people: what a sweep varies, short enough for a column of the MLflow page."""
+        """For people: what a search varies, short enough for a column of the MLflow page."""
         audio = f" a{snr_text(self.train_audio_snr)}" if self.modality != "visual" else ""
         visual = f" v{snr_text(self.train_visual_snr)}" if self.modality != "audio" else ""
-        return f"d{self.fusion_depth}{audio}{visual} s{self.seed}"
+        placed = f" {self.placement_name}" if self.placement_name else ""
+        return f"d{self.fusion_depth}{placed}{audio}{visual} s{self.seed}"
+
+    @property
+    def placement_name(self) -> str:
+        """What couples the streams, such as ``mmtm1 cross-image2 gate_audio``; "" for nothing."""
+        words = []
+        for level in range(1, self.fusion_depth + 1):
+            coupling, to_audio, to_image = self.network.placement.at(level)
+            words += [f"{coupling}{level}"] * (coupling != NONE)
+            words += [f"{to_audio}-audio{level}"] * (to_audio != NONE)
+            words += [f"{to_image}-image{level}"] * (to_image != NONE)
+        return " ".join(words + [self.fusion] * (self.fusion != CONCATENATION))
 
 
 TRIAL_FIELDS: Final = tuple(field.name for field in fields(TrialSpecification))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from analysis.storage import Storage, open_storage
 from analysis.tables import SPECIFICATION_FILE
-from search.configuration import (
-    ConfigurationError,
-    SearchSpecification,
-    build_search,
-    parse_yaml,
-)
+from search.configuration import build_search, parse_yaml
+from search.declaration import SearchSpecification
+from search.fields import ConfigurationError
 from search.progress import read_driver
 
 

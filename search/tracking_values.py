@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -136,12 +137,16 @@ def _text(name: str, value: Any) -> str:
     A table with gaps has floats in integer columns.
     """
     kind = TRIALS.field(name).type
+    if pa.types.is_list(kind):
+        return ", ".join(value)
     if pa.types.is_integer(kind):
         return str(int(value))
     return str(float(value)) if pa.types.is_floating(kind) else str(value)
 
 
 def _given(value: Any) -> bool:
+    if isinstance(value, list | np.ndarray):
+        return len(value) > 0
     return value is not None and not pd.isna(value)
 
 

@@ -15,7 +15,13 @@ from torch.nn import functional
 
 from datasets.digits import DigitData, load_digits
 from models.early_fusion import EarlyFusionNetwork, count_parameters
-from search.cost import Stopwatch, peak_memory_bytes, reset_peak_memory
+from models.operations import count_multiply_accumulates
+from search.cost import (
+    Stopwatch,
+    milliseconds_per_example,
+    peak_memory_bytes,
+    reset_peak_memory,
+)
 from search.evaluation import Evaluator, Grid, autocast
 from search.specification import TrialSpecification
 
@@ -44,6 +50,8 @@ class TrialResult:
 
     device: str
     parameters: int = 0
+    multiply_accumulates: int = 0
+    milliseconds_per_example: float = 0.0
     epochs: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
@@ -76,6 +84,18 @@ def run_trial(
     data = data or load_digits(specification.data)
     if data.settings != specification.data:
         raise TrialError(f"the data given ({data.settings}) are not the trial's")
+    # Dropout draws from torch's global generator: it is set here and given back as it was.
+    with torch.random.fork_rng(devices=[0] if device.type == "cuda" else []):
+        torch.manual_seed(specification.seed)
+        return _run(specification, data, device, on_epoch)
+
+
+def _run(
+    specification: TrialSpecification,
+    data: DigitData,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None],
+) -> TrialResult:
     result = TrialResult(device=device.type)
     reset_peak_memory(device)
     clock = time.perf_counter()
@@ -93,6 +113,7 @@ def run_trial(
     result.train_seconds = time.perf_counter() - clock
     run.network.load_state_dict(result.state)
     result.grid = run.evaluate()
+    result.multiply_accumulates, result.milliseconds_per_example = run.measure()
     result.evaluation_seconds = time.perf_counter() - clock - result.train_seconds
     result.data_seconds = run.data_clock.seconds
     result.peak_memory_bytes = peak_memory_bytes(device)
@@ -140,18 +161,21 @@ class TrialTraining:
         self.data = data
         self.device = device
         self.data_clock = Stopwatch()
-        self.pairs = {
-            split: draw_pairs(len(data.splits[split]), count, seed=specification.seed, split=split)
-            for split, count in (
-                ("train", specification.examples),
-                ("validation", specification.validation_examples),
-                ("test", specification.test_examples),
-            )
+        wanted = {
+            "train": ("train", specification.examples),
+            "validation": ("validation", specification.validation_examples),
+            "grid": (specification.evaluation_split, specification.test_examples),
         }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(specification.seed)
-            self.network = EarlyFusionNetwork(specification.network).to(device)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), specification.learning_rate)
+        self.pairs = {
+            use: draw_pairs(len(data.splits[split]), count, seed=specification.seed, split=split)
+            for use, (split, count) in wanted.items()
+        }
+        self.network = EarlyFusionNetwork(specification.network).to(device)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            specification.learning_rate,
+            weight_decay=specification.weight_decay,
+        )
         self.evaluator = Evaluator(
             data=data,
             device=device,
@@ -203,6 +227,18 @@ class TrialTraining:
                 ended_at=datetime.now(UTC),
             )
 
+    def measure(self) -> tuple[int, float]:
+        """Multiply-accumulates of one example, and milliseconds per example of a batch."""
+        count = min(self.specification.batch_size, len(self.pairs["validation"]))
+        examples = self.data.examples(
+            "validation", self.pairs["validation"][:count], noise_seed=self.specification.seed
+        ).to(self.device)
+        audio_snr, visual_snr = self.specification.train_pair
+        images, sounds = examples.visual(visual_snr), examples.audio(audio_snr)
+        operations = count_multiply_accumulates(self.network, images[:1], sounds[:1])
+        with autocast(self.device, self.specification.precision):
+            return operations, milliseconds_per_example(self.network, images, sounds)
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless passes over the train pairs, each in a new order, with fresh noise.
 
@@ -237,11 +273,11 @@ class TrialTraining:
         return loss.item(), int((logits.argmax(1) == examples.labels).sum())
 
     def evaluate(self) -> Grid:
-        """Test the network as it is on the trial's conditions."""
+        """Measure the network as it is at the trial's test conditions."""
         return self.evaluator.grid(
             self.network,
-            "test",
-            self.pairs["test"],
+            self.specification.evaluation_split,
+            self.pairs["grid"],
             self.specification.test_conditions,
             keep_predictions=self.specification.predictions,
         )

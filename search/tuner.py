@@ -1,4 +1,4 @@
-"""Dispatching trials by Ray Tune. The only file that knows Ray.
+"""Dispatching trials by Ray Tune. Only this file and ``ray_adapters`` know Ray.
 
 Ray's own state is not needed to go on: what has a record has ended, and everything else is run
 by the next ``resume``.
@@ -6,18 +6,15 @@ by the next ``resume``.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 import torch
@@ -25,13 +22,30 @@ from pyarrow import fs
 from ray import tune
 
 from analysis.storage import Storage
+from analysis.tables import FINISHED
 from datasets.digits import DigitData
-from search.configuration import Resources
+from search.declaration import Resources, SearchSpecification
 from search.execution import execute
 from search.progress import Progress
+from search.proposals import Proposals
+from search.ray_adapters import (
+    EPOCHS_RUN,
+    PROGRESS,
+    SAMPLE,
+    TRIALS,
+    Driver,
+    ProposalSearcher,
+    configuration,
+    make_scheduler,
+    reporter,
+    sample_of,
+    specifications,
+)
 from search.records import Recorder
 from search.specification import TrialSpecification
 from search.tracking import Tracker
+
+_UNBOUNDED: Final = 10**6
 
 
 class ResourceError(ValueError):
@@ -51,6 +65,8 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Schedulers look at epochs alone: a trial's start and end carry no metric.
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         _reach(address)
@@ -69,27 +85,37 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
 
 
 def run_trials(
-    trials: Sequence[TrialSpecification],
+    trials: Sequence[TrialSpecification] | Proposals,
     data: DigitData,
     recorder: Recorder,
-    resources: Resources,
+    search: SearchSpecification,
     progress: Progress,
     tracker: Tracker | None,
 ) -> None:
-    """Run the trials on the connected Ray; returns when all ended or the search was stopped."""
+    """Run the trials, or what a searcher proposes, on the connected Ray.
+
+    Returns when all ended or the search was stopped.
+    """
+    resources = search.resources
     trainable = tune.with_parameters(
         _trainable, data=data, recorder=recorder, threads=int(resources.cpus_per_trial)
     )
+    driver = Driver(recorder, progress, tracker, search.scheduler.name)
+    asked = ProposalSearcher(trials, driver) if isinstance(trials, Proposals) else None
     tuner = tune.Tuner(
         tune.with_resources(
             trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
         ),
-        param_space={"specification": tune.grid_search([one.to_json() for one in trials])},
+        param_space={} if isinstance(trials, Proposals) else _grid(trials),
         tune_config=tune.TuneConfig(
+            # More than there can be: the searcher says when it has proposed enough.
+            num_samples=_UNBOUNDED if asked else 1,
+            search_alg=asked,
+            scheduler=_scheduler(search),
             max_concurrent_trials=resources.concurrent_trials or None,
             # A fresh process per trial costs a second each.
             reuse_actors=True,
-            trial_dirname_creator=lambda trial: _specification(trial).trial_id,
+            trial_dirname_creator=lambda trial: specifications(trial.config)[0].trial_id,
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
@@ -97,102 +123,66 @@ def run_trials(
             verbose=0,
             # A worker that dies is tried once more before it is recorded as failed.
             failure_config=tune.FailureConfig(max_failures=1),
-            callbacks=[_Driver(recorder, progress, tracker)],
+            callbacks=[driver],
         ),
     )
     with _terminate_as_interrupt():
         tuner.fit()
 
 
+def _grid(trials: Sequence[TrialSpecification]) -> dict[str, Any]:
+    """Each trial once, as a parameter space of Ray's own."""
+    configurations = [configuration((one,)) for one in trials]
+    return {
+        TRIALS: tune.grid_search([one[TRIALS] for one in configurations]),
+        SAMPLE: None,
+    }
+
+
+def _scheduler(search: SearchSpecification) -> Any:
+    if search.space is None:
+        return None
+    epochs = search.trials.get("epochs", TrialSpecification.epochs)
+    return make_scheduler(search.scheduler, epochs * search.space.trials_per_sample)
+
+
 def _trainable(
     config: dict[str, Any], *, data: DigitData, recorder: Recorder, threads: int
 ) -> None:
-    """One trial on a worker. Reports rows; the driver tells them to people."""
+    """The trials of one Ray trial, one after another, on a worker."""
     torch.set_num_threads(max(1, threads))
-    trial = TrialSpecification.from_json(config["specification"])
+    report = reporter()
+    finished: list[float] = []  # best validation accuracy of each trial that ended
+    epochs_run = 0
+    best = 0.0
 
-    def report(event: str, row: dict[str, Any]) -> None:
-        # One JSON text: Tune must not flatten or average our rows.
-        plain = {key: _plain(value) for key, value in row.items()}
-        tune.report({"event": event, "row": json.dumps(plain)})
+    trials = specifications(config)
 
-    ended = execute(
-        trial,
-        data,
-        recorder,
-        on_start=lambda row: report("start", row),
-        on_epoch=lambda row: report("epoch", row),
-    )
-    report("end", ended)
+    def on_epoch(row: dict[str, Any]) -> None:
+        nonlocal epochs_run, best
+        epochs_run += 1
+        best = max(best, row["validation_accuracy"])
+        so_far = [*finished, best]
+        looked_at = {EPOCHS_RUN: epochs_run, PROGRESS: sum(so_far) / len(so_far)}
+        # After the very last epoch nothing is gained by stopping.
+        last = len(so_far) == len(trials) and row["epoch"] == trials[-1].epochs
+        report("epoch", row, **({} if last else looked_at))
 
-
-class _Driver(tune.Callback):
-    """Hands what workers report to the console and to MLflow."""
-
-    def __init__(self, recorder: Recorder, progress: Progress, tracker: Tracker | None) -> None:
-        self._recorder = recorder
-        self._progress = progress
-        self._tracker = tracker
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Ray writes its callbacks down to restore them; we go on from the records instead, and
-        # the console and MLflow's thread cannot be written down.
-        return {}
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """A worker reported a row."""
-        row = _row(json.loads(result["row"]))
-        trial_id = _specification(trial).trial_id
-        if result["event"] == "start":
-            self._progress.started(row)
-            if self._tracker:
-                self._tracker.trial_started(row)
-        elif result["event"] == "epoch":
-            self._progress.epoch(trial_id, row)
-            if self._tracker:
-                self._tracker.epoch_ended(trial_id, row)
-        else:
-            self._ended(row)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker died, or could not write its records: say so in its stead."""
-        specification = _specification(trial)
-        reason = f"the worker failed {trial.num_failures} times, the last time: {_cause(trial)}"
-        self._ended(self._recorder.failed(specification, reason, datetime.now(UTC)))
-
-    def _ended(self, row: dict[str, Any]) -> None:
-        self._progress.ended(row)
-        if self._tracker:
-            self._tracker.trial_ended(row["trial_id"])
-
-
-def _specification(trial: Any) -> TrialSpecification:
-    return TrialSpecification.from_json(trial.config["specification"])
-
-
-def _cause(trial: Any) -> str:
-    """What Ray says of the last failure, in one line, from its file on the driver's machine.
-
-    That is the last line of a traceback, or the first sentence on a process that died.
-    """
-    file = Path(trial.local_path) / (trial.run_metadata.error_filename or "error.txt")
-    text = file.read_text(errors="replace") if file.is_file() else ""
-    last = [line for line in text.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
-    errors = [line for line in last if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    return (errors[-1:] or last[:1] or ["no word from Ray"])[0][:300]
-
-
-def _plain(value: Any) -> Any:
-    return {"time": value.isoformat()} if isinstance(value, datetime) else value
-
-
-def _row(plain: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: datetime.fromisoformat(value["time"]) if isinstance(value, dict) else value
-        for key, value in plain.items()
-    }
+    for trial in trials:
+        best = 0.0
+        ended = execute(
+            trial,
+            data,
+            recorder,
+            sample=sample_of(config),
+            on_start=lambda row: report("start", row),
+            on_epoch=on_epoch,
+        )
+        report("end", ended)
+        if ended["status"] != FINISHED:
+            # The sample has failed; its other trials would be wasted.
+            break
+        finished.append(ended["validation_accuracy"])
 
 
 def _reach(address: str) -> None:

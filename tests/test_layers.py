@@ -39,6 +39,14 @@ def test_a_package_imports_only_those_below_it(package: str) -> None:
             assert not used & HEAVY, path
 
 
-def test_ray_is_in_one_file() -> None:
-    with_ray = [path.name for path in (ROOT / "search").rglob("*.py") if "ray" in imports(path)]
-    assert with_ray == ["tuner.py"]
+@pytest.mark.parametrize(
+    ("library", "files"),
+    [
+        ("ray", {"tuner.py", "ray_adapters.py"}),
+        ("optuna", {"optuna_searchers.py", "importance.py"}),
+        ("mlflow", {"tracking_runs.py"}),
+    ],
+)
+def test_a_heavy_library_is_in_few_files(library: str, files: set[str]) -> None:
+    using = {path.name for path in (ROOT / "search").rglob("*.py") if library in imports(path)}
+    assert using == files

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from search.configuration import (
-    ConfigurationError,
     build_search,
     load_configuration,
     parse_yaml,
     to_yaml,
 )
+from search.fields import ConfigurationError
 
 CONFIGS = Path(__file__).parents[2] / "search" / "configs"
 

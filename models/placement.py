@@ -1,0 +1,266 @@
+"""Where and how two streams couple while they still run apart, as data and as modules.
+
+Shapes: B examples, T time steps, U units, H x W map.
+
+A placement says for every insertion point k (after level k, k = 1 ... fusion depth d) which
+coupling and which connections sit there, and how the streams join at the end of the separate
+levels. At one insertion point the coupling comes first (MMTM and its variants), then the residual
+connections are added, then the cross-connections are concatenated (XFlow's order).
+
+The image does not change over time, the sound does. **Choices**: a coupling squeezes the whole
+sound, time included, as MMTM averages over all dimensions but channels; a connection to the image
+starts from the level's last time step, as fully-connected fusion does, or from the spectrogram's
+mean over time (residual); a connection to the audio is given to every time step alike. Connections
+have neither batch normalisation nor dropout inside, as in XFlow's recurrent model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from models.cross_connections import MapToVector, ResidualMapToVector, VectorToMap
+from models.mmtm import MMTM, ConvolutionalMMTM, SqueezeExcitation, joint_size
+from models.modality_gate import ModalityGate
+
+NONE: Final = "none"
+COUPLINGS: Final = (NONE, "mmtm", "squeeze_excitation", "convolutional", "sum")
+CONNECTIONS: Final = (NONE, "cross", "residual", "both")
+CONCATENATION: Final = "concatenation"
+FUSIONS: Final = (CONCATENATION, "gate_audio", "gate_image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What sits where.
+
+    Attributes:
+        couplings, to_audio, to_image: one of ``COUPLINGS`` or ``CONNECTIONS`` per insertion
+            point; () for none at all. ``to_audio`` is XFlow's 2D->1D, ``to_image`` its 1D->2D.
+        fusion: concatenation, or the modality gate with the named stream as its source.
+        mmtm_ratio: the channels of a coupling's streams over the size of its joint.
+        mmtm_relu: ReLU on the joint.
+        mmtm_identity: a fresh coupling leaves the streams as they are.
+
+    Raises:
+        ValueError: a field is outside its range.
+    """
+
+    couplings: tuple[str, ...] = ()
+    to_audio: tuple[str, ...] = ()
+    to_image: tuple[str, ...] = ()
+    fusion: str = CONCATENATION
+    mmtm_ratio: int = 4
+    mmtm_relu: bool = True
+    mmtm_identity: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("couplings", COUPLINGS),
+            ("to_audio", CONNECTIONS),
+            ("to_image", CONNECTIONS),
+        ):
+            for one in getattr(self, name):
+                if one not in allowed:
+                    raise ValueError(f"{name} holds {one!r}; allowed: {', '.join(allowed)}")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion is {self.fusion!r}; allowed: {', '.join(FUSIONS)}")
+        if self.mmtm_ratio < 1:
+            raise ValueError(f"mmtm_ratio is {self.mmtm_ratio}; allowed: 1 or more")
+
+    def check_depth(self, fusion_depth: int) -> None:
+        """Raise ``ValueError`` when the placement does not fit a network of this fusion depth."""
+        for name in ("couplings", "to_audio", "to_image"):
+            placed = getattr(self, name)
+            if placed and len(placed) != fusion_depth:
+                raise ValueError(
+                    f"{name} has {len(placed)} insertion points; allowed: {fusion_depth} (one per "
+                    "level at which the streams run apart, fusion_depth), or none"
+                )
+        if self.fusion != CONCATENATION and fusion_depth == 0:
+            raise ValueError(
+                f"fusion is {self.fusion!r} at fusion_depth 0; allowed: {CONCATENATION} (a gate "
+                "needs levels at which the streams run apart)"
+            )
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the streams exchange anything before they join."""
+        everything = self.couplings + self.to_audio + self.to_image
+        return any(one != NONE for one in everything)
+
+    @property
+    def uses_mmtm(self) -> bool:
+        """Whether the ``mmtm_`` fields mean anything."""
+        return any(one != NONE for one in self.couplings)
+
+    def canonical(self, units: int) -> Placement:
+        """The one placement that stands for all that build the same network.
+
+        What is not used has its default, and the ratio is the smallest that gives the same joint.
+        """
+
+        def kept(placed: tuple[str, ...]) -> tuple[str, ...]:
+            return placed if any(one != NONE for one in placed) else ()
+
+        shared: dict[str, Any] = {
+            "couplings": kept(self.couplings),
+            "to_audio": kept(self.to_audio),
+            "to_image": kept(self.to_image),
+        }
+        if not self.uses_mmtm:
+            return Placement(**shared, fusion=self.fusion)
+        ratio = self.mmtm_ratio
+        while ratio > 1 and self._joints(ratio - 1, units) == self._joints(ratio, units):
+            ratio -= 1
+        return Placement(
+            **shared,
+            fusion=self.fusion,
+            mmtm_ratio=ratio,
+            mmtm_relu=self.mmtm_relu,
+            mmtm_identity=self.mmtm_identity,
+        )
+
+    def _joints(self, ratio: int, units: int) -> list[int]:
+        """Size of the joint at every insertion point that has one."""
+        return [
+            joint_size([units] if kind == "squeeze_excitation" else [units, units], ratio)
+            for kind in self.couplings
+            if kind != NONE
+        ]
+
+    def at(self, level: int) -> tuple[str, str, str]:
+        """Coupling, connection to the audio and connection to the image after a level (from 1)."""
+        coupling, to_audio, to_image = (
+            placed[level - 1] if placed else NONE
+            for placed in (self.couplings, self.to_audio, self.to_image)
+        )
+        return coupling, to_audio, to_image
+
+
+PLAIN: Final = Placement()
+
+
+def make_coupling(kind: str, units: int, placement: Placement) -> nn.Module | None:
+    """The module of one coupling between two streams of ``units`` channels each."""
+    options: dict[str, Any] = {
+        "ratio": placement.mmtm_ratio,
+        "relu": placement.mmtm_relu,
+        "identity": placement.mmtm_identity,
+    }
+    channels = [units, units]
+    if kind == "mmtm":
+        return MMTM(channels, **options)
+    if kind == "squeeze_excitation":
+        return SqueezeExcitation(channels, **options)
+    if kind == "convolutional":
+        return ConvolutionalMMTM(channels, **options)
+    if kind == "sum":
+        return ConvolutionalMMTM(channels, **options, combine="sum")
+    return None
+
+
+class InsertionPoint(nn.Module):
+    """All that couples the streams after one level.
+
+    Args:
+        level: after which it sits, from 1.
+        placement: what sits there.
+        units: channels of both streams here.
+        size: side of the maps here.
+        image_size: side of the raw image.
+        bins: of the raw spectrogram.
+
+    Inputs: maps [B, U, size, size], sequence [B, T, U], raw images [B, 1, S, S], raw spectrograms
+    [B, T, bins].
+
+    Output: maps [B, image_channels, size, size] and sequence [B, T, audio_channels]; these two
+    attributes are U, or 2 U where a cross-connection was concatenated.
+    """
+
+    def __init__(
+        self, level: int, placement: Placement, *, units: int, size: int, image_size: int, bins: int
+    ) -> None:
+        super().__init__()
+        coupling, to_audio, to_image = placement.at(level)
+        cross, residual = ("cross", "both"), ("residual", "both")
+        plain: dict[str, Any] = {"batch_norm": False, "dropout": 0.0}
+        self.coupling = make_coupling(coupling, units, placement)
+        self.cross_to_audio = (
+            MapToVector(units, size, size, units, batch_norm=False) if to_audio in cross else None
+        )
+        self.cross_to_image = (
+            VectorToMap(units, size, size, units, **plain) if to_image in cross else None
+        )
+        # XFlow pools the raw image by 4 for level 1, by 8 for level 2.
+        pool = min(2 ** (level + 1), image_size)
+        self.residual_to_audio = (
+            ResidualMapToVector(1, image_size, image_size, units, pool=pool, dropout=0.0)
+            if to_audio in residual
+            else None
+        )
+        self.residual_to_image = (
+            VectorToMap(bins, size, size, units, **plain) if to_image in residual else None
+        )
+        self.audio_channels = units * (2 if to_audio in cross else 1)
+        self.image_channels = units * (2 if to_image in cross else 1)
+
+    def forward(
+        self, maps: Tensor, sequence: Tensor, images: Tensor, spectrograms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Exchange between the streams."""
+        if self.coupling is not None:
+            maps, sound = self.coupling(maps, sequence.transpose(1, 2))
+            sequence = sound.transpose(1, 2)
+        to_audio = None if self.cross_to_audio is None else self.cross_to_audio(maps)
+        to_image = None if self.cross_to_image is None else self.cross_to_image(sequence[:, -1])
+        if self.residual_to_audio is not None:
+            sequence = sequence + self.residual_to_audio(images)[:, None]
+        if self.residual_to_image is not None:
+            maps = maps + self.residual_to_image(spectrograms.mean(dim=1))
+        if to_audio is not None:
+            shared = to_audio[:, None].expand(-1, sequence.shape[1], -1)
+            sequence = torch.cat([sequence, shared], dim=2)
+        if to_image is not None:
+            maps = torch.cat([maps, to_image], dim=1)
+        return maps, sequence
+
+
+class GatedEnd(nn.Module):
+    """The modality gate at the end of the separate levels, one gate per channel.
+
+    The gate wants features of one size: a stream that a cross-connection has widened is first
+    brought back to U channels, position by position. With the audio as source there is a gate for
+    every time step, so the output before the sound depends on the image alone.
+
+    Inputs: maps [B, C, H, W], sequence [B, T, A].
+
+    Output: maps [B, U, H, W] (source image) or [B, T, U, H, W] (source audio), sequence [B, T, U].
+    """
+
+    def __init__(
+        self, source: str, *, image_channels: int, audio_channels: int, units: int, size: int
+    ) -> None:
+        super().__init__()
+        self.from_audio = source == "gate_audio"
+        self.narrow_maps = (
+            nn.Identity() if image_channels == units else nn.Conv2d(image_channels, units, 1)
+        )
+        self.narrow_sequence = (
+            nn.Identity() if audio_channels == units else nn.Linear(audio_channels, units)
+        )
+        self.gate = ModalityGate(units if self.from_audio else units * size**2, units)
+
+    def forward(self, maps: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor]:
+        """Weigh the streams against each other."""
+        maps, sequence = self.narrow_maps(maps), self.narrow_sequence(sequence)
+        if not self.from_audio:
+            maps, sound = self.gate(maps, sequence.transpose(1, 2), maps.flatten(1))
+            return maps, sound.transpose(1, 2)
+        batch, steps = sequence.shape[:2]
+        flat = sequence.flatten(0, 1)
+        maps, flat = self.gate(maps.repeat_interleave(steps, dim=0), flat, flat)
+        return maps.unflatten(0, (batch, steps)), flat.unflatten(0, (batch, steps))

@@ -1,0 +1,202 @@
+"""The typed, frozen description of a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from search.objectives import Objective
+from search.space import ORDINARY_FIELDS, Space
+from search.specification import TRAIN_PAIRS, Pair, TrialSpecification
+
+SEARCHER_NAMES: Final = ("random", "grid", "tpe", "nsga2", "surrogate")
+SCHEDULER_NAMES: Final = ("none", "asha", "median", "pbt")
+PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
+"""What population-based training may change while a network is trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepBlock:
+    """A full product of choices; a search's sweep is a list of such blocks."""
+
+    fusion_depths: tuple[int, ...] = (0,)
+    train_pairs: tuple[Pair, ...] = TRAIN_PAIRS
+    modalities: tuple[str, ...] = ("both",)
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one trial gets. Fractions of a GPU share it; bounding memory is the user's part."""
+
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    concurrent_trials: int = 0  # 0: as many as fit
+
+    def __post_init__(self) -> None:
+        if not (0 < self.cpus_per_trial < math.inf):
+            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0")
+        gpus = self.gpus_per_trial
+        if not (0 <= gpus <= 1 or (gpus == int(gpus) and gpus < math.inf)):
+            raise ValueError(f"gpus_per_trial is {gpus}; allowed: 0 to 1, or a whole number")
+        if self.concurrent_trials < 0:
+            raise ValueError(
+                f"concurrent_trials is {self.concurrent_trials}; allowed: 0 (all that fit) or more"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlflow:
+    """Where runs are shown: any tracking URI; by default SQLite in the storage folder."""
+
+    enabled: bool = True
+    tracking_uri: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearcherSettings:
+    """Who proposes the samples of a space.
+
+    Attributes:
+        name: one of ``SEARCHER_NAMES``.
+        seed: of its choices.
+        samples: how many it proposes, repeated ones not counted.
+        warm_start: searches in the same storage folder whose records it knows from the start.
+    """
+
+    name: str = "random"
+    seed: int = 0
+    samples: int = 50
+    warm_start: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name not in SEARCHER_NAMES:
+            raise ValueError(f"name is {self.name!r}; allowed: {', '.join(SEARCHER_NAMES)}")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed is {self.seed}; allowed: 0 to 2**31 - 1")
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}; allowed: 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings:
+    """Which trials are stopped early, by validation accuracy at the train pair.
+
+    Attributes:
+        name: none; asha (asynchronous successive halving); median (worse than the median of the
+            others' running means); pbt (population-based training: the worst take over weights
+            and hyperparameters of the best, perturbed).
+        grace_epochs: epochs before a trial can be stopped, or between two perturbations.
+        reduction: of asha: one in so many goes on.
+    """
+
+    name: str = "none"
+    grace_epochs: int = 1
+    reduction: int = 3
+
+    def __post_init__(self) -> None:
+        if self.name not in SCHEDULER_NAMES:
+            raise ValueError(f"name is {self.name!r}; allowed: {', '.join(SCHEDULER_NAMES)}")
+        if self.grace_epochs < 1:
+            raise ValueError(f"grace_epochs is {self.grace_epochs}; allowed: 1 or more")
+        if self.reduction < 2:
+            raise ValueError(f"reduction is {self.reduction}; allowed: 2 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Training the best of a search again, beside the plain networks, on the test split.
+
+    Attributes:
+        top: how many of the best; 0 for no confirmation.
+        seeds: fresh seeds for each.
+        trials: fields of ``TrialSpecification`` that differ from the search's (a fuller budget).
+    """
+
+    top: int = 0
+    seeds: int = 5
+    trials: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.top < 0:
+            raise ValueError(f"top is {self.top}; allowed: 0 (no confirmation) or more")
+        if self.seeds < 1:
+            raise ValueError(f"seeds is {self.seeds}; allowed: 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpecification:
+    """A whole search: a sweep, a list of trials, or a space with a searcher.
+
+    Attributes:
+        trials: the fields that all trials share.
+        sweep: the full product to run, unless ``listed`` or ``space`` says otherwise.
+        listed: every trial by itself; a confirmation is such a search.
+        space, searcher, scheduler, objectives, confirmation: of a search over a space.
+    """
+
+    name: str
+    trials: Mapping[str, Any] = field(default_factory=dict)
+    sweep: tuple[SweepBlock, ...] = (SweepBlock(),)
+    listed: tuple[TrialSpecification, ...] = ()
+    space: Space | None = None
+    searcher: SearcherSettings = SearcherSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    objectives: tuple[Objective, ...] = (Objective(name="mean_accuracy"),)
+    confirmation: Confirmation = Confirmation()
+    resources: Resources = Resources()
+    mlflow: Mlflow = Mlflow()
+    storage: str = "results"
+
+    def __post_init__(self) -> None:
+        if self.space is None:
+            return
+        several = len(self.objectives) > 1
+        if several and self.searcher.name in ("tpe", "surrogate"):
+            raise ValueError(
+                f"searcher.name is {self.searcher.name!r} with {len(self.objectives)} objectives; "
+                "allowed: nsga2, random, grid (or one objective)"
+            )
+        if self.scheduler.name == "pbt":
+            names = set(self.space.parameters())
+            if not names or not names <= set(PERTURBED) or self.space.average:
+                raise ValueError(
+                    "scheduler.name is 'pbt', which copies weights between trials; allowed: a "
+                    f"space of {', '.join(PERTURBED)} alone, everything else with one option"
+                )
+
+    def planned_trials(self) -> list[TrialSpecification]:
+        """Every trial of a sweep or list once, in the order declared, seed by seed.
+
+        A unimodal trial does not depend on the other sense's SNR, so pairs that differ only there
+        are one trial. The trials of a space are not known before the searcher proposes them.
+        """
+        if self.space is not None:
+            raise ValueError(f"search {self.name!r} has a space; its trials are not planned")
+        if self.listed:
+            return list(self.listed)
+        trials: dict[str, TrialSpecification] = {}
+        for block in self.sweep:
+            for seed in block.seeds:
+                for modality in block.modalities:
+                    for audio, visual in block.train_pairs:
+                        for depth in block.fusion_depths:
+                            one = TrialSpecification(
+                                **self.trials,
+                                modality=modality,
+                                fusion_depth=depth,
+                                train_audio_snr=math.inf if modality == "visual" else audio,
+                                train_visual_snr=math.inf if modality == "audio" else visual,
+                                seed=seed,
+                            )
+                            trials.setdefault(one.trial_id, one)
+        return list(trials.values())
+
+
+SEARCHED: Final = (
+    *("levels", "fusion_depth", "couplings", "to_audio", "to_image", "fusion"),
+    *("mmtm_ratio", "mmtm_relu", "mmtm_identity", *ORDINARY_FIELDS),
+)
+"""Fields of a trial that a space may search."""

@@ -1,0 +1,86 @@
+"""Checking declared fields, one by one, with errors that name the field and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Final, get_type_hints
+
+from search.specification import Pair
+
+_TYPE_WORDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+class ConfigurationError(ValueError):
+    """The configuration is wrong; the message is one sentence for the user."""
+
+
+def known(allowed: type | list[str], raw: Any, where: str) -> dict[str, Any]:
+    """The mapping's own copy, after checking that it is one and every key is a field."""
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(f"{where.rstrip('.') or 'the configuration'} must be a mapping")
+    names = allowed if isinstance(allowed, list) else [one.name for one in fields(allowed)]
+    for key in raw:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
+            raise ConfigurationError(f"{where}{key} is not a field; {hint}")
+    return dict(raw)
+
+
+def checked(kind: type, raw: Any, where: str) -> dict[str, Any]:
+    """The fields of a dataclass that a mapping gives, each of its type."""
+    hints = get_type_hints(kind)
+    values = known(kind, raw, where)
+    return {key: value_of(hints[key], value, where + key) for key, value in values.items()}
+
+
+def typed(kind: type, raw: Any, where: str) -> Any:
+    """A dataclass from a mapping."""
+    values = checked(kind, raw, where)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{where}{error}") from error
+
+
+def value_of(kind: Any, value: Any, where: str) -> Any:
+    """A value of this type; a list stands for a tuple of text, a whole number for a number."""
+    if kind == tuple[str, ...]:
+        return tuple(value_of(str, one, where) for one in listed(value, where, empty=True))
+    if kind is float and value == "original":
+        return math.inf
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and math.isnan(value)):
+        raise ConfigurationError(f"{where} is {value!r}; allowed: {_TYPE_WORDS[kind]}")
+    return value
+
+
+def listed(raw: Any, where: str, *, empty: bool = False, hint: str = "") -> list[Any]:
+    """The list itself, after checking that it is one."""
+    if not isinstance(raw, list) or not (raw or empty):
+        least = "" if empty else " with at least one value"
+        raise ConfigurationError(f"{where} must be a list{least}{hint}")
+    return raw
+
+
+def one_of(allowed: tuple[str, ...]) -> Callable[[Any, str], str]:
+    """A check that a value is one of these words."""
+
+    def check(value: Any, where: str) -> str:
+        if value not in allowed:
+            raise ConfigurationError(f"{where} is {value!r}; allowed: {', '.join(allowed)}")
+        return str(value)
+
+    return check
+
+
+def train_pair(raw: Any, where: str) -> Pair:
+    """[audio SNR, visual SNR]."""
+    if not isinstance(raw, list) or len(raw) != 2:
+        raise ConfigurationError(f"{where} holds {raw!r}; allowed: [audio SNR, visual SNR]")
+    audio, visual = (value_of(float, one, where) for one in raw)
+    return audio, visual

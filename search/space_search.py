@@ -1,0 +1,130 @@
+"""Running a search over a space: its searcher, its history, its last words."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import IMPORTANCE_FILE, SPECIFICATION_FILE, read_table
+from search.configuration import to_yaml
+from search.declaration import SearchSpecification
+from search.fields import ConfigurationError
+from search.importance import compute_importance
+from search.proposals import (
+    Proposals,
+    known_observations,
+    observation,
+    read_proposals,
+    record_plan,
+)
+from search.running import (
+    MLFLOW_WAIT_SECONDS,
+    Environment,
+    connected,
+    load_data,
+    run,
+    start_tracker,
+    summary,
+)
+from search.searchers import make_searcher
+from search.searchers.base import Observation
+
+
+def run_space(
+    search: SearchSpecification,
+    storage: Storage,
+    environment: Environment,
+    *,
+    begin: bool,
+    failed_too: bool,
+) -> int:
+    """Run what a searcher proposes until there is enough. Returns the exit code.
+
+    Raises:
+        ValueError: a search to start warm from is not there, or data or resources cannot be had.
+    """
+    assert search.space is not None
+    proposals = make_proposals(search, storage)
+    before = read_proposals(storage, without_failed=failed_too)
+    proposals.restore(before)
+    records = read_table(storage, "trials")
+    ended = sum(len(rows) for _, rows in before)
+    planned = planned_count(search)
+    if not begin:
+        print(f"{ended} of {planned} trials have ended before")
+    if not begin and proposals.complete:
+        tracker = start_tracker(search, storage, print)
+        if tracker is not None:
+            tracker.close(MLFLOW_WAIT_SECONDS)
+    else:
+        trial = search.space.any_trial()
+        data = load_data(trial, environment, records)
+        with connected(search, environment):
+            if begin:
+                storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+            tracker = run(
+                search,
+                storage,
+                proposals,
+                data,
+                planned=planned,
+                remaining=planned - ended,
+                epochs=trial.epochs,
+            )
+    if proposals.exhausted:
+        print("the searcher has nothing new to propose: the space is exhausted")
+    if proposals.complete:
+        planned = len(read_table(storage, "trials"))
+        print_importance(search, storage)
+    return summary(search, storage, planned, tracker)
+
+
+def planned_count(search: SearchSpecification) -> int:
+    """How many trials a search over a space will run, unless samples turn out to be the same."""
+    assert search.space is not None
+    size = search.space.size()
+    samples = search.searcher.samples if size is None else min(size, search.searcher.samples)
+    return samples * search.space.trials_per_sample
+
+
+def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
+    """The searcher with what it knows from earlier searches, before any of its own proposals."""
+    assert search.space is not None
+    directions = [one.direction for one in search.objectives]
+    known: list[Observation] = []
+    for name in search.searcher.warm_start:
+        earlier = open_storage(search.storage).below(name)
+        if not earlier.exists("trials"):
+            raise ConfigurationError(
+                f"searcher.warm_start names {name!r}, but {search.storage} has no such search"
+            )
+        found = known_observations(search.space, search.objectives, earlier)
+        print(f"warm start: {len(found)} samples known from {name}")
+        known += found
+    return Proposals(
+        search.space,
+        make_searcher(search.searcher.name, search.space, directions, search.searcher.seed),
+        search.searcher.samples,
+        known=known,
+        on_proposal=lambda proposals: record_plan(storage, proposals),
+    )
+
+
+def print_importance(search: SearchSpecification, storage: Storage) -> None:
+    """Compute the importance of every choice, write it beside the records, and print it."""
+    assert search.space is not None
+    history = [observation(sample, rows) for sample, rows in read_proposals(storage) if rows]
+    try:
+        table = compute_importance(search.space, history, seed=search.searcher.seed)
+    except ValueError as error:
+        print(f"importance: {error}")
+        return
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer)
+    storage.write(buffer.getvalue(), IMPORTANCE_FILE)
+    rows = table.head(5).to_dict("records")
+    words = ", ".join(f"{row['parameter']} {row['importance']:.2f}" for row in rows)
+    print(f"importance for {search.objectives[0].name} (fANOVA): {words}")
