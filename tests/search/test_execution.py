@@ -91,7 +91,7 @@ def test_the_checkpoint_gives_the_network_back(storage: Storage, small_data: Dig
     execute(trial, small_data, recorder(storage, small_data))
     path = storage.path("checkpoints", f"{trial.trial_id}.pt")
     checkpoint = torch.load(path, weights_only=True)
-    network = EarlyFusionNetwork(EarlyFusionSettings(**checkpoint["network"]))
+    network = EarlyFusionNetwork(EarlyFusionSettings.from_plain(checkpoint["network"]))
     network.load_state_dict(checkpoint["state"])
     assert checkpoint["train_pair"] == [0.5, 0.25]
 
