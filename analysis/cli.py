@@ -9,20 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from analysis.figures import accuracy_scale, pair_label, save_figure, snr_label
-from analysis.fusion import compute_fusion, draw_fusion, fusion_pairs, summarise_fusion
-from analysis.grids import TrainPair, compute_grid, compute_sheet, draw_sheet
-from analysis.selection import (
-    AnalysisError,
-    Search,
-    at_train_pair,
-    depth_name,
-    open_search,
-    train_pairs,
+from analysis import search_commands
+from analysis.command_line import (
+    data_caption,
+    levels_of,
+    open_narrowed,
+    plain_networks,
+    save,
+    say,
+    wanted_pairs,
 )
-from analysis.storage import Storage, open_storage
+from analysis.figures import accuracy_scale, pair_label, snr_label
+from analysis.fusion import compute_fusion, draw_fusion, fusion_pairs, summarise_fusion
+from analysis.grids import compute_grid, compute_sheet, draw_sheet
+from analysis.selection import AnalysisError, at_train_pair, depth_name
 from analysis.unimodal import UNIMODAL, compute_unimodal, draw_unimodal
 from datasets.files import data_folder
 
@@ -121,12 +122,29 @@ def parser(default_data: Path) -> argparse.ArgumentParser:
     )
     timeline.add_argument("--examples", type=int, default=1, metavar="N", help="figures (1)")
     timeline.set_defaults(run=_timeline)
+
+    report = commands.add_parser(
+        "report", parents=[search], help="one HTML page on a search, with all its figures"
+    )
+    report.set_defaults(run=search_commands.report)
+
+    replay = commands.add_parser(
+        "replay", parents=[search], help="searchers against each other, from a replay"
+    )
+    replay.add_argument(
+        "--within",
+        type=float,
+        default=0.005,
+        metavar="DIFFERENCE",
+        help="a run has arrived when it is no further than this from the best (0.005)",
+    )
+    replay.set_defaults(run=search_commands.replay)
     return top
 
 
 def _grids(options: argparse.Namespace) -> None:
-    search = _open(options, ["both"], options.depths)
-    pairs = _wanted_pairs(search, options)
+    search = plain_networks(open_narrowed(options, ["both"], options.depths))
+    pairs = wanted_pairs(search, options)
     sheet = compute_sheet(search, pairs)
     depths = sorted({int(depth) for depth in search.planned["fusion_depth"]})
     scale = accuracy_scale(
@@ -138,16 +156,16 @@ def _grids(options: argparse.Namespace) -> None:
         figure = draw_sheet(
             part,
             pairs,
-            title=f"{search.name}: {depth_name(depth, _levels(search))}",
-            caption=_caption(search),
+            title=f"{search.name}: {depth_name(depth, levels_of(search))}",
+            caption=data_caption(search),
             scale=scale,
         )
-        _save(options, figure, part, f"{search.name}-grids-depth{depth}")
+        save(options, figure, part, f"{search.name}-grids-depth{depth}")
 
 
 def _fusion(options: argparse.Namespace) -> None:
-    search = _open(options, ["both"])
-    pairs = _wanted_pairs(search, options) if options.train_pairs else fusion_pairs(search)
+    search = plain_networks(open_narrowed(options, ["both"]))
+    pairs = wanted_pairs(search, options) if options.train_pairs else fusion_pairs(search)
     if not pairs:
         raise AnalysisError(
             f"search {search.name} has no train pair with more than one fusion depth to compare"
@@ -157,23 +175,23 @@ def _fusion(options: argparse.Namespace) -> None:
     for pair in pairs:
         table = compute_fusion(search, pair)
         if table.empty:
-            _say(f"no finished trial at train pair {pair_label(pair)}: no figure")
+            say(f"no finished trial at train pair {pair_label(pair)}: no figure")
             continue
         planned = at_train_pair(search.planned, pair)["fusion_depth"].unique()
-        names = {int(depth): depth_name(int(depth), _levels(search)) for depth in planned}
+        names = {int(depth): depth_name(int(depth), levels_of(search)) for depth in planned}
         figure = draw_fusion(
             table,
             pair,
             names,
             title=f"{search.name}: trained at {pair_label(pair)}",
-            caption=_caption(search),
+            caption=data_caption(search),
         )
         audio, visual = (snr_label(snr) for snr in pair)
-        _save(options, figure, table, f"{search.name}-fusion-audio{audio}-visual{visual}")
+        save(options, figure, table, f"{search.name}-fusion-audio{audio}-visual{visual}")
         tables.append(table)
     if not tables:
         raise AnalysisError(f"search {search.name} has no finished trial at these train pairs")
-    _print_summary(summarise_fusion(pd.concat(tables)), _levels(search))
+    _print_summary(summarise_fusion(pd.concat(tables)), levels_of(search))
 
 
 def _print_summary(summary: pd.DataFrame, levels: int) -> None:
@@ -195,10 +213,12 @@ def _print_summary(summary: pd.DataFrame, levels: int) -> None:
 
 
 def _unimodal(options: argparse.Namespace) -> None:
-    search = _open(options, UNIMODAL)
+    search = open_narrowed(options, UNIMODAL)
     table = compute_unimodal(search)
-    figure = draw_unimodal(table, title=f"{search.name}: one sense alone", caption=_caption(search))
-    _save(options, figure, table, f"{search.name}-unimodal")
+    figure = draw_unimodal(
+        table, title=f"{search.name}: one sense alone", caption=data_caption(search)
+    )
+    save(options, figure, table, f"{search.name}-unimodal")
 
 
 def _noise(options: argparse.Namespace) -> None:
@@ -210,20 +230,20 @@ def _noise(options: argparse.Namespace) -> None:
     print(f"data: {data.note}")
     example = noise.compute_noise(data, options.example)
     name = f"noise-{options.source}-example{options.example}"
-    _save(options, noise.draw_noise(example), example.table, name)
+    save(options, noise.draw_noise(example), example.table, name)
 
 
 def _timeline(options: argparse.Namespace) -> None:
     from analysis import timeline  # imports torch, which takes seconds
     from analysis.noise import load_data
 
-    search = _open(options, ("both", *UNIMODAL))
+    search = open_narrowed(options, ("both", *UNIMODAL))
     trial = timeline.choose_trial(search, options.trial)
     trained = timeline.load_trial(search, trial["trial_id"])
     data = load_data(trained.data, options.data)
     print(f"trial: {trial['trial_name']} ({trial['trial_id']})\ndata: {data.note}")
     if data.fingerprint != trial["data_fingerprint"]:
-        _say("the data at hand are not those the trial was trained on (other fingerprint)")
+        say("the data at hand are not those the trial was trained on (other fingerprint)")
     for number in timeline.example_numbers(data, options.examples):
         example = timeline.make_example(trained, data, number)
         table = timeline.compute_timeline(trained, example)
@@ -236,58 +256,4 @@ def _timeline(options: argparse.Namespace) -> None:
         )
         short = str(trial["trial_name"]).replace(" ", "-")
         name = f"{search.name}-timeline-{short}-example{number}"
-        _save(options, figure, table, name)
-
-
-def _open(
-    options: argparse.Namespace, modalities: Sequence[str], depths: Sequence[int] | None = None
-) -> Search:
-    """The search, narrowed; says what is missing. Raises ``AnalysisError`` when all is."""
-    search = open_search(_storage(options.storage), options.name).narrow(modalities, depths)
-    for line in (*search.notes, *search.gaps()):
-        _say(line)
-    if search.finished.empty:
-        at = "" if depths is None else f" at fusion depth {', '.join(map(str, depths))}"
-        raise AnalysisError(
-            f"search {search.name} has no finished trial of modality {' or '.join(modalities)}{at}"
-        )
-    return search
-
-
-def _wanted_pairs(search: Search, options: argparse.Namespace) -> list[TrainPair]:
-    known = train_pairs(search.planned)
-    if not options.train_pairs:
-        return known
-    wanted = [(audio, visual) for audio, visual in options.train_pairs]
-    for pair in wanted:
-        if pair not in known:
-            _say(f"not part of search {search.name}: train pair {pair_label(pair)}")
-    if not set(wanted) & set(train_pairs(search.finished)):
-        finished = "; ".join(pair_label(pair) for pair in train_pairs(search.finished))
-        raise AnalysisError(f"no finished trial at these train pairs; finished are: {finished}")
-    return list(dict.fromkeys(wanted))
-
-
-def _levels(search: Search) -> int:
-    return int(search.finished["levels"].max())
-
-
-def _caption(search: Search) -> str:
-    notes = search.finished["data_note"].dropna().unique()
-    return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
-
-
-def _storage(location: str) -> Storage:
-    try:
-        return open_storage(location)
-    except ValueError as error:
-        raise AnalysisError(str(error)) from error
-
-
-def _save(options: argparse.Namespace, figure: Figure, table: pd.DataFrame, name: str) -> None:
-    for path in save_figure(figure, table, _storage(options.output), name):
-        print(path)
-
-
-def _say(line: str) -> None:
-    print(f"analysis: {line}", file=sys.stderr)
+        save(options, figure, table, name)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import pandas as pd
 
 from analysis.storage import Storage
-from analysis.tables import FINISHED, PLANNED_FILE, SPECIFICATION_FILE, read_table
+from analysis.tables import FAILED, FINISHED, PLANNED_FILE, SPECIFICATION_FILE, read_table
 
 _PLANNED_COLUMNS: Final = [
     "trial_id",
@@ -55,14 +55,23 @@ class Search:
     def narrow(self, modalities: Sequence[str], depths: Sequence[int] | None = None) -> Search:
         """The same search with only the trials of these modalities and fusion depths."""
 
-        def keep(table: pd.DataFrame) -> pd.DataFrame:
-            chosen = table["modality"].isin(list(modalities))
-            if depths is not None:
-                chosen &= table["fusion_depth"].isin(list(depths))
-            return table[chosen]
+        def chosen(table: pd.DataFrame) -> pd.Series:
+            wanted = table["modality"].isin(list(modalities))
+            return wanted if depths is None else wanted & table["fusion_depth"].isin(list(depths))
 
+        return self._keep(chosen)
+
+    def only(self, trial_ids: Collection[str]) -> Search:
+        """The same search with only these trials."""
+        return self._keep(lambda table: table["trial_id"].isin(list(trial_ids)))
+
+    def _keep(self, chosen: Callable[[pd.DataFrame], pd.Series]) -> Search:
         return Search(
-            self.name, self.storage, keep(self.trials), keep(self.planned), notes=self.notes
+            self.name,
+            self.storage,
+            self.trials[chosen(self.trials)],
+            self.planned[chosen(self.planned)],
+            notes=self.notes,
         )
 
     def read_grid(self) -> pd.DataFrame:
@@ -86,7 +95,7 @@ class Search:
             names = ", ".join(missing["trial_name"])
             count = f"{len(missing)} of {len(self.planned)} planned trials"
             lines.append(f"missing, not run yet: {count}: {names}")
-        failed = self.trials[self.trials["status"] != FINISHED]
+        failed = self.trials[self.trials["status"] == FAILED]
         for name, reason in zip(failed["trial_name"], failed["reason"], strict=True):
             lines.append(f"failed: {name}: {reason or 'no reason was recorded'}")
         return lines

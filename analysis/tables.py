@@ -22,6 +22,7 @@ PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 CHECKPOINTS: Final = "checkpoints"
 IMPORTANCE_FILE: Final = "importance.parquet"  # of every choice, by fANOVA
 REPLAY_FILE: Final = "replay.parquet"  # searchers run against the records
+CONFIRMATION_SUFFIX: Final = "-confirmation"  # of the search that confirms another
 CANDIDATES_FILE: Final = "candidates.json"  # what a confirmation compares
 
 FINISHED: Final = "finished"

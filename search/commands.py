@@ -10,11 +10,10 @@ from analysis.confirmation import (
     read_candidates,
 )
 from analysis.storage import Storage, open_storage
-from analysis.tables import FAILED, FINISHED, SPECIFICATION_FILE, read_table
+from analysis.tables import CONFIRMATION_SUFFIX, FAILED, FINISHED, SPECIFICATION_FILE, read_table
 from search import tracking
 from search.configuration import to_yaml
 from search.confirmation import (
-    SUFFIX,
     choose_candidates,
     confirmation_search,
     write_candidates,
@@ -149,7 +148,7 @@ def _run_listed(
 
 def _confirm(search: SearchSpecification, environment: Environment) -> int:
     """Run what is left of a search's confirmation, and print its sentence."""
-    storage = open_storage(search.storage).below(search.name + SUFFIX)
+    storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
     begin = not storage.exists(SPECIFICATION_FILE)
     if begin:
         candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
@@ -157,7 +156,7 @@ def _confirm(search: SearchSpecification, environment: Environment) -> int:
         print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
         write_candidates(storage, candidates)
     else:
-        confirming = load_search(search.name + SUFFIX, search.storage)
+        confirming = load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
     code = _run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     trials = read_table(storage, "trials")
     if code == 0 and (trials["status"] == FINISHED).any():

@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from analysis.selection import depth_name
 from analysis.storage import Storage
-from analysis.tables import CANDIDATES_FILE, FINISHED
+from analysis.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
 from models.placement import CONCATENATION
 from search.declaration import Confirmation, SearchSpecification
 from search.objectives import MINIMIZE
 from search.proposals import observation, read_proposals
 from search.specification import TrialSpecification
 
-SUFFIX: Final = "-confirmation"
 _FIRST_SEED: Final = 1000  # far from the seeds that searches use
 
 
@@ -71,7 +70,7 @@ def confirmation_search(
     """The search that runs the candidates' trials, each once."""
     trials = {trial.trial_id: trial for one in candidates for trial in one.trials}
     return SearchSpecification(
-        name=search.name + SUFFIX,
+        name=search.name + CONFIRMATION_SUFFIX,
         listed=tuple(sorted(trials.values(), key=lambda trial: trial.seed)),
         resources=search.resources,
         mlflow=search.mlflow,

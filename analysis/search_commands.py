@@ -1,0 +1,89 @@
+"""``python -m analysis report`` and ``replay``: on a search over a space."""
+
+from __future__ import annotations
+
+import argparse
+import io
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.command_line import data_caption, save, say, storage_at
+from analysis.figures import write_file
+from analysis.replay import compute_replay, draw_replay
+from analysis.report import build_report
+from analysis.samples import objectives_of
+from analysis.search_figures import read_specification
+from analysis.selection import AnalysisError, Search, open_search, search_names
+from analysis.storage import Storage
+from analysis.tables import CONFIRMATION_SUFFIX, IMPORTANCE_FILE, REPLAY_FILE
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write NAME-report.html."""
+    storage = storage_at(options.storage)
+    search = open_search(storage, options.name)
+    confirming = options.name + CONFIRMATION_SUFFIX
+    confirmation = open_search(storage, confirming) if confirming in search_names(storage) else None
+    page = build_report(
+        search,
+        confirmation,
+        importance=_read(search.storage, IMPORTANCE_FILE),
+        replay=_read(search.storage, REPLAY_FILE),
+    )
+    print(write_file(page.encode(), storage_at(options.output), f"{options.name}-report.html"))
+
+
+def replay(options: argparse.Namespace) -> None:
+    """Draw searcher against searcher, and print how many trials each needed."""
+    search = open_search(storage_at(options.storage), options.name)
+    table = _read(search.storage, REPLAY_FILE)
+    if table is None:
+        raise AnalysisError(
+            f"search {options.name} has no replay yet; run `python -m search replay {options.name}`"
+        )
+    objective = objectives_of(_specification(search))[0]
+    minimize = objective.direction == "minimize"
+    optimum = float(table["value"].min() if minimize else table["value"].max())
+    curves, runs, summary = compute_replay(table, optimum, options.within, minimize=minimize)
+    figure = draw_replay(
+        curves,
+        runs,
+        summary,
+        optimum,
+        options.within,
+        objective=objective,
+        title=f"{options.name}: searchers replayed",
+        caption=data_caption(search),
+    )
+    save(options, figure, runs, f"{options.name}-replay")
+    print(f"trials to reach within {options.within:g} of the best recorded value {optimum:.4f}:")
+    for row in summary.to_dict("records"):
+        against = "" if pd.isna(row["p"]) else f", against random p = {row['p_holm']:.2g} (Holm)"
+        print(
+            f"  {row['searcher']:10} median {row['median']:g} (quartiles "
+            f"{row['lower_quartile']:g} to {row['upper_quartile']:g}, {row['reached']:.0%} of "
+            f"{row['seeds']} seeds arrived){against}"
+        )
+
+
+def _specification(search: Search) -> dict[str, object]:
+    try:
+        return read_specification(search)
+    except AnalysisError as error:
+        say(str(error))
+        return {}
+
+
+def _read(folder: Storage, name: str) -> pd.DataFrame | None:
+    """A table beside the records; None when it is not there."""
+    if not folder.exists(name):
+        return None
+    try:
+        table: pd.DataFrame = pq.read_table(io.BytesIO(folder.read(name))).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise AnalysisError(
+            f"{folder.location}/{name} is damaged ({error}); delete it and make it again"
+        ) from error
+    return table
