@@ -64,11 +64,14 @@ class _OptunaSearcher(Searcher):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study = self._study(history)
             study.sampler = self._sampler(int(seed.generate_state(1)[0]))
-            trial = study.ask()
+            trial = self._ask(study)
             sample = self.space.sample(_OptunaChooser(trial))
             # It enters the study again with the history, if it is taken; a failure counts nothing.
             study.tell(trial, state=TrialState.FAIL)
         return sample
+
+    def _ask(self, study: optuna.Study) -> optuna.Trial:
+        return study.ask()
 
     def _study(self, history: Sequence[Observation]) -> optuna.Study:
         """A study that knows the history: the last one, when the history has only grown."""
@@ -87,6 +90,10 @@ class _OptunaSearcher(Searcher):
         """The observations from ``start`` on."""
         return [self._trial(one, {}) for one in history[start:]]
 
+    def _genes(self, sample: Sample) -> Sample:
+        """What Optuna is told of a sample."""
+        return sample
+
     def _trial(self, one: Observation, attributes: dict[str, int]) -> FrozenTrial:
         values: dict[int, float] = {}
         if one.state == STOPPED:
@@ -96,8 +103,8 @@ class _OptunaSearcher(Searcher):
             values = {epochs: accuracy if self.directions[0] == MAXIMIZE else -accuracy}
         return optuna.trial.create_trial(
             state=_STATES[one.state],
-            params=dict(one.sample),
-            distributions={name: self._distributions[name] for name in one.sample},
+            params=self._genes(one.sample),
+            distributions={name: self._distributions[name] for name in self._genes(one.sample)},
             values=list(one.values) if one.state == FINISHED else None,
             intermediate_values=values,
             system_attrs=attributes,
@@ -128,6 +135,9 @@ class NSGA2Searcher(_OptunaSearcher):
 
     Finished trials alone form the populations: the first ``population_size`` of them the first
     generation, the next the second, and so on.
+
+    A crossover needs parents with the same parameters, so every individual has all of them; those
+    that its sample does not have are dormant, at their first option.
     """
 
     def __init__(
@@ -139,6 +149,13 @@ class NSGA2Searcher(_OptunaSearcher):
     def _sampler(self, seed: int) -> BaseSampler:
         return NSGAIISampler(population_size=self._population_size, seed=seed)
 
+    def _ask(self, study: optuna.Study) -> optuna.Trial:
+        return study.ask(fixed_distributions=self._distributions)
+
+    def _genes(self, sample: Sample) -> Sample:
+        parameters = self.space.parameters().items()
+        return {name: sample.get(name, _dormant(parameter)) for name, parameter in parameters}
+
     def _trials(self, history: Sequence[Observation], start: int) -> list[FrozenTrial]:
         # The sampler reads a trial's generation from an attribute that it sets when asked.
         key = NSGAIISampler._get_generation_key()
@@ -149,6 +166,12 @@ class NSGA2Searcher(_OptunaSearcher):
             finished += one.state == FINISHED
             trials.append(self._trial(one, attributes))
         return trials
+
+
+def _dormant(parameter: Parameter) -> Scalar:
+    if isinstance(parameter, Choice):
+        return parameter.options[0]
+    return int(parameter.low) if parameter.integer else parameter.low
 
 
 class _OptunaChooser:
