@@ -20,6 +20,7 @@ SCHEMA_VERSION: Final = 1
 SPECIFICATION_FILE: Final = "specification.yaml"
 PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 CHECKPOINTS: Final = "checkpoints"
+EXHAUSTED_FILE: Final = "exhausted"  # there when a searcher found nothing new to propose
 IMPORTANCE_FILE: Final = "importance.parquet"  # of every choice, by fANOVA
 REPLAY_FILE: Final = "replay.parquet"  # searchers run against the records
 CONFIRMATION_SUFFIX: Final = "-confirmation"  # of the search that confirms another

@@ -159,6 +159,11 @@ class SearchSpecification:
                 f"searcher.name is {self.searcher.name!r} with {len(self.objectives)} objectives; "
                 "allowed: nsga2, random, grid (or one objective)"
             )
+        if self.scheduler.name == "pbt" and self.searcher.name not in ("random", "grid"):
+            raise ValueError(
+                f"searcher.name is {self.searcher.name!r} with scheduler pbt, whose population is "
+                "proposed at once; allowed: random, grid"
+            )
         if self.scheduler.name == "pbt":
             names = set(self.space.parameters())
             if not names or not names <= set(PERTURBED) or self.space.average:

@@ -12,7 +12,8 @@ from datasets.digits import DigitData
 from search.records import Recorder
 from search.space import Sample
 from search.specification import TrialSpecification
-from search.trial import Epoch, run_trial
+from search.training import Epoch
+from search.trial import Continuation, run_trial
 
 Row = dict[str, Any]
 
@@ -25,6 +26,7 @@ def execute(
     sample: Sample | None = None,
     on_start: Callable[[Row], None] = lambda row: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
+    continuation: Continuation | None = None,
 ) -> Row:
     """Run a trial and write its records; returns its row in the ``trials`` table.
 
@@ -42,7 +44,8 @@ def execute(
         on_epoch(asdict(epoch))
 
     try:
-        return recorder.finished(trial, run_trial(trial, data, on_epoch=report), started)
+        result = run_trial(trial, data, on_epoch=report, continuation=continuation)
+        return recorder.finished(trial, result, started)
     except Exception as error:
         return recorder.failed(trial, failure_reason(error), started)
 

@@ -1,4 +1,4 @@
-"""What Ray Tune calls on the driver: our searcher, the schedulers, and the news from workers.
+"""What Ray Tune calls on the driver: our searcher, and the news from workers.
 
 A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a proposal. Only
 an epoch, and not the last one, carries what schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,20 +16,23 @@ from pathlib import Path
 from typing import Any, Final
 
 from ray import tune
-from ray.tune import schedulers
 from ray.tune.search import Searcher
 
 from analysis.tables import FINISHED
-from search.declaration import SchedulerSettings
 from search.progress import Progress
-from search.proposals import Proposals
+from search.proposals import Proposal, Proposals
 from search.records import Recorder
+from search.space import Sample
 from search.specification import TrialSpecification
 from search.tracking import Tracker
 
-TRIALS: Final = "trials"  # in a Ray trial's configuration: their specifications, JSON
+PROPOSAL: Final = "proposal"  # a Ray trial's configuration has this alone, and in it:
+TRIALS: Final = "trials"  # their specifications, JSON
+NUMBER: Final = "number"  # of the proposal
 SAMPLE: Final = "sample"
+HYPERPARAMETERS: Final = "hyperparameters"  # as the sample, until a scheduler perturbs them
 EPOCHS_RUN: Final = "epochs_run"  # over all trials of the proposal
+_SAVED: Final = "training.pt"
 PROGRESS: Final = "validation_accuracy"  # mean over its trials, of the best epoch so far
 
 Row = dict[str, Any]
@@ -51,6 +55,7 @@ class Driver(tune.Callback):
         recorder: writes for trials that were stopped or whose worker died.
         progress, tracker: the console, and MLflow's thread.
         scheduler: in words, for the record of what it stops.
+        proposals: of a search over a space; they learn what became of each.
     """
 
     def __init__(
@@ -59,11 +64,13 @@ class Driver(tune.Callback):
         progress: Progress,
         tracker: Tracker | None,
         scheduler: str = "",
+        proposals: Proposals | None = None,
     ) -> None:
         self._recorder = recorder
         self._progress = progress
         self._tracker = tracker
         self._scheduler = scheduler
+        self._proposals = proposals
         self._news: dict[str, _News] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,6 +100,21 @@ class Driver(tune.Callback):
         else:
             self._ended(news, row)
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A Ray trial is over: all its trials ended, or the scheduler stopped it.
+
+        In the latter case nobody has recorded the trial it was running: do so.
+        """
+        news = self._news.setdefault(trial.trial_id, _News())
+        wanted = specifications(trial.config)
+        if len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.ended):
+            reason = f"stopped early by {self._scheduler} after {_count(news.epochs)}"
+            stopped = wanted[len(news.ended)]
+            self._ended(news, self._recorder.stopped(stopped, news.epochs, news.started, reason))
+        if self._proposals is not None:
+            number = trial.config[PROPOSAL][NUMBER]
+            self._proposals.close(number, news.ended, news.progress)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died, or could not write its records: say so in its stead."""
         news = self._news.setdefault(trial.trial_id, _News())
@@ -100,20 +122,8 @@ class Driver(tune.Callback):
         reason = f"the worker failed {trial.num_failures} times, the last time: {_cause(trial)}"
         started = self._recorder.started(specification, datetime.now(UTC), sample_of(trial.config))
         self._ended(news, self._recorder.failed(specification, reason, started))
-
-    def outcome(self, ray_trial_id: str, config: Row) -> tuple[list[Row], tuple[int, float] | None]:
-        """The rows of a Ray trial that is over, and how far it was.
-
-        When the scheduler stopped it, nobody has recorded the trial it was running: do so.
-        """
-        news = self._news.setdefault(ray_trial_id, _News())
-        if len(news.ended) < len(specifications(config)) and all(
-            row["status"] == FINISHED for row in news.ended
-        ):
-            trial = specifications(config)[len(news.ended)]
-            reason = f"stopped early by {self._scheduler} after {_count(news.epochs)}"
-            self._ended(news, self._recorder.stopped(trial, news.epochs, news.started, reason))
-        return news.ended, news.progress
+        if self._proposals is not None:
+            self._proposals.close(trial.config[PROPOSAL][NUMBER], news.ended)
 
     def _ended(self, news: _News, row: Row) -> None:
         news.ended.append(row)
@@ -123,32 +133,21 @@ class Driver(tune.Callback):
 
 
 class ProposalSearcher(Searcher):
-    """Any of our searchers, as Ray Tune wants one."""
+    """Any of our searchers, as Ray Tune wants one; :class:`Driver` tells it what came out."""
 
-    def __init__(self, proposals: Proposals, driver: Driver) -> None:
+    def __init__(self, proposals: Proposals) -> None:
         super().__init__()
         self._proposals = proposals
-        self._driver = driver
-        self._running: dict[str, tuple[int, Row]] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """The configuration of the next Ray trial."""
         proposal = self._proposals.next()
-        if proposal is None:
-            return str(Searcher.FINISHED)
-        config = configuration(proposal.trials, proposal.sample)
-        self._running[trial_id] = (proposal.number, config)
-        return config
+        return Searcher.FINISHED if proposal is None else proposed(proposal)
 
     def on_trial_complete(
         self, trial_id: str, result: Row | None = None, error: bool = False
     ) -> None:
-        """A Ray trial is over: all its trials ended, or it was stopped, or its worker died."""
-        if trial_id not in self._running:
-            return
-        number, config = self._running.pop(trial_id)
-        rows, progress = ([], None) if error else self._driver.outcome(trial_id, config)
-        self._proposals.close(number, rows, progress)
+        """Nothing: Ray tells the driver right afterwards, which knows all trials' rows."""
 
     def save(self, checkpoint_path: str) -> None:
         """Write the history down, as Ray asks for from time to time."""
@@ -170,52 +169,58 @@ class ProposalSearcher(Searcher):
         return {}
 
 
-def make_scheduler(settings: SchedulerSettings, epochs: int) -> schedulers.TrialScheduler | None:
-    """Ray's scheduler; ``epochs`` is what one Ray trial runs in all."""
-    looks: dict[str, Any] = {"time_attr": EPOCHS_RUN, "metric": PROGRESS, "mode": "max"}
-    if settings.name == "asha":
-        return schedulers.ASHAScheduler(
-            **looks,
-            max_t=epochs,
-            grace_period=settings.grace_epochs,
-            reduction_factor=settings.reduction,
-        )
-    if settings.name == "median":
-        return schedulers.MedianStoppingRule(**looks, grace_period=settings.grace_epochs)
-    return None
+def swept(trial: TrialSpecification) -> Row:
+    """A Ray trial's configuration: one trial of a sweep."""
+    return {PROPOSAL: {TRIALS: [trial.to_json()]}}
 
 
-def configuration(
-    trials: tuple[TrialSpecification, ...], sample: dict[str, Any] | None = None
-) -> Row:
-    """A Ray trial's configuration."""
+def proposed(proposal: Proposal) -> Row:
+    """A Ray trial's configuration: what a searcher proposed."""
     return {
-        TRIALS: json.dumps([one.to_json() for one in trials]),
-        SAMPLE: None if sample is None else json.dumps(sample),
+        PROPOSAL: {
+            TRIALS: [one.to_json() for one in proposal.trials],
+            NUMBER: proposal.number,
+            SAMPLE: proposal.sample,
+            HYPERPARAMETERS: dict(proposal.sample),
+        }
     }
 
 
 def specifications(config: Row) -> list[TrialSpecification]:
     """The trials of a Ray trial."""
-    return [TrialSpecification.from_json(one) for one in json.loads(config[TRIALS])]
+    return [TrialSpecification.from_json(one) for one in config[PROPOSAL][TRIALS]]
 
 
-def sample_of(config: Row) -> dict[str, Any] | None:
+def sample_of(config: Row) -> Sample | None:
     """The sample of a Ray trial; None in a sweep."""
-    text = config.get(SAMPLE)
-    sample: dict[str, Any] | None = None if text is None else json.loads(text)
+    sample: Sample | None = config[PROPOSAL].get(SAMPLE)
     return sample
 
 
 def reporter() -> Callable[..., None]:
     """A function that sends rows from the worker to :class:`Driver`."""
 
-    def report(event: str, row: Row, **looked_at: float) -> None:
+    def report(event: str, row: Row, saved: bytes | None = None, **looked_at: float) -> None:
         # One JSON text: Tune must not flatten or average our rows.
         plain = {key: _plain(value) for key, value in row.items()}
-        tune.report({"event": event, "row": json.dumps(plain), **looked_at})
+        content = {"event": event, "row": json.dumps(plain), **looked_at}
+        if saved is None:
+            tune.report(content)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / _SAVED).write_bytes(saved)
+            tune.report(content, checkpoint=tune.Checkpoint.from_directory(folder))
 
     return report
+
+
+def saved_state() -> bytes | None:
+    """What the Ray trial that runs here, or the one it takes over, reported last."""
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        return (Path(folder) / _SAVED).read_bytes()
 
 
 def _plain(value: Any) -> Any:

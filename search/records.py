@@ -119,6 +119,7 @@ class Recorder:
             "parameters": result.parameters,
             "multiply_accumulates": result.multiply_accumulates,
             "epochs_run": len(result.epochs),
+            **({"schedule": json.dumps(result.schedule)} if result.schedule else {}),
             "best_epoch": result.best.epoch,
             "validation_accuracy": result.best.validation_accuracy,
             "train_pair_accuracy": result.grid.accuracy(trial.train_pair),

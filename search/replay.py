@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ from search.space import Sample, Space
 
 Table = Mapping[str, tuple[Sample, tuple[float, ...], float]]
 """Sample id -> the sample, its objective values, the seconds it took."""
+
+_MISSES: Final = 300
 
 
 def replay(
@@ -28,7 +30,8 @@ def replay(
 ) -> pd.DataFrame:
     """One run of a searcher, answered from the records.
 
-    A proposal that has no record is told as failed and is not counted as a trial.
+    A proposal that has no record is told as failed and is not counted as a trial; a run ends
+    where it proposes nothing recorded any more.
 
     Returns:
         One row per trial: ``searcher``, ``seed``, ``trial`` (from 1), ``value`` and ``best`` so
@@ -45,7 +48,8 @@ def replay(
     def is_new(sample: Sample) -> bool:
         return space.sample_id(sample) not in seen
 
-    while len(rows) < wanted:
+    missed = 0
+    while len(rows) < wanted and missed < _MISSES:
         sample = propose_new(asked, history, is_new)
         if sample is None:
             break
@@ -53,7 +57,9 @@ def replay(
         seen.add(identity)
         if identity not in table:
             history.append(Observation(sample=sample, state=FAILED))
+            missed += 1
             continue
+        missed = 0
         _, values, seconds = table[identity]
         history.append(Observation(sample=sample, state=FINISHED, values=values))
         last = rows[-1] if rows else {"best": values[0], "seconds": 0.0}

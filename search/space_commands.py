@@ -22,7 +22,7 @@ from search.objectives import MAXIMIZE
 from search.proposals import known_observations
 from search.replay import replay as replay_once
 from search.searchers.random_grid import RandomSearcher
-from search.space import Choice, Parameter, Sample, Space
+from search.space import Choice, Parameter, Range, Sample, Space
 from search.space_search import print_importance
 from search.stored import load_search
 
@@ -85,6 +85,13 @@ def replay(
     search = load_search(name, location)
     declared = build_search(load_configuration(config)) if config else search
     space, objectives = _space(declared), declared.objectives
+    size = space.size()
+    if size is None:
+        ranges = [one for one, kind in space.parameters().items() if isinstance(kind, Range)]
+        raise ConfigurationError(
+            f"the space has numbers drawn from ranges ({', '.join(ranges)}), so records cannot fill "
+            "it; replay a search whose space is countable, or give one with --space"
+        )
     storage = open_storage(location).below(name)
     seconds = {
         row["trial_id"]: row["seconds"]
@@ -97,8 +104,7 @@ def replay(
         table[space.sample_id(one.sample)] = (one.sample, one.values, cost)
     if not table:
         raise ConfigurationError(f"search {name!r} has no finished trial in the space")
-    size = space.size()
-    print(f"records: {len(table)} samples" + ("" if size is None else f" of the space's {size:,}"))
+    print(f"records: {len(table)} samples of the space's {size:,}")
     names = list(dict.fromkeys(["random", *(searchers or REPLAYED)]))
     directions = [one.direction for one in objectives]
     parts = []

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.storage import Storage, open_storage
-from analysis.tables import IMPORTANCE_FILE, SPECIFICATION_FILE, read_table
+from analysis.tables import EXHAUSTED_FILE, IMPORTANCE_FILE, SPECIFICATION_FILE, read_table
 from search.configuration import to_yaml
 from search.declaration import SearchSpecification
 from search.fields import ConfigurationError
@@ -31,6 +31,7 @@ from search.running import (
 )
 from search.searchers import make_searcher
 from search.searchers.base import Observation
+from search.stored import planned_count
 
 
 def run_space(
@@ -52,7 +53,7 @@ def run_space(
     proposals.restore(before)
     records = read_table(storage, "trials")
     ended = sum(len(rows) for _, rows in before)
-    planned = planned_count(search)
+    planned = planned_count(search, storage)
     if not begin:
         print(f"{ended} of {planned} trials have ended before")
     if not begin and proposals.complete:
@@ -75,19 +76,11 @@ def run_space(
                 epochs=trial.epochs,
             )
     if proposals.exhausted:
+        storage.write(b"", EXHAUSTED_FILE)
         print("the searcher has nothing new to propose: the space is exhausted")
     if proposals.complete:
-        planned = len(read_table(storage, "trials"))
         print_importance(search, storage)
-    return summary(search, storage, planned, tracker)
-
-
-def planned_count(search: SearchSpecification) -> int:
-    """How many trials a search over a space will run, unless samples turn out to be the same."""
-    assert search.space is not None
-    size = search.space.size()
-    samples = search.searcher.samples if size is None else min(size, search.searcher.samples)
-    return samples * search.space.trials_per_sample
+    return summary(search, storage, planned_count(search, storage), tracker)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:

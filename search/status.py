@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 
 from analysis.storage import open_storage
-from analysis.tables import FAILED, read_table
+from analysis.tables import FAILED, FINISHED, STOPPED, read_table
 from search.progress import read_driver
-from search.stored import load_search, search_names, search_state
+from search.stored import (
+    known_trials,
+    load_search,
+    planned_count,
+    search_names,
+    search_state,
+)
 
 
 def print_searches(location: str) -> int:
@@ -16,20 +22,24 @@ def print_searches(location: str) -> int:
     if not names:
         print(f"no searches in {location}; start one with `python -m search launch CONFIG.yaml`")
         return 0
-    print(f"{'search':30} {'state':12} {'ended':>11} {'failed':>6} {'best':>6} {'time':>9}")
+    heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>6} {'time':>9}"
+    print(f"{'search':30} {'state':12} {heads}")
     for name in names:
         search = load_search(name, location)
         storage = open_storage(location).below(name)
         trials = read_table(storage, "trials")
-        planned = len(search.planned_trials())
+        planned = planned_count(search, storage)
         best = trials["mean_accuracy"].max() if len(trials) else math.nan
-        failed = int((trials["status"] == FAILED).sum())
+        failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
         print(
             f"{name:30} {search_state(storage, planned, len(trials)):12} "
-            f"{f'{len(trials)} of {planned}':>11} {failed:6} {percent(best):>6} "
+            f"{f'{len(trials)} of {planned}':>11} {stopped:7} {failed:6} {percent(best):>6} "
             f"{_duration(trials['seconds'].sum()):>9}"
         )
-    print("best: accuracy in % over the grid; time: of all trials together")
+    print(
+        "stopped: early, by the scheduler; best: accuracy in % over the grid; time: of all trials "
+        "together"
+    )
     return 0
 
 
@@ -38,8 +48,9 @@ def print_trials(name: str, location: str) -> int:
     search = load_search(name, location)
     storage = open_storage(location).below(name)
     records = {row["trial_id"]: row for row in read_table(storage, "trials").to_dict("records")}
-    planned = search.planned_trials()
-    print(f"search {name}: {search_state(storage, len(planned), len(records))}, {storage.location}")
+    planned = known_trials(search, storage)
+    count = planned_count(search, storage)
+    print(f"search {name}: {search_state(storage, count, len(records))}, {storage.location}")
     driver = read_driver(storage) or {"running": {}}
     print(f"{'trial_id':13} {'trial':26} {'state':16} {'train pair':>10} {'grid':>6} {'time':>9}")
     for trial in planned:
@@ -47,7 +58,7 @@ def print_trials(name: str, location: str) -> int:
         row = records.get(trial.trial_id)
         running = driver["running"].get(trial.trial_id)
         if row is not None:
-            end = f" {row['reason']}" if row["status"] == FAILED else ""
+            end = f" {row['reason']}" if row["status"] != FINISHED else ""
             print(
                 f"{start} {row['status']:16} {percent(row['train_pair_accuracy']):>10} "
                 f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
@@ -56,6 +67,8 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} running, epoch {running['epoch']} of {trial.epochs}")
         else:
             print(f"{start} not run")
+    if count > len(planned):
+        print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
     return 0
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from analysis.storage import Storage, open_storage
-from analysis.tables import SPECIFICATION_FILE
+from analysis.tables import EXHAUSTED_FILE, SPECIFICATION_FILE
 from search.configuration import build_search, parse_yaml
 from search.declaration import SearchSpecification
 from search.fields import ConfigurationError
 from search.progress import read_driver
+from search.records import read_plan
+from search.specification import TrialSpecification
 
 
 def load_search(name: str, location: str) -> SearchSpecification:
@@ -39,3 +43,25 @@ def search_state(storage: Storage, planned: int, ended: int) -> str:
     if read_driver(storage) is not None:
         return "running"
     return "ended" if ended >= planned else "interrupted"
+
+
+def known_trials(search: SearchSpecification, storage: Storage) -> list[TrialSpecification]:
+    """The trials of a sweep, or those that a searcher has proposed so far."""
+    if search.space is None:
+        return search.planned_trials()
+    samples = {json.dumps(row["sample"]): row["sample"] for row in read_plan(storage)}
+    return [trial for sample in samples.values() for trial in search.space.trials(sample)]
+
+
+def planned_count(search: SearchSpecification, storage: Storage) -> int:
+    """How many trials a search will run.
+
+    Of a space, as many as samples were declared or exist, unless the searcher found it exhausted.
+    """
+    if search.space is None:
+        return len(search.planned_trials())
+    if storage.exists(EXHAUSTED_FILE):
+        return len(read_plan(storage))
+    size = search.space.size()
+    samples = search.searcher.samples if size is None else min(size, search.searcher.samples)
+    return samples * search.space.trials_per_sample

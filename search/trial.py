@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import math
+import io
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from datasets.digits import DigitData, load_digits
-from models.early_fusion import EarlyFusionNetwork, count_parameters
-from models.operations import count_multiply_accumulates
-from search.cost import (
-    Stopwatch,
-    milliseconds_per_example,
-    peak_memory_bytes,
-    reset_peak_memory,
-)
-from search.evaluation import Evaluator, Grid, autocast
+from models.early_fusion import count_parameters
+from search.cost import peak_memory_bytes, reset_peak_memory
+from search.evaluation import Grid
 from search.specification import TrialSpecification
+from search.training import Epoch, TrialError, TrialTraining
 
-
-class TrialError(RuntimeError):
-    """The trial cannot go on; the message is one sentence for the record."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """What one epoch gave; the fields are columns of the ``epochs`` table."""
-
-    epoch: int
-    examples_seen: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    seconds: float
-    ended_at: datetime
+Schedule = list[tuple[int, dict[str, float]]]
+"""(first epoch, hyperparameters from there on)."""
 
 
 @dataclass
@@ -55,6 +34,7 @@ class TrialResult:
     epochs: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=list)
     grid: Grid | None = None
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
@@ -62,11 +42,28 @@ class TrialResult:
     peak_memory_bytes: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """For a trial that is interrupted and goes on, perhaps from another's weights.
+
+    Attributes:
+        saved: what ``save`` was given by an earlier run of a trial with the same network.
+        hyperparameters: learning_rate, weight_decay or dropout from here on, where they differ
+            from the specification.
+        save: called after every epoch, before ``on_epoch``, with all that is needed to go on.
+    """
+
+    saved: bytes | None = None
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    save: Callable[[bytes], None] = lambda state: None
+
+
 def run_trial(
     specification: TrialSpecification,
     data: DigitData | None = None,
     *,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    continuation: Continuation | None = None,
 ) -> TrialResult:
     """Train one network at one train pair, keep the best epoch, and test it on the grid.
 
@@ -75,7 +72,8 @@ def run_trial(
     Args:
         specification: all there is to know about the trial.
         data: examples loaded before, to be shared by trials; loaded here when None.
-        on_epoch: called after every epoch.
+        on_epoch: called after every epoch of this run.
+        continuation: of a trial that may go on from an earlier run.
 
     Raises:
         TrialError: the device is missing, the pairs do not suffice, or the loss is not finite.
@@ -85,9 +83,11 @@ def run_trial(
     if data.settings != specification.data:
         raise TrialError(f"the data given ({data.settings}) are not the trial's")
     # Dropout draws from torch's global generator: it is set here and given back as it was.
-    with torch.random.fork_rng(devices=[0] if device.type == "cuda" else []):
+    with torch.random.fork_rng(
+        devices=[torch.cuda.current_device()] if device.type == "cuda" else []
+    ):
         torch.manual_seed(specification.seed)
-        return _run(specification, data, device, on_epoch)
+        return _run(specification, data, device, on_epoch, continuation)
 
 
 def _run(
@@ -95,13 +95,16 @@ def _run(
     data: DigitData,
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
+    continuation: Continuation | None,
 ) -> TrialResult:
     result = TrialResult(device=device.type)
     reset_peak_memory(device)
     clock = time.perf_counter()
     run = TrialTraining(specification, data, device)
     result.parameters = count_parameters(run.network)
-    for epoch in run.epochs(clock):
+    if continuation is not None:
+        _go_on(run, result, continuation)
+    for epoch in run.epochs(clock, done=len(result.epochs)):
         result.epochs.append(epoch)
         if result.best is None or _rank(epoch) > _rank(result.best):
             result.best = epoch
@@ -109,6 +112,8 @@ def _run(
                 name: value.detach().to("cpu", copy=True)
                 for name, value in run.network.state_dict().items()
             }
+        if continuation is not None:
+            continuation.save(_saved(run, result))
         on_epoch(epoch)
     result.train_seconds = time.perf_counter() - clock
     run.network.load_state_dict(result.state)
@@ -118,6 +123,38 @@ def _run(
     result.data_seconds = run.data_clock.seconds
     result.peak_memory_bytes = peak_memory_bytes(device)
     return result
+
+
+def _go_on(run: TrialTraining, result: TrialResult, continuation: Continuation) -> None:
+    """Take over an earlier run, and note from when on which hyperparameters hold."""
+    if continuation.saved is not None:
+        saved = torch.load(io.BytesIO(continuation.saved), weights_only=True)
+        run.load_state(saved["training"])
+        result.epochs = [
+            Epoch(**{**one, "ended_at": datetime.fromisoformat(one["ended_at"])})
+            for one in saved["epochs"]
+        ]
+        result.best = max(result.epochs, key=_rank)
+        result.state = saved["best"]
+        result.schedule = [(first, dict(values)) for first, values in saved["schedule"]]
+    if continuation.hyperparameters:
+        run.set_hyperparameters(continuation.hyperparameters)
+        values = dict(continuation.hyperparameters)
+        if not result.schedule or result.schedule[-1][1] != values:
+            result.schedule.append((len(result.epochs) + 1, values))
+
+
+def _saved(run: TrialTraining, result: TrialResult) -> bytes:
+    buffer = io.BytesIO()
+    epochs = [{**asdict(one), "ended_at": one.ended_at.isoformat()} for one in result.epochs]
+    content: dict[str, Any] = {
+        "training": run.state(),
+        "epochs": epochs,
+        "best": result.state,
+        "schedule": result.schedule,
+    }
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def choose_device(name: str) -> torch.device:
@@ -134,150 +171,5 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def draw_pairs(total: int, count: int, *, seed: int, split: str) -> Tensor:
-    """``count`` different pairs [count] of a split, the same for every model with this seed.
-
-    Raises:
-        TrialError: the split has fewer pairs.
-    """
-    if count > total:
-        raise TrialError(f"{split} has {total:,} pairs, {count:,} were asked for; ask for fewer")
-    stream = ("train", "validation", "test").index(split)
-    generator = np.random.default_rng([seed, stream])
-    return torch.from_numpy(generator.choice(total, size=count, replace=False))
-
-
 def _rank(epoch: Epoch) -> tuple[float, float]:
     return epoch.validation_accuracy, -epoch.validation_loss
-
-
-class TrialTraining:
-    """The moving parts of one trial: network, optimiser, pairs, evaluator."""
-
-    def __init__(
-        self, specification: TrialSpecification, data: DigitData, device: torch.device
-    ) -> None:
-        self.specification = specification
-        self.data = data
-        self.device = device
-        self.data_clock = Stopwatch()
-        wanted = {
-            "train": ("train", specification.examples),
-            "validation": ("validation", specification.validation_examples),
-            "grid": (specification.evaluation_split, specification.test_examples),
-        }
-        self.pairs = {
-            use: draw_pairs(len(data.splits[split]), count, seed=specification.seed, split=split)
-            for use, (split, count) in wanted.items()
-        }
-        self.network = EarlyFusionNetwork(specification.network).to(device)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            specification.learning_rate,
-            weight_decay=specification.weight_decay,
-        )
-        self.evaluator = Evaluator(
-            data=data,
-            device=device,
-            precision=specification.precision,
-            noise_seed=specification.seed,
-            batch_size=specification.batch_size,
-            data_clock=self.data_clock,
-        )
-
-    def epochs(self, clock: float) -> Iterator[Epoch]:
-        """Train, one epoch at a time; ``clock`` is when the trial began (perf_counter).
-
-        Raises:
-            TrialError: the loss is not finite.
-        """
-        batches = self.batches()
-        seen = 0
-        for number in range(1, self.specification.epochs + 1):
-            self.network.train()
-            loss = correct = count = 0.0
-            while count < self.specification.epoch_examples:
-                left = self.specification.epoch_examples - int(count)
-                chunk, presentations = next(batches)
-                batch_loss, batch_correct = self.step(chunk[:left], presentations[:left])
-                batch = len(chunk[:left])
-                count, loss = count + batch, loss + batch_loss * batch
-                correct += batch_correct
-                if not math.isfinite(batch_loss):
-                    raise TrialError(
-                        f"the loss became {batch_loss} in epoch {number} after "
-                        f"{seen + int(count):,} examples; lower learning_rate "
-                        f"({self.specification.learning_rate:g}) or use precision float32"
-                    )
-            seen += int(count)
-            validation = self.evaluator.grid(
-                self.network,
-                "validation",
-                self.pairs["validation"],
-                [self.specification.train_pair],
-            ).conditions[0]
-            yield Epoch(
-                epoch=number,
-                examples_seen=seen,
-                train_loss=loss / count,
-                train_accuracy=correct / count,
-                validation_loss=validation.loss / validation.n,
-                validation_accuracy=validation.correct / validation.n,
-                seconds=time.perf_counter() - clock,
-                ended_at=datetime.now(UTC),
-            )
-
-    def measure(self) -> tuple[int, float]:
-        """Multiply-accumulates of one example, and milliseconds per example of a batch."""
-        count = min(self.specification.batch_size, len(self.pairs["validation"]))
-        examples = self.data.examples(
-            "validation", self.pairs["validation"][:count], noise_seed=self.specification.seed
-        ).to(self.device)
-        audio_snr, visual_snr = self.specification.train_pair
-        images, sounds = examples.visual(visual_snr), examples.audio(audio_snr)
-        operations = count_multiply_accumulates(self.network, images[:1], sounds[:1])
-        with autocast(self.device, self.specification.precision):
-            return operations, milliseconds_per_example(self.network, images, sounds)
-
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless passes over the train pairs, each in a new order, with fresh noise.
-
-        Yields pairs [B] and the numbers of their presentations [B].
-        """
-        pairs = self.pairs["train"]
-        generator = torch.Generator().manual_seed(self.specification.seed)
-        shown = 0
-        while True:
-            order = torch.randperm(len(pairs), generator=generator)
-            for chunk in order.split(self.specification.batch_size):
-                yield pairs[chunk], torch.arange(shown, shown + len(chunk))
-                shown += len(chunk)
-
-    def step(self, pairs: Tensor, presentations: Tensor) -> tuple[float, int]:
-        """One optimiser step: mean loss and number correct."""
-        audio_snr, visual_snr = self.specification.train_pair
-        with self.data_clock:
-            examples = self.data.examples(
-                "train",
-                pairs,
-                noise_seed=self.specification.seed,
-                presentations=presentations,
-            ).to(self.device)
-            images, sounds = examples.visual(visual_snr), examples.audio(audio_snr)
-        with autocast(self.device, self.specification.precision):
-            logits: Tensor = self.network(images, sounds)
-        loss = functional.cross_entropy(logits.float(), examples.labels)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return loss.item(), int((logits.argmax(1) == examples.labels).sum())
-
-    def evaluate(self) -> Grid:
-        """Measure the network as it is at the trial's test conditions."""
-        return self.evaluator.grid(
-            self.network,
-            self.specification.evaluation_split,
-            self.pairs["grid"],
-            self.specification.test_conditions,
-            keep_predictions=self.specification.predictions,
-        )

@@ -1,4 +1,4 @@
-"""Dispatching trials by Ray Tune. Only this file and ``ray_adapters`` know Ray.
+"""Dispatching trials by Ray Tune. Only this file and the ``ray_`` ones beside it know Ray.
 
 Ray's own state is not needed to go on: what has a record has ended, and everything else is run
 by the next ``resume``.
@@ -30,20 +30,23 @@ from search.progress import Progress
 from search.proposals import Proposals
 from search.ray_adapters import (
     EPOCHS_RUN,
+    HYPERPARAMETERS,
     PROGRESS,
-    SAMPLE,
-    TRIALS,
+    PROPOSAL,
     Driver,
     ProposalSearcher,
-    configuration,
-    make_scheduler,
+    proposed,
     reporter,
     sample_of,
+    saved_state,
     specifications,
+    swept,
 )
+from search.ray_schedulers import make_scheduler
 from search.records import Recorder
 from search.specification import TrialSpecification
 from search.tracking import Tracker
+from search.trial import Continuation
 
 _UNBOUNDED: Final = 10**6
 
@@ -98,19 +101,25 @@ def run_trials(
     """
     resources = search.resources
     trainable = tune.with_parameters(
-        _trainable, data=data, recorder=recorder, threads=int(resources.cpus_per_trial)
+        _trainable,
+        data=data,
+        recorder=recorder,
+        threads=int(resources.cpus_per_trial),
+        perturbed=search.scheduler.name == "pbt",
     )
-    driver = Driver(recorder, progress, tracker, search.scheduler.name)
-    asked = ProposalSearcher(trials, driver) if isinstance(trials, Proposals) else None
+    proposals = trials if isinstance(trials, Proposals) else None
+    driver = Driver(recorder, progress, tracker, search.scheduler.name, proposals)
+    # Ray lets no searcher work beside population-based training: there all is proposed at once.
+    asked = proposals if search.scheduler.name != "pbt" else None
     tuner = tune.Tuner(
         tune.with_resources(
             trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
         ),
-        param_space={} if isinstance(trials, Proposals) else _grid(trials),
+        param_space={} if asked is not None else _all_at_once(trials),
         tune_config=tune.TuneConfig(
             # More than there can be: the searcher says when it has proposed enough.
-            num_samples=_UNBOUNDED if asked else 1,
-            search_alg=asked,
+            num_samples=1 if asked is None else _UNBOUNDED,
+            search_alg=None if asked is None else ProposalSearcher(asked),
             scheduler=_scheduler(search),
             max_concurrent_trials=resources.concurrent_trials or None,
             # A fresh process per trial costs a second each.
@@ -130,43 +139,62 @@ def run_trials(
         tuner.fit()
 
 
-def _grid(trials: Sequence[TrialSpecification]) -> dict[str, Any]:
+def _all_at_once(trials: Sequence[TrialSpecification] | Proposals) -> dict[str, Any]:
     """Each trial once, as a parameter space of Ray's own."""
-    configurations = [configuration((one,)) for one in trials]
-    return {
-        TRIALS: tune.grid_search([one[TRIALS] for one in configurations]),
-        SAMPLE: None,
-    }
+    if isinstance(trials, Proposals):
+        configurations = [proposed(one) for one in iter(trials.next, None)]
+    else:
+        configurations = [swept(one) for one in trials]
+    return {PROPOSAL: tune.grid_search([one[PROPOSAL] for one in configurations])}
 
 
 def _scheduler(search: SearchSpecification) -> Any:
     if search.space is None:
         return None
     epochs = search.trials.get("epochs", TrialSpecification.epochs)
-    return make_scheduler(search.scheduler, epochs * search.space.trials_per_sample)
+    return make_scheduler(
+        search.scheduler, epochs * search.space.trials_per_sample, search.space.parameters()
+    )
 
 
 def _trainable(
-    config: dict[str, Any], *, data: DigitData, recorder: Recorder, threads: int
+    config: dict[str, Any],
+    *,
+    data: DigitData,
+    recorder: Recorder,
+    threads: int,
+    perturbed: bool,
 ) -> None:
-    """The trials of one Ray trial, one after another, on a worker."""
+    """The trials of one Ray trial, one after another, on a worker.
+
+    With ``perturbed`` the scheduler changes hyperparameters on the way: after every epoch the
+    state is reported, so that this trial or another can go on from it.
+    """
     torch.set_num_threads(max(1, threads))
     report = reporter()
     finished: list[float] = []  # best validation accuracy of each trial that ended
-    epochs_run = 0
+    done = 0  # epochs of these
     best = 0.0
-
+    saved: bytes | None = None
     trials = specifications(config)
 
+    def save(state: bytes) -> None:
+        nonlocal saved
+        saved = state
+
+    continuation = None
+    if perturbed:
+        values = config[PROPOSAL][HYPERPARAMETERS]
+        continuation = Continuation(saved=saved_state(), hyperparameters=values, save=save)
+
     def on_epoch(row: dict[str, Any]) -> None:
-        nonlocal epochs_run, best
-        epochs_run += 1
+        nonlocal best
         best = max(best, row["validation_accuracy"])
         so_far = [*finished, best]
-        looked_at = {EPOCHS_RUN: epochs_run, PROGRESS: sum(so_far) / len(so_far)}
+        looked_at = {EPOCHS_RUN: done + row["epoch"], PROGRESS: sum(so_far) / len(so_far)}
         # After the very last epoch nothing is gained by stopping.
         last = len(so_far) == len(trials) and row["epoch"] == trials[-1].epochs
-        report("epoch", row, **({} if last else looked_at))
+        report("epoch", row, saved, **({} if last else looked_at))
 
     for trial in trials:
         best = 0.0
@@ -177,8 +205,10 @@ def _trainable(
             sample=sample_of(config),
             on_start=lambda row: report("start", row),
             on_epoch=on_epoch,
+            continuation=continuation,
         )
         report("end", ended)
+        done += trial.epochs
         if ended["status"] != FINISHED:
             # The sample has failed; its other trials would be wasted.
             break

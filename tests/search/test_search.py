@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pandas as pd
 import pytest
 import yaml
+from search_processes import child_runs, read_until, records, run, search_process
 from small_trials import SMALL
 
 from analysis.storage import Storage, open_storage
@@ -38,46 +37,6 @@ def write_config(folder: Path, **fields: object) -> Path:
     }
     path.write_text(yaml.safe_dump({**config, **fields}))
     return path
-
-
-@contextlib.contextmanager
-def search_process(*words: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "search", *words]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if text in line:
-            return
-    raise AssertionError(f"{text!r} never came:\n{''.join(seen)}")
-
-
-def run(*words: str) -> tuple[int, str]:
-    with search_process(*words) as process:
-        output, _ = process.communicate(timeout=300)
-        return process.returncode, output
-
-
-def records(storage: Storage) -> dict[str, bytes]:
-    return {name: storage.read("trials", name) for name in storage.names("trials")}
-
-
-def child_runs(folder: Path, name: str = "results/mlflow.db") -> list[mlflow.entities.Run]:
-    client = mlflow.MlflowClient(f"sqlite:///{folder}/{name}")
-    experiment = client.get_experiment_by_name("test")
-    runs = client.search_runs([experiment.experiment_id])
-    return [one for one in runs if "mlflow.parentRunId" in one.data.tags]
 
 
 def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(

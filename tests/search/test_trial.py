@@ -17,7 +17,8 @@ from models.early_fusion import EarlyFusionNetwork
 from search.cost import Stopwatch
 from search.evaluation import Evaluator
 from search.specification import TrialSpecification
-from search.trial import TrialError, choose_device, draw_pairs, run_trial
+from search.training import TrialError, draw_pairs
+from search.trial import choose_device, run_trial
 
 
 def evaluator(data: DigitData, batch_size: int = 16) -> Evaluator:
