@@ -89,8 +89,8 @@ def replay(
     if size is None:
         ranges = [one for one, kind in space.parameters().items() if isinstance(kind, Range)]
         raise ConfigurationError(
-            f"the space has numbers drawn from ranges ({', '.join(ranges)}), so records cannot fill "
-            "it; replay a search whose space is countable, or give one with --space"
+            f"the space has numbers drawn from ranges ({', '.join(ranges)}), which records cannot "
+            "fill; replay a search whose space is countable, or give one with --space"
         )
     storage = open_storage(location).below(name)
     seconds = {

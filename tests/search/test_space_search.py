@@ -137,11 +137,11 @@ def test_early_stopping_confirmation_and_report(
     assert "8 of 8 trials have ended before" in capsys.readouterr().out
     assert main(["status", *at]) == 0
     assert "9 of 9" in capsys.readouterr().out
-    assert main(["replay", "test", *at, "--searcher", "nsga2", "--seeds", "3"]) == 0
-    assert f"records: {len(finished)} samples" in capsys.readouterr().out
+    assert main(["replay", "test", *at]) == 2
+    assert "drawn from ranges (learning_rate)" in capsys.readouterr().err
     figures = ["--output", str(tmp_path / "figures")]
-    assert analysis(["replay", "test", *at, *figures]) == 0
-    assert "random" in capsys.readouterr().out
+    assert analysis(["replay", "test", *at, *figures]) == 2
+    assert "has no replay yet" in capsys.readouterr().err
     assert analysis(["report", "test", *at, *figures]) == 0
     page = (tmp_path / "figures" / "test-report.html").read_text()
     assert "The best placement (d=2" in page
@@ -151,7 +151,9 @@ def test_early_stopping_confirmation_and_report(
     assert "left out: 2 trials of other candidates" in capsys.readouterr().err
 
 
-def test_averaged_samples_and_a_warm_start(tmp_path: Path) -> None:
+def test_averaged_samples_a_replay_and_a_warm_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     averaged = {
         "fusion_depths": [2],
         "couplings": ["none", "mmtm"],
@@ -168,6 +170,14 @@ def test_averaged_samples_and_a_warm_start(tmp_path: Path) -> None:
         values = [row["mean_accuracy"] for row in rows]
         assert observation(sample, rows).values == (pytest.approx(sum(values) / 2),)
         assert {row["train_audio_snr"] for row in rows} == {2.0, 1.0}
+
+    at = ["--storage", str(tmp_path / "results")]
+    assert main(["replay", "test", *at, "--searcher", "nsga2", "--seeds", "3"]) == 0
+    assert "records: 4 samples of the space's 4" in capsys.readouterr().out
+    figures = ["--output", str(tmp_path / "figures")]
+    assert analysis(["replay", "test", *at, *figures]) == 0
+    assert "of 3 seeds arrived" in capsys.readouterr().out
+    assert (tmp_path / "figures" / "test-replay.png").stat().st_size > 10_000
 
     one_pair = {**averaged, "train_pairs": [[2, 1]]}
     warm = {"name": "surrogate", "samples": 2, "warm_start": ["test"]}
@@ -206,7 +216,7 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
     schedules = [json.loads(text) for text in table["schedule"]]
     assert max(len(schedule) for schedule in schedules) > 1
     for schedule, row in zip(schedules, table.to_dict("records"), strict=True):
-        assert [first for first, _ in schedule][0] == 1
+        assert schedule[0][0] == 1
         assert json.loads(row["sample"]) == {"learning_rate": row["learning_rate"]}
     epochs: pd.Series = read_table(storage, "epochs").groupby("trial_id")["epoch"].apply(list)
     assert all(numbers == [1, 2, 3, 4, 5, 6] for numbers in epochs)
@@ -227,7 +237,7 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
         ),
         ({"confirmation": {"top": 1, "trials": {"units": 4}}}, "is what the search found"),
         ({"sweep": {}}, "sweep and space are both there"),
-        ({"trials": {"couplings": ["mmtm"]}}, "trials.couplings is a placement"),
+        ({"trials": {"to_audio": ["cross"]}}, "trials.to_audio is a placement"),
     ],
 )
 def test_a_wrong_search_says_what_is_allowed(
