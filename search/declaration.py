@@ -159,6 +159,11 @@ class SearchSpecification:
                 f"searcher.name is {self.searcher.name!r} with {len(self.objectives)} objectives; "
                 "allowed: nsga2, random, grid (or one objective)"
             )
+        if self.scheduler.name != "none" and self.scheduler.grace_epochs > self.epochs_per_sample:
+            raise ValueError(
+                f"scheduler.grace_epochs is {self.scheduler.grace_epochs}; allowed: 1 to "
+                f"{self.epochs_per_sample}, the epochs of a sample"
+            )
         if self.scheduler.name == "pbt" and self.searcher.name not in ("random", "grid"):
             raise ValueError(
                 f"searcher.name is {self.searcher.name!r} with scheduler pbt, whose population is "
@@ -171,6 +176,12 @@ class SearchSpecification:
                     "scheduler.name is 'pbt', which copies weights between trials; allowed: a "
                     f"space of {', '.join(PERTURBED)} alone, everything else with one option"
                 )
+
+    @property
+    def epochs_per_sample(self) -> int:
+        """How many epochs a sample of the space is trained, over all its trials."""
+        assert self.space is not None
+        return self.space.any_trial().epochs * self.space.trials_per_sample
 
     def planned_trials(self) -> list[TrialSpecification]:
         """Every trial of a sweep or list once, in the order declared, seed by seed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,8 +13,8 @@ from datasets.digits import DigitData
 from search.records import Recorder
 from search.space import Sample
 from search.specification import TrialSpecification
-from search.training import Epoch
-from search.trial import Continuation, run_trial
+from search.training import Epoch, TrialError
+from search.trial import Continuation, choose_device, run_trial
 
 Row = dict[str, Any]
 
@@ -38,6 +39,8 @@ def execute(
     if before is not None and before["status"] == FINISHED:
         return before
     started = recorder.started(trial, datetime.now(UTC), sample)
+    with contextlib.suppress(TrialError):  # a missing device fails the trial below
+        started["device"] = choose_device(trial.device).type
     on_start(started)
 
     def report(epoch: Epoch) -> None:

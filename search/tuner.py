@@ -151,10 +151,7 @@ def _all_at_once(trials: Sequence[TrialSpecification] | Proposals) -> dict[str, 
 def _scheduler(search: SearchSpecification) -> Any:
     if search.space is None:
         return None
-    epochs = search.trials.get("epochs", TrialSpecification.epochs)
-    return make_scheduler(
-        search.scheduler, epochs * search.space.trials_per_sample, search.space.parameters()
-    )
+    return make_scheduler(search.scheduler, search.epochs_per_sample, search.space.parameters())
 
 
 def _trainable(

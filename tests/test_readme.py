@@ -14,6 +14,7 @@ import yaml
 from analysis.cli import parser as analysis_parser
 from datasets.__main__ import parser as datasets_parser
 from search.__main__ import parser as search_parser
+from search.configuration import build_search
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,6 +68,13 @@ def test_the_program_in_the_readme_runs() -> None:
     accuracy, parameters = done.stdout.split()
     assert 0 <= float(accuracy) <= 1
     assert int(parameters) > 1000
+
+
+def test_the_configuration_in_the_readme_is_valid() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    search = build_search({"name": "readme", **yaml.safe_load(block)})
+    assert search.searcher.warm_start
+    assert search.space is not None
 
 
 def test_every_file_the_readme_points_to_exists() -> None:

@@ -228,6 +228,7 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
         ({"searcher": {"name": "bayes"}}, "searcher.name is 'bayes'; allowed: random, grid, tpe"),
         ({"searcher": {"samples": 0}}, "searcher.samples is 0; allowed: 1 or more"),
         ({"scheduler": {"name": "hyperband"}}, "allowed: none, asha, median, pbt"),
+        ({"scheduler": {"name": "asha", "grace_epochs": 3}}, "grace_epochs is 3; allowed: 1 to 2"),
         ({"scheduler": {"name": "pbt"}}, "a space of learning_rate, weight_decay, dropout alone"),
         ({"objectives": ["accuracy"]}, "objectives.0.name is 'accuracy'; allowed: train_pair"),
         ({"objectives": ["parameters", "parameters"]}, "the same objective twice"),
