@@ -97,8 +97,11 @@ class Driver(tune.Callback):
             self._progress.epoch(trial_id, row)
             if self._tracker:
                 self._tracker.epoch_ended(trial_id, row)
-        else:
+        elif row["trial_id"] == news.started.get("trial_id"):
             self._ended(news, row)
+        elif row["trial_id"] not in [one["trial_id"] for one in news.ended]:
+            # Answered from its record: it ended before, and people know.
+            news.ended.append(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A Ray trial is over: all its trials ended, or the scheduler stopped it.
@@ -127,6 +130,7 @@ class Driver(tune.Callback):
 
     def _ended(self, news: _News, row: Row) -> None:
         news.ended.append(row)
+        news.started = {}
         self._progress.ended(row)
         if self._tracker:
             self._tracker.trial_ended(row["trial_id"])

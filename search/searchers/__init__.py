@@ -19,7 +19,7 @@ SEARCHERS: Final[dict[str, type[Searcher]]] = {
     "surrogate": SurrogateSearcher,
 }
 
-_ATTEMPTS: Final = 20  # refused proposals before chance helps out
+_ATTEMPTS: Final = 5  # refused proposals before chance helps out
 _RANDOM_ATTEMPTS: Final = 500  # before the space counts as exhausted
 
 
