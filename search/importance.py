@@ -42,6 +42,7 @@ def compute_importance(
         raise ValueError(f"{len(finished)} finished samples; importance needs {_FEWEST} or more")
     if np.ptp(values) == 0:
         raise ValueError("all finished samples are equally good; no choice mattered")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize")
     columns = {
         name: _column(parameter, [one.sample.get(name) for one in finished])

@@ -1,7 +1,7 @@
 """What Ray Tune calls on the driver: our searcher, and the news from workers.
 
-A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a proposal. Only
-an epoch, and not the last one, carries what schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
+A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a proposal. An
+epoch, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
 """
 
 from __future__ import annotations

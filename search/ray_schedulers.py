@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ray import tune
 from ray.tune import schedulers
@@ -32,7 +33,13 @@ def make_scheduler(
             reduction_factor=settings.reduction,
         )
     if settings.name == "median":
-        return schedulers.MedianStoppingRule(**looks, grace_period=settings.grace_epochs)
+        return schedulers.MedianStoppingRule(
+            **looks,
+            grace_period=settings.grace_epochs,
+            # It would pause a trial until there are others to compare with: ours keep no state
+            # to go on from, and would begin again.
+            min_time_slice=cast(int, math.inf),
+        )
     if settings.name == "pbt":
         return _OwnTrialsPBT(
             **looks,

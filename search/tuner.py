@@ -172,6 +172,7 @@ def _trainable(
     finished: list[float] = []  # best validation accuracy of each trial that ended
     done = 0  # epochs of these
     best = 0.0
+    looked_at: dict[str, float] = {}
     saved: bytes | None = None
     trials = specifications(config)
 
@@ -185,7 +186,7 @@ def _trainable(
         continuation = Continuation(saved=saved_state(), hyperparameters=values, save=save)
 
     def on_epoch(row: dict[str, Any]) -> None:
-        nonlocal best
+        nonlocal best, looked_at
         best = max(best, row["validation_accuracy"])
         so_far = [*finished, best]
         looked_at = {EPOCHS_RUN: done + row["epoch"], PROGRESS: sum(so_far) / len(so_far)}
@@ -204,7 +205,9 @@ def _trainable(
             on_epoch=on_epoch,
             continuation=continuation,
         )
-        report("end", ended)
+        # Schedulers that compare with trials that are over find their last values here; one that
+        # perturbs must not go on with a trial that is over.
+        report("end", ended, **({} if perturbed else looked_at))
         done += trial.epochs
         if ended["status"] != FINISHED:
             # The sample has failed; its other trials would be wasted.
