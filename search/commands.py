@@ -87,7 +87,8 @@ def confirm(
     settings = Confirmation(
         top=top or declared.top or 3, seeds=seeds or declared.seeds, trials=declared.trials
     )
-    return _confirm(replace(search, confirmation=settings), environment)
+    changed = top is not None or seeds is not None
+    return _confirm(replace(search, confirmation=settings), environment, anew=changed)
 
 
 def _go_on(
@@ -146,15 +147,20 @@ def _run_listed(
     return summary(search, storage, len(trials), tracker)
 
 
-def _confirm(search: SearchSpecification, environment: Environment) -> int:
-    """Run what is left of a search's confirmation, and print its sentence."""
+def _confirm(search: SearchSpecification, environment: Environment, *, anew: bool = False) -> int:
+    """Run what is left of a search's confirmation, and print its sentence.
+
+    ``anew`` chooses again what is confirmed; trials that have a record are not repeated.
+    """
     storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
     begin = not storage.exists(SPECIFICATION_FILE)
-    if begin:
+    if begin or anew:
         candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
         confirming = confirmation_search(search, candidates)
         print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
         write_candidates(storage, candidates)
+        if not begin:
+            storage.write(to_yaml(confirming).encode(), SPECIFICATION_FILE)
     else:
         confirming = load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
     code = _run_listed(confirming, storage, environment, begin=begin, failed_too=False)

@@ -135,6 +135,10 @@ def test_early_stopping_confirmation_and_report(
     at = ["--storage", str(tmp_path / "results")]
     assert main(["confirm", "test", *at]) == 0
     assert "8 of 8 trials have ended before" in capsys.readouterr().out
+    code, output = run("confirm", "test", *at, "--seeds", "3")
+    assert code == 0, output
+    assert "8 of 12 trials have ended before" in output
+    assert "n = 3 seeds" in output
     assert main(["status", *at]) == 0
     assert "9 of 9" in capsys.readouterr().out
     assert main(["replay", "test", *at]) == 2
@@ -148,7 +152,7 @@ def test_early_stopping_confirmation_and_report(
     assert analysis(["grids", "test", *at, *figures]) == 2
     assert "is a search over a space" in capsys.readouterr().err
     assert analysis(["grids", "test-confirmation", *at, *figures]) == 0
-    assert "left out: 2 trials of other candidates" in capsys.readouterr().err
+    assert "left out: 3 trials of other candidates" in capsys.readouterr().err
 
 
 def test_averaged_samples_a_replay_and_a_warm_start(
