@@ -61,12 +61,7 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
     """
     search = load_search(name, location)
     storage = open_storage(search.storage).below(name)
-    driver = read_driver(storage)
-    if driver is not None:
-        raise ConfigurationError(
-            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait, "
-            f"stop it, or delete {storage.location}/{DRIVER_FILE} if that machine is gone"
-        )
+    _check_idle(name, storage)
     return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
 
 
@@ -89,6 +84,16 @@ def confirm(
     )
     changed = top is not None or seeds is not None
     return _confirm(replace(search, confirmation=settings), environment, anew=changed)
+
+
+def _check_idle(name: str, storage: Storage) -> None:
+    """Raise when another process drives the search."""
+    driver = read_driver(storage)
+    if driver is not None:
+        raise ConfigurationError(
+            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait, "
+            f"stop it, or delete {storage.location}/{DRIVER_FILE} if that machine is gone"
+        )
 
 
 def _go_on(
@@ -153,6 +158,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
     ``anew`` chooses again what is confirmed; trials that have a record are not repeated.
     """
     storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
+    _check_idle(search.name + CONFIRMATION_SUFFIX, storage)
     begin = not storage.exists(SPECIFICATION_FILE)
     if begin or anew:
         candidates = choose_candidates(search, open_storage(search.storage).below(search.name))

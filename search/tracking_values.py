@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.grids import compute_grid, draw_grid
-from analysis.tables import FAILED, TRIALS
+from analysis.tables import FAILED, STOPPED, TRIALS
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
 
@@ -108,8 +108,9 @@ def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
 
 def search_note(trials: pd.DataFrame, planned: int) -> str:
     """How far a search is, and the best so far, in words (Markdown)."""
-    failed = int((trials["status"] == FAILED).sum())
-    notes = [f"{len(trials)} of {planned} trials ended, {failed} of them failed."]
+    failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
+    early = f"{stopped} of them stopped early, " if stopped else ""
+    notes = [f"{len(trials)} of {planned} trials ended, {early}{failed} of them failed."]
     rows = [row for row in trials.to_dict("records") if _given(row["validation_accuracy"])]
     if rows:
         best = max(rows, key=lambda row: row["validation_accuracy"])

@@ -147,7 +147,7 @@ class NSGA2Searcher(_OptunaSearcher):
         self._population_size = population_size
 
     def _sampler(self, seed: int) -> BaseSampler:
-        return NSGAIISampler(population_size=self._population_size, seed=seed)
+        return _StableNSGAIISampler(population_size=self._population_size, seed=seed)
 
     def _ask(self, study: optuna.Study) -> optuna.Trial:
         return study.ask(fixed_distributions=self._distributions)
@@ -166,6 +166,18 @@ class NSGA2Searcher(_OptunaSearcher):
             finished += one.state == FINISHED
             trials.append(self._trial(one, attributes))
         return trials
+
+
+class _StableNSGAIISampler(NSGAIISampler):
+    """NSGA-II whose parents stand in the same order however often they are asked for.
+
+    Optuna gives a generation's parents best first when it selects them, but by number when it
+    remembers them, and draws by place: a resumed search would propose otherwise.
+    """
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        parents = super().get_parent_population(study, generation)
+        return sorted(parents, key=lambda one: one.number)
 
 
 def _dormant(parameter: Parameter) -> Scalar:

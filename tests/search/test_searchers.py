@@ -92,6 +92,21 @@ def test_a_proposal_depends_on_the_history_alone(name: str) -> None:
     assert len({str(one) for one in starts}) == 4
 
 
+@pytest.mark.parametrize("directions", [[MAXIMIZE], [MAXIMIZE, MINIMIZE]])
+def test_nsga2_is_pure_in_later_generations_too(directions: list[str]) -> None:
+    """A searcher that has asked within a generation before answers as one just resumed."""
+
+    def fresh() -> Searcher:
+        return make_searcher("nsga2", MIXED, directions, 5)
+
+    history = mixed_history(fresh(), 130)
+    assert sum(one.state == FINISHED for one in history) > 60  # three generations are full
+    searcher = fresh()
+    for count in range(40, len(history), 3):
+        resumed = fresh().propose(history[:count])
+        assert [searcher.propose(history[:count]) for _ in range(2)] == [resumed, resumed]
+
+
 @pytest.mark.parametrize("name", sorted(set(SEARCHERS) - {"grid"}))
 def test_seeds_give_different_searches(name: str) -> None:
     first = {str(make_searcher(name, MIXED, [MAXIMIZE], seed).propose((), 0)) for seed in range(6)}
