@@ -76,6 +76,11 @@ class SearcherSettings:
             raise ValueError(f"name is {self.name!r}; allowed: {', '.join(SEARCHER_NAMES)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed is {self.seed}; allowed: 0 to 2**31 - 1")
+        if self.warm_start and self.name in ("random", "grid"):
+            raise ValueError(
+                f"warm_start is given to {self.name}, which does not learn; allowed with: tpe, "
+                "nsga2, surrogate"
+            )
         if self.samples < 1:
             raise ValueError(f"samples is {self.samples}; allowed: 1 or more")
 

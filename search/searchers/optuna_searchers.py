@@ -157,8 +157,9 @@ class NSGA2Searcher(_OptunaSearcher):
         return {name: sample.get(name, _dormant(parameter)) for name, parameter in parameters}
 
     def _trials(self, history: Sequence[Observation], start: int) -> list[FrozenTrial]:
-        # The sampler reads a trial's generation from an attribute that it sets when asked.
-        key = NSGAIISampler._get_generation_key()
+        # The sampler reads a trial's generation from an attribute that it sets when asked; the
+        # attribute bears the name of the sampler's class.
+        key = _StableNSGAIISampler._get_generation_key()
         finished = sum(one.state == FINISHED for one in history[:start])
         trials = []
         for one in history[start:]:

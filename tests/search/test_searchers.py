@@ -178,11 +178,18 @@ def test_nsga2_builds_generations_from_finished_trials() -> None:
     searcher = make_searcher("nsga2", MIXED, [MAXIMIZE, MINIMIZE], 0)
     history = mixed_history(searcher, 90)
     study = searcher._study(history)  # type: ignore[attr-defined]
-    key = optuna.samplers.NSGAIISampler._get_generation_key()
+    sampler = searcher._sampler(0)  # type: ignore[attr-defined]
+    key = sampler._get_generation_key()
     complete = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     finished = [one.system_attrs[key] for one in complete]
     assert finished == [index // 20 for index in range(len(finished))]
     assert len(finished) == sum(one.state == FINISHED for one in history)
+    # The sampler itself sees them: without parents it would draw by chance, and nobody would know.
+    for generation in (1, 2):
+        parents = sampler.get_parent_population(study, generation)
+        earlier = complete[: 20 * generation]
+        assert len(parents) == 20
+        assert {one.number for one in parents} <= {one.number for one in earlier}
     assert searcher.propose(history, 0) is not None
 
 

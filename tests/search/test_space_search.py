@@ -191,7 +191,8 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     assert "warm start: 4 samples known from test" in output
     assert len(records(open_storage(tmp_path / "results" / "warm"))) == 2
     code, output = run(
-        "launch", str(write_config(tmp_path, name="x", searcher={"warm_start": ["y"]}))
+        "launch",
+        str(write_config(tmp_path, name="x", searcher={"name": "tpe", "warm_start": ["y"]})),
     )
     assert code == 2
     assert "searcher.warm_start names 'y'" in output
@@ -230,6 +231,7 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
     ("fields", "message"),
     [
         ({"searcher": {"name": "bayes"}}, "searcher.name is 'bayes'; allowed: random, grid, tpe"),
+        ({"searcher": {"warm_start": ["x"]}}, "given to random, which does not learn; allowed"),
         ({"searcher": {"samples": 0}}, "searcher.samples is 0; allowed: 1 or more"),
         ({"scheduler": {"name": "hyperband"}}, "allowed: none, asha, median, pbt"),
         ({"scheduler": {"name": "asha", "grace_epochs": 3}}, "grace_epochs is 3; allowed: 1 to 2"),
