@@ -127,6 +127,8 @@ def _run_listed(
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]
     if not begin:
+        # Anew: a specification that was extended by hand grows the search.
+        write_plan(storage, trials)
         print(f"{len(trials) - len(remaining)} of {len(trials)} trials have ended before")
     if not remaining:
         tracker = start_tracker(search, storage, print)
@@ -138,8 +140,7 @@ def _run_listed(
         # Only now: a search that cannot start must not take the name.
         if begin:
             storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
-        # Anew also on resume: a specification that was extended by hand grows the search.
-        write_plan(storage, trials)
+            write_plan(storage, trials)
         tracker = run(
             search,
             storage,

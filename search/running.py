@@ -19,7 +19,7 @@ from search.fields import ConfigurationError
 from search.progress import Progress
 from search.proposals import Proposals
 from search.provenance import provenance
-from search.records import Recorder, ended_trials
+from search.records import Recorder, ended_trials, read_plan
 from search.specification import TrialSpecification
 from search.status import percent
 
@@ -130,6 +130,7 @@ def summary(
 ) -> int:
     """Print what there is and how to look at it; 130 when trials are left, as after Ctrl-C."""
     trials = read_table(storage, "trials")
+    trials = trials[trials["trial_id"].isin([row["trial_id"] for row in read_plan(storage)])]
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
     left = planned - len(trials)

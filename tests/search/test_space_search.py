@@ -139,6 +139,9 @@ def test_early_stopping_confirmation_and_report(
     assert code == 0, output
     assert "8 of 12 trials have ended before" in output
     assert "n = 3 seeds" in output
+    assert main(["confirm", "test", *at, "--seeds", "1"]) == 0
+    assert "4 of 4 trials finished, 0 failed, 0 not run" in capsys.readouterr().out
+    assert main(["confirm", "test", *at, "--seeds", "3"]) == 0
     assert main(["status", *at]) == 0
     assert "9 of 9" in capsys.readouterr().out
     assert main(["replay", "test", *at]) == 2
