@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,14 @@ def test_a_package_imports_only_those_below_it(package: str) -> None:
 def test_a_heavy_library_is_in_few_files(library: str, files: set[str]) -> None:
     using = {path.name for path in (ROOT / "search").rglob("*.py") if library in imports(path)}
     assert using == files
+
+
+def test_every_package_is_shipped() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = project["tool"]["setuptools"]["packages"]
+    there = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in OURS
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert set(declared) == there
