@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := search models datasets analysis tests
 
-.PHONY: demo test test-slow format clean
+.PHONY: demo test test-slow bench format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks
 
 format: $(READY)
 	$(BIN)/ruff format $(SOURCES)

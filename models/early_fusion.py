@@ -23,10 +23,12 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from models.cases import Sounds, Stream, last_outputs, meet
 from models.convlstm import ConvLSTM
 from models.placement import CONCATENATION, PLAIN, GatedEnd, InsertionPoint, Placement
-from models.streams import AudioLevel, ImageLevel, State
+from models.streams import AudioLevel, ImageLevel
 
 MODALITIES: Final = ("both", "visual", "audio")
 POOL: Final = 2
@@ -173,16 +175,7 @@ class EarlyFusionNetwork(nn.Module):
 
     def forward(self, images: Tensor, spectrograms: Tensor) -> Tensor:
         """Logits [B, classes] after the last time step."""
-        if not self.settings.placement.coupled:
-            return self.resume(self.image_features(images), spectrograms)[0]
-        if self.settings.modality == "audio":
-            images = torch.zeros_like(images)
-        if self.settings.modality == "visual":
-            spectrograms = torch.zeros_like(spectrograms)
-        maps, sequence, states = self._coupled(images, spectrograms)
-        features, _ = self._joined(maps, sequence, [None] * self.settings.levels, states)
-        logits: Tensor = self.head(self.dropout(features[:, -1]))
-        return logits
+        return self._classify(self._features(images, spectrograms)[:, -1])
 
     def outputs_over_time(self, images: Tensor, spectrograms: Tensor) -> Tensor:
         """Logits [B, T, classes] that the network would give if the clip ended at each step."""
@@ -190,96 +183,105 @@ class EarlyFusionNetwork(nn.Module):
             # Couplings look at the whole sound, so every end is a clip of its own.
             ends = range(1, spectrograms.shape[1] + 1)
             return torch.stack([self(images, spectrograms[:, :end]) for end in ends], dim=1)
-        features, _ = self._features(self.image_features(images), spectrograms, None)
-        logits: Tensor = self.head(self.dropout(features))
-        return logits
+        return self._classify(self._features(images, spectrograms))
 
-    def image_features(self, images: Tensor) -> Tensor:
-        """What the image stream, left to itself, gives at the end of the separate levels.
-
-        [B, C, H, W]; for :meth:`resume`.
-        """
-        if self.settings.modality == "audio":
-            images = torch.zeros_like(images)
-        for level in self.image_levels:
-            images = level(images)
-        return images
-
-    def resume(
-        self, maps: Tensor, spectrograms: Tensor, states: list[State] | None = None
-    ) -> tuple[Tensor, list[State]]:
-        """Run on from ``states`` over the given time steps.
-
-        A clip may so be split anywhere in time: the zero frames before its onset depend on the
-        image alone, and serve every recording paired with that image.
+    def hear(self, spectrograms: Tensor, silent: Tensor | None = None) -> Sounds:
+        """Run the audio levels as far as no image has a say: once per sound, for all its cases.
 
         Args:
-            maps: from :meth:`image_features`, [B, C, H, W].
-            spectrograms: the next time steps, [B, T, F].
-            states: what an earlier call returned; None at the start of the clip.
-
-        Returns:
-            Logits [B, classes] after the last step, and the states there: one (h, c) per audio
-            level, each [1, B, U], then one per C-LSTM level, each [B, U, H', W'].
-
-        Raises:
-            ValueError: couplings tie the streams together, so that time cannot be split.
+            spectrograms: [R, T, F].
+            silent: [R] int64, leading time steps that are exactly zero, where known.
         """
-        if self.settings.placement.coupled:
-            raise ValueError("a network with couplings cannot be run in parts; call it whole")
-        features, states = self._features(maps, spectrograms, states)
-        logits: Tensor = self.head(self.dropout(features[:, -1]))
-        return logits, states
-
-    def _features(
-        self, maps: Tensor, spectrograms: Tensor, states: list[State] | None
-    ) -> tuple[Tensor, list[State]]:
-        """The head's input [B, T, N] at every time step, and the states after the last."""
+        if silent is None:
+            silent = torch.zeros(len(spectrograms), dtype=torch.int64, device=spectrograms.device)
         if self.settings.modality == "visual":
             spectrograms = torch.zeros_like(spectrograms)
-        earlier: list[State | None] = [None] * self.settings.levels
-        if states is not None:
-            earlier = list(states)
-        later: list[State] = []
-        sequence = spectrograms
-        for audio_level, before in zip(self.audio_levels, earlier, strict=False):
-            sequence, after = audio_level(sequence, before)
-            later.append(after)
-        return self._joined(maps, sequence, earlier, later)
+            silent = torch.full_like(silent, spectrograms.shape[1])
+        sequence, levels = spectrograms, []
+        for level, point in zip(self.audio_levels, self.insertion_points, strict=True):
+            sequence = level(sequence)
+            levels.append(sequence)
+            if not point.keeps_audio:
+                break
+        return Sounds(spectrograms, tuple(levels), silent)
 
-    def _coupled(self, images: Tensor, spectrograms: Tensor) -> tuple[Tensor, Tensor, list[State]]:
-        """Both streams at the end of the separate levels, and the audio levels' states."""
-        maps, sequence = images, spectrograms
-        states = []
-        levels = zip(self.image_levels, self.audio_levels, self.insertion_points, strict=True)
-        for image_level, audio_level, point in levels:
-            maps = image_level(maps)
-            sequence, state = audio_level(sequence)
-            states.append(state)
-            maps, sequence = point(maps, sequence, images, spectrograms)
-        return maps, sequence, states
+    def answer(
+        self, images: Tensor, image_rows: Tensor, sounds: Sounds, sound_rows: Tensor, batch: int
+    ) -> Tensor:
+        """Logits [N, classes] of many cases, in evaluation; nothing is computed twice.
 
-    def _joined(
-        self,
-        maps: Tensor,
-        sequence: Tensor,
-        earlier: list[State | None],
-        later: list[State],
-    ) -> tuple[Tensor, list[State]]:
-        """From the end of the separate levels on; ``later`` holds the audio levels' states."""
-        if self.gate is not None:
-            maps, sequence = self.gate(maps, sequence)
+        Equal to calling the network case by case but for rounding.
+
+        Args:
+            images: [R, 1, S, S], each different one once.
+            image_rows: [N] int64, the image of each case; every image has one.
+            sounds: from :meth:`hear`, each different one once.
+            sound_rows: [N] int64, the sound of each case.
+            batch: cases that are run through the C-LSTM levels at once.
+        """
+        maps, sequence = self._apart(Stream(images, image_rows), sounds, sound_rows)
         if not self.joint_levels:
-            if maps.dim() == 4:
-                maps = maps[:, None].expand(-1, sequence.shape[1], -1, -1, -1)
-            return torch.cat([maps.flatten(2), sequence], dim=2), later
-        joint = maps
-        vectors: Tensor | None = sequence
-        for joint_level, before in zip(self.joint_levels, earlier[len(later) :], strict=True):
-            joint, after = joint_level(joint, vectors, before)
+            return self._of_both(maps, sequence.apply(_last))
+        silent = sounds.silent[sound_rows]
+        if self.settings.placement.coupled:
+            # Couplings look at the whole sound: no two cases are the same for a while.
+            silent = torch.zeros_like(silent)
+        levels = [level for level in self.joint_levels if isinstance(level, ConvLSTM)]
+        outputs = last_outputs(
+            levels, maps, sequence, images=image_rows, silent=silent, batch=batch
+        )
+        return self._classify(outputs.flatten(1))
+
+    def _apart(
+        self, images: Stream, sounds: Sounds, sound_rows: Tensor | None = None
+    ) -> tuple[Stream, Stream]:
+        """Both streams at the end of the separate levels."""
+        if self.settings.modality == "audio":
+            images = images.apply(torch.zeros_like)
+        maps = images
+        spectrograms = sequence = Stream(sounds.spectrograms, sound_rows)
+        levels = zip(self.image_levels, self.audio_levels, self.insertion_points, strict=True)
+        for number, (image_level, audio_level, point) in enumerate(levels):
+            maps = maps.apply(image_level)
+            if number < len(sounds.levels):
+                sequence = Stream(sounds.levels[number], sound_rows)
+            else:
+                sequence = sequence.apply(audio_level)
+            maps, sequence = point(maps, sequence, images, spectrograms)
+        return (maps, sequence) if self.gate is None else self.gate(maps, sequence)
+
+    def _features(self, images: Tensor, spectrograms: Tensor) -> Tensor:
+        """The head's input [B, T, N] at every time step."""
+        maps, sequence = self._apart(Stream(images), self.hear(spectrograms))
+        joint = maps.values
+        if not self.joint_levels:
+            if joint.dim() == 4:
+                joint = joint[:, None].expand(-1, sequence.values.shape[1], -1, -1, -1)
+            return torch.cat([joint.flatten(2), sequence.values], dim=2)
+        vectors: Tensor | None = sequence.values
+        for level in self.joint_levels:
+            joint, _ = level(joint, vectors)
             vectors = None
-            later = [*later, after]
-        return joint.flatten(2), later
+        return joint.flatten(2)
+
+    def _of_both(self, maps: Stream, vectors: Stream) -> Tensor:
+        """At d = L, in evaluation: the dense layer over both is a sum of parts over either."""
+        dense = self.head[0]
+        assert isinstance(dense, nn.Linear)
+        size = vectors.values.shape[-1]
+        if maps.values.dim() == 5:
+            maps = maps.apply(_last)
+        parts = (
+            maps.apply(lambda own: functional.linear(own.flatten(1), dense.weight[:, :-size])),
+            vectors.apply(lambda own: functional.linear(own, dense.weight[:, -size:], dense.bias)),
+        )
+        logits: Tensor = self.head[1:](meet(torch.add, *parts).by_case())
+        return logits
+
+    def _classify(self, features: Tensor) -> Tensor:
+        """Logits [..., classes] of the last features [..., N]."""
+        logits: Tensor = self.head(self.dropout(features))
+        return logits
 
     def _map_options(self, size: int) -> dict[str, Any]:
         """Kernel, padding and pooling of a level whose input maps have this side."""
@@ -290,6 +292,11 @@ class EarlyFusionNetwork(nn.Module):
             "padding": settings.padding,
             "pool": settings.pool_of(grown),
         }
+
+
+def _last(over_time: Tensor) -> Tensor:
+    """[R, T, ...] after the last time step."""
+    return over_time[:, -1]
 
 
 def count_parameters(network: nn.Module) -> int:

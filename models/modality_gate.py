@@ -56,5 +56,9 @@ class ModalityGate(nn.Module):
                 raise ValueError(
                     f"{name} has shape {list(stream.shape)}; expected [B, {size}, ...]"
                 )
-        gate = torch.sigmoid(self.gate(source))
+        gate = self.weights(source)
         return a * (1 - over_positions(gate, a)), b * over_positions(gate, b)
+
+    def weights(self, source: Tensor) -> Tensor:
+        """G [..., size] of a source [..., source_size]."""
+        return torch.sigmoid(self.gate(source))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+
+from models.convlstm import ConvLSTM
+
+_COUNTED: Final = (nn.Conv2d, nn.Conv1d, nn.ConvTranspose2d, nn.Linear, nn.LSTM, ConvLSTM)
 
 
 def count_multiply_accumulates(network: nn.Module, *inputs: Tensor) -> int:
@@ -25,7 +29,7 @@ def count_multiply_accumulates(network: nn.Module, *inputs: Tensor) -> int:
     hooks = [
         module.register_forward_hook(add)
         for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.Conv1d | nn.ConvTranspose2d | nn.Linear | nn.LSTM)
+        if isinstance(module, _COUNTED)
     ]
     training = network.training
     try:
@@ -39,6 +43,11 @@ def count_multiply_accumulates(network: nn.Module, *inputs: Tensor) -> int:
 
 
 def _products(module: nn.Module, given: Tensor, output: Any) -> int:
+    if isinstance(module, ConvLSTM):
+        # Of the recurrent convolutions alone; the layer's other parts are modules of their own.
+        outputs, (hidden, _) = output
+        window = math.prod(module.cell.recurrent.kernel_size)
+        return int(outputs.shape[1]) * int(hidden.numel()) * 4 * module.units * window
     if isinstance(module, nn.LSTM):
         assert module.num_layers == 1
         steps = given.shape[0] * given.shape[1]

@@ -22,6 +22,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from models.cases import Stream, meet
 from models.cross_connections import MapToVector, ResidualMapToVector, VectorToMap
 from models.mmtm import MMTM, ConvolutionalMMTM, SqueezeExcitation, joint_size
 from models.modality_gate import ModalityGate
@@ -174,11 +175,14 @@ class InsertionPoint(nn.Module):
         image_size: side of the raw image.
         bins: of the raw spectrogram.
 
-    Inputs: maps [B, U, size, size], sequence [B, T, U], raw images [B, 1, S, S], raw spectrograms
-    [B, T, bins].
+    Inputs, as streams: maps [R, U, size, size], sequence [R, T, U], raw images [R, 1, S, S], raw
+    spectrograms [R, T, bins]. What meets the other modality comes out with a row per case.
 
-    Output: maps [B, image_channels, size, size] and sequence [B, T, audio_channels]; these two
+    Output: maps [R, image_channels, size, size] and sequence [R, T, audio_channels]; these two
     attributes are U, or 2 U where a cross-connection was concatenated.
+
+    Attributes:
+        keeps_audio: the sequence passes untouched.
     """
 
     def __init__(
@@ -186,6 +190,8 @@ class InsertionPoint(nn.Module):
     ) -> None:
         super().__init__()
         coupling, to_audio, to_image = placement.at(level)
+        self.keeps_audio = coupling == NONE and to_audio == NONE
+        self.exchanges = coupling not in (NONE, "squeeze_excitation")
         cross, residual = ("cross", "both"), ("residual", "both")
         plain: dict[str, Any] = {"batch_norm": False, "dropout": 0.0}
         self.coupling = make_coupling(coupling, units, placement)
@@ -209,24 +215,41 @@ class InsertionPoint(nn.Module):
         self.image_channels = units * (2 if to_image in cross else 1)
 
     def forward(
-        self, maps: Tensor, sequence: Tensor, images: Tensor, spectrograms: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, maps: Stream, sequence: Stream, images: Stream, spectrograms: Stream
+    ) -> tuple[Stream, Stream]:
         """Exchange between the streams."""
         if self.coupling is not None:
-            maps, sound = self.coupling(maps, sequence.transpose(1, 2))
-            sequence = sound.transpose(1, 2)
-        to_audio = None if self.cross_to_audio is None else self.cross_to_audio(maps)
-        to_image = None if self.cross_to_image is None else self.cross_to_image(sequence[:, -1])
+            if self.exchanges and maps.rows is not sequence.rows:
+                maps, sequence = Stream(maps.by_case()), Stream(sequence.by_case())
+            weighed, sound = self.coupling(maps.values, sequence.values.transpose(1, 2))
+            maps, sequence = (
+                Stream(weighed, maps.rows),
+                Stream(sound.transpose(1, 2), sequence.rows),
+            )
+        to_audio = None if self.cross_to_audio is None else maps.apply(self.cross_to_audio)
+        to_image = None
+        if self.cross_to_image is not None:
+            to_image = sequence.apply(lambda sound: sound[:, -1]).apply(self.cross_to_image)
         if self.residual_to_audio is not None:
-            sequence = sequence + self.residual_to_audio(images)[:, None]
+            sequence = meet(_add_to_all, sequence, images.apply(self.residual_to_audio))
         if self.residual_to_image is not None:
-            maps = maps + self.residual_to_image(spectrograms.mean(dim=1))
+            mean = spectrograms.apply(lambda sound: sound.mean(dim=1))
+            maps = meet(torch.add, maps, mean.apply(self.residual_to_image))
         if to_audio is not None:
-            shared = to_audio[:, None].expand(-1, sequence.shape[1], -1)
-            sequence = torch.cat([sequence, shared], dim=2)
+            sequence = meet(_append_to_all, sequence, to_audio)
         if to_image is not None:
-            maps = torch.cat([maps, to_image], dim=1)
+            maps = meet(lambda own, other: torch.cat([own, other], dim=1), maps, to_image)
         return maps, sequence
+
+
+def _add_to_all(sequence: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors [R, U] added at every time step of [R, T, U]."""
+    return sequence + vectors[:, None]
+
+
+def _append_to_all(sequence: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors [R, U] beside every time step of [R, T, U]."""
+    return torch.cat([sequence, vectors[:, None].expand(-1, sequence.shape[1], -1)], dim=2)
 
 
 class GatedEnd(nn.Module):
@@ -236,9 +259,10 @@ class GatedEnd(nn.Module):
     brought back to U channels, position by position. With the audio as source there is a gate for
     every time step, so the output before the sound depends on the image alone.
 
-    Inputs: maps [B, C, H, W], sequence [B, T, A].
+    Inputs, as streams: maps [R, C, H, W], sequence [R, T, A].
 
-    Output: maps [B, U, H, W] (source image) or [B, T, U, H, W] (source audio), sequence [B, T, U].
+    Output: maps [R, U, H, W] (source image) or [R, T, U, H, W] (source audio), sequence [R, T, U];
+    what the other stream gates has a row per case.
     """
 
     def __init__(
@@ -254,13 +278,14 @@ class GatedEnd(nn.Module):
         )
         self.gate = ModalityGate(units if self.from_audio else units * size**2, units)
 
-    def forward(self, maps: Tensor, sequence: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, maps: Stream, sequence: Stream) -> tuple[Stream, Stream]:
         """Weigh the streams against each other."""
-        maps, sequence = self.narrow_maps(maps), self.narrow_sequence(sequence)
-        if not self.from_audio:
-            maps, sound = self.gate(maps, sequence.transpose(1, 2), maps.flatten(1))
-            return maps, sound.transpose(1, 2)
-        batch, steps = sequence.shape[:2]
-        flat = sequence.flatten(0, 1)
-        maps, flat = self.gate(maps.repeat_interleave(steps, dim=0), flat, flat)
-        return maps.unflatten(0, (batch, steps)), flat.unflatten(0, (batch, steps))
+        maps, sequence = maps.apply(self.narrow_maps), sequence.apply(self.narrow_sequence)
+        if self.from_audio:
+            gate = sequence.apply(self.gate.weights)
+            maps = maps.apply(lambda own: own[:, None])
+            maps = meet(lambda own, weights: own * (1 - weights[..., None, None]), maps, gate)
+            return maps, meet(torch.mul, sequence, gate)
+        gate = maps.apply(lambda own: self.gate.weights(own.flatten(1)))
+        maps = meet(lambda own, weights: own * (1 - weights[..., None, None]), maps, gate)
+        return maps, meet(lambda sound, weights: sound * weights[:, None], sequence, gate)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-State = tuple[Tensor, Tensor]
-
 
 class ImageLevel(nn.Module):
     """One level of the image stream: convolution, ReLU, max pooling.
@@ -36,14 +34,14 @@ class ImageLevel(nn.Module):
 class AudioLevel(nn.Module):
     """One level of the audio stream: an LSTM.
 
-    Input [B, T, C], output [B, T, units] and the last (h, c), each [1, B, units].
+    Input [B, T, C], output [B, T, units].
     """
 
     def __init__(self, channels: int, units: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(channels, units, batch_first=True)
 
-    def forward(self, sequence: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Run one level, continuing from ``state`` when given."""
-        outputs, (hidden, cell) = self.lstm(sequence, state)
-        return outputs, (hidden, cell)
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Run one level."""
+        outputs: Tensor = self.lstm(sequence)[0]
+        return outputs

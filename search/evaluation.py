@@ -1,13 +1,17 @@
-"""A model over all test SNR conditions.
+"""A model over all test SNR conditions, nothing computed twice.
 
-Every example's unit noise is drawn once and scaled to each SNR. The frames before a batch's
-earliest onset are exactly zero whatever the audio SNR, so they are run once per visual SNR.
+Every example's unit noise is drawn once and scaled to each SNR. What depends on a sound alone is
+run once per recording and audio SNR, what depends on an image alone once per image and visual SNR;
+the silence before a recording is run once per noisy image, whatever is heard after it.
+
+Shapes: N pairs, R recordings, A audio SNRs, V visual SNRs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -15,10 +19,14 @@ from torch.nn import functional
 
 from datasets.digits import DigitData
 from datasets.examples import Examples
+from models.cases import Sounds
 from models.early_fusion import EarlyFusionNetwork
-from models.streams import State
+from models.placement import PLAIN
 from search.cost import Stopwatch
 from search.specification import Pair
+
+# Noisy images whose states are held while their sounds begin.
+_IMAGES_AT_ONCE: Final = 128
 
 
 @dataclass
@@ -55,6 +63,21 @@ class Grid:
         return sum(self.accuracies) / len(self.conditions)
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """The sounds of all pairs: of every recording [R] at every audio SNR [A], in this order."""
+
+    sounds: Sounds  # R * A
+    recordings: Tensor  # [N], place of each pair's recording
+
+    def of(self, chunk: Tensor, audio: int) -> tuple[Sounds, Tensor]:
+        """Those of some pairs [n] at ``audio`` SNRs, and where each pair's begin [n]."""
+        different, place = self.recordings[chunk].unique(return_inverse=True)
+        rows = (different[:, None] * audio + torch.arange(audio)).flatten()
+        device = self.sounds.silent.device
+        return self.sounds.pick(rows.to(device)), (place * audio).to(device)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """How a model is evaluated: on what, where, with which noise."""
@@ -77,52 +100,101 @@ class Evaluator:
     ) -> Grid:
         """Evaluate ``pairs`` [N] of a split at every condition (a full product of SNRs)."""
         audio_snrs = sorted({audio for audio, _ in conditions}, reverse=True)
+        visual_snrs = sorted({visual for _, visual in conditions}, reverse=True)
         results = {pair: Condition(pair) for pair in conditions}
-        pairs = pairs[self._by_onset(split, pairs)]
-        labels = []
+        images, recordings, labels = self.data.splits[split].lookup(pairs)
+        order = self._order(images, recordings)
+        pairs, images, labels = pairs[order], images[order], labels[order]
         network.eval()
         with torch.inference_mode():
-            # The batch is repeated for every audio SNR; memory is that of a training batch.
-            for chunk in pairs.split(max(1, self.batch_size // len(audio_snrs))):
-                with self.data_clock:
-                    examples = self.data.examples(split, chunk, noise_seed=self.noise_seed)
-                    examples = examples.to(self.device)
-                    sounds = torch.stack([examples.audio(snr) for snr in audio_snrs])
-                labels.append(examples.labels.cpu())
-                for visual in sorted({visual for _, visual in conditions}, reverse=True):
-                    logits = self._logits(network, examples, visual, sounds)
-                    for audio, part in zip(audio_snrs, logits, strict=True):
+            heard = self._hear(network, split, pairs, recordings[order], audio_snrs)
+            for chunk, visuals in self._chunks(network, images, len(audio_snrs), visual_snrs):
+                seen, image_of = self._see(split, pairs[chunk], images[chunk], visuals)
+                sounds, sound_of = heard.of(chunk, len(audio_snrs))
+                # Every pair's image at every visual SNR with its sound at every audio SNR.
+                image_rows, sound_rows = torch.broadcast_tensors(
+                    image_of[:, None, None] + self._range(visuals)[:, None],
+                    sound_of[:, None, None] + self._range(audio_snrs),
+                )
+                with autocast(self.device, self.precision):
+                    answer = network.answer(
+                        seen,
+                        image_rows.flatten(),
+                        sounds,
+                        sound_rows.flatten(),
+                        batch=self.batch_size,
+                    )
+                logits = answer.float().cpu().unflatten(0, image_rows.shape)
+                for column, visual in enumerate(visuals):
+                    for row, audio in enumerate(audio_snrs):
                         if (audio, visual) in results:
-                            _count(results[audio, visual], part, examples, keep_predictions)
-        return Grid(list(results.values()), pairs, torch.cat(labels))
+                            part = logits[:, column, row]
+                            _count(results[audio, visual], part, labels[chunk], keep_predictions)
+        return Grid(list(results.values()), pairs, labels)
 
-    def _by_onset(self, split: str, pairs: Tensor) -> Tensor:
-        """The order that puts clips with like onsets into one batch."""
-        _, recordings, _ = self.data.splits[split].lookup(pairs)
-        return torch.argsort(self.data.onset_frames(recordings), stable=True)
+    def _order(self, images: Tensor, recordings: Tensor) -> Tensor:
+        """All pairs of an image together, and images with like silence."""
+        _, image = images.unique(return_inverse=True)
+        onsets = self.data.onset_frames(recordings)
+        longest = torch.zeros_like(onsets).scatter_reduce(0, image, onsets, "amax")
+        return torch.argsort(longest[image] * len(images) + image, stable=True)
 
-    def _logits(
-        self, network: EarlyFusionNetwork, examples: Examples, visual: float, sounds: Tensor
-    ) -> Tensor:
-        """[A, B, classes] for sounds [A, B, T, F] at one visual SNR, in float32."""
-        with self.data_clock:
-            images = examples.visual(visual)
-        audio_count, batch = sounds.shape[:2]
-        onset = int(examples.onset_frames.min())
-        if network.settings.placement.coupled:
-            # Couplings look at the whole sound: nothing is shared between audio SNRs.
+    def _chunks(
+        self, network: EarlyFusionNetwork, images: Tensor, audio: int, visual_snrs: list[float]
+    ) -> Iterator[tuple[Tensor, list[float]]]:
+        """Which pairs are run at which visual SNRs together, always at all A audio SNRs."""
+        if network.settings.placement == PLAIN:
+            # Rows are shared up to the C-LSTM levels, which take their cases batch by batch.
+            _, number = images.unique_consecutive(return_inverse=True)
+            visual = len(visual_snrs)
+            together = max(1, _IMAGES_AT_ONCE // visual)
+        else:
+            # Where streams meet earlier there are features of every case: a batch of them.
+            number = torch.arange(len(images))
+            visual = min(max(1, self.batch_size // audio), len(visual_snrs))
+            together = max(1, self.batch_size // (audio * visual))
+        _, counts = (number // together).unique_consecutive(return_counts=True)
+        for chunk in torch.arange(len(images)).split(counts.tolist()):
+            for first in range(0, len(visual_snrs), visual):
+                yield chunk, visual_snrs[first : first + visual]
+
+    def _hear(
+        self,
+        network: EarlyFusionNetwork,
+        split: str,
+        pairs: Tensor,
+        recordings: Tensor,
+        audio_snrs: list[float],
+    ) -> _Heard:
+        different, place = recordings.unique(return_inverse=True)
+        # Any pair of a recording has its sound.
+        some_pair = torch.empty_like(different).scatter_(0, place, pairs)
+        parts = []
+        for chunk in some_pair.split(max(1, self.batch_size // len(audio_snrs))):
+            with self.data_clock:
+                examples = self._examples(split, chunk)
+                sounds = torch.stack([examples.audio(snr) for snr in audio_snrs], dim=1)
+                silent = examples.onset_frames.repeat_interleave(len(audio_snrs))
             with autocast(self.device, self.precision):
-                whole: Tensor = network(images.repeat(audio_count, 1, 1, 1), sounds.flatten(0, 1))
-            return whole.float().view(audio_count, batch, -1)
-        with autocast(self.device, self.precision):
-            maps = network.image_features(images)
-            states: list[State] | None = None
-            if onset:
-                _, states = network.resume(maps, sounds[0, :, :onset])
-                states = [_repeat_state(state, audio_count) for state in states]
-            maps = maps.repeat(audio_count, 1, 1, 1)
-            logits, _ = network.resume(maps, sounds[:, :, onset:].flatten(0, 1), states)
-        return logits.float().view(audio_count, batch, -1)
+                parts.append(network.hear(sounds.flatten(0, 1), silent))
+        return _Heard(Sounds.join(parts), place)
+
+    def _see(
+        self, split: str, pairs: Tensor, images: Tensor, visual_snrs: list[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Every image at every visual SNR [., 1, S, S], and where each pair's begin [n]."""
+        different, place = images.unique_consecutive(return_inverse=True)
+        some_pair = torch.empty_like(different).scatter_(0, place, pairs)
+        with self.data_clock:
+            examples = self._examples(split, some_pair)
+            seen = torch.stack([examples.visual(snr) for snr in visual_snrs], dim=1)
+        return seen.flatten(0, 1), (place * len(visual_snrs)).to(self.device)
+
+    def _range(self, values: Sequence[float]) -> Tensor:
+        return torch.arange(len(values), device=self.device)
+
+    def _examples(self, split: str, pairs: Tensor) -> Examples:
+        return self.data.examples(split, pairs, noise_seed=self.noise_seed).to(self.device)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -130,17 +202,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def _repeat_state(state: State, times: int) -> State:
-    """Repeat along the batch: dimension 1 of an LSTM's [1, B, U], dimension 0 of a C-LSTM's."""
-    hidden, cell = state
-    counts = (1, times, 1) if hidden.dim() == 3 else (times, 1, 1, 1)
-    return hidden.repeat(counts), cell.repeat(counts)
-
-
-def _count(condition: Condition, logits: Tensor, examples: Examples, keep: bool) -> None:
+def _count(condition: Condition, logits: Tensor, labels: Tensor, keep: bool) -> None:
     predicted = logits.argmax(1)
     condition.n += len(predicted)
-    condition.correct += int((predicted == examples.labels).sum())
-    condition.loss += functional.cross_entropy(logits, examples.labels, reduction="sum").item()
+    condition.correct += int((predicted == labels).sum())
+    condition.loss += functional.cross_entropy(logits, labels, reduction="sum").item()
     if keep:
-        condition.predicted.append(predicted.cpu())
+        condition.predicted.append(predicted)

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from models.convlstm import ConvLSTM
+from models import gates
+from models.convlstm import ConvLSTM, set_engine
+
+ARITHMETIC = {"eager": gates.EAGER, "compiled": gates.compiled()}
 
 
 def neighbourhood(maps: Tensor, row: int, column: int, kernel: int) -> Tensor:
@@ -101,12 +104,97 @@ def test_without_padding_the_map_shrinks_by_the_kernel() -> None:
     assert outputs.shape == (1, 2, 2, 5, 4)
 
 
-def test_gradients_match_finite_differences() -> None:
+@pytest.mark.parametrize("checkpoint_frames", [0, 2])
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("constant", [True, False])
+def test_gradients_match_finite_differences(
+    engine: str, constant: bool, checkpoint_frames: int
+) -> None:
+    """Of both inputs, all weights and the state to start from, for every way to compute them."""
     torch.manual_seed(0)
-    layer = ConvLSTM(1, 2, vector_size=2, pool=1).double()
-    image = torch.randn(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
-    audio = torch.randn(1, 3, 2, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda v, a: layer(v, a)[0], (image, audio))
+    layer = ConvLSTM(1, 2, vector_size=2 if constant else 0, pool=2).double()
+    set_engine(layer, arithmetic=ARITHMETIC[engine], checkpoint_frames=checkpoint_frames)
+    steps = () if constant else (3,)
+    maps = torch.randn(2, *steps, 1, 3, 4, dtype=torch.float64, requires_grad=True)
+    vectors = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True) if constant else None
+    state = [torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+
+    def run(maps: Tensor, hidden: Tensor, cell: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        outputs, (last_hidden, last_cell) = layer(maps, vectors, (hidden, cell))
+        return outputs, last_hidden, last_cell
+
+    others = (*layer.parameters(), *([] if vectors is None else [vectors]))
+    assert gradcheck(run, (maps, *state, *others))
+
+
+def automatic(layer: ConvLSTM, maps: Tensor, vectors: Tensor) -> Tensor:
+    """The loop over time as the equations say it, differentiated by PyTorch; [B, T, U, H, W]."""
+    shape = (len(maps), layer.units, *maps.shape[2:])
+    hidden, cell = maps.new_zeros(shape), maps.new_zeros(shape)
+    outputs = []
+    for step in range(vectors.shape[1]):
+        z = layer.from_maps(maps) + layer.cell.recurrent(hidden)
+        z = z + layer.from_vectors(vectors[:, step])[..., None, None]
+        forget, write, output, candidate = z.chunk(4, dim=1)
+        cell = forget.sigmoid() * cell + write.sigmoid() * candidate.tanh()
+        hidden = output.sigmoid() * cell.tanh()
+        outputs.append(hidden)
+    return torch.stack(outputs, dim=1)
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 0.03)]
+)
+def test_every_engine_equals_the_loop_that_pytorch_differentiates(
+    engine: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Outputs and all gradients, relative to the largest; bfloat16 is autocast over float32."""
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    torch.manual_seed(0)
+    layer = ConvLSTM(2, 8, vector_size=5).to(exact)
+    set_engine(layer, arithmetic=ARITHMETIC[engine])
+    maps, vectors = torch.randn(3, 2, 9, 8, dtype=exact), torch.randn(3, 12, 5, dtype=exact)
+    weights = torch.randn(3, 12, 8, 9, 8, dtype=exact)
+    results = []
+    for run in (lambda: layer(maps, vectors)[0], lambda: automatic(layer, maps, vectors)):
+        low = dtype == torch.bfloat16 and not results
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            outputs = run()
+        assert outputs.dtype == (torch.bfloat16 if low else exact)
+        layer.zero_grad()
+        (outputs.to(exact) * weights).sum().backward()
+        results.append([outputs, *(one.grad for one in layer.parameters())])
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            torch.testing.assert_close(run(), outputs, atol=1e-6, rtol=0)
+    for ours, expected in zip(*results, strict=True):
+        scale = expected.abs().max()
+        assert ((ours - expected).abs().max() / scale).item() < tolerance
+
+
+def test_checkpointing_keeps_the_state_of_few_steps_alone() -> None:
+    """What is saved for the way back, in bytes, and the same gradients."""
+    torch.manual_seed(0)
+    layer = ConvLSTM(1, 8, vector_size=3, pool=2)
+    maps, vectors = torch.randn(2, 1, 12, 12), torch.randn(2, 24, 3)
+    saved, gradients = [], []
+    for frames in (0, 4):
+        set_engine(layer, arithmetic=ARITHMETIC["eager"], checkpoint_frames=frames)
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs, _ = layer(maps, vectors)
+        layer.zero_grad()
+        outputs.square().sum().backward()
+        saved.append(sum(kept.values()))
+        gradients.append([one.grad.clone() for one in layer.parameters()])
+    assert saved[1] < saved[0] / 4
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second)
 
 
 def test_vectors_must_fit_the_layer() -> None:

@@ -81,16 +81,6 @@ def test_output_at_a_step_is_that_of_the_clip_cut_there(depth: int) -> None:
         torch.testing.assert_close(over_time[:, step], cut, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
-def test_resuming_after_the_onset_equals_the_whole_clip(depth: int) -> None:
-    model = network(fusion_depth=depth)
-    images, sounds = inputs(steps=6)
-    maps = model.image_features(images)
-    _, states = model.resume(maps, sounds[:, :4])
-    logits, _ = model.resume(maps, sounds[:, 4:], states)
-    torch.testing.assert_close(logits, model(images, sounds), atol=1e-6, rtol=0)
-
-
 def test_before_the_audio_starts_the_output_depends_on_the_image_alone() -> None:
     """The paper's reported finding 6."""
     images, sounds = inputs(steps=6)

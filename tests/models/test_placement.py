@@ -59,7 +59,7 @@ def reference(
     """MMTM after level 1, both cross-connections and both residuals after level 2, audio gate,
     d = L = 2: written out by hand from the module's parts."""
     one, two = network.insertion_points
-    maps, (sequence, _) = network.image_levels[0](images), network.audio_levels[0](sound)
+    maps, sequence = network.image_levels[0](images), network.audio_levels[0](sound)
     weights = one.coupling.state_dict()
     squeezed = torch.cat([maps.mean(dim=(2, 3)), sequence.mean(dim=1)], dim=1)
     joint = torch.relu(squeezed @ weights["joint.weight"].T + weights["joint.bias"])
@@ -68,7 +68,7 @@ def reference(
         for one in ("excitations.0", "excitations.1")
     ]
     maps, sequence = maps * gates[0][:, :, None, None], sequence * gates[1][:, None]
-    maps, (sequence, _) = network.image_levels[1](maps), network.audio_levels[1](sequence)
+    maps, sequence = network.image_levels[1](maps), network.audio_levels[1](sequence)
     to_audio, to_image = two.cross_to_audio(maps), two.cross_to_image(sequence[:, -1])
     sequence = sequence + two.residual_to_audio(images)[:, None]
     maps = maps + two.residual_to_image(sound.mean(dim=1))
@@ -101,7 +101,7 @@ def test_the_gate_from_the_image_weighs_every_time_step_alike() -> None:
     network = build(placed(1, fusion="gate_image"))
     images, sound = inputs()
     maps = network.image_levels[0](images)
-    sequence, _ = network.audio_levels[0](sound)
+    sequence = network.audio_levels[0](sound)
     assert network.gate is not None
     weight, bias = network.gate.gate.state_dict().values()
     gate = torch.sigmoid(maps.flatten(1) @ weight.T + bias)
@@ -110,26 +110,12 @@ def test_the_gate_from_the_image_weighs_every_time_step_alike() -> None:
     torch.testing.assert_close(network(images, sound), network.head(joint[:, -1].flatten(1)))
 
 
-@pytest.mark.parametrize("fusion", ["gate_audio", "gate_image"])
-@pytest.mark.parametrize("depth", [1, 2])
-def test_a_gated_network_may_be_split_in_time(fusion: str, depth: int) -> None:
-    network = build(placed(depth, fusion=fusion))
-    images, sound = inputs()
-    maps = network.image_features(images)
-    _, states = network.resume(maps, sound[:, :2])
-    logits, _ = network.resume(maps, sound[:, 2:], states)
-    torch.testing.assert_close(logits, network(images, sound))
-    torch.testing.assert_close(network.outputs_over_time(images, sound)[:, -1], logits)
-
-
 def test_a_coupled_network_over_time_is_the_network_on_every_beginning() -> None:
     network = build(placed(2, couplings=("none", "mmtm")))
     images, sound = inputs()
     over_time = network.outputs_over_time(images, sound)
     for end in range(1, sound.shape[1] + 1):
         torch.testing.assert_close(over_time[:, end - 1], network(images, sound[:, :end]))
-    with pytest.raises(ValueError, match="cannot be run in parts"):
-        network.resume(network.image_features(images), sound)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 5])
