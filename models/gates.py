@@ -101,7 +101,26 @@ EAGER: Final = Arithmetic("eager")
 
 @functools.cache
 def compiled() -> Arithmetic:
-    """Compiled at their first use, for every number of examples and positions at once."""
+    """Compiled at their first use, for every number of examples and positions at once.
+
+    Without a compiler that first use raises; :func:`probe` finds out beforehand.
+    """
+    # A worker meets every combination of precision, training, evaluation and layer with or
+    # without vectors; past the limit of 8 PyTorch would quietly stop compiling.
+    torch._dynamo.config.recompile_limit = 128
     return Arithmetic(
         "compiled", torch.compile(advance, dynamic=True), torch.compile(retreat, dynamic=True)
     )
+
+
+@functools.cache
+def probe(device: str) -> str:
+    """Compile for a device and run once: "" when that works, else why not, in one line."""
+    gates = torch.zeros(2, 2, 8, device=device)
+    state = torch.zeros(2, 2, 2, device=device)
+    try:
+        with torch.no_grad():
+            compiled().advance(gates, gates.clone(), None, state)
+    except Exception as error:  # whatever a missing or broken compiler makes of it
+        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ""
