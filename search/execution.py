@@ -72,6 +72,8 @@ def execute_pack(
     for trial, row in before.items():
         if row is not None and trial not in waiting:
             on_end(row)
+    if not waiting:
+        return
     for trial in waiting:
         started = recorder.started(trial, datetime.now(UTC), packed_trials=len(waiting))
         running[trial] = _started(trial, started)
@@ -82,9 +84,10 @@ def execute_pack(
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            on_end(recorder.finished(trial, outcome, started))
+            row = recorder.finished(trial, outcome, started)
         except Exception as error:
-            on_end(recorder.failed(trial, failure_reason(error), started))
+            row = recorder.failed(trial, failure_reason(error), started)
+        on_end(row)
 
     try:
         for trial, news in run_pack(waiting, data):
