@@ -20,11 +20,15 @@ def measure(
     units: int = 16,
     counts: Sequence[int] = (4, 16),
     depths: Sequence[int] = (0, 2),
-    batch: int = 32,
+    batch: int | None = None,
     frames: int = 42,
     rounds: int = 3,
 ) -> list[Measurement]:
-    """Milliseconds of training per example (data, forward, backward, AdamW): sweeps of pairs."""
+    """Milliseconds of training per example (data, forward, backward, AdamW): sweeps of pairs.
+
+    A batch is 32 examples on a GPU, and 8 on a CPU, where a step takes seconds.
+    """
+    batch = batch or (32 if choose_device("auto").type == "cuda" else 8)
     found = []
     for depth in depths:
         sweep = trials(max(counts), depth=depth, units=units, batch=batch, frames=frames)
@@ -90,7 +94,7 @@ def _measure(sweep: Sequence[TrialSpecification], data: DigitData, rounds: int) 
     at_aim = device == "cuda" and len(sweep) == 16 and trial.units == 16
     return Measurement(
         what=f"training {len(sweep)} packed trials, depth {trial.fusion_depth}, "
-        f"{trial.units} units, {trial.frames} frames, {device}",
+        f"{trial.units} units, {trial.frames} frames, batches of {trial.batch_size}, {device}",
         against="one after another",
         unit="ms/example",
         baseline=baseline,
