@@ -186,8 +186,10 @@ def _conv_lstm(
     for step in steps:
         gates = step if hidden is None else step + _convolve(hidden, recurrent, kernel // 2)
         gates = gates.unflatten(1, (networks, 4, units))
-        forget, write, output = torch.sigmoid(gates[:, :, :3]).unbind(2)
-        written = write * torch.tanh(gates[:, :, 3])
+        # Split, since the gradient of slices would be two tensors of zeros to be filled and added.
+        logistic, new = gates.split([3, 1], dim=2)
+        forget, write, output = torch.sigmoid(logistic).unbind(2)
+        written = write * torch.tanh(new.squeeze(2))
         cell = written if cell is None else forget * cell + written
         hidden = (output * torch.tanh(cell)).flatten(1, 2)
         outputs.append(hidden)
