@@ -19,7 +19,6 @@ from analysis.tables import SPECIFICATION_FILE, read_table
 from datasets.digits import DigitData
 from search.configuration import build_search
 from search.execution import execute, execute_pack
-from search.fields import ConfigurationError
 from search.packing import News, packing_sentence, packs, run_pack
 from search.provenance import provenance
 from search.records import Recorder
@@ -291,27 +290,3 @@ def test_a_sweep_resumed_in_packs_ends_as_it_would_alone(
     assert_same_records(packed, alone)
     sizes = read_table(packed, "trials").set_index("trial_id")["packed_trials"]
     assert [sizes[one.trial_id] for one in trials] == [1, 4, 4, 4, 4, 1]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{packed_trials: 0}", r"packed_trials is 0; allowed: 1 \(each trial alone\) or more"),
-        ("{packed_trials: 2.5}", "packed_trials is 2.5; allowed: a whole number"),
-    ],
-)
-def test_packs_of_no_size_are_refused(text: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        build_search({"name": "x", "resources": yaml.safe_load(text)})
-
-
-@pytest.mark.parametrize("scheduler", ["none", "asha", "median", "pbt"])
-def test_packing_is_refused_where_trials_are_proposed_or_stopped(scheduler: str) -> None:
-    raw = {
-        "name": "x",
-        "space": {"train_pairs": [[0.5, 0.25]], "learning_rate": {"low": 0.001, "high": 0.1}},
-        "scheduler": {"name": scheduler},
-        "resources": {"packed_trials": 4},
-    }
-    with pytest.raises(ConfigurationError, match=r"resources.packed_trials is 4 .*; allowed: 1"):
-        build_search(raw)
