@@ -29,11 +29,20 @@ class SweepBlock:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one trial gets. Fractions of a GPU share it; bounding memory is the user's part."""
+    """What one trial gets, or one pack. Bounding memory is the user's part.
+
+    Attributes:
+        cpus_per_trial: cores, and threads of a trial.
+        gpus_per_trial: fractions share a GPU.
+        concurrent_trials: how many run at once; 0 for as many as fit.
+        packed_trials: trials of a sweep or list that differ in seed, train pair or optimiser
+            settings are trained together, up to so many on one device; 1 for each alone.
+    """
 
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
-    concurrent_trials: int = 0  # 0: as many as fit
+    concurrent_trials: int = 0
+    packed_trials: int = 1
 
     def __post_init__(self) -> None:
         if not (0 < self.cpus_per_trial < math.inf):
@@ -44,6 +53,10 @@ class Resources:
         if self.concurrent_trials < 0:
             raise ValueError(
                 f"concurrent_trials is {self.concurrent_trials}; allowed: 0 (all that fit) or more"
+            )
+        if self.packed_trials < 1:
+            raise ValueError(
+                f"packed_trials is {self.packed_trials}; allowed: 1 (each trial alone) or more"
             )
 
 
@@ -158,6 +171,11 @@ class SearchSpecification:
     def __post_init__(self) -> None:
         if self.space is None:
             return
+        if self.resources.packed_trials > 1:
+            raise ValueError(
+                f"resources.packed_trials is {self.resources.packed_trials} in a search over a "
+                "space, whose trials are proposed and may be stopped one by one; allowed: 1"
+            )
         several = len(self.objectives) > 1
         if several and self.searcher.name in ("tpe", "surrogate"):
             raise ValueError(

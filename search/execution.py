@@ -1,20 +1,21 @@
-"""Running one trial and recording whatever becomes of it. No Ray here either."""
+"""Running one trial, or a pack, and recording whatever becomes of it. No Ray here either."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
+from search.packing import run_pack
 from search.records import Recorder
 from search.space import Sample
 from search.specification import TrialSpecification
 from search.training import Epoch, TrialError
-from search.trial import Continuation, choose_device, run_trial
+from search.trial import Continuation, TrialResult, choose_device, run_trial
 
 Row = dict[str, Any]
 
@@ -38,19 +39,75 @@ def execute(
     before = recorder.ended_row(trial)
     if before is not None and before["status"] == FINISHED:
         return before
-    started = recorder.started(trial, datetime.now(UTC), sample)
-    with contextlib.suppress(TrialError):  # a missing device fails the trial below
-        started["device"] = choose_device(trial.device).type
+    started = _started(trial, recorder.started(trial, datetime.now(UTC), sample))
     on_start(started)
 
     def report(epoch: Epoch) -> None:
-        on_epoch(asdict(epoch))
+        on_epoch(_epoch_row(trial, epoch))
 
     try:
         result = run_trial(trial, data, on_epoch=report, continuation=continuation)
         return recorder.finished(trial, result, started)
     except Exception as error:
         return recorder.failed(trial, failure_reason(error), started)
+
+
+def execute_pack(
+    trials: Sequence[TrialSpecification],
+    data: DigitData,
+    recorder: Recorder,
+    *,
+    on_start: Callable[[Row], None] = lambda row: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
+    on_end: Callable[[Row], None] = lambda row: None,
+) -> None:
+    """Run trials together and write the records of each, as :func:`execute` does.
+
+    ``on_end`` is given each one's row in the ``trials`` table, as it ends. What befalls one is
+    recorded of it alone; what befalls all, such as memory that does not suffice, of each.
+    """
+    running: dict[TrialSpecification, Row] = {}
+    before = {trial: recorder.ended_row(trial) for trial in trials}
+    waiting = [one for one, row in before.items() if row is None or row["status"] != FINISHED]
+    for trial, row in before.items():
+        if row is not None and trial not in waiting:
+            on_end(row)
+    if not waiting:
+        return
+    for trial in waiting:
+        started = recorder.started(trial, datetime.now(UTC), packed_trials=len(waiting))
+        running[trial] = _started(trial, started)
+        on_start(running[trial])
+
+    def end(trial: TrialSpecification, outcome: TrialResult | Exception) -> None:
+        started = running.pop(trial)
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            row = recorder.finished(trial, outcome, started)
+        except Exception as error:
+            row = recorder.failed(trial, failure_reason(error), started)
+        on_end(row)
+
+    try:
+        for trial, news in run_pack(waiting, data):
+            if isinstance(news, Epoch):
+                on_epoch(_epoch_row(trial, news))
+            else:
+                end(trial, news)
+    except Exception as error:
+        for trial in list(running):
+            end(trial, error)
+
+
+def _started(trial: TrialSpecification, row: Row) -> Row:
+    with contextlib.suppress(TrialError):  # a missing device fails the trial afterwards
+        row["device"] = choose_device(trial.device).type
+    return row
+
+
+def _epoch_row(trial: TrialSpecification, epoch: Epoch) -> Row:
+    return {"trial_id": trial.trial_id, **asdict(epoch)}
 
 
 def failure_reason(error: BaseException) -> str:

@@ -1,7 +1,9 @@
 """What Ray Tune calls on the driver: our searcher, and the news from workers.
 
-A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a proposal. An
-epoch, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
+A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a Ray trial,
+which are a pack of a sweep's, trained together, or a proposal's, run one after another. An epoch
+of a proposal, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and
+``PROGRESS``.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,13 +41,25 @@ Row = dict[str, Any]
 
 
 @dataclass
+class _Running:
+    """A trial that a worker has begun."""
+
+    started: Row
+    epochs: list[Row] = field(default_factory=list)
+
+
+@dataclass
 class _News:
     """What is known of one Ray trial."""
 
-    started: Row = field(default_factory=dict)  # of the trial that runs now
-    epochs: list[Row] = field(default_factory=list)
-    ended: list[Row] = field(default_factory=list)
+    running: dict[str, _Running] = field(default_factory=dict)  # by trial id
+    ended: dict[str, Row] = field(default_factory=dict)
     progress: tuple[int, float] | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        """Of the trials that ended."""
+        return list(self.ended.values())
 
 
 class Driver(tune.Callback):
@@ -84,24 +98,27 @@ class Driver(tune.Callback):
         """A worker reported a row."""
         row = _row(json.loads(result["row"]))
         news = self._news.setdefault(trial.trial_id, _News())
+        trial_id = row["trial_id"]
+        if trial_id in news.ended:
+            # One that failed in a pack, and is repeated with the pack by a second worker.
+            return
         if result["event"] == "start":
-            news.started, news.epochs = row, []
+            news.running[trial_id] = _Running(row)
             self._progress.started(row)
             if self._tracker:
                 self._tracker.trial_started(row)
         elif result["event"] == "epoch":
-            news.epochs.append(row)
+            news.running[trial_id].epochs.append(row)
             if PROGRESS in result:
                 news.progress = (result[EPOCHS_RUN], result[PROGRESS])
-            trial_id = news.started["trial_id"]
             self._progress.epoch(trial_id, row)
             if self._tracker:
                 self._tracker.epoch_ended(trial_id, row)
-        elif row["trial_id"] == news.started.get("trial_id"):
+        elif trial_id in news.running:
             self._ended(news, row)
-        elif row["trial_id"] not in [one["trial_id"] for one in news.ended]:
+        else:
             # Answered from its record: it ended before, and people know.
-            news.ended.append(row)
+            news.ended[trial_id] = row
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A Ray trial is over: all its trials ended, or the scheduler stopped it.
@@ -110,27 +127,32 @@ class Driver(tune.Callback):
         """
         news = self._news.setdefault(trial.trial_id, _News())
         wanted = specifications(trial.config)
-        if len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.ended):
-            reason = f"stopped early by {self._scheduler} after {_count(news.epochs)}"
+        if len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.rows):
             stopped = wanted[len(news.ended)]
-            self._ended(news, self._recorder.stopped(stopped, news.epochs, news.started, reason))
+            run = news.running[stopped.trial_id]
+            reason = f"stopped early by {self._scheduler} after {_count(run.epochs)}"
+            self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
         if self._proposals is not None:
             number = trial.config[PROPOSAL][NUMBER]
-            self._proposals.close(number, news.ended, news.progress)
+            self._proposals.close(number, news.rows, news.progress)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died, or could not write its records: say so in its stead."""
         news = self._news.setdefault(trial.trial_id, _News())
-        specification = specifications(trial.config)[len(news.ended)]
+        lost = [one for one in specifications(trial.config) if one.trial_id not in news.ended]
+        if not packed(trial.config):
+            lost = lost[:1]  # the others had not begun
         reason = f"the worker failed {trial.num_failures} times, the last time: {_cause(trial)}"
-        started = self._recorder.started(specification, datetime.now(UTC), sample_of(trial.config))
-        self._ended(news, self._recorder.failed(specification, reason, started))
+        sample, now = sample_of(trial.config), datetime.now(UTC)
+        for one in lost:
+            started = self._recorder.started(one, now, sample, packed_trials=len(lost))
+            self._ended(news, self._recorder.failed(one, reason, started))
         if self._proposals is not None:
-            self._proposals.close(trial.config[PROPOSAL][NUMBER], news.ended)
+            self._proposals.close(trial.config[PROPOSAL][NUMBER], news.rows)
 
     def _ended(self, news: _News, row: Row) -> None:
-        news.ended.append(row)
-        news.started = {}
+        news.ended[row["trial_id"]] = row
+        news.running.pop(row["trial_id"], None)
         self._progress.ended(row)
         if self._tracker:
             self._tracker.trial_ended(row["trial_id"])
@@ -173,9 +195,9 @@ class ProposalSearcher(Searcher):
         return {}
 
 
-def swept(trial: TrialSpecification) -> Row:
-    """A Ray trial's configuration: one trial of a sweep."""
-    return {PROPOSAL: {TRIALS: [trial.to_json()]}}
+def swept(pack: Sequence[TrialSpecification]) -> Row:
+    """A Ray trial's configuration: one trial of a sweep, or several to be trained together."""
+    return {PROPOSAL: {TRIALS: [one.to_json() for one in pack]}}
 
 
 def proposed(proposal: Proposal) -> Row:
@@ -193,6 +215,11 @@ def proposed(proposal: Proposal) -> Row:
 def specifications(config: Row) -> list[TrialSpecification]:
     """The trials of a Ray trial."""
     return [TrialSpecification.from_json(one) for one in config[PROPOSAL][TRIALS]]
+
+
+def packed(config: Row) -> bool:
+    """Whether the trials of a Ray trial are trained together, and not one after another."""
+    return SAMPLE not in config[PROPOSAL] and len(config[PROPOSAL][TRIALS]) > 1
 
 
 def sample_of(config: Row) -> Sample | None:

@@ -67,7 +67,11 @@ class Recorder:
         }
 
     def started(
-        self, trial: TrialSpecification, started_at: datetime, sample: Sample | None = None
+        self,
+        trial: TrialSpecification,
+        started_at: datetime,
+        sample: Sample | None = None,
+        packed_trials: int = 1,
     ) -> dict[str, Any]:
         """The part of a trial's row in ``trials`` that is known when it starts."""
         return {
@@ -77,6 +81,7 @@ class Recorder:
             "specification": trial.to_json(),
             "sample": None if sample is None else json.dumps(sample),
             "started_at": started_at,
+            "packed_trials": packed_trials,
             **self._shared,
         }
 

@@ -16,6 +16,7 @@ from datasets.digits import DigitData, load_digits
 from search import tracking
 from search.declaration import SearchSpecification
 from search.fields import ConfigurationError
+from search.packing import packing_sentence
 from search.progress import Progress
 from search.proposals import Proposals
 from search.provenance import provenance
@@ -87,6 +88,9 @@ def run(
     objectives = search.objectives if search.space is not None else ()
     recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
     print(f"search {search.name}: {remaining} trials to run, records in {storage.location}")
+    if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
+        resources = search.resources
+        print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
     before = read_table(storage, "trials")
     progress = Progress(
         storage,

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from datasets.digits import DigitData
+from datasets.examples import Examples
 from models.early_fusion import EarlyFusionNetwork
 from models.operations import count_multiply_accumulates
 from search.cost import Stopwatch, milliseconds_per_example
@@ -112,28 +113,44 @@ class TrialTraining:
                 count, loss = count + batch, loss + batch_loss * batch
                 correct += batch_correct
                 if not math.isfinite(batch_loss):
-                    raise TrialError(
-                        f"the loss became {batch_loss} in epoch {number} after "
-                        f"{seen + int(count):,} examples; lower learning_rate "
-                        f"({self.specification.learning_rate:g}) or use precision float32"
-                    )
+                    raise self.diverged(batch_loss, number, seen + int(count))
             seen += int(count)
-            validation = self.evaluator.grid(
-                self.network,
-                "validation",
-                self.pairs["validation"],
-                [self.specification.train_pair],
-            ).conditions[0]
-            yield Epoch(
-                epoch=number,
-                examples_seen=seen,
-                train_loss=loss / count,
-                train_accuracy=correct / count,
-                validation_loss=validation.loss / validation.n,
-                validation_accuracy=validation.correct / validation.n,
-                seconds=time.perf_counter() - clock,
-                ended_at=datetime.now(UTC),
-            )
+            yield self.end_epoch(number, seen, loss / count, correct / count, clock)
+
+    def diverged(self, loss: float, epoch: int, seen: int) -> TrialError:
+        """What to raise when the loss is not finite, after ``seen`` examples."""
+        return TrialError(
+            f"the loss became {loss} in epoch {epoch} after {seen:,} examples; lower "
+            f"learning_rate ({self.specification.learning_rate:g}) or use precision float32"
+        )
+
+    def end_epoch(
+        self, number: int, seen: int, loss: float, accuracy: float, clock: float
+    ) -> Epoch:
+        """Validate at the train pair.
+
+        Args:
+            number: of the epoch.
+            seen: examples since the trial began.
+            loss, accuracy: mean over the epoch's training examples.
+            clock: when the trial began (perf_counter).
+        """
+        validation = self.evaluator.grid(
+            self.network,
+            "validation",
+            self.pairs["validation"],
+            [self.specification.train_pair],
+        ).conditions[0]
+        return Epoch(
+            epoch=number,
+            examples_seen=seen,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            validation_loss=validation.loss / validation.n,
+            validation_accuracy=validation.correct / validation.n,
+            seconds=time.perf_counter() - clock,
+            ended_at=datetime.now(UTC),
+        )
 
     def measure(self) -> tuple[int, float]:
         """Multiply-accumulates of one example, and milliseconds per example of a batch."""
@@ -165,16 +182,17 @@ class TrialTraining:
                 taken += 1
                 shown += len(chunk)
 
+    def train_examples(self, pairs: Tensor, presentations: Tensor) -> Examples:
+        """The examples of a batch of :meth:`batches`, the same for all trials with this seed."""
+        return self.data.examples(
+            "train", pairs, noise_seed=self.specification.seed, presentations=presentations
+        ).to(self.device)
+
     def step(self, pairs: Tensor, presentations: Tensor) -> tuple[float, int]:
         """One optimiser step: mean loss and number correct."""
         audio_snr, visual_snr = self.specification.train_pair
         with self.data_clock:
-            examples = self.data.examples(
-                "train",
-                pairs,
-                noise_seed=self.specification.seed,
-                presentations=presentations,
-            ).to(self.device)
+            examples = self.train_examples(pairs, presentations)
             images, sounds = examples.visual(visual_snr), examples.audio(audio_snr)
         with autocast(self.device, self.specification.precision):
             logits: Tensor = self.network(images, sounds)

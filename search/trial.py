@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from datasets.digits import DigitData, load_digits
-from models.early_fusion import count_parameters
+from models.early_fusion import EarlyFusionNetwork, count_parameters
 from search.cost import peak_memory_bytes, reset_peak_memory
 from search.evaluation import Grid
 from search.specification import TrialSpecification
@@ -40,6 +41,26 @@ class TrialResult:
     evaluation_seconds: float = 0.0
     data_seconds: float = 0.0
     peak_memory_bytes: int = 0
+
+    def keep(self, epoch: Epoch, network: EarlyFusionNetwork) -> None:
+        """Add an epoch that has just ended; the best one's state is copied."""
+        self.epochs.append(epoch)
+        if self.best is None or _rank(epoch) > _rank(self.best):
+            self.best = epoch
+            self.state = {
+                name: value.detach().to("cpu", copy=True)
+                for name, value in network.state_dict().items()
+            }
+
+    def finish(self, run: TrialTraining) -> None:
+        """Test the best epoch's network on the grid, and measure what it costs."""
+        clock = time.perf_counter()
+        run.network.load_state_dict(self.state)
+        self.grid = run.evaluate()
+        self.multiply_accumulates, self.milliseconds_per_example = run.measure()
+        self.evaluation_seconds = time.perf_counter() - clock
+        self.data_seconds += run.data_clock.seconds
+        self.peak_memory_bytes = peak_memory_bytes(run.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +101,8 @@ def run_trial(
     """
     device = choose_device(specification.device)
     data = data or load_digits(specification.data)
-    if data.settings != specification.data:
-        raise TrialError(f"the data given ({data.settings}) are not the trial's")
-    # Dropout draws from torch's global generator: it is set here and given back as it was.
-    with torch.random.fork_rng(
-        devices=[torch.cuda.current_device()] if device.type == "cuda" else []
-    ):
-        torch.manual_seed(specification.seed)
+    check_data(specification, data)
+    with seeded(specification.seed, device):
         return _run(specification, data, device, on_epoch, continuation)
 
 
@@ -105,23 +121,12 @@ def _run(
     if continuation is not None:
         _go_on(run, result, continuation)
     for epoch in run.epochs(clock, done=len(result.epochs)):
-        result.epochs.append(epoch)
-        if result.best is None or _rank(epoch) > _rank(result.best):
-            result.best = epoch
-            result.state = {
-                name: value.detach().to("cpu", copy=True)
-                for name, value in run.network.state_dict().items()
-            }
+        result.keep(epoch, run.network)
         if continuation is not None:
             continuation.save(_saved(run, result))
         on_epoch(epoch)
     result.train_seconds = time.perf_counter() - clock
-    run.network.load_state_dict(result.state)
-    result.grid = run.evaluate()
-    result.multiply_accumulates, result.milliseconds_per_example = run.measure()
-    result.evaluation_seconds = time.perf_counter() - clock - result.train_seconds
-    result.data_seconds = run.data_clock.seconds
-    result.peak_memory_bytes = peak_memory_bytes(device)
+    result.finish(run)
     return result
 
 
@@ -155,6 +160,25 @@ def _saved(run: TrialTraining, result: TrialResult) -> bytes:
     }
     torch.save(content, buffer)
     return buffer.getvalue()
+
+
+def check_data(specification: TrialSpecification, data: DigitData) -> None:
+    """Raise ``TrialError`` when the data are not those of the trial."""
+    if data.settings != specification.data:
+        raise TrialError(f"the data given ({data.settings}) are not the trial's")
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Initial weights and dropout draw from torch's global generators.
+
+    They are set here, and given back as they were.
+    """
+    with torch.random.fork_rng(
+        devices=[torch.cuda.current_device()] if device.type == "cuda" else []
+    ):
+        torch.manual_seed(seed)
+        yield
 
 
 def choose_device(name: str) -> torch.device:

@@ -25,7 +25,8 @@ from analysis.storage import Storage
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
 from search.declaration import Resources, SearchSpecification
-from search.execution import execute
+from search.execution import execute, execute_pack
+from search.packing import packs
 from search.progress import Progress
 from search.proposals import Proposals
 from search.ray_adapters import (
@@ -35,6 +36,7 @@ from search.ray_adapters import (
     PROPOSAL,
     Driver,
     ProposalSearcher,
+    packed,
     proposed,
     reporter,
     sample_of,
@@ -115,7 +117,7 @@ def run_trials(
         tune.with_resources(
             trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
         ),
-        param_space={} if asked is not None else _all_at_once(trials),
+        param_space={} if asked is not None else _all_at_once(trials, resources.packed_trials),
         tune_config=tune.TuneConfig(
             # More than there can be: the searcher says when it has proposed enough.
             num_samples=1 if asked is None else _UNBOUNDED,
@@ -139,12 +141,14 @@ def run_trials(
         tuner.fit()
 
 
-def _all_at_once(trials: Sequence[TrialSpecification] | Proposals) -> dict[str, Any]:
-    """Each trial once, as a parameter space of Ray's own."""
+def _all_at_once(
+    trials: Sequence[TrialSpecification] | Proposals, packed_trials: int
+) -> dict[str, Any]:
+    """Each trial or pack once, as a parameter space of Ray's own."""
     if isinstance(trials, Proposals):
         configurations = [proposed(one) for one in iter(trials.next, None)]
     else:
-        configurations = [swept(one) for one in trials]
+        configurations = [swept(pack) for pack in packs(trials, packed_trials)]
     return {PROPOSAL: tune.grid_search([one[PROPOSAL] for one in configurations])}
 
 
@@ -162,7 +166,7 @@ def _trainable(
     threads: int,
     perturbed: bool,
 ) -> None:
-    """The trials of one Ray trial, one after another, on a worker.
+    """The trials of one Ray trial, as a pack or one after another, on a worker.
 
     With ``perturbed`` the scheduler changes hyperparameters on the way: after every epoch the
     state is reported, so that this trial or another can go on from it.
@@ -175,6 +179,16 @@ def _trainable(
     looked_at: dict[str, float] = {}
     saved: bytes | None = None
     trials = specifications(config)
+    if packed(config):
+        execute_pack(
+            trials,
+            data,
+            recorder,
+            on_start=lambda row: report("start", row),
+            on_epoch=lambda row: report("epoch", row),
+            on_end=lambda row: report("end", row),
+        )
+        return
 
     def save(state: bytes) -> None:
         nonlocal saved

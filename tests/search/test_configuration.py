@@ -98,6 +98,8 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ("name: x\nsweep: {fusion_depths: [5]}", "fusion_depth is 5; allowed: 0 to levels"),
         ("name: x\nresources: {cpus_per_trial: 0}", "resources.cpus_per_trial is 0"),
         ("name: x\nresources: {gpus_per_trial: 1.5}", "resources.gpus_per_trial is 1.5"),
+        ("name: x\nresources: {packed_trials: 0}", r"packed_trials is 0; allowed: 1 \(each trial"),
+        ("name: x\nresources: {packed_trials: 2.5}", "packed_trials is 2.5; allowed: a whole"),
         ("name: x\nmlflow: {tracking_uri: 5}", "mlflow.tracking_uri is 5; allowed: text"),
         ("name: !!python/object:os.system x", "not valid YAML"),
         ("name: [", "not valid YAML"),
@@ -106,6 +108,18 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
 def test_wrong_configurations_name_the_field(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         build(text)
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha", "median", "pbt"])
+def test_packing_is_refused_where_trials_are_proposed_or_stopped(scheduler: str) -> None:
+    raw = {
+        "name": "x",
+        "space": {"train_pairs": [[0.5, 0.25]], "learning_rate": {"low": 0.001, "high": 0.1}},
+        "scheduler": {"name": scheduler},
+        "resources": {"packed_trials": 4},
+    }
+    with pytest.raises(ConfigurationError, match=r"resources.packed_trials is 4 .*; allowed: 1"):
+        build_search(raw)
 
 
 @pytest.mark.parametrize("override", ["trials.examples", "=3", "name.deeper=1", "sweep.7.seeds=1"])

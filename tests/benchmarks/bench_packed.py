@@ -1,0 +1,104 @@
+"""Trials trained as one pack against one after another, on the device there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from datasets.digits import DigitData, load_digits
+from search.packing import Member, PackTraining
+from search.specification import TRAIN_PAIRS, TrialSpecification
+from search.trial import choose_device
+from tests.benchmarks.table import Measurement, side_by_side
+
+AIM_ON_GPU = 4.0  # at 16 units and 16 trials; on a CPU packing is not expected to help
+
+
+def measure(
+    *,
+    units: int = 16,
+    counts: Sequence[int] = (4, 16),
+    depths: Sequence[int] = (0, 2),
+    batch: int | None = None,
+    frames: int = 42,
+    rounds: int = 3,
+) -> list[Measurement]:
+    """Milliseconds of training per example (data, forward, backward, AdamW): sweeps of pairs.
+
+    A batch is 32 examples on a GPU, and 8 on a CPU, where a step takes seconds.
+    """
+    batch = batch or (32 if choose_device("auto").type == "cuda" else 8)
+    found = []
+    for depth in depths:
+        sweep = trials(max(counts), depth=depth, units=units, batch=batch, frames=frames)
+        data = load_digits(sweep[0].data)
+        found += [_measure(sweep[:count], data, rounds) for count in counts]
+    return found
+
+
+def trials(
+    count: int, *, depth: int, units: int, batch: int, frames: int
+) -> list[TrialSpecification]:
+    """Trials that differ in their train pairs alone, as those of a sweep."""
+    return [
+        TrialSpecification(
+            train_audio_snr=audio,
+            train_visual_snr=visual,
+            fusion_depth=depth,
+            units=units,
+            batch_size=batch,
+            frames=frames,
+            data_source="builtin",
+            examples=8 * batch,
+            epoch_examples=batch,
+            epochs=1,
+            validation_examples=1,
+            test_examples=1,
+        )
+        for audio, visual in TRAIN_PAIRS[:count]
+    ]
+
+
+def losses_per_step(
+    sweep: Sequence[TrialSpecification], data: DigitData
+) -> tuple[Callable[[], list[float]], Callable[[], list[float]]]:
+    """Two functions that train every trial one step: one after another, and packed."""
+    device = choose_device("auto")
+    alone = [Member(one, data, device).run for one in sweep]
+    steps: list[Iterator[tuple[torch.Tensor, torch.Tensor]]] = [run.batches() for run in alone]
+    pack = PackTraining([Member(one, data, device) for one in sweep], device)
+
+    def one_after_another() -> list[float]:
+        return [run.step(*next(step))[0] for run, step in zip(alone, steps, strict=True)]
+
+    def packed() -> list[float]:
+        for member in pack.members:
+            member.loss = 0.0
+        batch, diverged = pack.step(sweep[0].batch_size)
+        assert not diverged
+        return [member.loss / batch for member in pack.members]
+
+    return one_after_another, packed
+
+
+def _measure(sweep: Sequence[TrialSpecification], data: DigitData, rounds: int) -> Measurement:
+    one_after_another, packed = losses_per_step(sweep, data)
+    losses = zip(one_after_another(), packed(), strict=True)
+    difference = max(abs(one - other) for one, other in losses)
+    seconds = side_by_side(one_after_another, packed, rounds=rounds)
+    examples = len(sweep) * sweep[0].batch_size
+    baseline, ours = (1000 * one / examples for one in seconds)
+    device = choose_device("auto").type
+    trial = sweep[0]
+    at_aim = device == "cuda" and len(sweep) == 16 and trial.units == 16
+    return Measurement(
+        what=f"training {len(sweep)} packed trials, depth {trial.fusion_depth}, "
+        f"{trial.units} units, {trial.frames} frames, batches of {trial.batch_size}, {device}",
+        against="one after another",
+        unit="ms/example",
+        baseline=baseline,
+        ours=ours,
+        aim=AIM_ON_GPU if at_aim else None,
+        note=f"{1000 / ours:.0f} examples/s; losses differ by at most {difference:.1e}",
+    )
