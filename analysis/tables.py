@@ -70,6 +70,8 @@ TRIALS: Final = pa.schema(
         ("evaluation_split", pa.string()),  # where the grid was measured: test or validation
         ("precision", pa.string()),  # float32 or bfloat16
         ("device", pa.string()),  # the device that was used
+        ("engine", pa.string()),  # what computed the C-LSTM's gates: eager (and why) or compiled
+        ("checkpoint_frames", pa.int32()),
         ("data_source", pa.string()),  # builtin or digits
         ("frames", pa.int32()),
         ("split_seed", pa.int64()),

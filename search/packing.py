@@ -41,15 +41,16 @@ def packs(
 ) -> list[tuple[TrialSpecification, ...]]:
     """The trials in packs of at most so many that can be trained together.
 
-    A pack stands where its first trial stood. Trials with couplings, a gate or dropout are packs
-    of their own.
+    A pack stands where its first trial stood. Trials with couplings, a gate, dropout or
+    checkpointing are packs of their own.
     """
     found: list[list[TrialSpecification]] = []
     growing: dict[TrialSpecification, list[TrialSpecification]] = {}
     for trial in trials:
         alike = replace(trial, **_FREE)
         pack = growing.get(alike)
-        if pack is None or len(pack) == at_most or not can_pack(trial.network):
+        packable = can_pack(trial.network) and not trial.checkpoint_frames
+        if pack is None or len(pack) == at_most or not packable:
             pack = growing[alike] = []
             found.append(pack)
         pack.append(trial)
@@ -65,7 +66,10 @@ def packing_sentence(
     plural = "" if len(together) == 1 else "s"
     text = f"packing: {sum(together)} trials in {len(together)} pack{plural} of up to {at_most}"
     if len(together) < len(sizes):
-        text += f", {sizes.count(1)} alone (couplings, gate or dropout, or none like them)"
+        text += (
+            f", {sizes.count(1)} alone (couplings, gate, dropout or checkpointing, or none like "
+            "them)"
+        )
     if gpus_per_trial == 0 or all(one.device == "cpu" for one in trials):
         text += (
             "; these trials run on a CPU (device: cpu, or resources.gpus_per_trial: 0), where "
@@ -81,7 +85,8 @@ class Member:
         self.trial = trial
         with seeded(trial.seed, device):
             self.run = TrialTraining(trial, data, device)
-        self.result = TrialResult(device.type, count_parameters(self.run.network))
+        parameters = count_parameters(self.run.network)
+        self.result = TrialResult(device.type, self.run.engine, parameters)
         self.batches = self.run.batches()
         self.loss = self.correct = 0.0
 

@@ -121,6 +121,7 @@ class Recorder:
             **started,
             "status": FINISHED,
             "device": result.device,
+            "engine": result.engine,
             "parameters": result.parameters,
             "multiply_accumulates": result.multiply_accumulates,
             "epochs_run": len(result.epochs),

@@ -151,6 +151,8 @@ def summary(
         )
     for device in sorted(set(finished["device"])):
         print(f"device: {device}")
+    for engine in sorted(set(finished["engine"].dropna())):
+        print(f"C-LSTM gates: {engine}")
     for note in sorted(set(trials["data_note"])):
         print(f"data: {note}")
     print(f"records: {storage.location}")

@@ -25,6 +25,7 @@ TRAIN_PAIRS: Final = tuple((a, v) for a in TRAIN_AUDIO_SNRS for v in TRAIN_VISUA
 """The paper's 16 train pairs."""
 
 PRECISIONS: Final = ("float32", "bfloat16")
+ENGINES: Final = ("auto", "eager", "compiled")
 DEVICES: Final = ("auto", "cpu", "cuda")
 EVALUATION_SPLITS: Final = ("test", "validation")
 
@@ -39,6 +40,8 @@ _LATER: Final = {
     "dropout": 0.0,
     "weight_decay": 0.0,
     "evaluation_split": "test",
+    "engine": "auto",
+    "checkpoint_frames": 0,
 }
 """Fields that came after the first records, with their defaults. They are written only when they
 differ, so that a trial of an earlier version keeps its id."""
@@ -72,6 +75,11 @@ class TrialSpecification:
             split, so that the test split stays unseen until the choice is made.
         validation_examples, test_examples: pairs drawn from those splits.
         precision: float32, or bfloat16 by autocast.
+        engine: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
+            or auto (compiled where that pays and works; the record says which it was).
+        checkpoint_frames: when training, keep the C-LSTM's state of every so many frames and
+            compute those between again on the way back: less memory for a third more work; 0
+            keeps all.
         device: cpu, cuda, or auto (cuda when there is one; the record says which it was).
         predictions: also record every single test prediction.
         data_source, frames, snr_ratio, split_seed: see ``DigitsSettings``.
@@ -108,6 +116,8 @@ class TrialSpecification:
     test_examples: int = 2_000
     evaluation_split: str = "test"
     precision: str = "float32"
+    engine: str = "auto"
+    checkpoint_frames: int = 0
     device: str = "auto"
     predictions: bool = False
     data_source: str = "digits"
@@ -139,6 +149,12 @@ class TrialSpecification:
             )
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine is {self.engine!r}; allowed: {', '.join(ENGINES)}")
+        if self.checkpoint_frames < 0:
+            raise ValueError(
+                f"checkpoint_frames is {self.checkpoint_frames}; allowed: 0 (keep all) or more"
+            )
         if self.device not in DEVICES:
             raise ValueError(f"device is {self.device!r}; allowed: {', '.join(DEVICES)}")
         self._check_pair()

@@ -27,12 +27,15 @@ def _columns(first: str, last: str) -> tuple[str, ...]:
     return tuple(names[names.index(first) : names.index(last) + 1])
 
 
-# The device is the machine's choice and may differ when a trial runs again: a tag, no parameter.
-PARAMETERS: Final = tuple(name for name in _columns("modality", "split_seed") if name != "device")
+# What the machine decides may differ when a trial runs again: tags, no parameters.
+_DECIDED: Final = ("device", "engine")
+PARAMETERS: Final = tuple(
+    name for name in _columns("modality", "split_seed") if name not in _DECIDED
+)
 RESULTS: Final = _columns("parameters", "mean_accuracy") + _columns("seconds", "peak_memory_bytes")
 EPOCH_METRICS: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 TAGS: Final = (
-    *("status", "reason", "device", "host"),
+    *("status", "reason", *_DECIDED, "host"),
     *("data_note", "data_fingerprint", "versions"),
 )
 

@@ -29,6 +29,7 @@ class TrialResult:
     """What a trial gave, kept up to date while it runs."""
 
     device: str
+    engine: str = ""
     parameters: int = 0
     multiply_accumulates: int = 0
     milliseconds_per_example: float = 0.0
@@ -117,6 +118,7 @@ def _run(
     reset_peak_memory(device)
     clock = time.perf_counter()
     run = TrialTraining(specification, data, device)
+    result.engine = run.engine
     result.parameters = count_parameters(run.network)
     if continuation is not None:
         _go_on(run, result, continuation)

@@ -149,7 +149,7 @@ def test_what_cannot_be_packed_runs_alone_and_it_is_said() -> None:
     trials += [small_trial(seed=seed) for seed in range(5)]
     assert [len(pack) for pack in packs(trials, 3)] == [1, 1, 1, 1, 3, 2]
     sentence = packing_sentence(trials, 3, 0.0)
-    assert "5 trials in 2 packs of up to 3, 4 alone (couplings, gate or dropout" in sentence
+    assert "5 trials in 2 packs of up to 3, 4 alone (couplings, gate, dropout" in sentence
     assert "on a CPU" in sentence
     assert "was measured to bring nothing" in sentence
     on_gpu = [replace(one, device="cuda") for one in trials[4:]]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +17,12 @@ from small_trials import small_trial
 from torch.nn import functional
 
 from datasets.digits import DigitData, load_digits
+from models import gates
 from models.early_fusion import EarlyFusionNetwork
 from search.cost import Stopwatch
 from search.evaluation import Evaluator
 from search.specification import TrialSpecification
-from search.training import TrialError, draw_pairs
+from search.training import TrialError, choose_engine, draw_pairs
 from search.trial import choose_device, run_trial
 
 
@@ -32,12 +37,21 @@ def evaluator(data: DigitData, batch_size: int = 16) -> Evaluator:
     )
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"fusion_depth": 0},
+        {"fusion_depth": 1},
+        {"fusion_depth": 2},
+        {"fusion_depth": 1, "couplings": ("mmtm",), "fusion": "gate_audio"},
+        {"fusion_depth": 2, "to_image": ("cross", "none")},
+    ],
+)
 @pytest.mark.parametrize("batch_size", [16, 70])
 def test_grid_equals_the_condition_by_condition_loop(
-    small_data: DigitData, depth: int, batch_size: int
+    small_data: DigitData, choice: dict[str, Any], batch_size: int
 ) -> None:
-    trial = small_trial(fusion_depth=depth)
+    trial = small_trial(**choice)
     torch.manual_seed(0)
     network = EarlyFusionNetwork(trial.network)
     pairs = draw_pairs(len(small_data.splits["test"]), 15, seed=1, split="test")
@@ -112,6 +126,46 @@ def test_epochs_count_examples_and_the_best_one_is_kept(small_data: DigitData) -
         data_clock=Stopwatch(),
     ).grid(network, "validation", pairs, [trial.train_pair])
     assert check.mean_accuracy == pytest.approx(best)
+
+
+def test_engines_and_checkpointing_change_rounding_alone(small_data: DigitData) -> None:
+    trial = small_trial(fusion_depth=0, epochs=1)
+    eager = run_trial(trial, small_data)
+    assert eager.engine == "eager"  # compiling would take longer than these few steps
+    for other in ({"engine": "compiled"}, {"engine": "eager", "checkpoint_frames": 5}):
+        result = run_trial(replace(trial, **other), small_data)
+        assert result.engine == other["engine"]
+        assert result.grid is not None
+        assert eager.grid is not None
+        for name, value in eager.state.items():
+            torch.testing.assert_close(result.state[name], value, atol=1e-5, rtol=1e-3)
+        losses = [[one.loss for one in each.grid.conditions] for each in (result, eager)]  # type: ignore[union-attr]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_without_a_compiler_the_gates_run_eagerly_and_the_record_says_so(
+    small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.gates.probe", lambda device: "InvalidCxxCompiler: none found")
+    long = small_trial(fusion_depth=0, units=8, epochs=500, epoch_examples=64)
+    name, arithmetic = choose_engine(long, torch.device("cpu"))
+    assert name == "eager, since nothing can be compiled: InvalidCxxCompiler: none found"
+    assert arithmetic is gates.EAGER
+    with pytest.raises(TrialError, match=r"nothing can be compiled .*none found.*engine: auto"):
+        run_trial(small_trial(engine="compiled"), small_data)
+
+
+def test_a_machine_without_a_compiler_is_found_out(tmp_path: Path) -> None:
+    code = "from models import gates; print(gates.probe('cpu'))"
+    environment = {
+        **os.environ,
+        "CXX": str(tmp_path / "missing"),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "compiler" in done.stdout.lower()
 
 
 REAL = os.environ.get("FUSION_SEARCH_DATA")
