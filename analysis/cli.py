@@ -128,6 +128,13 @@ def parser(default_data: Path) -> argparse.ArgumentParser:
     )
     report.set_defaults(run=search_commands.report)
 
+    predictions = commands.add_parser(
+        "predictions",
+        parents=[search],
+        help="count the single predictions, and hold the counts against the recorded grids",
+    )
+    predictions.set_defaults(run=search_commands.predictions)
+
     replay = commands.add_parser(
         "replay", parents=[search], help="searchers against each other, from a replay"
     )

@@ -1,4 +1,4 @@
-"""``python -m analysis report`` and ``replay``: on a search over a space."""
+"""``python -m analysis report``, ``replay`` and ``predictions``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.command_line import data_caption, save, say, storage_at
-from analysis.figures import write_file
+from analysis.figures import count_label, write_file
+from analysis.predictions import compute_counts, differences
 from analysis.replay import compute_replay, draw_replay
 from analysis.report import build_report
 from analysis.samples import objectives_of
 from analysis.search_figures import read_specification
 from analysis.selection import AnalysisError, Search, open_search, search_names
 from analysis.storage import Storage
-from analysis.tables import CONFIRMATION_SUFFIX, IMPORTANCE_FILE, REPLAY_FILE
+from analysis.tables import CONFIRMATION_SUFFIX, IMPORTANCE_FILE, REPLAY_FILE, read_table
 
 
 def report(options: argparse.Namespace) -> None:
@@ -66,6 +67,35 @@ def replay(options: argparse.Namespace) -> None:
             f"{row['lower_quartile']:g} to {row['upper_quartile']:g}, {row['reached']:.0%} of "
             f"{row['seeds']} seeds arrived){against}"
         )
+
+
+def predictions(options: argparse.Namespace) -> None:
+    """Write NAME-predictions.csv, the counts, and fail when they are not those of the grids."""
+    search = open_search(storage_at(options.storage), options.name)
+    try:
+        counts = compute_counts(search.storage)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
+    if counts.empty:
+        raise AnalysisError(
+            f"search {options.name} has no single predictions; they are recorded with "
+            "`--set trials.predictions=true`"
+        )
+    content = counts.to_csv(index=False).encode()
+    print(write_file(content, storage_at(options.output), f"{options.name}-predictions.csv"))
+    wrong = differences(counts, read_table(search.storage, "grid"))
+    trials = counts["trial_id"].nunique()
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise AnalysisError(
+            f"{len(wrong)} of {len(counts):,} counts differ from the grid table, first that of "
+            f"trial {first['trial_id']} at audio SNR {first['test_audio_snr']:g}, visual SNR "
+            f"{first['test_visual_snr']:g}; delete the records of that trial and resume the search"
+        )
+    print(
+        f"{int(counts['n'].sum()):,} predictions of {count_label(trials, 'trial')}: all "
+        f"{len(counts):,} counts are those of the grids"
+    )
 
 
 def _specification(search: Search) -> dict[str, object]:

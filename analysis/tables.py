@@ -8,10 +8,13 @@ infinity is "Original" (no noise).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.storage import Storage
@@ -145,6 +148,8 @@ PREDICTIONS: Final = pa.schema(
     ]
 )
 
+_BATCH_ROWS: Final = 256 * 1024
+
 TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
 
 
@@ -168,30 +173,71 @@ def read_rows(
     return rows
 
 
-def _read(search: Storage, table: str, trial_ids: list[str] | None) -> pa.Table:
+def read_batches(
+    search: Storage, table: str, columns: Sequence[str], trial_ids: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of a table that may be large, in parts of bounded size.
+
+    Texts come dictionary-encoded.
+
+    Raises:
+        ValueError: a file is damaged or was written by a newer schema version.
+    """
     schema = TABLES[table]
+    texts = [name for name in columns if schema.field(name).type == pa.string()]
+    for name in _file_names(search, table, trial_ids):
+        with (
+            _damage_named(search, table, name),
+            search.filesystem.open_input_file(search.path(table, name)) as source,
+        ):
+            parts = pq.ParquetFile(source, read_dictionary=texts)
+            for batch in parts.iter_batches(_BATCH_ROWS, columns=["schema_version", *columns]):
+                _check_version(search, table, name, batch["schema_version"])
+                yield batch.select(list(columns))
+
+
+def _file_names(search: Storage, table: str, trial_ids: Sequence[str] | None) -> list[str]:
     names = search.names(table) if trial_ids is None else [f"{one}.parquet" for one in trial_ids]
-    parts = [_read_file(search, table, name, schema) for name in names if name.endswith(".parquet")]
-    return pa.concat_tables([schema.empty_table(), *parts])
+    return [name for name in names if name.endswith(".parquet")]
 
 
-def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
-    where = f"{search.location}/{table}/{name}"
+@contextmanager
+def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
+    """Say which file is damaged, and what to do about it."""
     try:
-        with search.filesystem.open_input_file(search.path(table, name)) as source:
-            part = pq.read_table(source)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(
-            f"{where} is damaged ({error}); delete it and resume the search to run the trial again"
+            f"{search.location}/{table}/{name} is damaged ({error}); delete it and resume the "
+            "search to run the trial again"
         ) from error
-    versions = part["schema_version"].unique().to_pylist() if part.num_rows else []
-    if any(version > SCHEMA_VERSION for version in versions):
+
+
+def _check_version(search: Storage, table: str, name: str, versions: Any) -> None:
+    newest = pc.max(versions).as_py() or 0
+    if newest > SCHEMA_VERSION:
         raise ValueError(
-            f"{where} has schema version {max(versions)}, this program reads up to "
-            f"{SCHEMA_VERSION}; use a newer fusion-search"
+            f"{search.location}/{table}/{name} has schema version {newest}, this program reads up "
+            f"to {SCHEMA_VERSION}; use a newer fusion-search"
         )
+
+
+def _read(search: Storage, table: str, trial_ids: list[str] | None) -> pa.Table:
+    schema = TABLES[table]
+    names = _file_names(search, table, trial_ids)
+    parts = [_read_file(search, table, name, schema) for name in names]
+    return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
+    with (
+        _damage_named(search, table, name),
+        search.filesystem.open_input_file(search.path(table, name)) as source,
+    ):
+        part = pq.read_table(source)
+    _check_version(search, table, name, part["schema_version"])
     missing = [field for field in schema if field.name not in part.column_names]
     for field in missing:
         part = part.append_column(field, pa.nulls(part.num_rows, field.type))
