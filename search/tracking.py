@@ -126,6 +126,7 @@ class Tracker:
         self._uri = uri
         self._warn = warn
         self._jobs: queue.SimpleQueue[Callable[[SearchRuns], object] | None] = queue.SimpleQueue()
+        self._ended: set[str] = set()  # what is still waiting to be shown of these is out of date
         self._lock = threading.Lock()
         self._given_up = False
         self.page: str | None = None
@@ -141,14 +142,16 @@ class Tracker:
                 is another attempt, which replaces this run), and what is known of the
                 specification columns of TRIALS.
         """
-        self._add(lambda runs: runs.start_trial(row))
+        self._ended.discard(row["trial_id"])
+        self._add_live(row["trial_id"], lambda runs: runs.start_trial(row))
 
     def epoch_ended(self, trial_id: str, row: Row) -> None:
         """Add a row of EPOCHS (with the record's epoch and ended_at) to a started trial."""
-        self._add(lambda runs: runs.log_epoch(trial_id, row))
+        self._add_live(trial_id, lambda runs: runs.log_epoch(trial_id, row))
 
     def trial_ended(self, trial_id: str) -> None:
         """Write the whole run of a trial whose records are in the storage."""
+        self._ended.add(trial_id)
         self._add(
             lambda runs: [
                 runs.write_trial(row)
@@ -171,6 +174,10 @@ class Tracker:
                 f"MLflow at {where} is slow: runs are missing after waiting {timeout_seconds:g} s"
             )
         return not self._given_up
+
+    def _add_live(self, trial_id: str, job: Callable[[SearchRuns], object]) -> None:
+        """A job that is left out when the trial has ended by then: its whole run is written."""
+        self._add(lambda runs: None if trial_id in self._ended else job(runs))
 
     def _add(self, job: Callable[[SearchRuns], object]) -> None:
         if not self._given_up:

@@ -8,9 +8,6 @@ MLflow's stores, and a run that was written whole says so in a tag and is left a
 from __future__ import annotations
 
 import json
-import logging
-import os
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,45 +21,31 @@ from pyarrow import fs
 
 from analysis.storage import Storage
 from analysis.tables import FAILED, SCHEMA_VERSION, SPECIFICATION_FILE, read_table
+from search.tracking_client import log, open_client
 from search.tracking_values import (
     Point,
     Row,
+    best_trial,
     epoch_points,
+    grid_csv,
+    grid_figure,
     milliseconds,
     result_points,
     search_note,
     search_parameters,
     trial_parameters,
     trial_tags,
-    write_artifacts,
 )
 
 ROLE_TAG: Final = "fusion_search.role"  # search or trial
 SEARCH_TAG: Final = "fusion_search.search_id"
 TRIAL_TAG: Final = "fusion_search.trial_id"
 COMPLETE_TAG: Final = "fusion_search.complete"  # set last: the record that the run shows whole
+BEST_TAG: Final = "fusion_search.best"  # id of the trial whose grid the parent run shows
 IDENTITY_FILE: Final = "tracking.json"  # in the search's folder, holds its search_id
 PLANNED_FILE: Final = "planned.json"
-
-_METRICS_PER_CALL: Final = 1000  # MLflow's limits for one log_batch
-_PARAMETERS_PER_CALL: Final = 100
-
-
-def open_client(uri: str) -> Any:
-    """An ``mlflow.MlflowClient`` that gives up on a dead server within seconds, and is quiet."""
-    # MLflow takes these from the environment alone (and by default tries for four minutes).
-    # What the user has set stays.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow  # takes seconds: only the process that tracks pays for it
-
-    # After the import, which sets levels itself. No lines about migrations and retries.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    return mlflow.MlflowClient(tracking_uri=uri)
+GRID_FILE: Final = "grid.csv"  # of a trial
+BEST_FILE: Final = "best-grid.png"  # of the search
 
 
 @dataclass(kw_only=True)
@@ -73,7 +56,10 @@ class _Run:
     start: int  # milliseconds since 1970, as MLflow counts
     status: str = "RUNNING"
     complete: str = ""
+    best: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: set[Point] = field(default_factory=set)  # of the curves, as far as written here
 
 
 class SearchRuns:
@@ -112,12 +98,14 @@ class SearchRuns:
             row: trial_id, trial_name and started_at, and what is known of the specification
                 columns of TRIALS.
         """
-        self._open_trial(row)
+        self._log(self._open_trial(row), [], parameters=trial_parameters(row))
 
     def log_epoch(self, trial_id: str, row: Row) -> None:
         """Add a row of EPOCHS to a started trial (unknown ones wait for their record)."""
         if (run := self._runs.get(trial_id)) is not None:
-            self._log(run, epoch_points(row))
+            points = epoch_points(row)
+            self._log(run, points)
+            run.points.update(points)
 
     def write_trial(self, row: Row) -> bool:
         """Write the whole run of one trial, unless it is there already.
@@ -132,15 +120,19 @@ class SearchRuns:
         complete = f"schema {SCHEMA_VERSION}, ended {end}"
         if trial_id in self._runs and self._runs[trial_id].complete == complete:
             return False
-        run = self._open_trial(row)
+        tags = trial_tags(row)
+        run = self._open_trial(row, tags)
+        grid = self._records("grid", trial_id)
+        if not grid.empty:
+            self._client.log_text(run.run_id, grid_csv(grid), GRID_FILE)
+        self._end(run, "FAILED" if row["status"] == FAILED else "FINISHED", end)
         epochs = self._records("epochs", trial_id).to_dict("records")
         curves = [point for epoch in epochs for point in epoch_points(_row(epoch))]
-        self._log(run, [*curves, *result_points(row)], trial_tags(row))
-        with tempfile.TemporaryDirectory() as folder:
-            write_artifacts(Path(folder), row, self._records("grid", trial_id))
-            self._client.log_artifacts(run.run_id, folder)
-        self._end(run, "FAILED" if row["status"] == FAILED else "FINISHED", end)
-        self._complete(run, complete)
+        points = [*(one for one in curves if one not in run.points), *result_points(row)]
+        # In one call, in which MLflow writes the tags last: "complete" is then true.
+        tags[COMPLETE_TAG] = complete
+        self._log(run, points, tags, trial_parameters(row))
+        run.complete = complete
         return True
 
     def write_search(self, trials: pd.DataFrame) -> None:
@@ -152,11 +144,23 @@ class SearchRuns:
         recorded = set(trials["trial_id"])
         planned = self._planned() or recorded
         self._log(self._parent, [], {"mlflow.note.content": search_note(trials, len(planned))})
+        self._show_best(trials)
         for trial_id, run in self._runs.items():
             if trial_id not in recorded and run.status == "RUNNING":
                 self._end(run, "KILLED", None)
         end = None if trials.empty else milliseconds(trials["ended_at"].max())
         self._end(self._parent, "FINISHED" if planned <= recorded else "KILLED", end)
+
+    def _show_best(self, trials: pd.DataFrame) -> None:
+        """Draw the best trial's grid: a picture for every trial would cost 0.2 s each."""
+        best = best_trial(trials)
+        if best is None or best["trial_id"] == self._parent.best:
+            return
+        grid = self._records("grid", best["trial_id"])
+        if not grid.empty:
+            self._client.log_figure(self._parent.run_id, grid_figure(best, grid), BEST_FILE)
+            self._client.set_tag(self._parent.run_id, BEST_TAG, best["trial_id"])
+            self._parent.best = best["trial_id"]
 
     def _open_experiment(self, artifact_location: str | None) -> str:
         existing = self._client.get_experiment_by_name(self._name)
@@ -180,7 +184,9 @@ class SearchRuns:
                     start=found.info.start_time,
                     status=found.info.status,
                     complete=found.data.tags.get(COMPLETE_TAG, ""),
+                    best=found.data.tags.get(BEST_TAG, ""),
                     parameters=dict(found.data.params),
+                    tags=dict(found.data.tags),
                 )
             token = page.token
             if not token:
@@ -194,13 +200,16 @@ class SearchRuns:
             run = self._create_run(self._name, milliseconds(start), {ROLE_TAG: "search"})
         if not run.complete:
             text = self._search.read(SPECIFICATION_FILE).decode()
-            self._log_parameters(run, search_parameters(yaml.safe_load(text)))
             self._client.log_text(run.run_id, text, SPECIFICATION_FILE)
-            self._complete(run, f"schema {SCHEMA_VERSION}")
+            complete = {COMPLETE_TAG: f"schema {SCHEMA_VERSION}"}
+            self._log(run, [], complete, search_parameters(yaml.safe_load(text)))
         return run
 
-    def _open_trial(self, row: Row) -> _Run:
-        """The run of this attempt at a trial; what shows another attempt is deleted."""
+    def _open_trial(self, row: Row, tags: Mapping[str, str] | None = None) -> _Run:
+        """The run of this attempt at a trial; what shows another attempt is deleted.
+
+        A new one is made with ``tags``: there they cost the least.
+        """
         trial_id, start = row["trial_id"], milliseconds(row["started_at"])
         parameters = trial_parameters(row)
         run = self._runs.get(trial_id)
@@ -211,36 +220,32 @@ class SearchRuns:
             self._client.delete_run(run.run_id)
             run = None
         if run is None:
-            tags = {"mlflow.parentRunId": self._parent.run_id, TRIAL_TAG: trial_id}
-            run = self._create_run(row["trial_name"], start, {ROLE_TAG: "trial", **tags})
+            whose = {"mlflow.parentRunId": self._parent.run_id, TRIAL_TAG: trial_id}
+            tags = {ROLE_TAG: "trial", **whose, **(tags or {})}
+            run = self._create_run(row["trial_name"], start, tags)
             self._runs[trial_id] = run
-        self._log_parameters(run, parameters)
         return run
 
     def _create_run(self, name: str, start: int, tags: dict[str, str]) -> _Run:
         tags = {SEARCH_TAG: self._search_id, "mlflow.source.name": "fusion-search", **tags}
         run = self._client.create_run(self.experiment_id, start, tags, run_name=name)
-        return _Run(run_id=run.info.run_id, start=start)
-
-    def _log_parameters(self, run: _Run, parameters: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        new = [Param(name, text) for name, text in parameters.items() if name not in run.parameters]
-        for begin in range(0, len(new), _PARAMETERS_PER_CALL):
-            part = new[begin : begin + _PARAMETERS_PER_CALL]
-            self._client.log_batch(run.run_id, params=part, synchronous=True)
-        run.parameters.update(parameters)
+        return _Run(run_id=run.info.run_id, start=start, tags=dict(tags))
 
     def _log(
-        self, run: _Run, points: Sequence[Point], tags: Mapping[str, str] | None = None
+        self,
+        run: _Run,
+        points: Sequence[Point],
+        tags: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
     ) -> None:
-        from mlflow.entities import Metric, RunTag
-
-        metrics = [Metric(one.name, one.value, one.milliseconds, one.step) for one in points]
-        run_tags = [RunTag(name, text) for name, text in (tags or {}).items()]
-        for begin in range(0, max(len(metrics), 1), _METRICS_PER_CALL):
-            part = metrics[begin : begin + _METRICS_PER_CALL]
-            self._client.log_batch(run.run_id, metrics=part, tags=run_tags, synchronous=True)
+        """All at once; parameters and tags that are there already are left out."""
+        new_parameters, new_tags = (
+            {name: text for name, text in (given or {}).items() if known.get(name) != text}
+            for given, known in ((parameters, run.parameters), (tags, run.tags))
+        )
+        log(self._client, run.run_id, points, new_parameters, new_tags)
+        run.parameters.update(new_parameters)
+        run.tags.update(new_tags)
 
     def _end(self, run: _Run, status: str, end: int | None) -> None:
         """End a run at ``end`` milliseconds; ``None`` is now, unless it has ended so before."""
@@ -248,10 +253,6 @@ class SearchRuns:
             return
         self._client.set_terminated(run.run_id, status, end)
         run.status = status
-
-    def _complete(self, run: _Run, complete: str) -> None:
-        self._client.set_tag(run.run_id, COMPLETE_TAG, complete)
-        run.complete = complete
 
     def _records(self, table: str, trial_id: str) -> pd.DataFrame:
         there = self._search.exists(table, f"{trial_id}.parquet")  # a failed trial may lack it

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from matplotlib.figure import Figure
 
 from analysis.grids import compute_grid, draw_grid
 from analysis.tables import FAILED, STOPPED, TRIALS
@@ -38,6 +38,8 @@ TAGS: Final = (
     *("status", "reason", *_DECIDED, "host"),
     *("data_note", "data_fingerprint", "versions"),
 )
+
+SPECIFICATION_TAG: Final = "fusion_search.specification"
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PARAMETER_LENGTH: Final = 6000  # MLflow's limit
@@ -67,6 +69,8 @@ def trial_tags(row: Row) -> dict[str, str]:
     tags = {name: str(row[name]) for name in TAGS if _given(row.get(name))}
     if _given(row.get("git_commit")):
         tags["mlflow.source.git.commit"] = row["git_commit"]
+    if _given(row.get("specification")):
+        tags[SPECIFICATION_TAG] = row["specification"]
     notes = [tags[name] for name in ("reason", "data_note") if name in tags]
     return {**tags, "mlflow.note.content": "\n\n".join(notes)}
 
@@ -87,20 +91,26 @@ def epoch_points(row: Row) -> list[Point]:
     ]
 
 
-def write_artifacts(folder: Path, row: Row, grid: pd.DataFrame) -> None:
-    """Write a trial's files into a folder: its specification, and its grid as table and picture."""
-    if _given(row.get("specification")):
-        (folder / "specification.json").write_text(row["specification"], encoding="utf-8")
-    if grid.empty:
-        return
+def grid_csv(grid: pd.DataFrame) -> str:
+    """A trial's rows of GRID as the page offers them: test condition, counts, accuracy."""
     table = grid.drop(columns=["schema_version", "search", "trial_id"])
-    table.assign(accuracy=table["correct"] / table["n"]).to_csv(folder / "grid.csv", index=False)
-    figure = draw_grid(
+    return table.assign(accuracy=table["correct"] / table["n"]).to_csv(index=False)
+
+
+def grid_figure(row: Row, grid: pd.DataFrame) -> Figure:
+    """The map of a trial's grid."""
+    return draw_grid(
         compute_grid(grid),
         train_pair=(row["train_audio_snr"], row["train_visual_snr"]),
         title=row["trial_name"],
     )
-    figure.savefig(folder / "grid.png", dpi=120)
+
+
+def best_trial(trials: pd.DataFrame) -> Row | None:
+    """The row of TRIALS with the highest validation accuracy; None when there is none."""
+    rows = [row for row in trials.to_dict("records") if _given(row["validation_accuracy"])]
+    best = max(rows, key=lambda row: float(row["validation_accuracy"]), default=None)
+    return None if best is None else {str(name): value for name, value in best.items()}
 
 
 def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
@@ -114,9 +124,7 @@ def search_note(trials: pd.DataFrame, planned: int) -> str:
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     early = f"{stopped} of them stopped early, " if stopped else ""
     notes = [f"{len(trials)} of {planned} trials ended, {early}{failed} of them failed."]
-    rows = [row for row in trials.to_dict("records") if _given(row["validation_accuracy"])]
-    if rows:
-        best = max(rows, key=lambda row: row["validation_accuracy"])
+    if best := best_trial(trials):
         notes.append(
             f"Best validation accuracy: {best['validation_accuracy']:.3f} ({best['trial_name']})."
         )

@@ -248,19 +248,27 @@ def test_sync_writes_what_the_records_say(search: Storage, uri: str) -> None:
     ]
 
 
-def test_the_grid_is_a_table_and_a_picture(search: Storage, uri: str) -> None:
-    record(search, end_row(0))
+def test_every_grid_is_a_table_and_the_best_a_picture(search: Storage, uri: str) -> None:
+    for number in (0, 1):
+        record(search, end_row(number))
     sync(search, uri)
-    files = artifacts(runs_of(uri)[1]["t000"])
-    assert set(files) == {"grid.csv", "grid.png", "specification.json"}
+    parent, trials = runs_of(uri)
+    files = artifacts(trials["t000"])
+    assert set(files) == {"grid.csv"}
     table = pd.read_csv(files["grid.csv"])
-    expected = read_table(search, "grid").drop(columns=["schema_version", "search", "trial_id"])
+    expected = read_table(search, "grid", ["t000"])
+    expected = expected.drop(columns=["schema_version", "search", "trial_id"])
     pd.testing.assert_frame_equal(table.drop(columns="accuracy"), expected)
     np.testing.assert_allclose(table["accuracy"], expected["correct"] / expected["n"])
-    picture = image.imread(files["grid.png"])
+    specification = trials["t000"].data.tags["fusion_search.specification"]
+    assert json.loads(specification) == {"units": 4, "seed": 0}
+    assert parent.data.tags["fusion_search.best"] == "t001"
+    picture = image.imread(artifacts(parent)["best-grid.png"])
     assert picture.ndim == 3
     assert picture.std() > 0.1
-    assert json.loads(files["specification.json"].read_text()) == {"units": 4, "seed": 0}
+    drawn = artifacts(parent)["best-grid.png"].stat().st_mtime_ns
+    sync(search, uri)  # nothing is better: it is not drawn again
+    assert artifacts(runs_of(uri)[0])["best-grid.png"].stat().st_mtime_ns == drawn
 
 
 def test_writing_twice_changes_nothing(search: Storage, uri: str) -> None:
@@ -289,7 +297,7 @@ def test_a_run_cut_half_way_is_completed(
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking_runs, "write_artifacts", cut)  # after parameters and metrics
+        patch.setattr(tracking_runs, "result_points", cut)  # after the run was made, and ended
         with pytest.raises(TrackingError, match="no space left"):
             sync(search, uri)
     cut_id = runs_of(uri)[1]["t000"].info.run_id
@@ -297,7 +305,7 @@ def test_a_run_cut_half_way_is_completed(
     run = runs_of(uri)[1]["t000"]
     assert run.info.run_id == cut_id
     assert run.info.status == "FINISHED"
-    assert "grid.png" in artifacts(run)
+    assert "grid.csv" in artifacts(run)
     assert all(len(points) <= EPOCHS_PER_TRIAL for points in histories(uri).values())
 
 
@@ -435,7 +443,7 @@ def test_a_store_that_breaks_in_the_middle(
 
     warnings: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(tracking_runs.SearchRuns, "log_epoch", broken)
+        patch.setattr(tracking_runs.SearchRuns, "write_trial", broken)
         tracker = Tracker(search, uri, warnings.append)
         for number in (0, 1):
             follow(tracker, search, number)
@@ -444,6 +452,31 @@ def test_a_store_that_breaks_in_the_middle(
     assert "disk I/O error" in warnings[0]
     assert sync(search, uri).written == 2
     assert len(histories(uri)["t000", "epoch/train_loss"]) == EPOCHS_PER_TRIAL
+
+
+def test_what_is_out_of_date_when_its_turn_comes_is_not_written(
+    search: Storage, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store slower than the trials catches up: a trial that has ended is written once, whole."""
+    held, calls = threading.Event(), []
+    start = tracking_runs.SearchRuns.start_search
+
+    def slow(runs: tracking_runs.SearchRuns) -> None:
+        held.wait()
+        start(runs)
+
+    def counted(*_: object) -> None:
+        calls.append(1)
+
+    monkeypatch.setattr(tracking_runs.SearchRuns, "start_search", slow)
+    monkeypatch.setattr(tracking_runs.SearchRuns, "log_epoch", counted)
+    tracker = Tracker(search, uri, pytest.fail)
+    follow(tracker, search, 0)
+    held.set()
+    assert tracker.close(60)
+    assert calls == []
+    assert len(histories(uri)["t000", "epoch/train_loss"]) == EPOCHS_PER_TRIAL
+    assert runs_of(uri)[1]["t000"].data.params["learning_rate"] == "0.001"
 
 
 def test_a_slow_store_does_not_hold_the_search(
