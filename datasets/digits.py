@@ -6,9 +6,10 @@ Barnum, Talukder, Yue: "On the Benefits of Early Fusion in Multimodal Representa
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -116,6 +117,21 @@ class DigitData:
                 f"{frames_of(int(lengths.max()))} frames"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays, which pickle hands over as buffers: processes of a machine can share them."""
+        return {
+            name: value.numpy() if isinstance(value, Tensor) else value
+            for name, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        with warnings.catch_warnings():
+            # Shared memory is read-only, and nothing here writes to it.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            for name, value in state.items():
+                array = isinstance(value, np.ndarray)
+                setattr(self, name, torch.from_numpy(value) if array else value)
+
     def _split(self, fits: Tensor) -> dict[str, Pairs]:
         # Split first, leave out after: the common length moves no recording between splits.
         seed = self.settings.split_seed
@@ -185,16 +201,23 @@ class DigitData:
             streams, numbers = _FIXED_STREAMS, (image_numbers, recording_numbers)
         else:
             streams, numbers = _FRESH_STREAMS, (presentations, presentations)
-        pixels = np.full(len(pairs), 28 * 28)
-        image_noise = unit_noise(noise_seed, streams[0], numbers[0].numpy(), pixels, 28 * 28)
-        waveform_noise = unit_noise(noise_seed, streams[1], numbers[1].numpy(), lengths, total)
+
+        def image_noise() -> Tensor:
+            pixels = np.full(len(pairs), 28 * 28)
+            noise = unit_noise(noise_seed, streams[0], numbers[0].numpy(), pixels, 28 * 28)
+            return torch.from_numpy(noise).view(-1, 1, 28, 28)
+
+        def waveform_noise() -> Tensor:
+            noise = unit_noise(noise_seed, streams[1], numbers[1].numpy(), lengths, total)
+            return torch.from_numpy(noise)
+
         return Examples(
             images=self.images[image_numbers].unsqueeze(1).float() / 255,
             waveforms=torch.from_numpy(waveforms),
             lengths=torch.from_numpy(lengths),
             labels=labels,
-            image_noise=torch.from_numpy(image_noise).view(-1, 1, 28, 28),
-            waveform_noise=torch.from_numpy(waveform_noise),
+            draw_image_noise=image_noise,
+            draw_waveform_noise=waveform_noise,
             snr_ratio=self.settings.snr_ratio,
         )
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from datasets.noise import add_noise
-from datasets.spectrogram import STRIDE, spectrogram
+from datasets.spectrogram import STRIDE, compress, spectrogram, transform
 
 
 @dataclass(frozen=True)
 class Examples:
     """One batch of pairs, all tensors on one device; float32 unless said otherwise.
 
+    Noise is drawn when it is first needed: who looks at the images alone draws none for the sound.
+
     Attributes:
         images: [B, 1, 28, 28] in 0 .. 1.
         waveforms: [B, S] in -1 .. 1 at 8 kHz, zeros before the clip.
         lengths: [B] int64, samples of the clip itself.
         labels: [B] int64.
-        image_noise: [B, 1, 28, 28], mean square 1 over each image.
-        waveform_noise: [B, S], mean square 1 over each clip, 0 before it.
+        draw_image_noise, draw_waveform_noise: give the two below.
         snr_ratio: "power" or "amplitude".
     """
 
@@ -29,12 +32,22 @@ class Examples:
     waveforms: Tensor
     lengths: Tensor
     labels: Tensor
-    image_noise: Tensor
-    waveform_noise: Tensor
+    draw_image_noise: Callable[[], Tensor]
+    draw_waveform_noise: Callable[[], Tensor]
     snr_ratio: str
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def image_noise(self) -> Tensor:
+        """[B, 1, 28, 28], mean square 1 over each image."""
+        return self.draw_image_noise()
+
+    @cached_property
+    def waveform_noise(self) -> Tensor:
+        """[B, S], mean square 1 over each clip, 0 before it."""
+        return self.draw_waveform_noise()
 
     @property
     def onset_frames(self) -> Tensor:
@@ -48,8 +61,8 @@ class Examples:
             waveforms=self.waveforms.to(device),
             lengths=self.lengths.to(device),
             labels=self.labels.to(device),
-            image_noise=self.image_noise.to(device),
-            waveform_noise=self.waveform_noise.to(device),
+            draw_image_noise=lambda: self.image_noise.to(device),
+            draw_waveform_noise=lambda: self.waveform_noise.to(device),
             snr_ratio=self.snr_ratio,
         )
 
@@ -69,3 +82,13 @@ class Examples:
         power = self.waveforms.square().sum(dim=1) / self.lengths
         noisy = add_noise(self.waveforms, self.waveform_noise, power, snr, self.snr_ratio)
         return spectrogram(noisy)
+
+    def audio_at(self, snrs: Sequence[float]) -> Tensor:
+        """:meth:`audio` at several SNRs, but for rounding: [B, len(snrs), frames, 201].
+
+        The Fourier transform is linear, so one of the clip and one of the noise serve all SNRs.
+        """
+        power = self.waveforms.square().sum(dim=1) / self.lengths
+        clean, noise = transform(self.waveforms), transform(self.waveform_noise)
+        noisy = [add_noise(clean, noise, power, snr, self.snr_ratio) for snr in snrs]
+        return torch.stack([compress(one.abs().square()) for one in noisy], dim=1)

@@ -56,7 +56,7 @@ def add_noise(clean: Tensor, noise: Tensor, power: Tensor, snr: float, snr_ratio
     Power ratio: noise power = P / snr. Amplitude (RMS) ratio: noise RMS = sqrt(P) / snr.
 
     Args:
-        clean: [B, ...] signal.
+        clean: [B, ...] signal, or its Fourier transform.
         noise: unit noise of the same shape.
         power: [B] mean square P of each signal.
         snr: above 0; infinity leaves the signal untouched.
@@ -73,4 +73,4 @@ def add_noise(clean: Tensor, noise: Tensor, power: Tensor, snr: float, snr_ratio
     if math.isinf(snr):
         return clean
     scale = power.sqrt() / (math.sqrt(snr) if snr_ratio == "power" else snr)
-    return torch.addcmul(clean, noise, scale.view(-1, *[1] * (clean.dim() - 1)))
+    return torch.addcmul(clean, noise, scale.to(noise.dtype).view(-1, *[1] * (clean.dim() - 1)))

@@ -78,16 +78,21 @@ def spectrogram(waveforms: Tensor) -> Tensor:
     Returns:
         [B, frames_of(S), 201].
     """
-    power: Tensor = _functional.spectrogram(
+    return compress(transform(waveforms).abs().square())
+
+
+def transform(waveforms: Tensor) -> Tensor:
+    """The short-time Fourier transform: [B, S] to [B, frames_of(S), 201], complex."""
+    frequencies: Tensor = _functional.spectrogram(
         waveforms,
         pad=0,
         window=_window(waveforms.device),
         n_fft=WINDOW,
         hop_length=STRIDE,
         win_length=WINDOW,
-        power=2.0,
+        power=None,
         normalized=False,
         center=True,
         pad_mode="constant",
     )
-    return compress(power).transpose(1, 2)
+    return frequencies.transpose(1, 2)

@@ -173,7 +173,7 @@ class Evaluator:
         for chunk in some_pair.split(max(1, self.batch_size // len(audio_snrs))):
             with self.data_clock:
                 examples = self._examples(split, chunk)
-                sounds = torch.stack([examples.audio(snr) for snr in audio_snrs], dim=1)
+                sounds = examples.audio_at(audio_snrs)
                 silent = examples.onset_frames.repeat_interleave(len(audio_snrs))
             with autocast(self.device, self.precision):
                 parts.append(network.hear(sounds.flatten(0, 1), silent))

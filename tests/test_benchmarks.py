@@ -11,7 +11,7 @@ from tests.benchmarks.table import Measurement, side_by_side, table
 def test_the_table_says_what_was_reached() -> None:
     row = {"what": "a", "against": "b", "unit": "s", "baseline": 6.0, "ours": 2.0}
     text = table([Measurement(**row, aim=3), Measurement(**row, aim=3.1, note="why")])
-    assert [line.split()[7] for line in text.splitlines()[1:]] == ["reached", "MISSED"]
+    assert [line.split()[8] for line in text.splitlines()[1:]] == ["reached", "MISSED"]
 
 
 def test_sides_are_run_in_turns() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,22 @@ def accuracy(data: DigitData, sense: str, snr: float, count: int = 1200) -> floa
         *features("train", count)
     )
     return float(model.score(*features("test", 300)))
+
+
+def test_processes_can_share_the_arrays(builtin: DigitData) -> None:
+    """Pickled with buffers apart, as Ray's object store keeps them, they are not copied."""
+    buffers: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(builtin, protocol=5, buffer_callback=buffers.append)
+    assert len(content) < 100_000
+    shared = [memoryview(bytes(buffer)) for buffer in buffers]  # read-only
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        copy = pickle.loads(content, buffers=shared)
+    places = {np.frombuffer(one, dtype=np.uint8).ctypes.data for one in shared}
+    for name in ("images", "waveforms", "waveform_ends"):
+        tensor = getattr(copy, name)
+        assert torch.equal(tensor, getattr(builtin, name))
+        assert tensor.data_ptr() in places
 
 
 @pytest.mark.parametrize("sense", ["visual", "audio"])

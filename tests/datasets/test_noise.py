@@ -56,6 +56,23 @@ def test_audio_is_noise_then_padding_then_spectrogram(data: DigitData) -> None:
     torch.testing.assert_close(examples.audio(0.5), spectrogram(padded[None]), atol=1e-4, rtol=1e-4)
 
 
+def test_spectrograms_at_several_snrs_at_once_are_those_of_each(data: DigitData) -> None:
+    examples = data.examples("test", torch.arange(0, 700, 100), noise_seed=3)
+    snrs = [math.inf, 16.0, 1.0, 0.0625]
+    together = examples.audio_at(snrs)
+    for place, snr in enumerate(snrs):
+        torch.testing.assert_close(together[:, place], examples.audio(snr), atol=2e-6, rtol=2e-6)
+    for row, onset in zip(together, examples.onset_frames.tolist(), strict=True):
+        assert torch.count_nonzero(row[:, :onset]) == 0
+
+
+def test_who_looks_at_one_sense_draws_no_noise_for_the_other(data: DigitData) -> None:
+    examples = data.examples("test", torch.arange(3), noise_seed=3)
+    examples.visual(1.0)
+    assert "image_noise" in vars(examples)
+    assert "waveform_noise" not in vars(examples)
+
+
 def test_no_noise_leaves_the_input_untouched(data: DigitData) -> None:
     examples = data.examples("test", pairs(data), noise_seed=1)
     assert torch.equal(examples.visual(math.inf), examples.images)
