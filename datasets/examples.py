@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datasets.noise import add_noise
-from datasets.spectrogram import STRIDE, compress, spectrogram, transform
+from datasets.spectrogram import STRIDE, compress, power, spectrogram, transform
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,16 @@ class Examples:
 
         Infinity returns them untouched.
         """
-        power = self.images.square().mean(dim=(1, 2, 3))
-        return add_noise(self.images, self.image_noise, power, snr, self.snr_ratio)
+        signal = self.images.square().mean(dim=(1, 2, 3))
+        return add_noise(self.images, self.image_noise, signal, snr, self.snr_ratio)
 
     def audio(self, snr: float) -> Tensor:
         """Return the spectrograms of the waveforms with noise at ``snr``: [B, frames, 201].
 
         The SNR is taken over the clip itself, before padding; frames before the clip stay 0.
         """
-        power = self.waveforms.square().sum(dim=1) / self.lengths
-        noisy = add_noise(self.waveforms, self.waveform_noise, power, snr, self.snr_ratio)
+        signal = self.waveforms.square().sum(dim=1) / self.lengths
+        noisy = add_noise(self.waveforms, self.waveform_noise, signal, snr, self.snr_ratio)
         return spectrogram(noisy)
 
     def audio_at(self, snrs: Sequence[float]) -> Tensor:
@@ -88,7 +88,7 @@ class Examples:
 
         The Fourier transform is linear, so one of the clip and one of the noise serve all SNRs.
         """
-        power = self.waveforms.square().sum(dim=1) / self.lengths
+        signal = self.waveforms.square().sum(dim=1) / self.lengths
         clean, noise = transform(self.waveforms), transform(self.waveform_noise)
-        noisy = [add_noise(clean, noise, power, snr, self.snr_ratio) for snr in snrs]
-        return torch.stack([compress(one.abs().square()) for one in noisy], dim=1)
+        noisy = [add_noise(clean, noise, signal, snr, self.snr_ratio) for snr in snrs]
+        return torch.stack([compress(power(one)) for one in noisy], dim=1)

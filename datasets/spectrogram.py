@@ -57,14 +57,14 @@ def frames_of(samples: int) -> int:
     return samples // STRIDE + 1
 
 
-def compress(power: Tensor) -> Tensor:
+def compress(powers: Tensor) -> Tensor:
     """Bring powers to features: log(1 + power), which keeps 0 at exactly 0.
 
     Free Spoken Digits' powers have their 99th percentile near 9. A stronger compression lifts the
     noise floor beside the formants: log(1 + 10 magnitude) needed three times the examples to
     learn the digits from the audio alone.
     """
-    return torch.log1p(power)
+    return torch.log1p(powers)
 
 
 def spectrogram(waveforms: Tensor) -> Tensor:
@@ -78,7 +78,12 @@ def spectrogram(waveforms: Tensor) -> Tensor:
     Returns:
         [B, frames_of(S), 201].
     """
-    return compress(transform(waveforms).abs().square())
+    return compress(power(transform(waveforms)))
+
+
+def power(frequencies: Tensor) -> Tensor:
+    """Squared magnitude of complex numbers."""
+    return torch.view_as_real(frequencies).square().sum(dim=-1)
 
 
 def transform(waveforms: Tensor) -> Tensor:

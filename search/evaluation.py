@@ -25,8 +25,8 @@ from models.placement import PLAIN
 from search.cost import Stopwatch
 from search.specification import Pair
 
-# Noisy images whose states are held while their sounds begin.
-_IMAGES_AT_ONCE: Final = 128
+# Noisy images whose states are held while their sounds begin, and sounds run at once.
+_ROWS_AT_ONCE: Final = 128
 
 
 @dataclass
@@ -125,11 +125,7 @@ class Evaluator:
                         batch=self.batch_size,
                     )
                 logits = answer.float().cpu().unflatten(0, image_rows.shape)
-                for column, visual in enumerate(visuals):
-                    for row, audio in enumerate(audio_snrs):
-                        if (audio, visual) in results:
-                            part = logits[:, column, row]
-                            _count(results[audio, visual], part, labels[chunk], keep_predictions)
+                _count(results, visuals, audio_snrs, logits, labels[chunk], keep_predictions)
         return Grid(list(results.values()), pairs, labels)
 
     def _order(self, images: Tensor, recordings: Tensor) -> Tensor:
@@ -147,7 +143,7 @@ class Evaluator:
             # Rows are shared up to the C-LSTM levels, which take their cases batch by batch.
             _, number = images.unique_consecutive(return_inverse=True)
             visual = len(visual_snrs)
-            together = max(1, _IMAGES_AT_ONCE // visual)
+            together = max(1, _ROWS_AT_ONCE // visual)
         else:
             # Where streams meet earlier there are features of every case: a batch of them.
             number = torch.arange(len(images))
@@ -170,7 +166,7 @@ class Evaluator:
         # Any pair of a recording has its sound.
         some_pair = torch.empty_like(different).scatter_(0, place, pairs)
         parts = []
-        for chunk in some_pair.split(max(1, self.batch_size // len(audio_snrs))):
+        for chunk in some_pair.split(max(1, _ROWS_AT_ONCE // len(audio_snrs))):
             with self.data_clock:
                 examples = self._examples(split, chunk)
                 sounds = examples.audio_at(audio_snrs)
@@ -202,10 +198,26 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def _count(condition: Condition, logits: Tensor, labels: Tensor, keep: bool) -> None:
-    predicted = logits.argmax(1)
-    condition.n += len(predicted)
-    condition.correct += int((predicted == labels).sum())
-    condition.loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-    if keep:
-        condition.predicted.append(predicted)
+def _count(
+    results: dict[Pair, Condition],
+    visual_snrs: Sequence[float],
+    audio_snrs: Sequence[float],
+    logits: Tensor,
+    labels: Tensor,
+    keep: bool,
+) -> None:
+    """Add the logits [n, V, A, classes] of some pairs, whose labels are [n]."""
+    predicted = logits.argmax(-1)
+    correct = (predicted == labels[:, None, None]).sum(0).tolist()
+    expected = labels[:, None, None].expand_as(predicted)
+    losses = functional.cross_entropy(logits.movedim(-1, 1), expected, reduction="none")
+    sums = losses.double().sum(0).tolist()
+    for column, visual in enumerate(visual_snrs):
+        for row, audio in enumerate(audio_snrs):
+            condition = results.get((audio, visual))
+            if condition is not None:
+                condition.n += len(labels)
+                condition.correct += correct[column][row]
+                condition.loss += sums[column][row]
+                if keep:
+                    condition.predicted.append(predicted[:, column, row])
