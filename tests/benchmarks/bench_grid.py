@@ -130,7 +130,7 @@ def compare(setting: Setting, data: DigitData, units: int, rounds: int) -> Measu
 
 
 def measure(
-    units: int = 16, rounds: int = 3, settings: list[Setting] = SETTINGS
+    units: int = 16, rounds: int = 2, settings: list[Setting] = SETTINGS
 ) -> list[Measurement]:
     """On real digits where there are any: how long clips are silent decides."""
     folder = os.environ.get("FUSION_SEARCH_DATA")
