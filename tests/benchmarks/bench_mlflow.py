@@ -101,10 +101,11 @@ def write_records(search: Storage, rows: list[dict[str, Any]]) -> None:
             search.write(buffer.getvalue(), table, f"{row['trial_id']}.parquet")
 
 
-def one_by_one(uri: str, rows: list[dict[str, Any]]) -> float:
-    """Seconds per trial."""
+def one_by_one(uri: str, folder: Path, rows: list[dict[str, Any]]) -> float:
+    """Seconds per trial; files go below ``folder``, or where a server wants them."""
     client = open_client(uri)
-    experiment = client.create_experiment("one by one")
+    files = None if uri.startswith("http") else str(folder / "one by one")
+    experiment = client.create_experiment("one by one", files)
     start = time.perf_counter()
     for row in rows:
         run = client.create_run(experiment, run_name=row["trial_name"]).info.run_id
@@ -131,6 +132,18 @@ def synced(uri: str, folder: Path, rows: list[dict[str, Any]]) -> float:
     seconds = time.perf_counter() - start
     assert counts.written == len(rows) - 1, counts
     return seconds / counts.written
+
+
+def content(uri: str, experiment: str, row: dict[str, Any]) -> tuple[Any, ...]:
+    """Parameters, last values, one whole curve and our own tags of a trial's run."""
+    client = open_client(uri)
+    number = client.get_experiment_by_name(experiment).experiment_id
+    runs = client.search_runs([number], f"run_name = '{row['trial_name']}'")
+    (run,) = runs
+    curve = client.get_metric_history(run.info.run_id, "epoch/validation_loss")
+    values = sorted((point.step, point.timestamp, point.value) for point in curve)
+    tags = {name: run.data.tags.get(name) for name in trial_tags(row)}
+    return run.data.params, run.data.metrics, values, tags
 
 
 @contextmanager
@@ -174,8 +187,9 @@ def measure(trials: int = 40, plain_trials: int = 5, with_server: bool = True) -
             if uri:
                 sides.append(("a server", uri, 150))
             for what, where, aim in sides:
-                baseline = one_by_one(where, rows[:plain_trials])
+                baseline = one_by_one(where, folder, rows[:plain_trials])
                 ours = synced(where, folder / what, rows)
+                assert content(where, "one by one", rows[0]) == content(where, "bench", rows[0])
                 reached = "reached" if 1000 * ours <= aim else "MISSED"
                 results.append(
                     Measurement(
