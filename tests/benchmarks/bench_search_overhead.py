@@ -22,8 +22,8 @@ from analysis.storage import open_storage
 from analysis.tables import read_table
 from datasets.digits import load_digits
 from search.configuration import build_search
+from search.ray_cluster import connect
 from search.running import run
-from search.tuner import connect
 from tests.benchmarks.table import Measurement
 
 _CONFIGURATION: dict[str, Any] = {
@@ -86,7 +86,10 @@ def ours(trials: int, folder: Path, workers: int, *, mlflow: bool) -> tuple[floa
 
 def measure(trials: int = 100) -> list[Measurement]:
     search = build_search(_CONFIGURATION)
-    with tempfile.TemporaryDirectory() as name, connect("local", search.resources):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        connect("local", search.resources, open_storage(name)),
+    ):
         folder = Path(name)
         workers = int(ray.cluster_resources()["CPU"])
         sides = {
