@@ -115,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "attach":
+        return _attach(arguments)
     if arguments.command == "space":
         raw = load_configuration(arguments.config, arguments.set)
         return space_commands.print_space(build_search(raw))
@@ -136,21 +138,28 @@ def _run(arguments: argparse.Namespace) -> int:
             trials=arguments.trials,
             config=arguments.space,
         )
-    if arguments.command in ("submit", "attach"):
-        address = arguments.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
+    return _run_trials(arguments, location)
+
+
+def _attach(arguments: argparse.Namespace) -> int:
+    use_token(os.environ)
+    from search import ray_jobs
+
+    return ray_jobs.attach(_dashboard(arguments), arguments.job)
+
+
+def _dashboard(arguments: argparse.Namespace) -> str:
+    return arguments.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
+
+
+def _run_trials(arguments: argparse.Namespace, location: str) -> int:
+    """Launch, resume or confirm a search: here, or on the head node of a cluster."""
+    if arguments.command == "submit":
+        address = _dashboard(arguments)
     else:
         address = arguments.address or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
         use_token(os.environ)
-    if arguments.command == "attach":
-        from search import ray_jobs
-
-        return ray_jobs.attach(address, arguments.job)
-    return _run_trials(arguments, location, address)
-
-
-def _run_trials(arguments: argparse.Namespace, location: str, address: str) -> int:
-    """Launch, resume or confirm a search: here, or on the head node of a cluster."""
     search = None
     if arguments.command in ("launch", "submit"):
         overrides = [f"storage={arguments.storage}"] if arguments.storage else []
@@ -160,15 +169,13 @@ def _run_trials(arguments: argparse.Namespace, location: str, address: str) -> i
     if arguments.command == "submit" or address.startswith(("http://", "https://")):
         from search import ray_jobs
 
-        location = storage_of_head(location)
-        print(f"records: {location} on the cluster's head node")
-        command = head_command(arguments, search, location)
+        command = head_command(arguments, search, storage_of_head(location))
         return ray_jobs.submit(address, command, detach=getattr(arguments, "detach", False))
     if address.startswith("ray://"):
         from search import ray_client
 
-        location = storage_here(location)
-        return ray_client.run_on_head(address, head_command(arguments, search, location), location)
+        command = head_command(arguments, search, storage_here(location))
+        return ray_client.run_on_head(address, command)
     environment = Environment(data_folder=data_folder(arguments.data, os.environ), address=address)
     if search is not None:
         return commands.launch(search, environment)

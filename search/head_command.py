@@ -22,11 +22,13 @@ class HeadCommand:
         words: the command and its options.
         config: content of ``CONFIG_FILE`` in that folder; None when the command reads none.
         name: of the search.
+        storage: where the head node finds the searches.
     """
 
     words: tuple[str, ...]
     config: str | None
     name: str
+    storage: str
 
 
 def head_command(
@@ -44,14 +46,16 @@ def head_command(
         options += ["--data", arguments.data]
     if search is not None:
         words = ["launch", CONFIG_FILE, *options]
-        return HeadCommand(words=tuple(words), config=to_yaml(search), name=search.name)
+        return HeadCommand(
+            words=tuple(words), config=to_yaml(search), name=search.name, storage=storage
+        )
     words = [arguments.command, arguments.name, *options]
     if arguments.command == "resume" and arguments.failed:
         words.append("--failed")
     if arguments.command == "confirm":
         for option, number in (("--top", arguments.top), ("--seeds", arguments.seeds)):
             words += [option, str(number)] if number else []
-    return HeadCommand(words=tuple(words), config=None, name=arguments.name)
+    return HeadCommand(words=tuple(words), config=None, name=arguments.name, storage=storage)
 
 
 def storage_here(storage: str) -> str:

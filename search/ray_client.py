@@ -26,7 +26,7 @@ _ON_HEAD: Final = {"node:__internal_head__": 0.001}
 _WAIT_SECONDS: Final = 1.0
 
 
-def run_on_head(address: str, command: HeadCommand, storage: str) -> int:
+def run_on_head(address: str, command: HeadCommand) -> int:
     """Run a command on the head node, show what it prints, and return its exit code.
 
     Ctrl-C interrupts it there, as it would here.
@@ -35,7 +35,7 @@ def run_on_head(address: str, command: HeadCommand, storage: str) -> int:
         ValueError: there is no such cluster, or its nodes do not see the storage.
     """
     with connection(address):
-        check_storage(open_storage(storage), cpus=0)
+        check_storage(open_storage(command.storage), cpus=0)
         print(f"on the head node of {address}:", flush=True)
         actor = ray.remote(num_cpus=0, resources=_ON_HEAD)(_Console)
         console: Any = actor.remote(command, git_commit())

@@ -55,7 +55,7 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
                 "env_vars": {COMMIT_VARIABLE: git_commit()},
             },
         )
-    print(f"job {job} on {address}")
+    print(f"job {job} on {address}; storage {command.storage!r} is its head node's", flush=True)
     if detach:
         print(_how_to_go_on(address, job))
         return 0
