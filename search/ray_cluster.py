@@ -231,14 +231,16 @@ def _why_not(address: str, error: Exception) -> str:
 
 
 def _check_resources(resources: Resources) -> None:
-    available = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for kind, asked, field in (
         ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
         ("CPU", resources.cpus_per_trial, "cpus_per_trial"),
     ):
-        there = available.get(kind, 0)
+        # A trial runs on one node.
+        there = max(node.get(kind, 0) for node in nodes)
         if asked > there:
+            on_node = " on its largest node" if len(nodes) > 1 else ""
             raise ResourceError(
-                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s; lower it with "
-                f"--set resources.{field}={there:g}, or connect to a cluster with --address"
+                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s{on_node}; lower it "
+                f"with --set resources.{field}={there:g}, or connect to a cluster with --address"
             )
