@@ -1,9 +1,9 @@
 """What Ray Tune calls on the driver: our searcher, and the news from workers.
 
 A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a Ray trial, and
-``note`` with words for the console. These trials are a pack of a sweep's, trained together, or a proposal's, run one after another. An epoch
-of a proposal, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and
-``PROGRESS``.
+``note`` with words for the console. These trials are a pack of a sweep's, trained together, or a
+proposal's, run one after another. An epoch of a proposal, but the very last one, carries what
+schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ class Driver(tune.Callback):
         news = self._news_of(trial)
         names = ", ".join(one.started["trial_name"] for one in news.running.values())
         again = f"{trial.num_failures} of {self._resources.retries}"
-        self._progress.say(f"{names or 'a trial'}: the worker {_lost(trial)}; tried again ({again})")
+        self._progress.say(
+            f"{names or 'a trial'}: the worker {_lost(trial)}; tried again ({again})"
+        )
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Several times a second: kill the workers whose trial has passed its deadline.

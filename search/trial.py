@@ -160,9 +160,7 @@ def saved_epochs(saved: bytes) -> list[Epoch]:
 
 
 def _load(saved: bytes) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(
-        io.BytesIO(saved), map_location="cpu", weights_only=True
-    )
+    content: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
     return content
 
 
