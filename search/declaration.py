@@ -37,12 +37,21 @@ class Resources:
         concurrent_trials: how many run at once; 0 for as many as fit.
         packed_trials: trials of a sweep or list that differ in seed, train pair or optimiser
             settings are trained together, up to so many on one device; 1 for each alone.
+        retries: how often a trial whose worker or node was lost is tried again before it is
+            recorded as failed.
+        save_seconds: a running trial's state is saved after an epoch when so long has passed
+            since it was saved last; a trial that is lost goes on from there. Packs save none.
+        trial_deadline_seconds: a trial, or pack, that runs for longer is killed and recorded as
+            failed; 0 for no deadline.
     """
 
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
     concurrent_trials: int = 0
     packed_trials: int = 1
+    retries: int = 2
+    save_seconds: float = 30.0
+    trial_deadline_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 < self.cpus_per_trial < math.inf):
@@ -58,6 +67,11 @@ class Resources:
             raise ValueError(
                 f"packed_trials is {self.packed_trials}; allowed: 1 (each trial alone) or more"
             )
+        if self.retries < 0:
+            raise ValueError(f"retries is {self.retries}; allowed: 0 or more")
+        for name in ("save_seconds", "trial_deadline_seconds"):
+            if not (0 <= getattr(self, name) < math.inf):
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

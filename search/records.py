@@ -33,6 +33,7 @@ from search.provenance import Provenance
 from search.space import Sample
 from search.specification import TRIAL_FIELDS, TrialSpecification, snr_text
 from search.trial import TrialResult
+from search.unfinished import forget
 
 TRIAL_COLUMNS: Final = tuple(name for name in TRIAL_FIELDS if name in TABLES["trials"].names)
 
@@ -141,7 +142,7 @@ class Recorder:
         if self.objectives:
             accuracies = result.grid.accuracies
             row["objective_values"] = [one.value(row, accuracies) for one in self.objectives]
-        self._write(trial, "trials", [row])
+        self._end(trial, row)
         return row
 
     def stopped(
@@ -165,7 +166,7 @@ class Recorder:
             **_ended(started, ended_at),
             "train_seconds": epochs[-1]["seconds"],
         }
-        self._write(trial, "trials", [row])
+        self._end(trial, row)
         return row
 
     def failed(
@@ -174,8 +175,12 @@ class Recorder:
         """Record a failed trial with its reason; returns its row in ``trials``."""
         ended = _ended(started, datetime.now(UTC))
         row = {**started, "status": FAILED, "reason": reason, **ended}
-        self._write(trial, "trials", [row])
+        self._end(trial, row)
         return row
+
+    def _end(self, trial: TrialSpecification, row: Mapping[str, Any]) -> None:
+        self._write(trial, "trials", [row])
+        forget(self.storage, trial.trial_id)
 
     def ended_row(self, trial: TrialSpecification) -> dict[str, Any] | None:
         """The row in ``trials`` of a trial that has ended; None when it has not."""

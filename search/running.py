@@ -23,6 +23,7 @@ from search.provenance import provenance
 from search.records import Recorder, ended_trials, read_plan
 from search.specification import TrialSpecification
 from search.status import percent
+from search.unfinished import forget_ended
 
 MLFLOW_WAIT_SECONDS = 60.0
 
@@ -105,6 +106,7 @@ def run(
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
+        forget_ended(storage, ended_trials(storage))
         progress.close()
     return tracker
 

@@ -257,6 +257,10 @@ class TrialTraining:
             "optimiser": self.optimiser.state_dict(),
             "batches_taken": self.batches_taken,
             "generator": torch.get_rng_state(),
+            "cuda_generator": (
+                torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+            ),
+            "data_seconds": self.data_clock.seconds,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -265,6 +269,9 @@ class TrialTraining:
         self.optimiser.load_state_dict(state["optimiser"])
         self.batches_taken = state["batches_taken"]
         torch.set_rng_state(state["generator"])
+        if self.device.type == "cuda" and state["cuda_generator"] is not None:
+            torch.cuda.set_rng_state(state["cuda_generator"], self.device)
+        self.data_clock.seconds = state["data_seconds"]
 
     def evaluate(self) -> Grid:
         """Measure the network as it is at the trial's test conditions."""

@@ -6,6 +6,7 @@ by the next ``resume``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -26,6 +27,7 @@ from analysis.tables import FINISHED
 from datasets.digits import DigitData
 from search.declaration import Resources, SearchSpecification
 from search.execution import execute, execute_pack
+from search.head_watch import head_watched
 from search.packing import packs
 from search.progress import Progress
 from search.proposals import Proposals
@@ -46,6 +48,7 @@ from search.ray_adapters import (
 )
 from search.ray_schedulers import make_scheduler
 from search.records import Recorder
+from search.running import storage_option
 from search.specification import TrialSpecification
 from search.tracking import Tracker
 from search.trial import Continuation
@@ -107,10 +110,11 @@ def run_trials(
         data=data,
         recorder=recorder,
         threads=int(resources.cpus_per_trial),
+        save_seconds=resources.save_seconds,
         perturbed=search.scheduler.name == "pbt",
     )
     proposals = trials if isinstance(trials, Proposals) else None
-    driver = Driver(recorder, progress, tracker, search.scheduler.name, proposals)
+    driver = Driver(recorder, progress, tracker, resources, search.scheduler.name, proposals)
     # Ray lets no searcher work beside population-based training: there all is proposed at once.
     asked = proposals if search.scheduler.name != "pbt" else None
     tuner = tune.Tuner(
@@ -132,12 +136,21 @@ def run_trials(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
             storage_path=_ray_folder(recorder.storage),
             verbose=0,
-            # A worker that dies is tried once more before it is recorded as failed.
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=resources.retries),
             callbacks=[driver],
         ),
     )
-    with _terminate_as_interrupt():
+    head = ray.get_runtime_context().gcs_address
+    lost = (
+        f"the Ray cluster at {head} is gone; what has ended is recorded. Start it again and go on "
+        f"with: python -m search resume {search.name}{storage_option(search.storage)}"
+    )
+    # A second Ctrl-C comes out of Ray Tune at once; what is left is told like after the first.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        head_watched(head, lost, progress.close),
+        _terminate_as_interrupt(),
+    ):
         tuner.fit()
 
 
@@ -164,6 +177,7 @@ def _trainable(
     data: DigitData,
     recorder: Recorder,
     threads: int,
+    save_seconds: float,
     perturbed: bool,
 ) -> None:
     """The trials of one Ray trial, as a pack or one after another, on a worker.
@@ -217,6 +231,8 @@ def _trainable(
             sample=sample_of(config),
             on_start=lambda row: report("start", row),
             on_epoch=on_epoch,
+            say=lambda text: report("note", {"text": text}),
+            save_seconds=save_seconds,
             continuation=continuation,
         )
         # Schedulers that compare with trials that are over find their last values here; one that
