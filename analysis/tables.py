@@ -236,7 +236,7 @@ def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.
         _damage_named(search, table, name),
         search.filesystem.open_input_file(search.path(table, name)) as source,
     ):
-        part = pq.read_table(source)
+        part = pq.ParquetFile(source).read()
     _check_version(search, table, name, part["schema_version"])
     missing = [field for field in schema if field.name not in part.column_names]
     for field in missing:

@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.figure import Figure
+from pyarrow import csv
 
 from analysis.grids import compute_grid, draw_grid
 from analysis.tables import FAILED, STOPPED, TRIALS
@@ -91,10 +93,12 @@ def epoch_points(row: Row) -> list[Point]:
     ]
 
 
-def grid_csv(grid: pd.DataFrame) -> str:
+def grid_csv(grid: pa.RecordBatch) -> bytes:
     """A trial's rows of GRID as the page offers them: test condition, counts, accuracy."""
-    table = grid.drop(columns=["schema_version", "search", "trial_id"])
-    return table.assign(accuracy=table["correct"] / table["n"]).to_csv(index=False)
+    accuracy = pc.divide(grid["correct"].cast(pa.float64()), grid["n"].cast(pa.float64()))
+    sink = pa.BufferOutputStream()
+    csv.write_csv(grid.append_column("accuracy", accuracy), sink)
+    return bytes(sink.getvalue())
 
 
 def grid_figure(row: Row, grid: pd.DataFrame) -> Figure:
