@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ PACKAGES: Final = (
     "scikit-learn",
 )
 
+COMMIT_VARIABLE: Final = "FUSION_SEARCH_COMMIT"  # of code that was sent here without its checkout
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
@@ -39,13 +42,16 @@ def provenance() -> Provenance:
 
 
 def git_commit() -> str:
-    """The checkout's commit, marked when files differ from it; "unknown" outside a checkout."""
+    """The checkout's commit, marked when files differ from it.
+
+    Outside a checkout, what the environment says, else "unknown".
+    """
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return os.environ.get(COMMIT_VARIABLE, "unknown")
     return f"{commit} with changes" if changed else commit
 
 

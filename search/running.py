@@ -60,9 +60,9 @@ def connected(
 ) -> AbstractContextManager[None]:
     """Ray, for as long as the block runs."""
     # Here, because importing Ray takes seconds that `status` should not wait for.
-    from search.tuner import connect
+    from search.ray_cluster import connect
 
-    return connect(environment.address, search.resources)
+    return connect(environment.address, search.resources, open_storage(search.storage))
 
 
 def run(

@@ -7,10 +7,8 @@ by the next ``resume``.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from ray import tune
 from analysis.storage import Storage
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
-from search.declaration import Resources, SearchSpecification
+from search.declaration import SearchSpecification
 from search.execution import execute, execute_pack
 from search.head_watch import head_watched
 from search.packing import packs
@@ -54,42 +52,6 @@ from search.tracking import Tracker
 from search.trial import Continuation
 
 _UNBOUNDED: Final = 10**6
-
-
-class ResourceError(ValueError):
-    """The machines cannot run the trials as asked; the message is one sentence."""
-
-
-@contextmanager
-def connect(address: str, resources: Resources) -> Iterator[None]:
-    """Connect to Ray, or start it, for as long as the block runs.
-
-    Args:
-        address: of a Ray cluster, or "local" to start Ray on this machine.
-
-    Raises:
-        ResourceError: there is no such cluster, or it lacks what one trial asks for.
-    """
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Schedulers look at epochs alone: a trial's start and end carry no metric.
-    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    try:
-        _reach(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ResourceError(
-            f"there is no Ray cluster at {address!r} ({detail}); start one or leave out --address"
-        ) from error
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    try:
-        _check_resources(resources)
-        yield
-    finally:
-        ray.shutdown()
 
 
 def run_trials(
@@ -243,27 +205,6 @@ def _trainable(
             # The sample has failed; its other trials would be wasted.
             break
         finished.append(ended["validation_accuracy"])
-
-
-def _reach(address: str) -> None:
-    """Raise ``OSError`` when nobody listens: Ray itself would go on trying for many minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _check_resources(resources: Resources) -> None:
-    available = ray.cluster_resources()
-    for kind, asked, field in (
-        ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
-        ("CPU", resources.cpus_per_trial, "cpus_per_trial"),
-    ):
-        there = available.get(kind, 0)
-        if asked > there:
-            raise ResourceError(
-                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s; lower it with "
-                f"--set resources.{field}={there:g}, or connect to a cluster with --address"
-            )
 
 
 def _ray_folder(storage: Storage) -> str:

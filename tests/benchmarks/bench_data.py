@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from datasets.digits import DigitData, DigitsSettings, load_digits
 from datasets.examples import Examples
-from search.declaration import Resources
+from search.ray_cluster import connection
 from search.trial import choose_device
-from search.tuner import connect
 from tests.benchmarks.table import Measurement, side_by_side
 
 
@@ -91,7 +90,7 @@ def measure_noise(batch: int = 32, frames: int = 42, rounds: int = 9) -> Measure
 def measure_sharing() -> list[Measurement]:
     """The data from the object store against each worker loading them."""
     data = _data()
-    with connect("local", Resources()):
+    with connection("local"):
         held = [ray.put(data)]  # in a list, or Ray would fetch it before the clock starts
         ray.get(worker_cost.remote(held, load=False))  # so that both sides find Ray warm
         sides = [ray.get(worker_cost.remote(held, load=load)) for load in (True, False)]

@@ -22,8 +22,8 @@ from analysis.storage import open_storage
 from analysis.tables import read_table
 from datasets.digits import load_digits
 from search.configuration import build_search
+from search.ray_cluster import connect
 from search.running import run
-from search.tuner import connect
 from tests.benchmarks.table import Measurement
 
 FRESH, REUSED = "a fresh worker per trial", "Ray Tune, workers reused"
@@ -92,7 +92,10 @@ def measure(trials: int = 60, rounds: int = 3) -> list[Measurement]:
     walls: dict[str, list[float]] = {FRESH: [], REUSED: [], ON: [], OFF: []}
     owns = []
     search = build_search(_CONFIGURATION)
-    with tempfile.TemporaryDirectory() as name, connect("local", search.resources):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        connect("local", search.resources, open_storage(name)),
+    ):
         workers = int(ray.cluster_resources()["CPU"])
         for number in range(rounds):
             folder = Path(name) / str(number)

@@ -258,9 +258,7 @@ def test_every_grid_is_a_table_and_the_best_a_picture(search: Storage, uri: str)
     table = pd.read_csv(files["grid.csv"])
     expected = read_table(search, "grid", ["t000"])
     expected = expected.drop(columns=["schema_version", "search", "trial_id"])
-    pd.testing.assert_frame_equal(
-        table.drop(columns="accuracy"), expected, check_dtype=False
-    )
+    pd.testing.assert_frame_equal(table.drop(columns="accuracy"), expected, check_dtype=False)
     np.testing.assert_allclose(table["accuracy"], expected["correct"] / expected["n"])
     specification = trials["t000"].data.tags["fusion_search.specification"]
     assert json.loads(specification) == {"units": 4, "seed": 0}
