@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[str, int] = {}  # of what has an anchor, aliases in it counted in full
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             # Unknown: the alias is undefined, or inside of what it stands for.
             size = self._sizes.get(event.anchor, _MOST_ALIASED)
@@ -85,7 +85,9 @@ class _Loader(yaml.SafeLoader):
                 raise _refused("a key is a list or a mapping", key_node)
             key = self.construct_object(key_node)
             if key in keys:
-                raise _refused(f"{shown_name(key)} is written twice in one mapping; keep one", key_node)
+                raise _refused(
+                    f"{shown_name(key)} is written twice in one mapping; keep one", key_node
+                )
             keys.add(key)
         return super().construct_mapping(node, deep)
 

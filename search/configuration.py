@@ -144,7 +144,7 @@ def build_search(raw: Mapping[str, Any]) -> SearchSpecification:
         try:
             search.planned_trials()
         except ValueError as error:
-            raise ConfigurationError(f"trials: {error}") from error
+            raise ConfigurationError(f"a trial of the search: {error}") from error
     return search
 
 

@@ -162,7 +162,8 @@ def _known_points(raw: Mapping[Any, Any], where: str, deepest: int) -> dict[int,
     for point in raw:
         if type(point) is not int or not 1 <= point <= deepest:
             raise ConfigurationError(
-                f"{where}.{shown_name(point)} is not an insertion point; allowed: 1 to {deepest} (levels)"
+                f"{where}.{shown_name(point)} is not an insertion point; allowed: 1 to {deepest} "
+                "(levels)"
             )
     return dict(raw)
 

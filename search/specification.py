@@ -158,9 +158,7 @@ class TrialSpecification:
         if self.device not in DEVICES:
             raise ValueError(f"device is {self.device!r}; allowed: {', '.join(DEVICES)}")
         if self.data_source not in SOURCES:
-            raise ValueError(
-                f"data_source is {self.data_source!r}; allowed: {', '.join(SOURCES)}"
-            )
+            raise ValueError(f"data_source is {self.data_source!r}; allowed: {', '.join(SOURCES)}")
         self._check_pair()
         placement, _ = self.network.placement, self.data
         for one in fields(placement):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 from hypothesis import strategies as st
 
 from search import space_fields
-from search.configuration import SWEPT
 from search.declaration import (
     Confirmation,
     Mlflow,
@@ -113,15 +112,3 @@ def with_value(place: Place, value: Any) -> dict[str, Any]:
         target = target[step]
     target[way[-1]] = value
     return raw
-
-
-def kind_of(place: Place) -> Any:
-    """The declared type of a field; None in a space, where lists and ranges stand for it."""
-    base, way = place
-    kind = _SECTIONS.get((base, way[:-1]))
-    return None if kind is None else get_type_hints(kind)[str(way[-1])]
-
-
-def swept(place: Place) -> bool:
-    """Whether the field is refused where it stands, whatever its value."""
-    return place[1][-2:-1] == ("trials",) and place[1][-1] in SWEPT
