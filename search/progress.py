@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from analysis.plain_data import parse_json
 from analysis.storage import Storage
 from analysis.tables import FINISHED, STOPPED
 
@@ -116,10 +117,13 @@ def read_driver(storage: Storage) -> dict[str, Any] | None:
 
     A process of another machine cannot be asked whether it lives, and counts as alive.
     """
+    where = f"{storage.location}/{DRIVER_FILE}"
     try:
-        state: dict[str, Any] = json.loads(storage.read(DRIVER_FILE))
+        state: dict[str, Any] = parse_json(storage.read(DRIVER_FILE), where)
     except FileNotFoundError:
         return None
+    if not _is_state(state):
+        raise ValueError(f"{where} is damaged; delete it if no process runs the search")
     if state["host"] != platform.node():
         return state
     try:
@@ -129,3 +133,13 @@ def read_driver(storage: Storage) -> dict[str, Any] | None:
     except PermissionError:
         return state
     return state
+
+
+def _is_state(state: Any) -> bool:
+    """Whether this is what :class:`Progress` writes."""
+    if not isinstance(state, dict) or not isinstance(state.get("host"), str):
+        return False
+    pid, running = state.get("pid"), state.get("running")
+    if type(pid) is not int or not 0 < pid < 2**31 or not isinstance(running, dict):
+        return False
+    return all(isinstance(one, dict) and "epoch" in one for one in running.values())

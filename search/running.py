@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -58,7 +59,11 @@ def load_data(
 def connected(
     search: SearchSpecification, environment: Environment
 ) -> AbstractContextManager[None]:
-    """Ray, for as long as the block runs."""
+    """Ray, for as long as the block runs. One that starts here listens on this machine alone."""
+    if environment.address == "local":
+        # Ray's own switch for laptops, read when it is imported; else it listens on every network
+        # interface, and only its token keeps others out.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     # Here, because importing Ray takes seconds that `status` should not wait for.
     from search.ray_cluster import connect
 
