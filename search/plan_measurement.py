@@ -133,7 +133,9 @@ def measure_kinds(
             worker.kill()
             worker.join()
     costs = {kind: _mean(each) for kind, each in zip(kinds, found, strict=True)}
-    return Calibration(costs=costs, alone=max(1.0, together / alone), processes=processes)
+    # What is idle elsewhere cannot make it faster than all of the machine.
+    faster = min(max(1.0, together / alone), processes)
+    return Calibration(costs=costs, alone=faster, processes=processes)
 
 
 def _receive(connection: Connection) -> Any:
