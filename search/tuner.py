@@ -84,7 +84,8 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
         raise ResourceError(
             f"there is no Ray cluster at {address!r} ({detail}); start one or leave out --address"
         ) from error
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # What befalls trials is told by us, without tracebacks.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         _check_resources(resources)
         yield
