@@ -114,6 +114,6 @@ def _read(folder: Storage, name: str) -> pd.DataFrame | None:
         table: pd.DataFrame = pq.read_table(io.BytesIO(folder.read(name))).to_pandas()
     except pa.ArrowInvalid as error:
         raise AnalysisError(
-            f"{folder.location}/{name} is damaged ({error}); delete it and make it again"
+            f"{folder.named(name)} is damaged ({error}); delete it and make it again"
         ) from error
     return table

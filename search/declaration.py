@@ -37,12 +37,15 @@ class Resources:
         concurrent_trials: how many run at once; 0 for as many as fit.
         packed_trials: trials of a sweep or list that differ in seed, train pair or optimiser
             settings are trained together, up to so many on one device; 1 for each alone.
+        storage_wait_seconds: how long a trial waits with its records for storage that does not
+            answer, before the search stops.
     """
 
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
     concurrent_trials: int = 0
     packed_trials: int = 1
+    storage_wait_seconds: float = 180.0
 
     def __post_init__(self) -> None:
         if not (0 < self.cpus_per_trial < math.inf):
@@ -57,6 +60,10 @@ class Resources:
         if self.packed_trials < 1:
             raise ValueError(
                 f"packed_trials is {self.packed_trials}; allowed: 1 (each trial alone) or more"
+            )
+        if not (0 <= self.storage_wait_seconds < math.inf):
+            raise ValueError(
+                f"storage_wait_seconds is {self.storage_wait_seconds}; allowed: 0 or more"
             )
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
 from search.packing import run_pack
@@ -18,6 +19,10 @@ from search.training import Epoch, TrialError
 from search.trial import Continuation, TrialResult, choose_device, run_trial
 
 Row = dict[str, Any]
+
+
+class SearchStoppedError(ValueError):
+    """No trial of the search can end as it should; the message is one sentence."""
 
 
 def execute(
@@ -34,7 +39,10 @@ def execute(
 
     A trial that has finished before is answered from its record. One that raises is recorded as
     failed, with the reason. One that is interrupted (KeyboardInterrupt, a killed process) leaves
-    no row: it has not ended, and is run again.
+    no row: it has not ended, and is run again; so it is when its records cannot be written.
+
+    Raises:
+        StorageError: the storage is full, or did not answer for as long as the recorder waits.
     """
     before = recorder.ended_row(trial)
     if before is not None and before["status"] == FINISHED:
@@ -48,6 +56,8 @@ def execute(
     try:
         result = run_trial(trial, data, on_epoch=report, continuation=continuation)
         return recorder.finished(trial, result, started)
+    except StorageError:
+        raise
     except Exception as error:
         return recorder.failed(trial, failure_reason(error), started)
 
@@ -85,6 +95,8 @@ def execute_pack(
             if isinstance(outcome, Exception):
                 raise outcome
             row = recorder.finished(trial, outcome, started)
+        except StorageError:
+            raise
         except Exception as error:
             row = recorder.failed(trial, failure_reason(error), started)
         on_end(row)
@@ -95,6 +107,8 @@ def execute_pack(
                 on_epoch(_epoch_row(trial, news))
             else:
                 end(trial, news)
+    except StorageError:
+        raise
     except Exception as error:
         for trial in list(running):
             end(trial, error)

@@ -8,10 +8,12 @@ of a proposal, but the very last one, carries what schedulers look at: ``EPOCHS_
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any, Final
 from ray import tune
 from ray.tune.search import Searcher
 
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from search.progress import Progress
 from search.proposals import Proposal, Proposals
@@ -86,6 +89,7 @@ class Driver(tune.Callback):
         self._scheduler = scheduler
         self._proposals = proposals
         self._news: dict[str, _News] = {}
+        self.stopped: str | None = None  # why, when no trial can end as it should
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray writes its callbacks down to restore them; we go on from the records instead, and
@@ -97,6 +101,9 @@ class Driver(tune.Callback):
     ) -> None:
         """A worker reported a row."""
         row = _row(json.loads(result["row"]))
+        if result["event"] == "stop":
+            self._stop(row["reason"])
+            return
         news = self._news.setdefault(trial.trial_id, _News())
         trial_id = row["trial_id"]
         if trial_id in news.ended:
@@ -131,7 +138,8 @@ class Driver(tune.Callback):
             stopped = wanted[len(news.ended)]
             run = news.running[stopped.trial_id]
             reason = f"stopped early by {self._scheduler} after {_count(run.epochs)}"
-            self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
+            with self._stop_without_storage():
+                self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
         if self._proposals is not None:
             number = trial.config[PROPOSAL][NUMBER]
             self._proposals.close(number, news.rows, news.progress)
@@ -146,9 +154,23 @@ class Driver(tune.Callback):
         sample, now = sample_of(trial.config), datetime.now(UTC)
         for one in lost:
             started = self._recorder.started(one, now, sample, packed_trials=len(lost))
-            self._ended(news, self._recorder.failed(one, reason, started))
+            with self._stop_without_storage():
+                self._ended(news, self._recorder.failed(one, reason, started))
         if self._proposals is not None:
             self._proposals.close(trial.config[PROPOSAL][NUMBER], news.rows)
+
+    @contextlib.contextmanager
+    def _stop_without_storage(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._stop(str(error))
+
+    def _stop(self, reason: str) -> None:
+        """End the search as an interrupt does: what ended is kept, what runs is run again."""
+        if self.stopped is None:
+            self.stopped = reason
+            signal.raise_signal(signal.SIGINT)
 
     def _ended(self, news: _News, row: Row) -> None:
         news.ended[row["trial_id"]] = row

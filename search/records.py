@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -44,7 +45,7 @@ class Recorder:
         storage: the search's folder.
         search: its name.
         fingerprint, note: of the examples; they go into every record.
-        origin: code, packages and machine.
+        origin: code and packages.
         objectives: what a search over a space optimises; a sweep has none.
     """
 
@@ -83,6 +84,7 @@ class Recorder:
             "started_at": started_at,
             "packed_trials": packed_trials,
             **self._shared,
+            "host": platform.node(),  # of the worker, which may not be the driver's machine
         }
 
     def finished(
@@ -179,9 +181,10 @@ class Recorder:
 
     def ended_row(self, trial: TrialSpecification) -> dict[str, Any] | None:
         """The row in ``trials`` of a trial that has ended; None when it has not."""
-        if not self.storage.exists("trials", f"{trial.trial_id}.parquet"):
+        try:
+            return read_rows(self.storage, "trials", [trial.trial_id])[0]
+        except FileNotFoundError:
             return None
-        return read_rows(self.storage, "trials", [trial.trial_id])[0]
 
     def _write_epochs(self, trial: TrialSpecification, epochs: Sequence[Mapping[str, Any]]) -> None:
         self._write(trial, "epochs", [{**self._key(trial), **one} for one in epochs])
@@ -262,7 +265,7 @@ def read_plan(storage: Storage) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = json.loads(storage.read(PLANNED_FILE))
     except ValueError as error:
-        raise ValueError(f"{storage.location}/{PLANNED_FILE} is damaged ({error})") from error
+        raise ValueError(f"{storage.named(PLANNED_FILE)} is damaged ({error})") from error
     return rows
 
 

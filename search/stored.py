@@ -28,7 +28,7 @@ def load_search(name: str, location: str) -> SearchSpecification:
         raise ConfigurationError(
             f"there is no search {name!r} in {location}; searches there: {there}"
         ) from error
-    raw = parse_yaml(text, f"{storage.location}/{SPECIFICATION_FILE}")
+    raw = parse_yaml(text, storage.named(SPECIFICATION_FILE))
     return build_search({**raw, "storage": location})
 
 
