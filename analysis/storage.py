@@ -89,12 +89,7 @@ class Storage:
 
     def read(self, *parts: str) -> bytes:
         """The content of a file. Raises ``FileNotFoundError``."""
-
-        def read() -> bytes:
-            with self.filesystem.open_input_stream(self.path(*parts)) as stream:
-                return bytes(stream.read())
-
-        return self._patiently(read)
+        return self._patiently(lambda: self._read(self.path(*parts)))
 
     def open(self, *parts: str) -> pa.NativeFile | io.BytesIO:
         """A file to read parts of, without holding a local one in memory whole."""
@@ -105,7 +100,7 @@ class Storage:
 
     def write(self, content: bytes, *parts: str) -> None:
         """Write a file whole: a reader sees the old content or the new, never a part."""
-        if self.filesystem.type_name in _OBJECT_STORES:
+        if self._holds_objects:
             # An object appears when its upload ends, and needs no folder.
             self._patiently(lambda: self._put(content, self.path(*parts)))
         else:
@@ -115,6 +110,20 @@ class Storage:
         """Delete a file if it is there."""
         if self.exists(*parts):
             self._patiently(lambda: self.filesystem.delete_file(self.path(*parts)))
+
+    @property
+    def _holds_objects(self) -> bool:
+        return self.filesystem.type_name in _OBJECT_STORES
+
+    def _read(self, path: str) -> bytes:
+        while True:
+            # A file, since a stream would ask for an object in pieces, each as it then is.
+            with self.filesystem.open_input_file(path) as file:
+                content = bytes(file.read())
+            # pyarrow asks for an object's size and then for so many bytes: of one that was replaced
+            # by a longer one in between, it gets a part.
+            if not self._holds_objects or self.filesystem.get_file_info(path).size == len(content):
+                return content
 
     def _put(self, content: bytes, target: str) -> None:
         with self.filesystem.open_output_stream(target) as stream:

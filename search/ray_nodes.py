@@ -63,7 +63,7 @@ def check_nodes(expected: Expectation, resources: Resources) -> None:
         SearchStoppedError: names the first machine that cannot, why, and the remedy.
     """
     own = None if ray.util.client.ray.is_connected() else ray.get_runtime_context().get_node_id()
-    ask = ray.remote(num_cpus=0, max_retries=0)(_node_trouble)
+    ask = ray.remote(num_cpus=0, max_retries=0)(node_trouble)
     answers = {
         _name(node): ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -93,13 +93,7 @@ def check_process(expected: Expectation, data: DigitData) -> None:
     """
     if expected.token in _checked:
         return
-    trouble = _node_trouble(expected)
-    if not trouble and data.content_fingerprint() != expected.data:
-        trouble = (
-            f"has other data (fingerprint {data.content_fingerprint()}, the search's is "
-            f"{expected.data}), though they come from the driver; check its memory, and its "
-            "versions of Python and NumPy"
-        )
+    trouble = node_trouble(expected) or data_trouble(expected, data)
     if trouble:
         own = ray.get_runtime_context().get_node_id()
         name = next((_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
@@ -107,7 +101,7 @@ def check_process(expected: Expectation, data: DigitData) -> None:
     _checked.add(expected.token)
 
 
-def _node_trouble(expected: Expectation) -> str | None:
+def node_trouble(expected: Expectation) -> str | None:
     """What keeps this process from running trials, after the words "node NAME"; None is best."""
     versions = _versions()
     for package, wanted in expected.versions.items():
@@ -131,6 +125,17 @@ def _node_trouble(expected: Expectation) -> str | None:
             "--storage a folder that all machines mount, or a URI such as s3://bucket/results"
         )
     return None
+
+
+def data_trouble(expected: Expectation, data: DigitData) -> str | None:
+    """The same of the examples that have arrived here, all of which this reads once."""
+    arrived = data.content_fingerprint()
+    if arrived == expected.data:
+        return None
+    return (
+        f"has other data than the search (fingerprint {arrived}, the search's is {expected.data}), "
+        "though they came from the driver; look for a fault of its memory, and leave it out"
+    )
 
 
 def _versions() -> dict[str, str]:

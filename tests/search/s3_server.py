@@ -34,6 +34,7 @@ class S3Server:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []  # (method, path)
         self._port = 0
+        self._one_at_a_time = threading.Lock()
         self._application = DomainDispatcherApplication(create_backend_app)
         self.start()
 
@@ -79,7 +80,9 @@ class S3Server:
 
     def _count(self, environment: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.requests.append((environment["REQUEST_METHOD"], environment["PATH_INFO"]))
-        return self._application(environment, start_response)
+        # S3 answers each request whole; moto reads and overwrites an object at the same time.
+        with self._one_at_a_time:
+            return list(self._application(environment, start_response))
 
 
 @contextlib.contextmanager
