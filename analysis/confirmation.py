@@ -51,7 +51,7 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
     Raises:
         AnalysisError: it is missing or damaged.
     """
-    where = f"{folder.location}/{CANDIDATES_FILE}"
+    where = folder.named(CANDIDATES_FILE)
     try:
         raw = parse_json(folder.read(CANDIDATES_FILE), where)
         return [{name: one[name] for name in (*_CANDIDATE_COLUMNS[:6], "trial_ids")} for one in raw]

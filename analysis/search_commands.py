@@ -120,6 +120,6 @@ def _read(folder: Storage, name: str) -> pd.DataFrame | None:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         raise AnalysisError(
-            f"{folder.location}/{name} is damaged ({error}); delete it and make it again"
+            f"{folder.named(name)} is damaged ({error}); delete it and make it again"
         ) from error
     return table

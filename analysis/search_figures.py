@@ -36,7 +36,7 @@ def read_specification(search: Search) -> dict[str, Any]:
     Raises:
         AnalysisError: it is missing or damaged.
     """
-    where = f"{search.storage.location}/{SPECIFICATION_FILE}"
+    where = search.storage.named(SPECIFICATION_FILE)
     try:
         raw = parse_yaml(search.storage.read(SPECIFICATION_FILE), where)
     except FileNotFoundError as error:

@@ -155,7 +155,7 @@ def depth_name(depth: int, levels: int) -> str:
 
 
 def _read_planned(folder: Storage) -> pd.DataFrame:
-    where = f"{folder.location}/{PLANNED_FILE}"
+    where = folder.named(PLANNED_FILE)
     try:
         rows = parse_json(folder.read(PLANNED_FILE), where)
         planned = pd.DataFrame(rows, columns=_PLANNED_COLUMNS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.checksum import check, sealed
-from analysis.storage import Storage
+from analysis.storage import Storage, StorageError
 
 SCHEMA_VERSION: Final = 1
 SPECIFICATION_FILE: Final = "specification.yaml"
@@ -151,6 +152,7 @@ PREDICTIONS: Final = pa.schema(
 )
 
 _BATCH_ROWS: Final = 256 * 1024
+_READERS: Final = 16
 
 TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
 
@@ -214,7 +216,7 @@ def read_batches(
     for name in _file_names(search, table, trial_ids):
         with (
             _damage_named(search, table, name),
-            search.filesystem.open_input_file(search.path(table, name)) as source,
+            search.open(table, name) as source,
         ):
             check(source)
             parts = pq.ParquetFile(source, read_dictionary=texts)
@@ -236,11 +238,11 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
     """Say which file is damaged, and what to do about it."""
     try:
         yield
-    except (FileNotFoundError, VersionError):
+    except (FileNotFoundError, StorageError, VersionError):
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(
-            f"{search.location}/{table}/{name} is damaged ({error}); delete it and resume the "
+            f"{search.named(table, name)} is damaged ({error}); delete it and resume the "
             "search to run the trial again"
         ) from error
 
@@ -249,7 +251,7 @@ def _check_version(search: Storage, table: str, name: str, versions: Any) -> Non
     newest = pc.max(versions).as_py() or 0
     if newest > SCHEMA_VERSION:
         raise VersionError(
-            f"{search.location}/{table}/{name} has schema version {newest}, this program reads up "
+            f"{search.named(table, name)} has schema version {newest}, this program reads up "
             f"to {SCHEMA_VERSION}; use a newer fusion-search"
         )
 
@@ -257,7 +259,9 @@ def _check_version(search: Storage, table: str, name: str, versions: Any) -> Non
 def _read(search: Storage, table: str, trial_ids: list[str] | None) -> pa.Table:
     schema = TABLES[table]
     names = _file_names(search, table, trial_ids)
-    parts = [_read_file(search, table, name, schema) for name in names]
+    # Side by side, since storage elsewhere takes its time for each.
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = list(pool.map(lambda name: _read_file(search, table, name, schema), names))
     return pa.concat_tables([schema.empty_table(), *parts])
 
 

@@ -80,7 +80,7 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
         AnalysisError: it is missing or damaged.
     """
     name = f"{trial_id}.pt"
-    where = f"{search.storage.location}/{CHECKPOINTS}/{name}"
+    where = search.storage.named(CHECKPOINTS, name)
     try:
         content = io.BytesIO(search.storage.read(CHECKPOINTS, name))
         _check_zip(content)

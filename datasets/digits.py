@@ -107,7 +107,7 @@ class DigitData:
         fits = lengths <= samples_of(settings.frames)
         self.left_out = int((~fits).sum())
         self.splits = self._split(fits)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self.content_fingerprint()
         self.note = _NAMES[settings.source]
         if self.left_out:
             self.note += (
@@ -148,7 +148,8 @@ class DigitData:
             )
         return splits
 
-    def _fingerprint(self) -> str:
+    def content_fingerprint(self) -> str:
+        """``fingerprint``, computed again from what is in memory now."""
         digest = hashlib.sha256()
         settings = self.settings
         digest.update(f"{settings.source} {settings.frames} {settings.split_seed}".encode())

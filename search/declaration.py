@@ -45,6 +45,8 @@ class Resources:
             since it was saved last; a trial that is lost goes on from there. Packs save none.
         trial_deadline_seconds: a trial, or pack, that runs for longer is killed and recorded as
             failed; 0 for no deadline.
+        storage_wait_seconds: how long a trial waits with its records for storage that does not
+            answer, before the search stops.
     """
 
     cpus_per_trial: float = 1.0
@@ -54,6 +56,7 @@ class Resources:
     retries: int = 2
     save_seconds: float = 30.0
     trial_deadline_seconds: float = 0.0
+    storage_wait_seconds: float = 180.0
 
     def __post_init__(self) -> None:
         if not (0 < self.cpus_per_trial < math.inf):
@@ -71,7 +74,7 @@ class Resources:
             )
         if self.retries < 0:
             raise ValueError(f"retries is {self.retries}; allowed: 0 or more")
-        for name in ("save_seconds", "trial_deadline_seconds"):
+        for name in ("save_seconds", "trial_deadline_seconds", "storage_wait_seconds"):
             if not (0 <= getattr(self, name) < math.inf):
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
 

@@ -217,7 +217,9 @@ def chosen_kinds(units: Sequence[Unit], work: Mapping[Kind, int], at_most: int) 
     if len(kinds) <= at_most:
         return kinds
     ordered = sorted(kinds, key=lambda kind: (family(kind), work[kind]))
-    return [ordered[round(number * (len(ordered) - 1) / (at_most - 1))] for number in range(at_most)]
+    return [
+        ordered[round(number * (len(ordered) - 1) / (at_most - 1))] for number in range(at_most)
+    ]
 
 
 def count_kinds(units: Sequence[Unit]) -> Counter[Kind]:

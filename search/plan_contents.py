@@ -100,9 +100,7 @@ def search_contents(
         runs=1, parameters=len(search_parameters(yaml.safe_load(text))), tags=_SEARCH_RUN_TAGS
     )
     objectives = search.objectives if samples else ()
-    recorder = Recorder(
-        storage, search.name, data.fingerprint, data.note, provenance(), objectives
-    )
+    recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
     total = Contents(storage.sizes.copy(), rows)
     for trial, count in _alike(trials).items():
         total += _trial_contents(trial, recorder, storage).times(count)

@@ -310,7 +310,9 @@ def measure_line(call: Callable[[int], None], largest: int, seconds: float) -> L
     # Errors are in proportion to times, so each counts alike.
     (fixed, each), _ = nnls(np.stack([1 / took, known / took], axis=1), np.ones(len(took)))
     whole = took[known == largest]
-    estimate = float(whole[min(1, len(whole) - 1) :].mean()) if len(whole) else fixed + each * largest
+    estimate = (
+        float(whole[min(1, len(whole) - 1) :].mean()) if len(whole) else fixed + each * largest
+    )
     return Line(estimate, max(0.0, first - (fixed + each * sizes[0])), sizes[-1] / largest)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ class Recorder:
         storage: the search's folder.
         search: its name.
         fingerprint, note: of the examples; they go into every record.
-        origin: code, packages and machine.
+        origin: code and packages.
         objectives: what a search over a space optimises; a sweep has none.
     """
 
@@ -85,6 +86,7 @@ class Recorder:
             "started_at": started_at,
             "packed_trials": packed_trials,
             **self._shared,
+            "host": platform.node(),  # of the worker, which may not be the driver's machine
         }
 
     def finished(
@@ -185,9 +187,10 @@ class Recorder:
 
     def ended_row(self, trial: TrialSpecification) -> dict[str, Any] | None:
         """The row in ``trials`` of a trial that has ended; None when it has not."""
-        if not self.storage.exists("trials", f"{trial.trial_id}.parquet"):
+        try:
+            return read_rows(self.storage, "trials", [trial.trial_id])[0]
+        except FileNotFoundError:
             return None
-        return read_rows(self.storage, "trials", [trial.trial_id])[0]
 
     def _write_epochs(self, trial: TrialSpecification, epochs: Sequence[Mapping[str, Any]]) -> None:
         self._write(trial, "epochs", [{**self._key(trial), **one} for one in epochs])
@@ -267,7 +270,7 @@ def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]
     """
     if not storage.exists(PLANNED_FILE):
         return []
-    where = f"{storage.location}/{PLANNED_FILE}"
+    where = storage.named(PLANNED_FILE)
     rows = parse_json(storage.read(PLANNED_FILE), where)
     if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
         raise ValueError(

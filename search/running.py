@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.storage import Storage, open_storage
+from analysis.storage import Storage, StorageError, open_storage
 from analysis.tables import FAILED, FINISHED, STOPPED, read_table
 from datasets.digits import DigitData, load_digits
 from search import tracking
 from search.declaration import SearchSpecification
+from search.execution import SearchStoppedError
 from search.fields import ConfigurationError
 from search.packing import packing_sentence
 from search.progress import Progress
@@ -108,6 +109,11 @@ def run(
     tracker = start_tracker(search, storage, progress.say)
     try:
         run_trials(trials, data, recorder, search, progress, tracker)
+    except (SearchStoppedError, StorageError) as error:
+        command = f"python -m search resume {search.name}{storage_option(search.storage)}"
+        raise SearchStoppedError(
+            f"{error}; when that is repaired, go on with: {command}"
+        ) from error
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)

@@ -28,7 +28,7 @@ def load_search(name: str, location: str) -> SearchSpecification:
         raise ConfigurationError(
             f"there is no search {shown(name)} in {location}; searches there: {there}"
         )
-    where = f"{storage.location}/{SPECIFICATION_FILE}"
+    where = storage.named(SPECIFICATION_FILE)
     raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
     try:
         return build_search({**known(SearchSpecification, raw, ""), "storage": location})

@@ -17,14 +17,13 @@ from typing import Any, Final
 
 import ray
 import torch
-from pyarrow import fs
 from ray import tune
 
-from analysis.storage import Storage
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
 from search.declaration import SearchSpecification
-from search.execution import execute, execute_pack
+from search.execution import SearchStoppedError, execute, execute_pack
 from search.head_watch import head_watched
 from search.packing import packs
 from search.progress import Progress
@@ -44,6 +43,7 @@ from search.ray_adapters import (
     specifications,
     swept,
 )
+from search.ray_nodes import Expectation, check_nodes, check_process, expectation
 from search.ray_schedulers import make_scheduler
 from search.records import Recorder
 from search.running import storage_option
@@ -64,13 +64,19 @@ def run_trials(
 ) -> None:
     """Run the trials, or what a searcher proposes, on the connected Ray.
 
-    Returns when all ended or the search was stopped.
+    Returns when all ended or the search was interrupted.
+
+    Raises:
+        SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
     """
     resources = search.resources
+    expected = expectation(recorder.storage, progress.started_at, data)
+    check_nodes(expected, resources)
     trainable = tune.with_parameters(
         _trainable,
         data=data,
         recorder=recorder,
+        expected=expected,
         threads=int(resources.cpus_per_trial),
         save_seconds=resources.save_seconds,
         perturbed=search.scheduler.name == "pbt",
@@ -96,7 +102,8 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
-            storage_path=_ray_folder(recorder.storage),
+            storage_path=recorder.storage.path("ray"),
+            storage_filesystem=recorder.storage.filesystem,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
             callbacks=[driver],
@@ -114,6 +121,8 @@ def run_trials(
         _terminate_as_interrupt(),
     ):
         tuner.fit()
+    if driver.stopped is not None:
+        raise SearchStoppedError(driver.stopped)
 
 
 def _all_at_once(
@@ -136,6 +145,24 @@ def _scheduler(search: SearchSpecification) -> Any:
 def _trainable(
     config: dict[str, Any],
     *,
+    data: DigitData,
+    recorder: Recorder,
+    expected: Expectation,
+    threads: int,
+    save_seconds: float,
+    perturbed: bool,
+) -> None:
+    """Run trials on a worker, or let the driver know that no more of them make sense."""
+    try:
+        check_process(expected, data)
+        _run(config, data, recorder, threads, save_seconds, perturbed)
+    except (SearchStoppedError, StorageError) as error:
+        reporter()("stop", {"reason": str(error)})
+        raise
+
+
+def _run(
+    config: dict[str, Any],
     data: DigitData,
     recorder: Recorder,
     threads: int,
@@ -205,11 +232,6 @@ def _trainable(
             # The sample has failed; its other trials would be wasted.
             break
         finished.append(ended["validation_accuracy"])
-
-
-def _ray_folder(storage: Storage) -> str:
-    local = isinstance(storage.filesystem, fs.LocalFileSystem)
-    return storage.path("ray") if local else f"{storage.location.rstrip('/')}/ray"
 
 
 @contextmanager
