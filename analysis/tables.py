@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.checksum import check, sealed
+from analysis.secrets import sentence
 from analysis.storage import Storage
 
 SCHEMA_VERSION: Final = 1
@@ -240,7 +241,7 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(
-            f"{search.location}/{table}/{name} is damaged ({error}); delete it and resume the "
+            f"{search.location}/{table}/{name} is damaged ({sentence(error)}); delete it and resume the "
             "search to run the trial again"
         ) from error
 
