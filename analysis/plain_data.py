@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import yaml
 
+from analysis.secrets import sentence
+
 LARGEST_BYTES: Final = 16 << 20
 _DEEPEST: Final = 40  # collections in collections
 _MOST_ALIASED: Final = 10_000  # values that aliases stand for, all together
@@ -112,7 +114,7 @@ def parse_yaml(content: str | bytes, where: str) -> Any:
         # A subclass of SafeLoader: it builds plain data only.
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as the 13th month
-        raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{where} is not valid YAML: {sentence(error)}") from error
 
 
 def parse_json(content: bytes, where: str) -> Any:
@@ -120,7 +122,7 @@ def parse_json(content: bytes, where: str) -> Any:
     try:
         return json.loads(content, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is damaged ({error})") from error
+        raise ValueError(f"{where} is damaged ({sentence(error)})") from error
 
 
 def _no_constant(name: str) -> float:

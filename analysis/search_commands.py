@@ -14,6 +14,7 @@ from analysis.replay import compute_replay, draw_replay
 from analysis.report import build_report
 from analysis.samples import objectives_of
 from analysis.search_figures import read_specification
+from analysis.secrets import sentence
 from analysis.selection import AnalysisError, Search, open_search, search_names
 from analysis.storage import Storage
 from analysis.tables import (
@@ -120,6 +121,6 @@ def _read(folder: Storage, name: str) -> pd.DataFrame | None:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         raise AnalysisError(
-            f"{folder.named(name)} is damaged ({error}); delete it and make it again"
+            f"{folder.named(name)} is damaged ({sentence(error)}); delete it and make it again"
         ) from error
     return table

@@ -19,7 +19,7 @@ TRACKING_REMEDY: Final = (
 _USER_INFO: Final = re.compile(r"(\w://[^\s/?#:@]*:)(?!\d*[/?#])\S*@")  # not a port
 _WEB_TOKEN: Final = re.compile(r"(https?://)[^\s/?#:@]+@")
 _PARAMETER: Final = re.compile(
-    r"(?i)([?&;][^\s=&;]*(?:password|passwd|pwd|token|secret|signature|credential|access_?key|sig"
+    r"(?i)([?&;][^\s=&;]*(?:password|passwd|pwd|token|secret|signature|credential|(?:access|secret)_?key|sig"
     r"|sas)(?:=|%3D))[^\s&;]+"
 )
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.checksum import check, sealed
+from analysis.secrets import sentence
 from analysis.storage import Storage, StorageError
 
 SCHEMA_VERSION: Final = 1
@@ -242,7 +243,7 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(
-            f"{search.named(table, name)} is damaged ({error}); delete it and resume the "
+            f"{search.named(table, name)} is damaged ({sentence(error)}); delete it and resume the "
             "search to run the trial again"
         ) from error
 
