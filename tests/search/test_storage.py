@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pyarrow import fs
-from s3_server import CREDENTIALS, S3Server, s3_server
+from s3_server import S3Server
 
 import analysis.storage
 from analysis.storage import Storage, StorageError, open_storage
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    with s3_server() as one:
-        yield one
+from datasets.digits import DigitData
+from search.execution import execute
+from search.provenance import provenance
+from search.records import Recorder
+from search.specification import TrialSpecification
 
 
 class Ailing:
@@ -145,33 +142,40 @@ def test_s3_that_is_down_ends_with_one_sentence(server: S3Server) -> None:
     storage = open_storage(server.uri)
     server.stop()
     try:
-        with pytest.raises(StorageError, match="did not answer .*Could not connect"):
+        with pytest.raises(StorageError, match=r"did not answer .*Could not connect"):
             storage.names()
     finally:
         server.start()
     assert storage.names() == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a small disk takes root's rights")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_is_named_and_keeps_what_it_had(small_disk: Path) -> None:
     storage = open_storage(small_disk / "results").patient(60)
     storage.write(b"old", "folder", "file")
-    with pytest.raises(StorageError, match=rf"the disk at {small_disk} is full \(.* of 0\.2 MiB"):
-        storage.write(b"new" * 200_000, "folder", "file")
+    with pytest.raises(StorageError, match=rf"the disk at {small_disk} is full \(.* of 1\.0 MiB"):
+        storage.write(b"new" * 500_000, "folder", "file")
     assert storage.read("folder", "file") == b"old"
     assert [path.name for path in (small_disk / "results" / "folder").iterdir()] == ["file"]
+
+
+def test_a_trial_whose_records_find_no_room_has_not_ended(
+    small_disk: Path, trial: TrialSpecification, small_data: DigitData
+) -> None:
+    storage = open_storage(small_disk / "results" / "test").patient(60)
+    recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
+    ballast = small_disk / "ballast"
+
+    def fill(row: object) -> None:
+        with contextlib.suppress(OSError):
+            ballast.write_bytes(bytes(2**20))
+
+    with pytest.raises(StorageError, match="is full"):
+        execute(trial, small_data, recorder, on_epoch=fill)
+    assert not list((small_disk / "results").rglob(".*"))
+    assert storage.names("trials") == []
+    ballast.unlink()
+    assert execute(trial, small_data, recorder)["status"] == "finished"
+    assert storage.names("trials") == [f"{trial.trial_id}.parquet"]
 
 
 def test_parts_of_a_location_go_before_its_options() -> None:
