@@ -94,6 +94,9 @@ class SearchRuns:
         self._search = search
         self._search_id = _search_id(search)
         self._name = search.root.rstrip("/").rpartition("/")[2]
+        self._specification = search.read(SPECIFICATION_FILE)
+        declared = yaml.safe_load(self._specification)
+        self._brief = not any(declared.get(other) for other in ("space", "listed"))  # a sweep
         self._client = open_client(uri)
         self.experiment_id = self._open_experiment(_artifact_location(search, uri))
         self._runs = self._find_runs()  # by trial id; the parent's key is ""
@@ -112,7 +115,7 @@ class SearchRuns:
             row: trial_id, trial_name and started_at, and what is known of the specification
                 columns of TRIALS.
         """
-        self._log(self._open_trial(row), [], parameters=trial_parameters(row))
+        self._log(self._open_trial(row), [], parameters=trial_parameters(row, self._brief))
 
     def log_epoch(self, trial_id: str, row: Row) -> None:
         """Add a row of EPOCHS to a started trial (unknown ones wait for their record).
@@ -154,7 +157,7 @@ class SearchRuns:
             for point in epoch_points(epoch)
         ]
         points = [*(one for one in curves if one not in run.points), *result_points(row)]
-        self._log(run, points, tags, trial_parameters(row))
+        self._log(run, points, tags, trial_parameters(row, self._brief))
         for grid in self._records("grid", trial_id):
             log_file(self._client, run.files, GRID_FILE, grid_csv(grid))
         self._end(run, status, end)  # last: now it is whole
@@ -223,10 +226,9 @@ class SearchRuns:
             start = datetime.now(UTC) if trials.empty else trials["started_at"].min()
             run = self._create_run(self._name, milliseconds(start), {ROLE_TAG: "search"})
         if run.tags.get(SCHEMA_TAG) != str(SCHEMA_VERSION):
-            text = self._search.read(SPECIFICATION_FILE)
-            log_file(self._client, run.files, SPECIFICATION_FILE, text)
+            log_file(self._client, run.files, SPECIFICATION_FILE, self._specification)
             schema = {SCHEMA_TAG: str(SCHEMA_VERSION)}  # MLflow writes tags last
-            self._log(run, [], schema, search_parameters(yaml.safe_load(text)))
+            self._log(run, [], schema, search_parameters(yaml.safe_load(self._specification)))
         return run
 
     def _open_trial(self, row: Row, tags: Mapping[str, str] | None = None) -> _Run:
@@ -235,7 +237,7 @@ class SearchRuns:
         A new one is made with ``tags``: there they cost the least.
         """
         trial_id, start = row["trial_id"], milliseconds(row["started_at"])
-        parameters = trial_parameters(row)
+        parameters = trial_parameters(row, self._brief)
         run = self._runs.get(trial_id)
         if run is not None and (
             run.start != start
