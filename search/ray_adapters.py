@@ -359,10 +359,11 @@ def _lost(trial: Any) -> str:
 def _cause(trial: Any) -> str:
     """What Ray says of the last failure, in one line, from its file on the driver's machine.
 
-    That is the last line of a traceback, or the first sentence on a process that died.
+    That is the last line of a traceback, or why a process died.
     """
     file = Path(trial.local_path) / (trial.run_metadata.error_filename or "error.txt")
     text = file.read_text(errors="replace") if file.is_file() else ""
     last = [line for line in text.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
     errors = [line for line in last if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    return (errors[-1:] or last[:1] or ["no word from Ray"])[0][:300]
+    deaths = [line for line in last if re.match(r"The actor (is dead|died) because\b", line)]
+    return (deaths[-1:] or errors[-1:] or last[:1] or ["no word from Ray"])[0][:400]

@@ -111,7 +111,7 @@ def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often
     (row,) = read_table(storage, "trials").to_dict("records")
     assert (row["status"], row["seed"]) == ("failed", 0)
     assert f"the last time on {os.uname().nodename}" in row["reason"]
-    assert "The actor died unexpectedly" in row["reason"]
+    assert "its worker process has died" in row["reason"]
     assert storage.names("running") == []
 
 
