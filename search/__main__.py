@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.secrets import sentence
 from analysis.storage import open_storage
 from datasets.files import data_folder
 from search import commands, space_commands, status
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except (ValueError, OSError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted before the trials began", file=sys.stderr)

@@ -53,7 +53,8 @@ def connect(address: str, resources: Resources, storage: Storage) -> Iterator[No
     # Schedulers look at epochs alone: a trial's start and end carry no metric.
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     with connection(address):
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        # What befalls trials is told by us, without tracebacks.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         _check_resources(resources)
         if address != "local":
             check_storage(storage, resources.cpus_per_trial)

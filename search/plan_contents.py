@@ -1,0 +1,183 @@
+"""What a search will leave: bytes of its records, rows in MLflow.
+
+One trial of each kind is recorded with made-up results, by the code that records real ones, into a
+storage that only counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import torch
+import yaml
+from pyarrow import fs
+
+from analysis.storage import Storage
+from analysis.tables import SPECIFICATION_FILE
+from datasets.digits import DigitData
+from models.early_fusion import EarlyFusionNetwork, count_parameters
+from search.configuration import to_yaml
+from search.declaration import SearchSpecification
+from search.evaluation import Condition, Grid
+from search.plan import Unit
+from search.provenance import provenance
+from search.records import Recorder, write_plan
+from search.space import Sample
+from search.specification import TrialSpecification
+from search.tracking_values import (
+    epoch_points,
+    result_points,
+    search_parameters,
+    trial_parameters,
+    trial_tags,
+)
+from search.training import Epoch
+from search.trial import TrialResult
+
+# What search/tracking_runs.py sets beside trial_tags: role, search, trial, parent, source, complete
+# and the name; of the search: role, search, source, complete, name, note and best.
+_TRIAL_RUN_TAGS: Final = 7
+_SEARCH_RUN_TAGS: Final = 7
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is left, of a trial or of a search.
+
+    Attributes:
+        sizes: bytes by table, checkpoints and other files of the search's folder.
+        rows: in MLflow: runs, parameters, metric values and tags.
+    """
+
+    sizes: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Contents) -> Contents:
+        """Both together."""
+        return Contents(self.sizes + other.sizes, self.rows + other.rows)
+
+    def times(self, count: int) -> Contents:
+        """So often."""
+        return Contents(
+            *(
+                Counter({name: count * value for name, value in one.items()})
+                for one in (self.sizes, self.rows)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class _Scales(Storage):
+    """Weighs what is written, and keeps nothing."""
+
+    sizes: Counter[str] = field(default_factory=Counter)
+
+    def write(self, content: bytes, *parts: str) -> None:
+        """Count the bytes under the first part of the name."""
+        self.sizes[parts[0]] += len(content)
+
+
+def search_contents(
+    search: SearchSpecification, units: Sequence[Unit], data: DigitData
+) -> Contents:
+    """What a search leaves when all its trials finish. Ray's own state is not counted.
+
+    Args:
+        search, data: the search and its examples.
+        units: all it dispatches.
+    """
+    trials = [trial for unit in units for trial in unit.trials]
+    samples = search.space is not None
+    storage = _Scales("nowhere", fs.LocalFileSystem(), "/nowhere")
+    text = to_yaml(search)
+    storage.write(text.encode(), SPECIFICATION_FILE)
+    write_plan(storage, trials, {one.trial_id: {} for one in trials} if samples else None)
+    rows = Counter(
+        runs=1, parameters=len(search_parameters(yaml.safe_load(text))), tags=_SEARCH_RUN_TAGS
+    )
+    objectives = search.objectives if samples else ()
+    recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
+    total = Contents(storage.sizes.copy(), rows)
+    for trial, count in _alike(trials).items():
+        total += _trial_contents(trial, recorder, storage).times(count)
+    return total
+
+
+def _alike(trials: Iterable[TrialSpecification]) -> Counter[TrialSpecification]:
+    """Trials that leave equally much, each with their number."""
+    first: dict[tuple[Any, ...], TrialSpecification] = {}
+    counts: Counter[TrialSpecification] = Counter()
+    for trial in trials:
+        # An accuracy at a train pair outside the grid is not there.
+        inside = trial.train_pair in trial.test_conditions
+        anyway = {"seed": 0, "learning_rate": 1.0, "weight_decay": 0.0, "dropout": 0.0}
+        pair = {"train_audio_snr": float("inf"), "train_visual_snr": float("inf")}
+        counts[first.setdefault((inside, replace(trial, **anyway, **pair)), trial)] += 1
+    return counts
+
+
+def _trial_contents(trial: TrialSpecification, recorder: Recorder, storage: _Scales) -> Contents:
+    storage.sizes.clear()
+    result = _result(trial)
+    sample: Sample | None = {} if recorder.objectives else None
+    row = recorder.finished(trial, result, recorder.started(trial, datetime.now(UTC), sample))
+    points = [point for epoch in result.epochs for point in epoch_points(vars(epoch))]
+    rows = Counter(
+        runs=1,
+        parameters=len(trial_parameters(row)),
+        metrics=len(points) + len(result_points(row)),
+        tags=len(trial_tags(row)) + _TRIAL_RUN_TAGS,
+    )
+    return Contents(storage.sizes.copy(), rows)
+
+
+def _result(trial: TrialSpecification) -> TrialResult:
+    """Made up: random numbers, which take as much room as real ones."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> float:
+        return float(torch.rand((), generator=generator, dtype=torch.float64))
+
+    network = EarlyFusionNetwork(trial.network)
+    result = TrialResult(
+        device=trial.device,
+        engine="compiled",
+        parameters=count_parameters(network),
+        multiply_accumulates=1,
+        milliseconds_per_example=draw(),
+        train_seconds=draw(),
+        evaluation_seconds=draw(),
+        data_seconds=draw(),
+        peak_memory_bytes=1,
+    )
+    for number in range(1, trial.epochs + 1):
+        epoch = Epoch(
+            epoch=number,
+            examples_seen=number * trial.epoch_examples,
+            train_loss=draw(),
+            train_accuracy=draw(),
+            validation_loss=draw(),
+            validation_accuracy=draw(),
+            seconds=draw(),
+            ended_at=datetime.now(UTC),
+        )
+        result.keep(epoch, network)
+    count = trial.test_examples
+    correct = torch.randint(count + 1, (len(trial.test_conditions),), generator=generator).tolist()
+    conditions = [
+        Condition(pair, count, right, count * draw())
+        for pair, right in zip(trial.test_conditions, correct, strict=True)
+    ]
+    if trial.predictions:
+        for one in conditions:
+            one.predicted = [torch.randint(10, (count,), generator=generator)]
+    result.grid = Grid(
+        conditions,
+        torch.randint(10**6, (count,), generator=generator),
+        torch.randint(10, (count,), generator=generator),
+    )
+    return result
