@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +29,9 @@ from search.head_command import (
     storage_of_head,
     use_token,
 )
-from search.provenance import git_commit
-from search.ray_client import _Console
-from search.ray_cluster import ResourceError, check_storage, code_folders, connect
+from search.provenance import code_fingerprint, git_commit
+from search.ray_client import _Console, check_storage
+from search.ray_cluster import ResourceError, code_folders, connect
 
 CONFIG = {
     "name": "test",
@@ -179,11 +182,26 @@ def test_code_is_sent_without_caches_and_not_when_it_is_large(
     (package / "__init__.py").touch()
     (package / "__pycache__" / "cache").write_bytes(bytes(30_000_000))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(ray_cluster, "PACKAGES", ("large_package",))
+    monkeypatch.setattr("search.provenance.OWN_PACKAGES", ("large_package",))
     assert code_folders() == [str(package)]
     (package / "weights.pt").write_bytes(bytes(21_000_000))
     with pytest.raises(ResourceError, match=r"21 MB, allowed: 20 MB.*weights\.pt"):
         code_folders()
+
+
+def test_code_that_was_sent_has_the_fingerprint_of_its_origin(tmp_path: Path) -> None:
+    for folder in code_folders():
+        name = Path(folder).name
+        shutil.copytree(folder, tmp_path / f"sent-{name}" / name)
+    found = subprocess.run(
+        [sys.executable, "-c", "import search.provenance as p; print(p.code_fingerprint())"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(str(one) for one in tmp_path.iterdir())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == code_fingerprint()
 
 
 def test_records_of_code_without_a_checkout_know_its_commit(
@@ -196,38 +214,23 @@ def test_records_of_code_without_a_checkout_know_its_commit(
     assert git_commit() == "abc with changes"
 
 
-class OfOneProcess:
-    """A folder that other processes do not see, as that of another machine."""
-
-    location = "/mine"
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._names: set[str] = set()
-
-    def write(self, content: bytes, name: str) -> None:
-        self._names.add(name)
-
-    def exists(self, name: str) -> bool:
-        return os.getpid() == self._process and name in self._names
-
-    def remove(self, name: str) -> None:
-        self._names.remove(name)
-
-
-def test_a_node_that_does_not_see_the_storage_is_named_and_a_command_runs_on_the_head(
+def test_the_head_is_asked_for_the_storage_and_runs_a_command(
     tmp_path: Path,
 ) -> None:
     import ray
 
     storage = open_storage(tmp_path / f"results-{uuid.uuid4().hex}")
-    with connect("local", Resources(), storage):
-        check_storage(storage, cpus=1)
+    with connect("local", Resources()):
+        check_storage(storage)
         assert storage.names() == []
-        hidden: Any = OfOneProcess()
-        with pytest.raises(ResourceError, match=r"node '.+' does not see storage '/mine'.*s3://"):
-            check_storage(hidden, cpus=1)
-        assert not hidden._names
+        # A path that is another folder in each process, as on another machine.
+        (tmp_path / "hidden").mkdir()
+        descriptor = os.open(tmp_path / "hidden", os.O_RDONLY)
+        hidden = open_storage(f"/proc/self/fd/{descriptor}")
+        with pytest.raises(ResourceError, match=r"head node does not see storage '/proc/.*s3://"):
+            check_storage(hidden)
+        assert hidden.names() == []
+        os.close(descriptor)
 
         command = HeadCommand(
             words=("status", "nothing", "--storage", str(tmp_path)),
