@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import torch
 import yaml
@@ -23,7 +23,7 @@ from models.early_fusion import EarlyFusionNetwork, count_parameters
 from search.configuration import to_yaml
 from search.declaration import SearchSpecification
 from search.evaluation import Condition, Grid
-from search.plan import Unit
+from search.plan import Unit, alike
 from search.provenance import provenance
 from search.records import Recorder, write_plan
 from search.space import Sample
@@ -100,25 +100,21 @@ def search_contents(
         runs=1, parameters=len(search_parameters(yaml.safe_load(text))), tags=_SEARCH_RUN_TAGS
     )
     objectives = search.objectives if samples else ()
-    recorder = Recorder(
-        storage, search.name, data.fingerprint, data.note, provenance(), objectives
-    )
+    recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
     total = Contents(storage.sizes.copy(), rows)
-    for trial, count in _alike(trials).items():
+    for trial, count in _counts(trials).items():
         total += _trial_contents(trial, recorder, storage).times(count)
     return total
 
 
-def _alike(trials: Iterable[TrialSpecification]) -> Counter[TrialSpecification]:
-    """Trials that leave equally much, each with their number."""
-    first: dict[tuple[Any, ...], TrialSpecification] = {}
+def _counts(trials: Iterable[TrialSpecification]) -> Counter[TrialSpecification]:
+    """One trial for all that leave equally much, with their number."""
+    first: dict[tuple[TrialSpecification, bool], TrialSpecification] = {}
     counts: Counter[TrialSpecification] = Counter()
     for trial in trials:
-        # An accuracy at a train pair outside the grid is not there.
-        inside = trial.train_pair in trial.test_conditions
-        anyway = {"seed": 0, "learning_rate": 1.0, "weight_decay": 0.0, "dropout": 0.0}
-        pair = {"train_audio_snr": float("inf"), "train_visual_snr": float("inf")}
-        counts[first.setdefault((inside, replace(trial, **anyway, **pair)), trial)] += 1
+        # Off the grid there is no accuracy at the train pair.
+        on_grid = trial.train_pair in trial.test_conditions
+        counts[first.setdefault((alike(trial), on_grid), trial)] += 1
     return counts
 
 
