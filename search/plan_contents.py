@@ -43,6 +43,14 @@ from search.trial import TrialResult
 _TRIAL_RUN_TAGS: Final = 7
 _SEARCH_RUN_TAGS: Final = 7
 
+# Seen on searches of 3 to 60 trials. MLflow's empty database, 1 MB for all searches of a storage
+# folder, comes on top.
+_RAY_BYTES: Final = 15_000
+_RAY_TRIAL_BYTES: Final = 23_000
+_ROW_BYTES: Final = 264
+_PICTURE_BYTES: Final = 60_000  # the best grid of the search
+_CONDITION_BYTES: Final = 45  # a line of grid.csv
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -84,7 +92,9 @@ class _Scales(Storage):
 def search_contents(
     search: SearchSpecification, units: Sequence[Unit], data: DigitData
 ) -> Contents:
-    """What a search leaves when all its trials finish. Ray's own state is not counted.
+    """What a search leaves when all its trials finish.
+
+    Ray's state and MLflow's database are rough: so many bytes per trial, and per row.
 
     Args:
         search, data: the search and its examples.
@@ -104,6 +114,13 @@ def search_contents(
     total = Contents(storage.sizes.copy(), rows)
     for trial, count in _counts(trials).items():
         total += _trial_contents(trial, recorder, storage).times(count)
+    total.sizes["ray"] = _RAY_BYTES + _RAY_TRIAL_BYTES * len(units)
+    if search.mlflow.enabled:
+        total.sizes["mlflow.db"] = _ROW_BYTES * total.rows.total()
+        lines = sum(len(trial.test_conditions) for trial in trials)
+        total.sizes["mlflow-artifacts"] = _PICTURE_BYTES + _CONDITION_BYTES * lines
+    else:
+        total.rows.clear()
     return total
 
 
@@ -123,6 +140,8 @@ def _trial_contents(trial: TrialSpecification, recorder: Recorder, storage: _Sca
     result = _result(trial)
     sample: Sample | None = {} if recorder.objectives else None
     row = recorder.finished(trial, result, recorder.started(trial, datetime.now(UTC), sample))
+    # As MLflow is given it: what has gone through JSON or a table has lists.
+    row = {name: list(one) if isinstance(one, tuple) else one for name, one in row.items()}
     points = [point for epoch in result.epochs for point in epoch_points(vars(epoch))]
     rows = Counter(
         runs=1,
