@@ -68,7 +68,7 @@ def connected(
     # Here, because importing Ray takes seconds that `status` should not wait for.
     from search.ray_cluster import connect
 
-    return connect(environment.address, search.resources, open_storage(search.storage))
+    return connect(environment.address, search.resources)
 
 
 def run(
