@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
 from search.packing import run_pack
@@ -30,6 +31,10 @@ from search.unfinished import StateError, load_state, saver
 Row = dict[str, Any]
 
 
+class SearchStoppedError(ValueError):
+    """No trial of the search can end as it should; the message is one sentence."""
+
+
 def execute(
     trial: TrialSpecification,
     data: DigitData,
@@ -46,13 +51,16 @@ def execute(
 
     A trial that has finished before is answered from its record. One that raises is recorded as
     failed, with the reason. One that is interrupted (KeyboardInterrupt, a killed process) leaves
-    no row: it has not ended, and is run again. It then goes on from the state it saved last,
-    and its earlier epochs are reported again.
+    no row: it has not ended, and is run again; so it is when its records cannot be written. It
+    then goes on from the state it saved last, and its earlier epochs are reported again.
 
     Args:
         save_seconds: how often the state is saved; None for never.
         say: told in words how the trial goes on.
         continuation: for a scheduler that keeps the states itself.
+
+    Raises:
+        StorageError: the storage is full, or did not answer for as long as the recorder waits.
     """
     before = recorder.ended_row(trial)
     if before is not None and before["status"] == FINISHED:
@@ -77,6 +85,8 @@ def execute(
                 report(epoch)
         result = run_trial(trial, data, on_epoch=report, continuation=continuation)
         return recorder.finished(trial, result, started)
+    except StorageError:
+        raise
     except Exception as error:
         return recorder.failed(trial, failure_reason(error), started)
 
@@ -128,6 +138,8 @@ def execute_pack(
             if isinstance(outcome, Exception):
                 raise outcome
             row = recorder.finished(trial, outcome, started)
+        except StorageError:
+            raise
         except Exception as error:
             row = recorder.failed(trial, failure_reason(error), started)
         on_end(row)
@@ -138,6 +150,8 @@ def execute_pack(
                 on_epoch(_epoch_row(trial, news))
             else:
                 end(trial, news)
+    except StorageError:
+        raise
     except Exception as error:
         for trial in list(running):
             end(trial, error)

@@ -8,11 +8,13 @@ schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from search.declaration import Resources
 from search.progress import Progress
@@ -95,6 +98,7 @@ class Driver(tune.Callback):
         self._scheduler = scheduler
         self._proposals = proposals
         self._news: dict[str, _News] = {}
+        self.stopped: str | None = None  # why, when no trial can end as it should
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray writes its callbacks down to restore them; we go on from the records instead, and
@@ -106,10 +110,13 @@ class Driver(tune.Callback):
     ) -> None:
         """A worker reported a row."""
         row = _row(json.loads(result["row"]))
-        news = self._news_of(trial)
+        if result["event"] == "stop":
+            self._stop(row["reason"])
+            return
         if result["event"] == "note":
             self._progress.say(row["text"])
             return
+        news = self._news_of(trial)
         trial_id = row["trial_id"]
         if trial_id in news.ended:
             # One that failed in a pack, and is repeated with the pack by a second worker.
@@ -144,7 +151,8 @@ class Driver(tune.Callback):
             stopped = wanted[len(news.ended)]
             run = news.running[stopped.trial_id]
             reason = f"stopped early by {self._scheduler} after {_count(run.epochs)}"
-            self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
+            with self._stop_without_storage():
+                self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
         if self._proposals is not None:
             number = trial.config[PROPOSAL][NUMBER]
             self._proposals.close(number, news.rows, news.progress)
@@ -161,7 +169,8 @@ class Driver(tune.Callback):
             begun = news.running.get(one.trial_id)
             started = begun and begun.started
             started = started or self._recorder.started(one, now, sample, packed_trials=len(lost))
-            self._ended(news, self._recorder.failed(one, reason, started))
+            with self._stop_without_storage():
+                self._ended(news, self._recorder.failed(one, reason, started))
         if self._proposals is not None:
             self._proposals.close(trial.config[PROPOSAL][NUMBER], news.rows)
 
@@ -205,6 +214,19 @@ class Driver(tune.Callback):
                 return False
             self._ended(news, row)
         return True
+
+    @contextlib.contextmanager
+    def _stop_without_storage(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._stop(str(error))
+
+    def _stop(self, reason: str) -> None:
+        """End the search as an interrupt does: what ended is kept, what runs is run again."""
+        if self.stopped is None:
+            self.stopped = reason
+            signal.raise_signal(signal.SIGINT)
 
     def _ended(self, news: _News, row: Row) -> None:
         news.ended[row["trial_id"]] = row

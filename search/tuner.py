@@ -7,10 +7,8 @@ by the next ``resume``.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,14 +17,13 @@ from typing import Any, Final
 
 import ray
 import torch
-from pyarrow import fs
 from ray import tune
 
-from analysis.storage import Storage
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
-from search.declaration import Resources, SearchSpecification
-from search.execution import execute, execute_pack
+from search.declaration import SearchSpecification
+from search.execution import SearchStoppedError, execute, execute_pack
 from search.head_watch import head_watched
 from search.packing import packs
 from search.progress import Progress
@@ -46,6 +43,7 @@ from search.ray_adapters import (
     specifications,
     swept,
 )
+from search.ray_nodes import Expectation, check_nodes, check_process, expectation
 from search.ray_schedulers import make_scheduler
 from search.records import Recorder
 from search.running import storage_option
@@ -54,43 +52,6 @@ from search.tracking import Tracker
 from search.trial import Continuation
 
 _UNBOUNDED: Final = 10**6
-
-
-class ResourceError(ValueError):
-    """The machines cannot run the trials as asked; the message is one sentence."""
-
-
-@contextmanager
-def connect(address: str, resources: Resources) -> Iterator[None]:
-    """Connect to Ray, or start it, for as long as the block runs.
-
-    Args:
-        address: of a Ray cluster, or "local" to start Ray on this machine.
-
-    Raises:
-        ResourceError: there is no such cluster, or it lacks what one trial asks for.
-    """
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Schedulers look at epochs alone: a trial's start and end carry no metric.
-    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    try:
-        _reach(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ResourceError(
-            f"there is no Ray cluster at {address!r} ({detail}); start one or leave out --address"
-        ) from error
-    # What befalls trials is told by us, without tracebacks.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        _check_resources(resources)
-        yield
-    finally:
-        ray.shutdown()
 
 
 def run_trials(
@@ -103,13 +64,19 @@ def run_trials(
 ) -> None:
     """Run the trials, or what a searcher proposes, on the connected Ray.
 
-    Returns when all ended or the search was stopped.
+    Returns when all ended or the search was interrupted.
+
+    Raises:
+        SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
     """
     resources = search.resources
+    expected = expectation(recorder.storage, progress.started_at, data)
+    check_nodes(expected, resources)
     trainable = tune.with_parameters(
         _trainable,
         data=data,
         recorder=recorder,
+        expected=expected,
         threads=int(resources.cpus_per_trial),
         save_seconds=resources.save_seconds,
         perturbed=search.scheduler.name == "pbt",
@@ -135,7 +102,8 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
-            storage_path=_ray_folder(recorder.storage),
+            storage_path=recorder.storage.path("ray"),
+            storage_filesystem=recorder.storage.filesystem,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=resources.retries),
             callbacks=[driver],
@@ -153,6 +121,8 @@ def run_trials(
         _terminate_as_interrupt(),
     ):
         tuner.fit()
+    if driver.stopped is not None:
+        raise SearchStoppedError(driver.stopped)
 
 
 def _all_at_once(
@@ -175,6 +145,24 @@ def _scheduler(search: SearchSpecification) -> Any:
 def _trainable(
     config: dict[str, Any],
     *,
+    data: DigitData,
+    recorder: Recorder,
+    expected: Expectation,
+    threads: int,
+    save_seconds: float,
+    perturbed: bool,
+) -> None:
+    """Run trials on a worker, or let the driver know that no more of them make sense."""
+    try:
+        check_process(expected, data)
+        _run(config, data, recorder, threads, save_seconds, perturbed)
+    except (SearchStoppedError, StorageError) as error:
+        reporter()("stop", {"reason": str(error)})
+        raise
+
+
+def _run(
+    config: dict[str, Any],
     data: DigitData,
     recorder: Recorder,
     threads: int,
@@ -244,32 +232,6 @@ def _trainable(
             # The sample has failed; its other trials would be wasted.
             break
         finished.append(ended["validation_accuracy"])
-
-
-def _reach(address: str) -> None:
-    """Raise ``OSError`` when nobody listens: Ray itself would go on trying for many minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _check_resources(resources: Resources) -> None:
-    available = ray.cluster_resources()
-    for kind, asked, field in (
-        ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
-        ("CPU", resources.cpus_per_trial, "cpus_per_trial"),
-    ):
-        there = available.get(kind, 0)
-        if asked > there:
-            raise ResourceError(
-                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s; lower it with "
-                f"--set resources.{field}={there:g}, or connect to a cluster with --address"
-            )
-
-
-def _ray_folder(storage: Storage) -> str:
-    local = isinstance(storage.filesystem, fs.LocalFileSystem)
-    return storage.path("ray") if local else f"{storage.location.rstrip('/')}/ray"
 
 
 @contextmanager
