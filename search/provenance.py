@@ -9,6 +9,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -47,13 +48,17 @@ def provenance() -> Provenance:
 
 
 def code_fingerprint() -> str:
-    """16 hexadecimal digits over this program's own source files, wherever it is installed."""
+    """16 hexadecimal digits over this program's own source files, as they are imported here."""
     digest = hashlib.sha256()
-    folder = Path(__file__).parents[1]
-    for package in OWN_PACKAGES:
-        for path in sorted((folder / package).rglob("*.py")):
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    for folder in code_folders():
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder.parent).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def code_folders() -> list[Path]:
+    """Of this program's packages; on a node they were sent to, each lies in a folder of its own."""
+    return [Path(str(import_module(package).__file__)).parent for package in OWN_PACKAGES]
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

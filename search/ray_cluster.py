@@ -9,21 +9,18 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from analysis.storage import Storage
+from search import provenance
 from search.declaration import Resources
+from search.ray_nodes import ask_nodes
 
 CLIENT: Final = "ray://"
-PACKAGES: Final = ("search", "models", "datasets", "analysis")
 _LARGEST_UPLOAD: Final = 20_000_000  # bytes; the code itself has less than one million
-_NODE_SECONDS: Final = 120.0  # for an answer from a node, which may first have to fetch the code
 # What asks for nothing but an answer: of Ray's own port, and of the port for clients.
 _QUESTIONS: Final = {
     "": ("/ray.rpc.NodeInfoGcsService/GetClusterId", b""),
@@ -54,7 +51,8 @@ def connect(address: str, resources: Resources, storage: Storage) -> Iterator[No
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     with connection(address):
         # What befalls trials is told by us, without tracebacks.
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        for library in ("ray.train", "ray.tune"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         _check_resources(resources)
         if address != "local":
             check_storage(storage, resources.cpus_per_trial)
@@ -92,8 +90,7 @@ def code_folders() -> list[str]:
     Raises:
         ResourceError: something large lies in them.
     """
-    # Where this code was sent to, each package lies in a folder of its own.
-    folders = [Path(str(import_module(package).__file__)).parent for package in PACKAGES]
+    folders = provenance.code_folders()
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     sizes = {path: path.stat().st_size for path in files if "__pycache__" not in path.parts}
     if sum(sizes.values()) > _LARGEST_UPLOAD:
@@ -110,22 +107,10 @@ def check_storage(storage: Storage, cpus: float) -> None:
     probe = f".seen-{uuid.uuid4().hex}"
     storage.write(b"", probe)
     try:
-        sees = ray.remote(num_cpus=0, max_retries=0)(_sees)
-        asked = {
-            node["NodeManagerHostname"]: sees.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(storage, probe)
-            for node in ray.nodes()
-            if node["Alive"] and node["Resources"].get("CPU", 0) >= cpus
-        }
-        for host, answer in asked.items():
-            try:
-                reason = ray.get(answer, timeout=_NODE_SECONDS)
-            except (ray.exceptions.RayError, TimeoutError) as error:
-                reason = " ".join(str(error).split())[-200:]
+        for name, reason in ask_nodes(_sees, storage, probe, cpus=cpus):
             if reason:
                 raise ResourceError(
-                    f"node {host!r} does not see storage {storage.location!r} ({reason}); give "
+                    f"node {name} does not see storage {storage.location!r} ({reason}); give "
                     "--storage a folder that all nodes share or a URI such as s3://bucket/results"
                 )
     finally:
