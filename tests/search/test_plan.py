@@ -273,7 +273,7 @@ def test_what_is_left_is_what_was_planned(tmp_path: Path, small_data: DigitData)
     tables = ("trials", "epochs", "grid", "predictions", "checkpoints")
     for name in tables:
         there = folder_bytes(tmp_path / search.name / name)
-        assert planned.sizes[name] == pytest.approx(there, rel=0.15), name
+        assert planned.sizes[name] == pytest.approx(there, rel=0.3), name
     tracking.sync(storage, f"sqlite:///{tmp_path}/mlflow.db")
     assert dict(planned.rows) == database_rows(tmp_path / "mlflow.db")
 
