@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from analysis.secrets import sentence
 from analysis.storage import open_storage
 from datasets.files import data_folder
-from search import commands, space_commands, status
+from search import commands, plan_commands, space_commands, status
 from search.configuration import build_search, load_configuration
 from search.declaration import SEARCHER_NAMES
 from search.head_command import head_command, storage_here, storage_of_head, use_token
@@ -29,6 +30,14 @@ def parser() -> argparse.ArgumentParser:
     launch.add_argument("config", type=Path, help="for instance search/configs/demo.yaml")
     space = actions.add_parser("space", help="print a search's space, its size and ten samples")
     space.add_argument("config", type=Path, help="for instance search/configs/placement.yaml")
+    plan = actions.add_parser("plan", help="estimate what a search takes, by measured steps")
+    plan.add_argument("config", type=Path, help="for instance search/configs/demo.yaml")
+    plan.add_argument("--gpus", type=_count, help="also estimate the wall time on so many")
+    plan.add_argument(
+        "--examples-per-second",
+        type=_positive,
+        help="trained on a trial's share of a GPU, measured elsewhere with the slowest network",
+    )
     submit = actions.add_parser(
         "submit", help="launch as a job of a Ray cluster, which goes on without this machine"
     )
@@ -38,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     attach = actions.add_parser("attach", help="show what a job prints, from its beginning")
     attach.add_argument("job")
-    for action in (launch, submit, space):
+    for action in (launch, submit, space, plan):
         action.add_argument(
             "--set",
             action="append",
@@ -55,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     confirm.add_argument("name")
     confirm.add_argument("--top", type=_count, help="how many of the best (as declared, else 3)")
     confirm.add_argument("--seeds", type=_count, help="fresh seeds for each (as declared, else 5)")
-    for action in (launch, resume, confirm, submit):
+    for action in (launch, plan, resume, confirm, submit):
         action.add_argument("--data", help="folder with the real files (FUSION_SEARCH_DATA)")
     for action in (launch, resume, confirm):
         action.add_argument(
@@ -102,6 +111,16 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code, 2 for bad input."""
     arguments = parser().parse_args(argv)
@@ -121,6 +140,13 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "space":
         raw = load_configuration(arguments.config, arguments.set)
         return space_commands.print_space(build_search(raw))
+    if arguments.command == "plan":
+        return plan_commands.print_plan(
+            build_search(load_configuration(arguments.config, arguments.set)),
+            Environment(data_folder=data_folder(arguments.data, os.environ)),
+            gpus=arguments.gpus,
+            examples_per_second=arguments.examples_per_second,
+        )
     location = arguments.storage or "results"
     if arguments.command == "status":
         open_storage(location)

@@ -49,11 +49,12 @@ class Unit:
     def kinds(self) -> list[Kind]:
         """What it is made of, in order."""
         if self.packed:
-            return [Kind(_alike(self.trials[0]), len(self.trials))]
-        return [Kind(_alike(trial)) for trial in self.trials]
+            return [Kind(alike(self.trials[0]), len(self.trials))]
+        return [Kind(alike(trial)) for trial in self.trials]
 
 
-def _alike(trial: TrialSpecification) -> TrialSpecification:
+def alike(trial: TrialSpecification) -> TrialSpecification:
+    """The trial that stands for all that cost the same."""
     return replace(trial, **_FREE)
 
 
@@ -205,21 +206,19 @@ def simulate(seconds: Sequence[float], slots: int, *, warm_up: float, alone: flo
     return Run(wall, busy)
 
 
-def chosen_kinds(units: Sequence[Unit], work: Mapping[Kind, int], at_most: int) -> list[Kind]:
-    """The kinds to measure: all, or so many spread evenly over kinds of network and their work.
+def chosen_kinds(kinds: Sequence[Kind], work: Mapping[Kind, int], at_most: int) -> list[Kind]:
+    """The kinds to measure: all, or so many (at least 2) spread evenly over families and work.
 
     Args:
-        units: what will run.
-        work: multiply-accumulates of each kind, when there are more than ``at_most``.
+        kinds: all there are.
+        work: multiply-accumulates of each, when there are more than ``at_most``.
         at_most: how many.
     """
-    kinds = list(count_kinds(units))
     if len(kinds) <= at_most:
-        return kinds
+        return list(kinds)
     ordered = sorted(kinds, key=lambda kind: (family(kind), work[kind]))
-    return [
-        ordered[round(number * (len(ordered) - 1) / (at_most - 1))] for number in range(at_most)
-    ]
+    last = len(ordered) - 1
+    return [ordered[round(number * last / (at_most - 1))] for number in range(at_most)]
 
 
 def count_kinds(units: Sequence[Unit]) -> Counter[Kind]:

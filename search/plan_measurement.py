@@ -1,13 +1,13 @@
 """What trials cost on this machine, from a few steps, validation and test pairs of each kind.
 
 As many processes measure at once as trials would run: they share cores, caches and memory as the
-trials do. No Ray here.
+trials do. Trials with one thread on a CPU are measured in CPU seconds, which programs that share
+the machine do not lengthen. No Ray here.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection, wait
@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from datasets.digits import DigitData
 from search.cost import peak_memory_bytes, reset_peak_memory
 from search.fields import ConfigurationError
 from search.packing import Member, PackTraining
+from search.plan_timing import measure_line, timed
 from search.specification import TrialSpecification
 from search.training import TrialTraining
 from search.trial import choose_device, seeded
@@ -51,6 +51,7 @@ class Cost:
         warm_up: what the first of the kind in a process took beyond, compiling above all.
         memory_bytes: peak, as ``peak_memory_bytes`` counts it.
         share: of a whole batch, and of the grid's pairs, the largest part that was run.
+        processor: CPU seconds per second of a step.
     """
 
     build: float
@@ -60,6 +61,7 @@ class Cost:
     warm_up: float
     memory_bytes: float
     share: float
+    processor: float
 
     def scaled(self, factor: float) -> Cost:
         """Of a kind whose network needs ``factor`` times the work; the rest as it is."""
@@ -76,14 +78,14 @@ class Calibration:
     """What was measured.
 
     Attributes:
-        costs: by kind, each with ``processes`` measuring at once.
+        costs: by kind, with others measuring at once.
         alone: how many times faster a process is that has the machine for itself.
-        processes: how many measured at once.
+        idle: share of the time that the processes had a processor; 1 when that is not known.
     """
 
     costs: Mapping[Kind, Cost]
     alone: float
-    processes: int
+    idle: float
 
 
 def measure_kinds(
@@ -133,9 +135,17 @@ def measure_kinds(
             worker.kill()
             worker.join()
     costs = {kind: _mean(each) for kind, each in zip(kinds, found, strict=True)}
-    # What is idle elsewhere cannot make it faster than all of the machine.
+    idle = 1.0
+    if all(by_processor(kind, threads) for kind in kinds):
+        idle = min(1.0, float(np.mean([cost.processor for cost in costs.values()])))
+    # Not faster than all processes together.
     faster = min(max(1.0, together / alone), processes)
-    return Calibration(costs=costs, alone=faster, processes=processes)
+    return Calibration(costs=costs, alone=faster, idle=idle)
+
+
+def by_processor(kind: Kind, threads: int) -> bool:
+    """Whether CPU seconds tell what a trial takes."""
+    return threads == 1 and choose_device(kind.trial.device).type == "cpu"
 
 
 def _receive(connection: Connection) -> Any:
@@ -178,33 +188,42 @@ def _measure(
     torch.set_num_threads(threads)
     try:
         for number, kind in kinds:
-            work, cost = measure_kind(kind, data, seconds)
+            cpu = by_processor(kind, threads)
+            work, cost = measure_kind(kind, data, seconds, cpu)
             connection.send((number, cost))
         # The others may not be done: keep them company.
         batch = kinds[-1][1].trial.batch_size if cost.step < seconds else 2
         while not connection.poll():
             work.step(batch)
         while connection.recv():
-            times = [_timed(lambda: work.step(batch))]
-            while sum(times) < _ALONE_SECONDS:
-                times.append(_timed(lambda: work.step(batch)))
-            connection.send(float(np.mean(times)))
+            times = []
+            while sum(waited for _, waited in times) < _ALONE_SECONDS:
+                times.append(timed(lambda: work.step(batch), by_processor=cpu))
+            connection.send(float(np.mean(times, axis=0)[0]))
     except (KeyboardInterrupt, BrokenPipeError):
         return
     except Exception as error:
         connection.send(" ".join(f"{error}".split()) or type(error).__name__)
 
 
-def measure_kind(kind: Kind, data: DigitData, seconds: float) -> tuple[_Work, Cost]:
-    """Measure one kind in this process; returns also what was measured, to go on with."""
+def measure_kind(kind: Kind, data: DigitData, seconds: float, cpu: bool) -> tuple[_Work, Cost]:
+    """Measure one kind in this process; returns also what was measured, to go on with.
+
+    Args:
+        kind, data: what to measure.
+        seconds: to spend.
+        cpu: count CPU seconds.
+    """
     device = choose_device(kind.trial.device)
     reset_peak_memory(device)
     with seeded(kind.trial.seed, device):
-        first = _timed(lambda: _Work(kind, data, device))
+        first, _ = timed(lambda: _Work(kind, data, device), by_processor=cpu)
         work = _Work(kind, data, device)
-        build = _timed(lambda: _Work(kind, data, device))
+        build, _ = timed(lambda: _Work(kind, data, device), by_processor=cpu)
         lines = {
-            part: measure_line(call, largest, _SHARES[part] * seconds)
+            part: measure_line(
+                call, largest, _SHARES[part] * seconds, by_processor=cpu, warm=part == "grid"
+            )
             for part, call, largest in (
                 ("step", work.step, kind.trial.batch_size),
                 ("validation", work.validate, kind.trial.validation_examples),
@@ -219,6 +238,7 @@ def measure_kind(kind: Kind, data: DigitData, seconds: float) -> tuple[_Work, Co
         warm_up=max(0.0, first - build) + sum(one.warm_up for one in lines.values()),
         memory_bytes=peak_memory_bytes(device),
         share=min(lines["step"].share, lines["grid"].share),
+        processor=lines["step"].processor,
     )
 
 
@@ -277,46 +297,3 @@ def typical_first(data: DigitData, split: str, pairs: Tensor) -> Tensor:
     distance = (onsets - onsets.mean()).abs()
     rank = torch.argsort(recordings, stable=True)
     return pairs[rank[torch.argsort(distance[rank], stable=True)]]
-
-
-@dataclass(frozen=True)
-class Line:
-    """Seconds of a call on all examples, and what its first run took beyond what it should."""
-
-    seconds: float
-    warm_up: float
-    share: float  # of the examples that the largest call had
-
-
-def measure_line(call: Callable[[int], None], largest: int, seconds: float) -> Line:
-    """Time a call on ever more examples, up to ``largest``, for about so many seconds.
-
-    When all are reached their mean time counts, else a fixed part and a part per example, fitted.
-    """
-    size = min(2, largest)
-    first = _timed(lambda: call(size))
-    sizes: list[int] = []
-    times: list[float] = []
-    while True:
-        taken = _timed(lambda: call(size))
-        sizes.append(size)
-        times.append(taken)
-        following = min(2 * size, largest)
-        if sum(times) + taken * following / size <= seconds:
-            size = following
-        elif sum(times) + taken > seconds:
-            break
-    known, took = np.array(sizes, dtype=float), np.array(times)
-    # Errors are in proportion to times, so each counts alike.
-    (fixed, each), _ = nnls(np.stack([1 / took, known / took], axis=1), np.ones(len(took)))
-    whole = took[known == largest]
-    estimate = (
-        float(whole[min(1, len(whole) - 1) :].mean()) if len(whole) else fixed + each * largest
-    )
-    return Line(estimate, max(0.0, first - (fixed + each * sizes[0])), sizes[-1] / largest)
-
-
-def _timed(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

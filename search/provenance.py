@@ -48,7 +48,7 @@ def provenance() -> Provenance:
 
 
 def code_fingerprint() -> str:
-    """16 hexadecimal digits over this program's own source files, wherever it is installed."""
+    """16 hexadecimal digits over this program's own source files, as they are imported here."""
     digest = hashlib.sha256()
     for folder in package_folders():
         for path in sorted(folder.rglob("*.py")):

@@ -47,7 +47,8 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     with connection(address):
         # What befalls trials is told by us, without tracebacks.
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        for library in ("ray.train", "ray.tune"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         _check_resources(resources)
         yield
 

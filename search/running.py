@@ -117,7 +117,7 @@ def run(
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        forget_ended(storage, ended_trials(storage))
+        forget_ended(storage)
         progress.close()
     return tracker
 

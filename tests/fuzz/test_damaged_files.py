@@ -147,9 +147,7 @@ def test_analysis_of_a_damaged_folder(times: int, tmp_path: Path) -> None:
     readers: dict[str, Callable[[], Any]] = {
         "planned.json": lambda: open_search(open_storage(tmp_path), NAME),
         "candidates.json": lambda: read_candidates(folder),
-        "specification.yaml": lambda: read_specification(
-            open_search(open_storage(tmp_path), NAME)
-        ),
+        "specification.yaml": lambda: read_specification(open_search(open_storage(tmp_path), NAME)),
     }
     for name, read in readers.items():
         content = folder.read(name)

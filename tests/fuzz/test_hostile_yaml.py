@@ -91,7 +91,9 @@ def test_hostile_yaml_is_refused_at_once(case: str, tmp_path: Path) -> None:
 
 
 def test_aliases_of_a_person_are_read() -> None:
-    text = "name: x\ntrials: &t {units: 3}\nconfirmation: {trials: *t}\nsweep: [&s {seeds: [1]}, *s]"
+    text = (
+        "name: x\ntrials: &t {units: 3}\nconfirmation: {trials: *t}\nsweep: [&s {seeds: [1]}, *s]"
+    )
     raw = parse_yaml(text, "test")
     assert raw["confirmation"]["trials"] == {"units": 3}
     assert raw["sweep"] == [{"seeds": [1]}] * 2
@@ -172,7 +174,9 @@ def test_the_command_line_says_one_sentence_and_leaves_nothing(
     assert sorted(one.name for one in tmp_path.iterdir()) == ["config.yaml"]
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc", ".", "", "a\nb", "x" * 300, "\x1b[31m", "mlflow.db"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc", ".", "", "a\nb", "x" * 300, "\x1b[31m", "mlflow.db"]
+)
 @pytest.mark.parametrize("command", ["status", "resume", "confirm", "sync-mlflow", "importance"])
 def test_a_name_that_is_a_path_is_no_search(
     name: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -166,7 +166,9 @@ def forbidden(name: str, call: ast.Call) -> bool:
 def test_no_module_loads_code_from_files(package: str) -> None:
     paths = sorted((ROOT / package).rglob("*.py"))
     assert paths
-    wrong = [(path.name, name) for path in paths for name, one in calls(path) if forbidden(name, one)]
+    wrong = [
+        (path.name, name) for path in paths for name, one in calls(path) if forbidden(name, one)
+    ]
     assert not wrong
 
 
