@@ -76,17 +76,13 @@ def test_hostile_yaml_is_refused_at_once(case: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     began = time.process_time()
-    try:
-        build_search(load_configuration(path))
-    except ConfigurationError as error:
-        check_sentence(error)
-        assert message
-        with pytest.raises(ConfigurationError, match=message):
-            raise
-        assert "hunter2" not in str(error)
-        assert "ter2" not in str(error)
+    if message:
+        with pytest.raises(ConfigurationError, match=message) as caught:
+            build_search(load_configuration(path))
+        check_sentence(caught.value)
+        assert "ter2" not in str(caught.value)  # the password's end
     else:
-        assert not message
+        build_search(load_configuration(path))
     assert time.process_time() - began < 5
 
 
