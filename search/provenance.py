@@ -9,6 +9,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -47,13 +48,18 @@ def provenance() -> Provenance:
 
 
 def code_fingerprint() -> str:
-    """16 hexadecimal digits over this program's own source files, wherever it is installed."""
+    """16 hexadecimal digits over this program's own source files, as they are imported here."""
     digest = hashlib.sha256()
-    folder = Path(__file__).parents[1]
-    for package in OWN_PACKAGES:
-        for path in sorted((folder / package).rglob("*.py")):
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    for folder in package_folders():
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(folder.parent).as_posix()
+            digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def package_folders() -> list[Path]:
+    """Of this program's own packages; where they were sent to, each lies somewhere else."""
+    return [Path(str(import_module(package).__file__)).parent for package in OWN_PACKAGES]
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

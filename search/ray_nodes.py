@@ -5,11 +5,12 @@ The examples travel by Ray's object store: once to each machine, where its proce
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from analysis.storage import Storage
@@ -19,9 +20,9 @@ from search.execution import SearchStoppedError
 from search.progress import DRIVER_FILE, read_driver_file
 from search.provenance import code_fingerprint, package_versions
 
-# What a trial's numbers depend on; the driver alone uses the others.
-TRIAL_PACKAGES: Final = ("fusion-search", "torch", "torchaudio", "numpy", "pyarrow")
-_ANSWER_SECONDS: Final = 120.0
+# What a trial's numbers depend on. The driver alone uses the others, and sends its own code.
+TRIAL_PACKAGES: Final = ("torch", "torchaudio", "numpy", "pyarrow")
+_ANSWER_SECONDS: Final = 120.0  # a node may first have to fetch the code
 
 _checked: set[str] = set()  # what this process has found in order, by ``Expectation.token``
 
@@ -57,32 +58,58 @@ def expectation(storage: Storage, token: str, data: DigitData) -> Expectation:
 
 
 def check_nodes(expected: Expectation, resources: Resources) -> None:
-    """Ask every machine but the driver's own that can run a trial, all at once.
+    """Ask every machine but the driver's own that can run a trial.
 
     Raises:
         SearchStoppedError: names the first machine that cannot, why, and the remedy.
     """
-    own = None if ray.util.client.ray.is_connected() else ray.get_runtime_context().get_node_id()
-    ask = ray.remote(num_cpus=0, max_retries=0)(node_trouble)
-    answers = {
-        _name(node): ask.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(expected)
-        for node in ray.nodes()
-        if node["Alive"] and node["NodeID"] != own and _can_run(node, resources)
-    }
-    for name, answer in answers.items():
-        try:
-            trouble = ray.get(answer, timeout=_ANSWER_SECONDS)
-        except GetTimeoutError:
-            trouble = f"did not answer within {_ANSWER_SECONDS:.0f} s; look at its Ray logs"
-        except RayError as error:
-            # Another version of this program may not even have the function that was asked.
-            trouble = (
-                f"cannot run this program ({_last_line(error)}); install the same version there"
-            )
+    troubles = ask_nodes(
+        node_trouble,
+        expected,
+        cpus=resources.cpus_per_trial,
+        gpus=resources.gpus_per_trial,
+        but=ray.get_runtime_context().get_node_id(),
+    )
+    for name, trouble in troubles:
         if trouble:
             raise SearchStoppedError(f"node {name} {trouble}")
+
+
+def ask_nodes(
+    question: Callable[..., str | None],
+    *arguments: object,
+    cpus: float = 0.0,
+    gpus: float = 0.0,
+    but: str = "",
+) -> list[tuple[str, str | None]]:
+    """What is wrong with each machine that has so many cores and GPUs, all asked at once.
+
+    Args:
+        question: what runs there, with ``arguments``; its answer is empty when nothing is wrong.
+        cpus, gpus: of the machines to ask.
+        but: the id of one not to ask.
+    """
+    ask = ray.remote(num_cpus=0, max_retries=0)(question)
+    asked = [
+        (
+            _name(node),
+            ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(*arguments),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["NodeID"] != but
+        and node["Resources"].get("CPU", 0) >= cpus
+        and node["Resources"].get("GPU", 0) >= gpus
+    ]
+    answers: list[tuple[str, str | None]] = []
+    for name, answer in asked:
+        try:
+            answers.append((name, ray.get(answer, timeout=_ANSWER_SECONDS)))
+        except (RayError, TimeoutError) as error:
+            answers.append((name, f"gives no answer ({' '.join(str(error).split())[-200:]})"))
+    return answers
 
 
 def check_process(expected: Expectation, data: DigitData) -> None:
@@ -112,8 +139,9 @@ def node_trouble(expected: Expectation) -> str | None:
             )
     if code_fingerprint() != expected.code:
         return (
-            f"has other source files of fusion-search than the driver (fingerprint "
-            f"{code_fingerprint()}, the driver's is {expected.code}); install the same commit there"
+            f"imports other source files of fusion-search than the driver (fingerprint "
+            f"{code_fingerprint()}, the driver's is {expected.code}), though they were sent there; "
+            "leave it out of PYTHONPATH there, or install the same commit"
         )
     try:
         driver = read_driver_file(expected.storage)
@@ -143,21 +171,8 @@ def _versions() -> dict[str, str]:
     return {package: version.partition("+")[0] for package, version in found.items()}
 
 
-def _can_run(node: dict[str, Any], resources: Resources) -> bool:
-    there = node["Resources"]
-    return bool(
-        there.get("CPU", 0) >= resources.cpus_per_trial
-        and there.get("GPU", 0) >= resources.gpus_per_trial
-    )
-
-
 def _name(node: dict[str, Any]) -> str:
     """As its owner named it, else its host, with its address."""
     address = node["NodeManagerAddress"]
     given = node.get("NodeName") or address
     return f"{node['NodeManagerHostname'] if given == address else given} ({address})"
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip()[:200] if lines else type(error).__name__

@@ -75,7 +75,7 @@ def connected(
     # Here, because importing Ray takes seconds that `status` should not wait for.
     from search.ray_cluster import connect
 
-    return connect(environment.address, search.resources, open_storage(search.storage))
+    return connect(environment.address, search.resources)
 
 
 def run(
@@ -124,7 +124,7 @@ def run(
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        forget_ended(storage, ended_trials(storage))
+        forget_ended(storage)
         progress.close()
     return tracker
 

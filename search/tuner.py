@@ -120,7 +120,14 @@ def run_trials(
         head_watched(head, lost, progress.close),
         _terminate_as_interrupt(),
     ):
-        tuner.fit()
+        try:
+            tuner.fit()
+        except OSError as error:
+            # Ray reads and writes its own files, even after the last trial.
+            detail = " ".join(str(error).split())[:300]
+            raise SearchStoppedError(
+                driver.stopped or f"Ray's own state cannot be kept in the storage ({detail})"
+            ) from error
     if driver.stopped is not None:
         raise SearchStoppedError(driver.stopped)
 
