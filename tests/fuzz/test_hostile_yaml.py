@@ -130,7 +130,7 @@ def test_any_override(words: list[str]) -> None:
 
 @pytest.mark.slow
 @given(words=st.lists(overrides(), min_size=1, max_size=3))
-@LONG
+@settings(LONG, max_examples=5_000)
 def test_any_override_at_length(words: list[str]) -> None:
     check_overrides(words)
 
