@@ -33,7 +33,7 @@ from search.plan import (
 )
 from search.plan_contents import Contents, search_contents
 from search.plan_measurement import Calibration, Cost, Kind, measure_kinds
-from search.running import Environment
+from search.running import Environment, listen_here_alone
 
 _SECONDS: Final = 40.0  # for measuring all kinds
 _SECONDS_PER_KIND: Final = (2.0, 12.0)  # at least, at most
@@ -104,6 +104,7 @@ def make_plan(
     Raises:
         ValueError: the data are missing, or a trial cannot run as declared.
     """
+    listen_here_alone()
     # Here, because importing Ray takes seconds.
     from search.ray_start import seconds_to_start
 
