@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -117,7 +118,8 @@ def run(
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        forget_ended(storage, ended_trials(storage))
+        with contextlib.suppress(StorageError):
+            forget_ended(storage.patient(0), ended_trials(storage.patient(0)))
         progress.close()
     return tracker
 

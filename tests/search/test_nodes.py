@@ -124,7 +124,7 @@ def test_several_nodes_write_the_records_of_one_undisturbed_process(
     location = server.uri if kind == "s3" else str(tmp_path / "shared")
     code, output = launch(cluster, tmp_path, location)
     assert code == 0, output
-    assert f"{SEEDS} of {SEEDS} trials finished" in output
+    assert f"{SEEDS} of {SEEDS} trials finished" in output, output
     storage = open_storage(location).below("test")
     assert most_at_once(read_table(storage, "trials")) == 3
 
