@@ -169,10 +169,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _attach(arguments: argparse.Namespace) -> int:
-    use_token(os.environ)
+    _use_token()
     from search import ray_jobs
 
     return ray_jobs.attach(_dashboard(arguments), arguments.job)
+
+
+def _use_token() -> None:
+    if "ray" not in sys.modules:  # Ray looks once, when it is imported.
+        use_token(os.environ)
 
 
 def _dashboard(arguments: argparse.Namespace) -> str:
@@ -186,7 +191,7 @@ def _run_trials(arguments: argparse.Namespace, location: str) -> int:
     else:
         address = arguments.address or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
-        use_token(os.environ)
+        _use_token()
     search = None
     if arguments.command in ("launch", "submit"):
         overrides = [f"storage={arguments.storage}"] if arguments.storage else []

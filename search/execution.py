@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -97,7 +96,7 @@ def _saved(
     """The state an earlier run of the trial left, if it can be used."""
     try:
         saved = load_state(recorder.storage, trial, data)
-    except (StateError, OSError) as error:
+    except StateError as error:
         say(f"its saved state is not used: {error}; it begins again")
         return None
     if saved is not None:
@@ -158,7 +157,6 @@ def execute_pack(
 
 
 def _started(trial: TrialSpecification, row: Row) -> Row:
-    row["host"] = platform.node()  # the worker's; the recorder was made by the driver
     with contextlib.suppress(TrialError):  # a missing device fails the trial afterwards
         row["device"] = choose_device(trial.device).type
     return row

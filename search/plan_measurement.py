@@ -221,7 +221,9 @@ def measure_kind(kind: Kind, data: DigitData, seconds: float, cpu: bool) -> tupl
         work = _Work(kind, data, device)
         build, _ = timed(lambda: _Work(kind, data, device), by_processor=cpu)
         lines = {
-            part: measure_line(call, largest, _SHARES[part] * seconds, by_processor=cpu)
+            part: measure_line(
+                call, largest, _SHARES[part] * seconds, by_processor=cpu, warm=part == "grid"
+            )
             for part, call, largest in (
                 ("step", work.step, kind.trial.batch_size),
                 ("validation", work.validate, kind.trial.validation_examples),

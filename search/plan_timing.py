@@ -29,7 +29,7 @@ class Line:
 
 
 def measure_line(
-    call: Callable[[int], None], largest: int, seconds: float, *, by_processor: bool
+    call: Callable[[int], None], largest: int, seconds: float, *, by_processor: bool, warm: bool
 ) -> Line:
     """Time a call on ever more examples, up to ``largest``, for about so many seconds.
 
@@ -40,9 +40,11 @@ def measure_line(
         largest: how many to know the time of.
         seconds: to spend.
         by_processor: count this process's CPU seconds, which other programs do not lengthen.
+        warm: whether what compiles has done so; the first call then counts like any.
     """
-    size = min(2, largest)
-    first, _ = timed(partial(call, size), by_processor=by_processor)
+    # Not one: what is compiled for any number is compiled again for one.
+    size = 1 if warm else min(2, largest)
+    first = 0.0 if warm else timed(partial(call, size), by_processor=by_processor)[0]
     sizes: list[int] = []
     times: list[float] = []
     cpu, started = time.process_time(), time.perf_counter()

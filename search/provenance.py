@@ -50,14 +50,15 @@ def provenance() -> Provenance:
 def code_fingerprint() -> str:
     """16 hexadecimal digits over this program's own source files, as they are imported here."""
     digest = hashlib.sha256()
-    for folder in code_folders():
+    for folder in package_folders():
         for path in sorted(folder.rglob("*.py")):
-            digest.update(path.relative_to(folder.parent).as_posix().encode() + path.read_bytes())
+            name = path.relative_to(folder.parent).as_posix()
+            digest.update(name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def code_folders() -> list[Path]:
-    """Of this program's packages; on a node they were sent to, each lies in a folder of its own."""
+def package_folders() -> list[Path]:
+    """Of this program's own packages; where they were sent to, each lies somewhere else."""
     return [Path(str(import_module(package).__file__)).parent for package in OWN_PACKAGES]
 
 

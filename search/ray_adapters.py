@@ -160,17 +160,8 @@ class Driver(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died too often, or could not write its records: say so in its stead."""
         news = self._news_of(trial)
-        lost = [one for one in specifications(trial.config) if not self._known(news, one)]
-        if not packed(trial.config):
-            lost = lost[:1]  # the others had not begun
-        reason = news.overdue or f"the worker {_lost(trial)}"
-        sample, now = sample_of(trial.config), datetime.now(UTC)
-        for one in lost:
-            begun = news.running.get(one.trial_id)
-            started = begun and begun.started
-            started = started or self._recorder.started(one, now, sample, packed_trials=len(lost))
-            with self._stop_without_storage():
-                self._ended(news, self._recorder.failed(one, reason, started))
+        with self._stop_without_storage():
+            self._record_lost(trial, news)
         if self._proposals is not None:
             self._proposals.close(trial.config[PROPOSAL][NUMBER], news.rows)
 
@@ -202,6 +193,19 @@ class Driver(tune.Callback):
             )
             news.trial.max_failures = 0  # it would hang again
             ray.kill(worker)
+
+    def _record_lost(self, trial: Any, news: _News) -> None:
+        """Record as failed what a Ray trial that is over was running."""
+        lost = [one for one in specifications(trial.config) if not self._known(news, one)]
+        if not packed(trial.config):
+            lost = lost[:1]  # the others had not begun
+        reason = news.overdue or f"the worker {_lost(trial)}"
+        sample, now = sample_of(trial.config), datetime.now(UTC)
+        for one in lost:
+            begun = news.running.get(one.trial_id)
+            started = begun and begun.started
+            started = started or self._recorder.started(one, now, sample, packed_trials=len(lost))
+            self._ended(news, self._recorder.failed(one, reason, started))
 
     def _news_of(self, trial: Any) -> _News:
         return self._news.setdefault(trial.trial_id, _News(trial))

@@ -12,15 +12,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any, Final
 
 import ray
 
-from analysis.storage import open_storage
+from analysis.storage import Storage, open_storage
 from search.head_command import CONFIG_FILE, HeadCommand
 from search.provenance import COMMIT_VARIABLE, git_commit
-from search.ray_cluster import check_storage, connection
+from search.ray_cluster import ResourceError, connection
 
 _ON_HEAD: Final = {"node:__internal_head__": 0.001}
 _WAIT_SECONDS: Final = 1.0
@@ -32,10 +33,10 @@ def run_on_head(address: str, command: HeadCommand) -> int:
     Ctrl-C interrupts it there, as it would here.
 
     Raises:
-        ValueError: there is no such cluster, or its nodes do not see the storage.
+        ValueError: there is no such cluster, or its head node does not see the storage.
     """
     with connection(address):
-        check_storage(open_storage(command.storage), cpus=0)
+        check_storage(open_storage(command.storage))
         print(f"on the head node of {address}:", flush=True)
         actor = ray.remote(num_cpus=0, resources=_ON_HEAD)(_Console)
         console: Any = actor.remote(command, git_commit())
@@ -49,6 +50,32 @@ def run_on_head(address: str, command: HeadCommand) -> int:
                 asked = console.follow.remote()
             except KeyboardInterrupt:
                 console.interrupt.remote()
+
+
+def check_storage(storage: Storage) -> None:
+    """Raise :class:`ResourceError` when the head node does not see what is written here."""
+    probe = f".seen-{uuid.uuid4().hex}"
+    storage.write(b"", probe)
+    try:
+        trouble = ray.get(
+            ray.remote(num_cpus=0, resources=_ON_HEAD)(_trouble).remote(storage, probe)
+        )
+    finally:
+        storage.remove(probe)
+    if trouble:
+        raise ResourceError(
+            f"the cluster's head node does not see storage {storage.location!r} of this machine "
+            f"({trouble}); give --storage a folder that all machines share or a URI such as "
+            "s3://bucket/results, or use `python -m search submit`"
+        )
+
+
+def _trouble(storage: Storage, name: str) -> str:
+    """Why this node does not see a file, or nothing."""
+    try:
+        return "" if storage.exists(name) else "what is written here is not there"
+    except OSError as error:
+        return " ".join(str(error).split())[:200]
 
 
 class _Console:

@@ -1,4 +1,4 @@
-"""Reaching a Ray cluster: its address, its token, its resources, and what its nodes can see."""
+"""Reaching a Ray cluster: its address, its token, its resources, and the code on its nodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -14,10 +13,8 @@ from typing import Any, Final
 
 import ray
 
-from analysis.storage import Storage
-from search import provenance
 from search.declaration import Resources
-from search.ray_nodes import ask_nodes
+from search.provenance import package_folders
 
 CLIENT: Final = "ray://"
 _LARGEST_UPLOAD: Final = 20_000_000  # bytes; the code itself has less than one million
@@ -33,13 +30,12 @@ class ResourceError(ValueError):
 
 
 @contextmanager
-def connect(address: str, resources: Resources, storage: Storage) -> Iterator[None]:
+def connect(address: str, resources: Resources) -> Iterator[None]:
     """Connect to Ray, or start it, for as long as the block runs.
 
     Args:
         address: of a Ray cluster, or "local" to start Ray on this machine.
         resources: what one trial asks for.
-        storage: where all nodes of a cluster write.
 
     Raises:
         ResourceError: there is no such cluster, it refuses us, or it lacks what a trial needs.
@@ -54,8 +50,6 @@ def connect(address: str, resources: Resources, storage: Storage) -> Iterator[No
         for library in ("ray.train", "ray.tune"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
         _check_resources(resources)
-        if address != "local":
-            check_storage(storage, resources.cpus_per_trial)
         yield
 
 
@@ -90,7 +84,7 @@ def code_folders() -> list[str]:
     Raises:
         ResourceError: something large lies in them.
     """
-    folders = provenance.code_folders()
+    folders = package_folders()
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     sizes = {path: path.stat().st_size for path in files if "__pycache__" not in path.parts}
     if sum(sizes.values()) > _LARGEST_UPLOAD:
@@ -100,29 +94,6 @@ def code_folders() -> list[str]:
             f"allowed: {_LARGEST_UPLOAD / 1e6:.0f} MB; the largest file is {largest}, move it away"
         )
     return [str(folder) for folder in folders]
-
-
-def check_storage(storage: Storage, cpus: float) -> None:
-    """Raise :class:`ResourceError` when a node with ``cpus`` cannot see what is written here."""
-    probe = f".seen-{uuid.uuid4().hex}"
-    storage.write(b"", probe)
-    try:
-        for name, reason in ask_nodes(_sees, storage, probe, cpus=cpus):
-            if reason:
-                raise ResourceError(
-                    f"node {name} does not see storage {storage.location!r} ({reason}); give "
-                    "--storage a folder that all nodes share or a URI such as s3://bucket/results"
-                )
-    finally:
-        storage.remove(probe)
-
-
-def _sees(storage: Storage, name: str) -> str:
-    """Why this node does not see a file, or nothing."""
-    try:
-        return "" if storage.exists(name) else "what is written here is not there"
-    except OSError as error:
-        return " ".join(str(error).split())[:200]
 
 
 def _reach(address: str) -> str:
@@ -217,14 +188,16 @@ def _why_not(address: str, error: Exception) -> str:
 
 
 def _check_resources(resources: Resources) -> None:
-    available = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for kind, asked, field in (
         ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
         ("CPU", resources.cpus_per_trial, "cpus_per_trial"),
     ):
-        there = available.get(kind, 0)
+        # A trial runs on one node.
+        there = max(node.get(kind, 0) for node in nodes)
         if asked > there:
+            on_node = " on its largest node" if len(nodes) > 1 else ""
             raise ResourceError(
-                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s; lower it with "
-                f"--set resources.{field}={there:g}, or connect to a cluster with --address"
+                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s{on_node}; lower it "
+                f"with --set resources.{field}={there:g}, or connect to a cluster with --address"
             )

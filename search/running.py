@@ -69,7 +69,7 @@ def connected(
     # Here, because importing Ray takes seconds that `status` should not wait for.
     from search.ray_cluster import connect
 
-    return connect(environment.address, search.resources, open_storage(search.storage))
+    return connect(environment.address, search.resources)
 
 
 def run(
@@ -119,7 +119,7 @@ def run(
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
         with contextlib.suppress(StorageError):
-            forget_ended(storage.patient(0), ended_trials(storage.patient(0)))
+            forget_ended(storage.patient(0))
         progress.close()
     return tracker
 

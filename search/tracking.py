@@ -13,10 +13,10 @@ import shlex
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import pandas as pd
@@ -196,7 +196,7 @@ class Tracker:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None and not self._closed:
-            if time.monotonic() >= self._retry_at:
+            if monotonic() >= self._retry_at:
                 self._try(job)
         if not self._closed:
             self._complete = self._try(self._finish)
@@ -244,7 +244,7 @@ class Tracker:
                 f"{problem}; trials and their records are not affected, and it is tried again"
             )
         self._problem = problem
-        self._retry_at = time.monotonic() + self._wait
+        self._retry_at = monotonic() + self._wait
         self._wait = min(2 * self._wait, LONGEST_RETRY_SECONDS)
 
     def _say(self, sentence: str) -> None:

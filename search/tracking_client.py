@@ -9,8 +9,8 @@ import os
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,11 +38,11 @@ def open_client(uri: str) -> Any:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    client = mlflow.MlflowClient(tracking_uri=uri)
     file = _sqlite_file(uri)
-    if file is not None and _is_local(file.parent):
-        _prepare(file, client)
-    return client
+    if file is None or not _is_local(file.parent):
+        return mlflow.MlflowClient(tracking_uri=uri)
+    with _prepared(file):
+        return mlflow.MlflowClient(tracking_uri=uri)  # makes the tables
 
 
 def close_store(uri: str) -> None:
@@ -119,8 +119,9 @@ def _is_local(folder: Path) -> bool:
     return done.stdout.strip() in _LOCAL_FILES
 
 
-def _prepare(file: Path, client: Any) -> None:
-    """Turn on SQLite's write-ahead log, and make MLflow's tables, one process at a time.
+@contextmanager
+def _prepared(file: Path) -> Iterator[None]:
+    """Turn on SQLite's write-ahead log, and let one process at a time make MLflow's tables.
 
     With the log, whoever reads holds up nobody who writes, and a transaction waits for no disk.
     It needs memory that all processes share, so it is off on network file systems.
@@ -135,7 +136,7 @@ def _prepare(file: Path, client: Any) -> None:
         fcntl.flock(folder, fcntl.LOCK_EX)  # two migrations at once would break each other
         with closing(sqlite3.connect(file, timeout=20)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-        client.search_experiments(max_results=1)
+        yield
     finally:
         os.close(folder)
 

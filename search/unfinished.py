@@ -14,7 +14,7 @@ from typing import Final
 
 import torch
 
-from analysis.storage import Storage
+from analysis.storage import Storage, StorageError
 from datasets.digits import DigitData
 from search.specification import TrialSpecification
 
@@ -31,11 +31,16 @@ def load_state(storage: Storage, trial: TrialSpecification, data: DigitData) -> 
 
     Raises:
         StateError: the file is damaged, or belongs to another trial or other data.
+        StorageError: the storage does not answer.
     """
     try:
         content = storage.read(RUNNING, _name(trial.trial_id))
     except FileNotFoundError:
         return None
+    except StorageError:
+        raise  # it does not answer: the records could not be written either
+    except OSError as error:
+        raise StateError(f"it cannot be read ({error})") from error
     try:
         # torch does not look at the checksums that it writes.
         if zipfile.ZipFile(io.BytesIO(content)).testzip() is not None:
@@ -62,7 +67,8 @@ def saver(storage: Storage, trial: TrialSpecification, say: Callable[[str], None
     def save(state: bytes) -> None:
         nonlocal told
         try:
-            storage.write(state, RUNNING, _name(trial.trial_id))
+            # At once or not: only records are worth waiting for.
+            storage.patient(0).write(state, RUNNING, _name(trial.trial_id))
         except OSError as error:
             if not told:
                 say(f"its state cannot be saved ({error}); if it is lost it begins again")
@@ -74,14 +80,15 @@ def saver(storage: Storage, trial: TrialSpecification, say: Callable[[str], None
 def forget(storage: Storage, trial_id: str) -> None:
     """Remove the state of a trial that has ended; what cannot be removed now is removed later."""
     with contextlib.suppress(OSError):
-        storage.remove(RUNNING, _name(trial_id))
+        storage.patient(0).remove(RUNNING, _name(trial_id))
 
 
-def forget_ended(storage: Storage, ended: set[str]) -> None:
-    """Remove states that trials left behind which have ended."""
-    for name in storage.names(RUNNING):
-        if name.removesuffix(".pt") in ended:
-            forget(storage, name.removesuffix(".pt"))
+def forget_ended(storage: Storage) -> None:
+    """Remove states that trials left behind which have ended, if that can be done now."""
+    with contextlib.suppress(OSError):
+        for name in storage.names(RUNNING):
+            if storage.exists("trials", f"{name.removesuffix('.pt')}.parquet"):
+                forget(storage, name.removesuffix(".pt"))
 
 
 def _name(trial_id: str) -> str:

@@ -92,10 +92,7 @@ def measure(trials: int = 60, rounds: int = 3) -> list[Measurement]:
     walls: dict[str, list[float]] = {FRESH: [], REUSED: [], ON: [], OFF: []}
     owns = []
     search = build_search(_CONFIGURATION)
-    with (
-        tempfile.TemporaryDirectory() as name,
-        connect("local", search.resources, open_storage(name)),
-    ):
+    with tempfile.TemporaryDirectory() as name, connect("local", search.resources):
         workers = int(ray.cluster_resources()["CPU"])
         for number in range(rounds):
             folder = Path(name) / str(number)

@@ -45,6 +45,7 @@ def assert_equal_records(
     one: Storage, other: Storage, trial_ids: Sequence[str] | None = None
 ) -> None:
     """All but what was measured, in every table, and the weights; of some trials or all."""
+    assert one.names("trials")
     for table in ("trials", "epochs", "grid", "predictions"):
         first, second = (_unmeasured(each, table, trial_ids) for each in (one, other))
         assert len(first) == len(second)

@@ -141,7 +141,8 @@ def test_a_state_that_cannot_be_saved_costs_the_trial_nothing(
 def test_states_left_behind_by_ended_trials_are_removed(storage: Storage) -> None:
     for name in ("ended", "running"):
         storage.write(b"", RUNNING, f"{name}.pt")
-    forget_ended(storage, {"ended", "other"})
+    storage.write(b"", "trials", "ended.parquet")
+    forget_ended(storage)
     assert storage.names(RUNNING) == ["running.pt"]
 
 

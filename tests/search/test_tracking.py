@@ -34,7 +34,7 @@ from tracking_records import (
 
 from analysis.storage import Storage, open_storage
 from analysis.tables import read_table
-from search import tracking, tracking_runs
+from search import tracking, tracking_client, tracking_runs
 from search.tracking import (
     Tracker,
     TrackingError,
@@ -53,7 +53,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables: making them takes a second, copying them none."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking_runs.open_client(f"sqlite:///{path}").search_experiments()
+    tracking_client.open_client(f"sqlite:///{path}")
+    tracking_client.close_store(f"sqlite:///{path}")
     return path
 
 
@@ -404,3 +405,75 @@ def test_where_runs_go() -> None:
 )
 def test_passwords_are_hidden(text: str, shown: str) -> None:
     assert without_password(text) == shown
+
+
+def test_what_was_missed_is_written_when_the_store_is_back(
+    search: Storage, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails three times: at opening, at a trial, and while it catches up."""
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.0)
+    failures = iter([True, False, True, False, True])
+    said: list[str] = []
+    opened, written = tracking_runs.SearchRuns.start_search, tracking_runs.SearchRuns.write_trial
+
+    def fail_or(do: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            if next(failures, False):
+                raise ConnectionError("gone")
+            return do(*arguments)
+
+        return call
+
+    monkeypatch.setattr(tracking_runs.SearchRuns, "start_search", fail_or(opened))
+    monkeypatch.setattr(tracking_runs.SearchRuns, "write_trial", fail_or(written))
+    tracker = Tracker(search, uri, said.append)
+    for number in (0, 1):
+        follow(tracker, search, number)
+    assert tracker.close(60)
+    assert next(failures, None) is None  # all of them came
+    assert "gone" in said[0]
+    assert "can be written again" in said[-1]
+    live = histories(uri)
+    assert len(live["t001", "epoch/train_loss"]) == EPOCHS_PER_TRIAL
+    assert sync(search, uri).written == 0
+
+
+def test_a_store_that_stays_down_is_tried_ever_more_rarely(
+    search: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, tries = [0.0], []
+
+    def refused(*_: object) -> None:
+        tries.append(now[0])
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(tracking, "SearchRuns", refused)
+    monkeypatch.setattr(tracking, "monotonic", lambda: now[0])
+    said: list[str] = []
+    tracker = Tracker(search, "http://127.0.0.1:9", said.append)
+    for second in range(1000):
+        while not tracker._jobs.empty():
+            time.sleep(0.0001)
+        now[0] = float(second)
+        tracker.epoch_ended("t000", epoch_row(0, 1))
+    assert not tracker.close(60)
+    assert len(said) == 2
+    *while_running, _at_the_end = tries
+    assert 5 <= len(while_running) <= 9
+    waits = np.diff(while_running)
+    assert (waits[1:] >= waits[:-1]).all()
+    assert waits.max() <= tracking.LONGEST_RETRY_SECONDS + 1
+
+
+def test_runs_beyond_a_page_of_a_thousand_are_found_again(search: Storage, uri: str) -> None:
+    """MLflow gives at most 1,000 runs a page by default."""
+    runs = tracking_runs.SearchRuns(search, uri)
+    pages = []
+    answer = runs._client.search_runs
+    runs._client.search_runs = lambda *words, **named: (
+        pages.append(1) or answer(*words, max_results=2, **named)
+    )
+    for number in range(5):
+        runs.start_trial(start_row(number))
+    assert sorted(runs._find_runs()) == ["", *(f"t{number:03}" for number in range(5))]
+    assert len(pages) == 3

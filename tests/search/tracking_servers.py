@@ -1,4 +1,4 @@
-"""MLflow's own server and PostgreSQL below it, on this machine, for as long as a test needs them."""
+"""MLflow's own server, and PostgreSQL below it, for as long as a test needs them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -40,39 +41,34 @@ def postgres_programs() -> Path | None:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A new PostgreSQL cluster on localhost with a password; its URI for SQLAlchemy."""
     programs = postgres_programs()
     assert programs is not None
-    port, home = free_port(), folder / "postgres"
-    home.mkdir(parents=True)
-    secret = home / "password"
-    secret.write_text(PASSWORD)
-    # PostgreSQL refuses to run as root.
-    prefix = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    if prefix:
-        for one in (home, secret):
-            shutil.chown(one, "postgres", "postgres")
-        for parent in home.parents:
-            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    options = ["--username=tracking", "--auth=scram-sha-256", f"--pwfile={secret}"]
-    initialise = [*prefix, programs / "initdb", "-D", home / "data", *options, "--no-sync"]
-    subprocess.run(initialise, check=True, capture_output=True, cwd="/")
-    command = [
-        *prefix, programs / "postgres", "-D", home / "data", "-p", str(port),
-        "-c", "listen_addresses=127.0.0.1", "-k", str(home),
-    ]  # fmt: skip
-    log = (folder / "postgres.log").open("w")
-    process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", start_new_session=True)
-    try:
-        ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL")
-        yield f"postgresql://tracking:{PASSWORD}@127.0.0.1:{port}/postgres"
-    finally:
-        os.killpg(process.pid, signal.SIGINT)  # PostgreSQL's fast shutdown
-        process.wait(60)
-        log.close()
+    port = free_port()
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        secret = home / "password"
+        secret.write_text(PASSWORD)
+        prefix = []
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            prefix = ["runuser", "-u", "postgres", "--"]
+            for one in (home, secret):
+                shutil.chown(one, "postgres", "postgres")
+        options = ["--username=tracking", "--auth=scram-sha-256", f"--pwfile={secret}"]
+        initialise = [*prefix, programs / "initdb", "-D", home / "data", *options, "--no-sync"]
+        subprocess.run(initialise, check=True, capture_output=True, cwd="/")
+        command = [
+            programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "--wait",
+            "-o", f"-p {port} -c listen_addresses=127.0.0.1 -k {home}",
+        ]  # fmt: skip
+        # pg_ctl's server would keep a captured pipe open.
+        subprocess.run([*prefix, *command, "start"], check=True, cwd="/", stdout=subprocess.DEVNULL)
+        try:
+            yield f"postgresql://tracking:{PASSWORD}@127.0.0.1:{port}/postgres"
+        finally:
+            stop = [*prefix, *command, "-m", "fast", "stop"]
+            subprocess.run(stop, check=True, cwd="/", stdout=subprocess.DEVNULL)
 
 
 @dataclass
