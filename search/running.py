@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -118,8 +117,7 @@ def run(
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        with contextlib.suppress(StorageError):
-            forget_ended(storage.patient(0))
+        forget_ended(storage.patient(0))
         progress.close()
     return tracker
 
