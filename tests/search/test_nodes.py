@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -90,7 +91,12 @@ def ray_cluster(nodes: Sequence[str], **options: int) -> Iterator[Cluster]:
     """A head that runs no trials, and nodes of these names."""
     # A folder of its own: other clusters on this machine shall not take it for the current one.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # Ray wants a port for the dashboard even when there is none.
+        head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": port}
+        head["temp_dir"] = folder
         one = Cluster(initialize_head=True, head_node_args=head)
         try:
             for name in nodes:
