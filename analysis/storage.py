@@ -109,7 +109,7 @@ class Storage:
 
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
-        if self.exists(*parts):
+        with contextlib.suppress(FileNotFoundError):
             self._patiently(lambda: self.filesystem.delete_file(self.path(*parts)))
 
     @property

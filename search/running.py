@@ -124,7 +124,7 @@ def run(
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        forget_ended(storage)
+        forget_ended(storage.patient(0))
         progress.close()
     return tracker
 

@@ -70,7 +70,8 @@ def run_trials(
         SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
     """
     resources = search.resources
-    expected = expectation(recorder.storage, progress.started_at, data)
+    node = ray.get_runtime_context().get_node_id()
+    expected = expectation(recorder.storage, progress.started_at, data, node)
     check_nodes(expected, resources)
     trainable = tune.with_parameters(
         _trainable,
