@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -66,6 +67,14 @@ class Mlflow:
 
     enabled: bool = True
     tracking_uri: str = ""
+
+    def __post_init__(self) -> None:
+        # The specification is copied into the records and to MLflow.
+        if re.search(r"://[^/?#@]*:[^/?#]*@|[?&][^=&]*(password|token|secret)", self.tracking_uri):
+            raise ValueError(
+                "tracking_uri holds a password; allowed: none in it, but in the environment "
+                "(MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD; PGPASSFILE for PostgreSQL)"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
