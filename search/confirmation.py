@@ -34,10 +34,7 @@ class Candidate:
 
 
 def choose_candidates(search: SearchSpecification, storage: Storage) -> list[Candidate]:
-    """The best of a finished search by its first objective, then plain fusion at every depth.
-
-    A plain network takes the hyperparameters of the best plain one that the search finished at
-    its fusion depth; where there is none, those of the search's best.
+    """The candidates of a finished search: see :func:`candidates_among`.
 
     Raises:
         ValueError: no sample finished.
@@ -45,7 +42,21 @@ def choose_candidates(search: SearchSpecification, storage: Storage) -> list[Can
     ranked = _ranked(search, storage)
     if not ranked:
         raise ValueError(f"search {search.name!r} has no finished trial to confirm")
-    settings = search.confirmation
+    return candidates_among(ranked, search.confirmation)
+
+
+def candidates_among(
+    ranked: Sequence[tuple[tuple[TrialSpecification, ...], float]], settings: Confirmation
+) -> list[Candidate]:
+    """The best samples, then plain fusion at every depth.
+
+    A plain network takes the hyperparameters of the best plain one at its fusion depth; where
+    there is none, those of the best sample.
+
+    Args:
+        ranked: trials and first objective of every sample, best first.
+        settings: how many, and what differs from the search.
+    """
     candidates = [
         Candidate(_label(trials[0]), "top", rank, _fresh(trials, settings), value)
         for rank, (trials, value) in enumerate(ranked[: settings.top], start=1)

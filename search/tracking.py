@@ -22,6 +22,7 @@ from typing import Final
 import pandas as pd
 from pyarrow import fs
 
+from analysis.secrets import without_password
 from analysis.storage import Storage
 from analysis.tables import read_rows, read_table
 from search.tracking_client import close_store
@@ -71,12 +72,6 @@ def experiment_page(uri: str, experiment_id: str) -> str:
     # Without the type, MLflow opens an experiment on its pages for language-model traces.
     page = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     return (server or UI_ADDRESS).rstrip("/") + page
-
-
-def without_password(text: str) -> str:
-    """``text`` with the passwords of the URIs in it replaced by ``***``."""
-    text = re.sub(r"(\w://[^\s/?#:@]*:)[^\s/?#]*@", r"\1***@", text)
-    return re.sub(r"(?i)([?&][^\s=&]*(?:password|token|secret)[^\s=&]*=)[^\s&]+", r"\1***", text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,39 @@
+"""How long Ray and its workers take to start on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from dataclasses import replace
+
+import ray
+
+from search.declaration import Resources
+from search.ray_cluster import connection
+
+
+def seconds_to_start(resources: Resources, workers: int) -> float:
+    """From a new process until Ray has so many workers that know what a trial needs, and its end.
+
+    Raises:
+        ValueError: Ray cannot be started here.
+    """
+    process = multiprocessing.get_context("spawn").Process(
+        target=_start, args=(replace(resources, gpus_per_trial=0.0), workers)
+    )
+    started = time.perf_counter()
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise ChildProcessError("Ray could not be started on this machine; see the lines above")
+    return time.perf_counter() - started
+
+
+def _start(resources: Resources, workers: int) -> None:
+    with connection("local"):
+        task = ray.remote(num_cpus=resources.cpus_per_trial)(_import_trial)
+        ray.get([task.remote() for _ in range(workers)])
+
+
+def _import_trial() -> None:
+    import search.execution  # noqa: F401
