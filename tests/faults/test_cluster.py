@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,16 +29,13 @@ SWEEP = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
 @contextlib.contextmanager
 def cluster(nodes: int) -> Iterator[Cluster]:
     """So many nodes with one core each."""
-    # A folder of its own: other clusters on this machine shall not take it for the current one.
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": folder}
-        started = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            for _ in range(nodes - 1):
-                started.add_node(num_cpus=1)
-            yield started
-        finally:
-            started.shutdown()
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        for _ in range(nodes - 1):
+            started.add_node(num_cpus=1)
+        yield started
+    finally:
+        started.shutdown()
 
 
 def processes_of(node: Any) -> list[int]:
