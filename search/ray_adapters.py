@@ -160,8 +160,13 @@ class Driver(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died too often, or could not write its records: say so in its stead."""
         news = self._news_of(trial)
-        with self._stop_without_storage():
-            self._record_lost(trial, news)
+        if not news.overdue and trial.num_failures <= self._resources.retries:
+            # Ray may hear twice of one death before a trial has begun, and then gives it up
+            # untried. Without a record it is run by the next resume.
+            self._progress.say(f"a trial: the worker {_lost(trial)}; left for resume")
+        else:
+            with self._stop_without_storage():
+                self._record_lost(trial, news)
         if self._proposals is not None:
             self._proposals.close(trial.config[PROPOSAL][NUMBER], news.rows)
 

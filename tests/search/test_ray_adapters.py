@@ -45,7 +45,7 @@ def test_a_pack_whose_worker_dies_twice_has_failed_but_for_what_ended(
     storage = open_storage(tmp_path / "test")
     recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
     console = Console()
-    driver = Driver(recorder, console, None, Resources())
+    driver = Driver(recorder, console, None, Resources(retries=1))
     ray_trial = SimpleNamespace(
         trial_id="ray",
         config=swept(trials),
