@@ -273,8 +273,8 @@ def test_gpu_hours_are_measured_or_given(
 
 def test_a_pack_validates_each_of_its_trials(small_data: DigitData) -> None:
     trial = alike(small_trial())
-    _, alone = measure_kind(Kind(trial), small_data, 1.0, True)
-    _, packed = measure_kind(Kind(trial, 3), small_data, 1.0, True)
+    _, alone = measure_kind(Kind(trial), small_data, 0.5, True)
+    _, packed = measure_kind(Kind(trial, 3), small_data, 0.5, True)
     assert 1.5 < packed.grid / alone.grid < 6
     assert packed.step > alone.step
 
@@ -334,7 +334,7 @@ def test_what_is_left_is_what_was_planned(tmp_path: Path, small_data: DigitData)
 def test_a_trial_takes_about_what_was_measured(small_data: DigitData) -> None:
     trial = small_trial(fusion_depth=0, epochs=3)
     kind = Kind(alike(trial))
-    calibration = measure_kinds([kind], small_data, processes=1, threads=1, seconds=2.0)
+    calibration = measure_kinds([kind], small_data, processes=1, threads=1, seconds=1.0)
     started = time.process_time()
     run_trial(trial, small_data)
     took = time.process_time() - started
