@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := search models datasets analysis tests
 
-.PHONY: demo test test-slow bench format clean
+.PHONY: demo test test-slow soak bench format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+soak: $(READY)
+	PYTHONPATH=.:tests/search $(BIN)/python tests/faults/soak.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks

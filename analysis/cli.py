@@ -23,6 +23,7 @@ from analysis.command_line import (
 from analysis.figures import accuracy_scale, pair_label, snr_label
 from analysis.fusion import compute_fusion, draw_fusion, fusion_pairs, summarise_fusion
 from analysis.grids import compute_grid, compute_sheet, draw_sheet
+from analysis.secrets import sentence
 from analysis.selection import AnalysisError, at_train_pair, depth_name
 from analysis.unimodal import UNIMODAL, compute_unimodal, draw_unimodal
 from datasets.files import data_folder
@@ -33,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(data_folder(None, os.environ)).parse_args(arguments)
     try:
         options.run(options)
-    except (AnalysisError, OSError) as error:
-        print(f"analysis: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"analysis: {sentence(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,6 +15,7 @@ from scipy import stats
 
 from analysis.figures import add_caption, count_label, new_figure
 from analysis.fusion import SIGNIFICANCE, holm, paired_p
+from analysis.plain_data import parse_json
 from analysis.samples import rows_of
 from analysis.selection import AnalysisError
 from analysis.storage import Storage
@@ -51,9 +51,9 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
     Raises:
         AnalysisError: it is missing or damaged.
     """
-    where = f"{folder.location}/{CANDIDATES_FILE}"
+    where = folder.named(CANDIDATES_FILE)
     try:
-        raw = json.loads(folder.read(CANDIDATES_FILE))
+        raw = parse_json(folder.read(CANDIDATES_FILE), where)
         return [{name: one[name] for name in (*_CANDIDATE_COLUMNS[:6], "trial_ids")} for one in raw]
     except FileNotFoundError as error:
         raise AnalysisError(

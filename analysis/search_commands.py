@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import io
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis.command_line import data_caption, save, say, storage_at
 from analysis.figures import count_label, write_file
@@ -16,9 +14,16 @@ from analysis.replay import compute_replay, draw_replay
 from analysis.report import build_report
 from analysis.samples import objectives_of
 from analysis.search_figures import read_specification
+from analysis.secrets import sentence
 from analysis.selection import AnalysisError, Search, open_search, search_names
 from analysis.storage import Storage
-from analysis.tables import CONFIRMATION_SUFFIX, IMPORTANCE_FILE, REPLAY_FILE, read_table
+from analysis.tables import (
+    CONFIRMATION_SUFFIX,
+    IMPORTANCE_FILE,
+    REPLAY_FILE,
+    parse_parquet,
+    read_table,
+)
 
 
 def report(options: argparse.Namespace) -> None:
@@ -111,9 +116,11 @@ def _read(folder: Storage, name: str) -> pd.DataFrame | None:
     if not folder.exists(name):
         return None
     try:
-        table: pd.DataFrame = pq.read_table(io.BytesIO(folder.read(name))).to_pandas()
-    except pa.ArrowInvalid as error:
+        table: pd.DataFrame = parse_parquet(folder.read(name)).to_pandas()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise AnalysisError(
-            f"{folder.location}/{name} is damaged ({error}); delete it and make it again"
+            f"{folder.named(name)} is damaged ({sentence(error)}); delete it and make it again"
         ) from error
     return table

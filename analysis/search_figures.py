@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures import add_caption, count_label, new_figure
+from analysis.plain_data import parse_yaml
 from analysis.samples import (
     MEAN_ACCURACY,
     MULTIPLY_ACCUMULATES,
@@ -36,13 +36,13 @@ def read_specification(search: Search) -> dict[str, Any]:
     Raises:
         AnalysisError: it is missing or damaged.
     """
-    where = f"{search.storage.location}/{SPECIFICATION_FILE}"
+    where = search.storage.named(SPECIFICATION_FILE)
     try:
-        raw = yaml.safe_load(search.storage.read(SPECIFICATION_FILE))
+        raw = parse_yaml(search.storage.read(SPECIFICATION_FILE), where)
     except FileNotFoundError as error:
         raise AnalysisError(f"{where} is missing; launch the search to write it") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AnalysisError(f"{where} is damaged: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
     if not isinstance(raw, dict):
         raise AnalysisError(f"{where} is damaged: it is not a mapping")
     return raw

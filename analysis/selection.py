@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from analysis.plain_data import parse_json
 from analysis.storage import Storage
 from analysis.tables import FAILED, FINISHED, PLANNED_FILE, SPECIFICATION_FILE, read_table
 
@@ -155,9 +155,9 @@ def depth_name(depth: int, levels: int) -> str:
 
 
 def _read_planned(folder: Storage) -> pd.DataFrame:
-    where = f"{folder.location}/{PLANNED_FILE}"
+    where = folder.named(PLANNED_FILE)
     try:
-        rows = json.loads(folder.read(PLANNED_FILE))
+        rows = parse_json(folder.read(PLANNED_FILE), where)
         planned = pd.DataFrame(rows, columns=_PLANNED_COLUMNS)
         for column in ("train_audio_snr", "train_visual_snr"):
             planned[column] = planned[column].replace("original", math.inf).astype(float)

@@ -8,7 +8,9 @@ infinity is "Original" (no noise).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,7 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.storage import Storage
+from analysis.checksum import check, sealed
+from analysis.secrets import sentence
+from analysis.storage import Storage, StorageError
 
 SCHEMA_VERSION: Final = 1
 SPECIFICATION_FILE: Final = "specification.yaml"
@@ -149,8 +153,33 @@ PREDICTIONS: Final = pa.schema(
 )
 
 _BATCH_ROWS: Final = 256 * 1024
+_READERS: Final = 16
 
 TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
+
+
+class VersionError(ValueError):
+    """A record was written by a newer program."""
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as the content of a Parquet file, with a checksum."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return sealed(buffer.getvalue())
+
+
+def parse_parquet(content: bytes) -> pa.Table:
+    """The inverse of :func:`to_parquet`; a file of other programs has no checksum, and is read too.
+
+    Raises:
+        ValueError, pyarrow.ArrowException, OSError: it is damaged.
+    """
+    source = io.BytesIO(content)
+    check(source)
+    table = pq.ParquetFile(source).read()
+    table.validate(full=True)
+    return table
 
 
 def read_table(search: Storage, table: str, trial_ids: list[str] | None = None) -> pd.DataFrame:
@@ -188,10 +217,14 @@ def read_batches(
     for name in _file_names(search, table, trial_ids):
         with (
             _damage_named(search, table, name),
-            search.filesystem.open_input_file(search.path(table, name)) as source,
+            search.open(table, name) as source,
         ):
+            check(source)
             parts = pq.ParquetFile(source, read_dictionary=texts)
-            for batch in parts.iter_batches(_BATCH_ROWS, columns=["schema_version", *columns]):
+            names = ["schema_version", *columns]
+            if not set(names) <= set(parts.schema_arrow.names):
+                raise ValueError(f"it lacks a column of {', '.join(names)}")
+            for batch in parts.iter_batches(_BATCH_ROWS, columns=names):
                 _check_version(search, table, name, batch["schema_version"])
                 yield batch.select(list(columns))
 
@@ -206,11 +239,11 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
     """Say which file is damaged, and what to do about it."""
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except (FileNotFoundError, StorageError, VersionError):
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise ValueError(
-            f"{search.location}/{table}/{name} is damaged ({error}); delete it and resume the "
+            f"{search.named(table, name)} is damaged ({sentence(error)}); delete it and resume the "
             "search to run the trial again"
         ) from error
 
@@ -218,8 +251,8 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
 def _check_version(search: Storage, table: str, name: str, versions: Any) -> None:
     newest = pc.max(versions).as_py() or 0
     if newest > SCHEMA_VERSION:
-        raise ValueError(
-            f"{search.location}/{table}/{name} has schema version {newest}, this program reads up "
+        raise VersionError(
+            f"{search.named(table, name)} has schema version {newest}, this program reads up "
             f"to {SCHEMA_VERSION}; use a newer fusion-search"
         )
 
@@ -227,18 +260,19 @@ def _check_version(search: Storage, table: str, name: str, versions: Any) -> Non
 def _read(search: Storage, table: str, trial_ids: list[str] | None) -> pa.Table:
     schema = TABLES[table]
     names = _file_names(search, table, trial_ids)
-    parts = [_read_file(search, table, name, schema) for name in names]
+    # Side by side, since storage elsewhere takes its time for each.
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = list(pool.map(lambda name: _read_file(search, table, name, schema), names))
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
-    with (
-        _damage_named(search, table, name),
-        search.filesystem.open_input_file(search.path(table, name)) as source,
-    ):
-        part = pq.read_table(source)
-    _check_version(search, table, name, part["schema_version"])
-    missing = [field for field in schema if field.name not in part.column_names]
-    for field in missing:
-        part = part.append_column(field, pa.nulls(part.num_rows, field.type))
-    return part.select(schema.names).cast(schema)
+    with _damage_named(search, table, name):
+        part = parse_parquet(search.read(table, name))
+        if "schema_version" not in part.column_names:
+            raise ValueError("it has no schema_version")
+        _check_version(search, table, name, part["schema_version"].cast(pa.int32()))
+        for field in schema:
+            if field.name not in part.column_names:
+                part = part.append_column(field, pa.nulls(part.num_rows, field.type))
+        return part.select(schema.names).cast(schema)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +26,12 @@ from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 
 # Barnum et al.: original, audio above visual, equal, and visual above audio.
 SNR_PAIRS: Final = ((math.inf, math.inf), (1.0, 0.25), (0.5, 0.5), (0.25, 1.0))
+
+# What reading a file that is no checkpoint of ours, or no longer, ends with.
+_DAMAGE: Final = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, pickle.UnpicklingError),
+    *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,14 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
         AnalysisError: it is missing or damaged.
     """
     name = f"{trial_id}.pt"
-    where = f"{search.storage.location}/{CHECKPOINTS}/{name}"
+    where = search.storage.named(CHECKPOINTS, name)
     try:
         content = io.BytesIO(search.storage.read(CHECKPOINTS, name))
+        _check_zip(content)
         checkpoint = torch.load(content, weights_only=True, map_location="cpu")
-        network = EarlyFusionNetwork(EarlyFusionSettings.from_plain(checkpoint["network"]))
-        network.load_state_dict(checkpoint["state"])
+        with torch.device("meta"):  # memory is taken by the weights that are there, not promised
+            network = EarlyFusionNetwork(EarlyFusionSettings.from_plain(checkpoint["network"]))
+        network.load_state_dict(checkpoint["state"], assign=True)
         audio, visual = checkpoint["train_pair"]
         return TrainedNetwork(
             network.eval(),
@@ -87,18 +97,23 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
         )
     except FileNotFoundError as error:
         raise AnalysisError(f"checkpoint {where} is missing; choose another --trial") from error
-    except (
-        RuntimeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
+    except _DAMAGE as error:
         raise AnalysisError(
             f"checkpoint {where} is damaged or of another version ({type(error).__name__}); "
             "choose another --trial"
         ) from error
+
+
+def _check_zip(content: io.BytesIO) -> None:
+    """Compare the checksums of all parts, as PyTorch does not. Raises what ``_DAMAGE`` lists."""
+    with zipfile.ZipFile(content) as archive:
+        parts = archive.infolist()
+        # PyTorch stores without compression: what claims to be larger is none of its files.
+        if sum(one.file_size for one in parts) > content.getbuffer().nbytes:
+            raise zipfile.BadZipFile("its parts are larger than the file")
+        if archive.testzip() is not None:
+            raise zipfile.BadZipFile("a part is not as it was written")
+    content.seek(0)
 
 
 def example_numbers(data: DigitData, count: int) -> list[int]:

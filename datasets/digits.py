@@ -5,6 +5,7 @@ Barnum, Talukder, Yue: "On the Benefits of Early Fusion in Multimodal Representa
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from datasets.errors import DataError
 from datasets.examples import Examples
@@ -104,7 +107,7 @@ class DigitData:
         fits = lengths <= samples_of(settings.frames)
         self.left_out = int((~fits).sum())
         self.splits = self._split(fits)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self.content_fingerprint()
         self.note = _NAMES[settings.source]
         if self.left_out:
             self.note += (
@@ -145,7 +148,8 @@ class DigitData:
             )
         return splits
 
-    def _fingerprint(self) -> str:
+    def content_fingerprint(self) -> str:
+        """``fingerprint``, computed again from what is in memory now."""
         digest = hashlib.sha256()
         settings = self.settings
         digest.update(f"{settings.source} {settings.frames} {settings.split_seed}".encode())
@@ -161,22 +165,30 @@ class DigitData:
 
     def onset_frames(self, recordings: Tensor) -> Tensor:
         """Leading all-zero spectrogram frames of these recordings once padded, [B] int64."""
-        starts = torch.where(recordings > 0, self.waveform_ends[recordings - 1], 0)
-        lengths = self.waveform_ends[recordings] - starts
-        return (samples_of(self.settings.frames) - lengths) // STRIDE
+        starts, ends = self._bounds(recordings)
+        return (samples_of(self.settings.frames) - (ends - starts)) // STRIDE
+
+    def on(self, device: torch.device) -> DigitData:
+        """These data with images and waveforms on ``device``, where the examples are then made."""
+        if device == self.images.device:
+            return self
+        there = copy.copy(self)
+        there.images, there.waveforms = self.images.to(device), self.waveforms.to(device)
+        return there
 
     def examples(
         self, split: str, pairs: Tensor, *, noise_seed: int, presentations: Tensor | None = None
     ) -> Examples:
-        """Make one batch of examples, on the CPU.
+        """Make one batch of examples on the device of the data.
 
         Args:
             split: "train", "validation" or "test".
-            pairs: [B] int64, numbers of pairs in that split.
+            pairs: [B] int64, numbers of pairs in that split, on the CPU.
             noise_seed: seed of the unit noise.
-            presentations: [B] int64 or None. None keys the noise by image and by recording, so an
-                image has the same noise whatever recording it is paired with. Numbers of
-                presentations give fresh noise for each, the same for every model and SNR.
+            presentations: [B] int64 on the CPU, or None. None keys the noise by image and by
+                recording, so an image has the same noise whatever recording it is paired with.
+                Numbers of presentations give fresh noise for each, the same for every model and
+                SNR.
 
         Returns:
             Examples with waveforms of ``frames * 200 - 1`` samples.
@@ -185,17 +197,16 @@ class DigitData:
             IndexError: a pair is not in the split.
         """
         image_numbers, recording_numbers, labels = self.splits[split].lookup(pairs)
+        device = self.images.device
         total = samples_of(self.settings.frames)
-        ends = self.waveform_ends[recording_numbers].numpy()
-        starts = np.where(
-            recording_numbers.numpy() > 0, self.waveform_ends[recording_numbers - 1].numpy(), 0
-        )
+        starts, ends = self._bounds(recording_numbers)
         lengths = ends - starts
-        flat = self.waveforms.numpy()
-        waveforms = np.zeros((len(pairs), total), dtype=np.float32)
-        for row, start, end in zip(waveforms, starts, ends, strict=True):
-            row[total - (end - start) :] = flat[start:end]
-        waveforms /= 32768
+        clips = [
+            self.waveforms[start:end]
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
+        padded = pad_sequence(clips, batch_first=True, padding_side="left")
+        waveforms = functional.pad(padded, (total - padded.shape[1], 0)).float().div_(32768)
 
         if presentations is None:
             streams, numbers = _FIXED_STREAMS, (image_numbers, recording_numbers)
@@ -203,23 +214,27 @@ class DigitData:
             streams, numbers = _FRESH_STREAMS, (presentations, presentations)
 
         def image_noise() -> Tensor:
-            pixels = np.full(len(pairs), 28 * 28)
-            noise = unit_noise(noise_seed, streams[0], numbers[0].numpy(), pixels, 28 * 28)
-            return torch.from_numpy(noise).view(-1, 1, 28, 28)
+            pixels = torch.full_like(pairs, 28 * 28)
+            noise = unit_noise(noise_seed, streams[0], numbers[0], pixels, 28 * 28, device)
+            return noise.view(-1, 1, 28, 28)
 
         def waveform_noise() -> Tensor:
-            noise = unit_noise(noise_seed, streams[1], numbers[1].numpy(), lengths, total)
-            return torch.from_numpy(noise)
+            return unit_noise(noise_seed, streams[1], numbers[1], lengths, total, device)
 
         return Examples(
-            images=self.images[image_numbers].unsqueeze(1).float() / 255,
-            waveforms=torch.from_numpy(waveforms),
-            lengths=torch.from_numpy(lengths),
-            labels=labels,
+            images=self.images[image_numbers.to(device)].unsqueeze(1).float().div_(255),
+            waveforms=waveforms,
+            lengths=lengths.to(device),
+            labels=labels.to(device),
             draw_image_noise=image_noise,
             draw_waveform_noise=waveform_noise,
             snr_ratio=self.settings.snr_ratio,
         )
+
+    def _bounds(self, recordings: Tensor) -> tuple[Tensor, Tensor]:
+        """Where these recordings start and end in ``waveforms``, each [B]."""
+        starts = torch.where(recordings > 0, self.waveform_ends[recordings - 1], 0)
+        return starts, self.waveform_ends[recordings]
 
 
 def load_digits(settings: DigitsSettings, folder: Path | None = None) -> DigitData:

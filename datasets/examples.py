@@ -54,18 +54,6 @@ class Examples:
         """[B] int64: leading spectrogram frames that are exactly zero at every SNR."""
         return (self.waveforms.shape[1] - self.lengths) // STRIDE
 
-    def to(self, device: torch.device | str) -> Examples:
-        """Return these examples on ``device``."""
-        return Examples(
-            images=self.images.to(device),
-            waveforms=self.waveforms.to(device),
-            lengths=self.lengths.to(device),
-            labels=self.labels.to(device),
-            draw_image_noise=lambda: self.image_noise.to(device),
-            draw_waveform_noise=lambda: self.waveform_noise.to(device),
-            snr_ratio=self.snr_ratio,
-        )
-
     def visual(self, snr: float) -> Tensor:
         """Return the images with noise at ``snr``: [B, 1, 28, 28], not clipped to 0 .. 1.
 

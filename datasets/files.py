@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,26 @@ def damaged(path: Path, reason: str) -> DataError:
     )
 
 
+def decompressed(path: Path, most: int) -> bytes:
+    """The content of a gzip file, which may have several parts.
+
+    Args:
+        path: the file.
+        most: bytes; a longer content is not looked at.
+
+    Raises:
+        DataError: it is not a whole gzip file, or its content is longer.
+    """
+    try:
+        with path.open("rb") as packed, gzip.GzipFile(fileobj=packed) as file:
+            content = file.read(most + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise damaged(path, f"not a whole gzip file: {error}") from error
+    if len(content) > most:
+        raise damaged(path, f"its content is larger than {most:,} bytes")
+    return content
+
+
 def default_folder(environ: Mapping[str, str]) -> Path:
     """Cache folder of downloads: below XDG_CACHE_HOME, else below ~/.cache."""
     cache = environ.get("XDG_CACHE_HOME")
@@ -75,6 +97,13 @@ def default_folder(environ: Mapping[str, str]) -> Path:
 
 
 def data_folder(option: str | Path | None, environ: Mapping[str, str]) -> Path:
-    """Folder of the data files: the option, else FUSION_SEARCH_DATA, else the cache folder."""
+    """Folder of the data files: the option, else FUSION_SEARCH_DATA, else the cache folder.
+
+    Raises:
+        DataError: it begins with the home folder of nobody.
+    """
     chosen = option or environ.get("FUSION_SEARCH_DATA")
-    return Path(chosen).expanduser() if chosen else default_folder(environ)
+    try:
+        return Path(chosen).expanduser() if chosen else default_folder(environ)
+    except RuntimeError as error:  # "~nobody"
+        raise DataError(f"the data folder {str(chosen)!r} has no home folder: {error}") from error

@@ -6,21 +6,21 @@ LeCun, Cortes, Burges: The MNIST database of handwritten digits. IDX files, gzip
 from __future__ import annotations
 
 import functools
-import gzip
 import hashlib
 import math
 import struct
-import zlib
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.files import DataFile, damaged
+from datasets.files import DataFile, damaged, decompressed
 
 URL: Final = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _UINT8: Final = 8  # IDX type code
+_MOST_DIMENSIONS: Final = 3
+_MOST_BYTES: Final = 48 << 20  # the train images have 47,040,016
 
 # MD5 of the decompressed files: gzip packings of the same content differ between mirrors.
 _FILES: Final = {
@@ -31,15 +31,8 @@ _FILES: Final = {
 }
 
 
-def _decompress(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (EOFError, OSError, zlib.error) as error:
-        raise damaged(path, f"not a whole gzip file: {error}") from error
-
-
 def _checked(path: Path, md5: str) -> bytes:
-    content = _decompress(path)
+    content = decompressed(path, _MOST_BYTES)
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise damaged(path, "its content is not MNIST's")
     return content
@@ -77,6 +70,8 @@ def parse_idx(content: bytes, path: Path) -> NDArray[np.uint8]:
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UINT8:
         raise damaged(path, f"not an IDX file of bytes: it starts with {content[:4].hex()}")
+    if not 1 <= content[3] <= _MOST_DIMENSIONS:
+        raise damaged(path, f"it has {content[3]} dimensions, 1 to {_MOST_DIMENSIONS} expected")
     header = 4 + 4 * content[3]
     if len(content) < header:
         raise damaged(path, "its IDX header is cut short")

@@ -5,12 +5,10 @@ Read straight from the archive of the tag; nothing is written to disk.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import re
 import tarfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +18,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from datasets.files import DataFile, damaged
+from datasets.errors import DataError
+from datasets.files import DataFile, damaged, decompressed
 
 SAMPLE_RATE: Final = 8000
 SPEAKERS: Final = ("george", "jackson", "nicolas", "theo", "yweweler")
@@ -28,6 +27,7 @@ TAKES: Final = 50
 # Over names and samples (see ``content_digest``): GitHub packs an archive anew on request, so the
 # checksum of the .tar.gz itself may differ between downloads.
 DIGEST: Final = "5add2ee0f31a97bb5b8267aba3de6bac5656fe7df8b2ee550b8ea01e27eb820c"
+_MOST_BYTES: Final = 64 << 20
 _NAME: Final = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
 
 
@@ -61,12 +61,13 @@ def read_archive(path: Path) -> list[Recording]:
         The recordings, by name.
 
     Raises:
-        DataError: the archive cannot be read to its end, a member's name leads outside it, or a
-            recording is not 8 kHz, mono, 16-bit.
+        DataError: the archive cannot be read, is far larger than it should be, a member's name
+            leads outside it, or a recording is not 8 kHz, mono, 16-bit.
     """
-    recordings = []
+    recordings, left = [], _MOST_BYTES
+    content = decompressed(path, _MOST_BYTES)
     try:
-        with tarfile.open(path, mode="r|gz") as archive:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
                 place = PurePosixPath(member.name)
                 if place.is_absolute() or ".." in place.parts:
@@ -74,11 +75,16 @@ def read_archive(path: Path) -> list[Recording]:
                 match = _NAME.fullmatch(place.name)
                 if not match or place.parent.name != "recordings" or not member.isreg():
                     continue
+                left -= member.size  # a sparse member says more than the archive holds
+                if left < 0:
+                    raise damaged(path, f"its recordings are larger than {_MOST_BYTES:,} bytes")
                 file = archive.extractfile(member)
                 assert file is not None  # of a regular file
                 samples = _read_wav(file.read(), place.name, path)
                 recordings.append(Recording(place.name, int(match[1]), samples))
-    except (tarfile.TarError, EOFError, OSError, zlib.error, gzip.BadGzipFile) as error:
+    except DataError:
+        raise
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:  # of hostile headers
         raise damaged(path, f"not a whole .tar.gz archive: {error}") from error
     return sorted(recordings, key=lambda recording: recording.name)
 

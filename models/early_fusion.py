@@ -32,6 +32,7 @@ from models.streams import AudioLevel, ImageLevel
 
 MODALITIES: Final = ("both", "visual", "audio")
 POOL: Final = 2
+MOST_LEVELS: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,8 @@ class EarlyFusionSettings:
     classes: int = 10
 
     def __post_init__(self) -> None:
-        if not 1 <= self.levels <= 6:
-            raise ValueError(f"levels is {self.levels}; allowed: 1 to 6")
+        if not 1 <= self.levels <= MOST_LEVELS:
+            raise ValueError(f"levels is {self.levels}; allowed: 1 to {MOST_LEVELS}")
         if not 0 <= self.fusion_depth <= self.levels:
             raise ValueError(
                 f"fusion_depth is {self.fusion_depth}; allowed: 0 to levels ({self.levels})"

@@ -16,6 +16,7 @@ have neither batch normalisation nor dropout inside, as in XFlow's recurrent mod
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -114,9 +115,11 @@ class Placement:
         }
         if not self.uses_mmtm:
             return Placement(**shared, fusion=self.fusion)
-        ratio = self.mmtm_ratio
-        while ratio > 1 and self._joints(ratio - 1, units) == self._joints(ratio, units):
-            ratio -= 1
+        # A larger ratio gives no larger joint, so those that give the same one are neighbours.
+        joints = self._joints(self.mmtm_ratio, units)
+        ratio = 1 + bisect.bisect_left(
+            range(1, self.mmtm_ratio + 1), True, key=lambda one: self._joints(one, units) == joints
+        )
         return Placement(
             **shared,
             fusion=self.fusion,

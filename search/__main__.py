@@ -9,13 +9,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.secrets import sentence
 from analysis.storage import open_storage
 from datasets.files import data_folder
 from search import commands, plan_commands, space_commands, status
 from search.configuration import build_search, load_configuration
 from search.declaration import SEARCHER_NAMES
+from search.head_command import head_command, storage_here, storage_of_head, use_token
 from search.running import Environment
 from search.tracking import TrackingError
+
+DASHBOARD = "http://127.0.0.1:8265"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +38,16 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         help="trained on a trial's share of a GPU, measured elsewhere with the slowest network",
     )
-    for action in (launch, space, plan):
+    submit = actions.add_parser(
+        "submit", help="launch as a job of a Ray cluster, which goes on without this machine"
+    )
+    submit.add_argument("config", type=Path, help="for instance search/configs/paper.yaml")
+    submit.add_argument(
+        "--detach", "--no-follow", action="store_true", help="do not wait for the job's end"
+    )
+    attach = actions.add_parser("attach", help="show what a job prints, from its beginning")
+    attach.add_argument("job")
+    for action in (launch, submit, space, plan):
         action.add_argument(
             "--set",
             action="append",
@@ -51,11 +64,18 @@ def parser() -> argparse.ArgumentParser:
     confirm.add_argument("name")
     confirm.add_argument("--top", type=_count, help="how many of the best (as declared, else 3)")
     confirm.add_argument("--seeds", type=_count, help="fresh seeds for each (as declared, else 5)")
-    for action in (launch, plan, resume, confirm):
+    for action in (launch, plan, resume, confirm, submit):
         action.add_argument("--data", help="folder with the real files (FUSION_SEARCH_DATA)")
     for action in (launch, resume, confirm):
         action.add_argument(
-            "--address", help="of a Ray cluster (RAY_ADDRESS); else Ray starts here"
+            "--address",
+            help="of a Ray cluster (RAY_ADDRESS): auto, HOST:PORT, ray://HOST:PORT, or "
+            "http://HOST:8265 for a job; else Ray starts here",
+        )
+    for action in (submit, attach):
+        action.add_argument(
+            "--address",
+            help=f"of the cluster's dashboard (RAY_API_SERVER_ADDRESS, else {DASHBOARD})",
         )
     show = actions.add_parser("status", help="list searches, or the trials of one")
     show.add_argument("name", nargs="?")
@@ -80,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--seeds", type=_count, default=30, help="runs of each searcher (30)")
     replay.add_argument("--trials", type=_count, help="trials of a run (default: all recorded)")
     replay.add_argument("--space", type=Path, help="configuration whose space the records fill")
-    for action in (launch, resume, confirm, show, sync, importance, replay):
+    for action in (launch, submit, resume, confirm, show, sync, importance, replay):
         action.add_argument("--storage", help="folder or URI of the searches (default: results)")
     return top
 
@@ -107,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except (ValueError, OSError, TrackingError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted before the trials began", file=sys.stderr)
@@ -115,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "attach":
+        return _attach(arguments)
     if arguments.command == "space":
         raw = load_configuration(arguments.config, arguments.set)
         return space_commands.print_space(build_search(raw))
@@ -143,19 +165,57 @@ def _run(arguments: argparse.Namespace) -> int:
             trials=arguments.trials,
             config=arguments.space,
         )
-    environment = Environment(
-        data_folder=data_folder(arguments.data, os.environ),
-        address=arguments.address or os.environ.get("RAY_ADDRESS") or "local",
-    )
+    return _run_trials(arguments, location)
+
+
+def _attach(arguments: argparse.Namespace) -> int:
+    _use_token()
+    from search import ray_jobs
+
+    return ray_jobs.attach(_dashboard(arguments), arguments.job)
+
+
+def _use_token() -> None:
+    if "ray" not in sys.modules:  # Ray looks once, when it is imported.
+        use_token(os.environ)
+
+
+def _dashboard(arguments: argparse.Namespace) -> str:
+    return arguments.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
+
+
+def _run_trials(arguments: argparse.Namespace, location: str) -> int:
+    """Launch, resume or confirm a search: here, or on the head node of a cluster."""
+    if arguments.command == "submit":
+        address = _dashboard(arguments)
+    else:
+        address = arguments.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        _use_token()
+    search = None
+    if arguments.command in ("launch", "submit"):
+        overrides = [f"storage={arguments.storage}"] if arguments.storage else []
+        search = build_search(load_configuration(arguments.config, [*arguments.set, *overrides]))
+        location = search.storage
+    # Ray is imported where it is needed: that takes seconds.
+    if arguments.command == "submit" or address.startswith(("http://", "https://")):
+        from search import ray_jobs
+
+        command = head_command(arguments, search, storage_of_head(location))
+        return ray_jobs.submit(address, command, detach=getattr(arguments, "detach", False))
+    if address.startswith("ray://"):
+        from search import ray_client
+
+        command = head_command(arguments, search, storage_here(location))
+        return ray_client.run_on_head(address, command)
+    environment = Environment(data_folder=data_folder(arguments.data, os.environ), address=address)
+    if search is not None:
+        return commands.launch(search, environment)
     if arguments.command == "resume":
         return commands.resume(arguments.name, location, environment, failed_too=arguments.failed)
-    if arguments.command == "confirm":
-        return commands.confirm(
-            arguments.name, location, environment, top=arguments.top, seeds=arguments.seeds
-        )
-    overrides = [*arguments.set, *([f"storage={arguments.storage}"] if arguments.storage else [])]
-    raw = load_configuration(arguments.config, overrides)
-    return commands.launch(build_search(raw), environment)
+    return commands.confirm(
+        arguments.name, location, environment, top=arguments.top, seeds=arguments.seeds
+    )
 
 
 if __name__ == "__main__":

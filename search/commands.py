@@ -92,7 +92,7 @@ def _check_idle(name: str, storage: Storage) -> None:
     if driver is not None:
         raise ConfigurationError(
             f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait, "
-            f"stop it, or delete {storage.location}/{DRIVER_FILE} if that machine is gone"
+            f"stop it, or delete {storage.named(DRIVER_FILE)} if that machine is gone"
         )
 
 
@@ -104,6 +104,7 @@ def _go_on(
     begin: bool,
     failed_too: bool,
 ) -> int:
+    storage = storage.patient(search.resources.storage_wait_seconds)
     if search.space is None:
         return _run_listed(search, storage, environment, begin=begin, failed_too=failed_too)
     code = run_space(search, storage, environment, begin=begin, failed_too=failed_too)
@@ -161,6 +162,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
     storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
     _check_idle(search.name + CONFIRMATION_SUFFIX, storage)
     begin = not storage.exists(SPECIFICATION_FILE)
+    storage = storage.patient(search.resources.storage_wait_seconds)
     if begin or anew:
         candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
         confirming = confirmation_search(search, candidates)

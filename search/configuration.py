@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -10,6 +11,9 @@ from typing import Any, Final
 
 import yaml
 
+from analysis import plain_data
+from analysis.plain_data import LARGEST_BYTES, shown, shown_name
+from analysis.tables import CONFIRMATION_SUFFIX
 from search.declaration import (
     SEARCHED,
     Confirmation,
@@ -34,6 +38,9 @@ from search.space import Space
 from search.space_fields import build_space, space_to_plain
 from search.specification import TRAIN_PAIRS, TrialSpecification
 
+_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+_TAKEN: Final = ("mlflow.db", "mlflow-artifacts")  # MLflow's, beside the searches
+_MOST_TRIALS: Final = 100_000
 SWEPT: Final = ("modality", "fusion_depth", "train_audio_snr", "train_visual_snr", "seed")
 _PARTS: Final = {
     "resources": Resources,
@@ -43,74 +50,60 @@ _PARTS: Final = {
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader, refusing a key written twice and reading 1e-3 as a number."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise ConfigurationError(
-                f"{', '.join(sorted(twice))} is written twice in one mapping "
-                f"(line {node.start_mark.line + 1}); keep one"
-            )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
 def load_configuration(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a YAML file and apply ``field=value`` overrides (``trials.examples=2000``).
 
     Raises:
         ConfigurationError: the file is missing or is not a YAML mapping, or an override is off.
     """
+    where = f"configuration {shown_name(str(path))}"
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"configuration {path} cannot be read: {error}") from error
-    raw = parse_yaml(text, str(path))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{where} cannot be read: {error}") from error
+    raw = parse_yaml(content, where)
     if not isinstance(raw, dict):
-        raise ConfigurationError(f"configuration {path} must be a mapping with a name")
+        raise ConfigurationError(f"{where} must be a mapping with a name")
     for override in overrides:
         _apply(raw, override)
     return raw
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """Plain data from YAML text. Raises ``ConfigurationError``."""
+def parse_yaml(content: str | bytes, where: str) -> Any:
+    """Plain data from YAML. Raises ``ConfigurationError``."""
     try:
-        # A subclass of SafeLoader: it builds plain data only.
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
-        raise ConfigurationError(f"{where} is not valid YAML: {detail}") from error
+        return plain_data.parse_yaml(content, where)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     path, equals, value = override.partition("=")
+    where = f"--set {shown(override)}"
     if not equals or not path:
-        raise ConfigurationError(f"--set {override!r} must have the form field=value")
+        raise ConfigurationError(f"{where} must have the form field=value")
     *parents, last = path.split(".")
     target: Any = raw
     for parent in parents:
-        if isinstance(target, list) and parent.isdigit() and int(parent) < len(target):
-            target = target[int(parent)]
+        if isinstance(target, list) and (at := _index(parent, target)) is not None:
+            target = target[at]
         elif isinstance(target, dict):
             target = target.setdefault(parent, {})
         else:
             target = None
-    if isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = parse_yaml(value, f"--set {override!r}")
+    if isinstance(target, list) and (at := _index(last, target)) is not None:
+        target[at] = parse_yaml(value, where)
     elif isinstance(target, dict):
-        target[last] = parse_yaml(value, f"--set {override!r}")
+        target[last] = parse_yaml(value, where)
     else:
-        raise ConfigurationError(f"--set {override!r} names no field of the configuration")
+        raise ConfigurationError(f"{where} names no field of the configuration")
+
+
+def _index(text: str, target: list[Any]) -> int | None:
+    """The position that a part of an override names, if it is in the list."""
+    there = re.fullmatch("[0-9]{1,6}", text) and int(text) < len(target)
+    return int(text) if there else None
 
 
 def build_search(raw: Mapping[str, Any]) -> SearchSpecification:
@@ -151,20 +144,30 @@ def build_search(raw: Mapping[str, Any]) -> SearchSpecification:
         try:
             search.planned_trials()
         except ValueError as error:
-            raise ConfigurationError(f"trials: {error}") from error
+            raise ConfigurationError(f"a trial of the search: {error}") from error
     return search
 
 
 def _check_names(values: Mapping[str, Any]) -> None:
     if "name" not in values:
         raise ConfigurationError("name is missing; give the search a name")
-    name = values["name"]
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not is_name(values["name"]):
         raise ConfigurationError(
-            f"name is {name!r}; allowed: up to 100 letters, digits, dots, dashes and underscores"
+            f"name is {shown(values['name'])}; allowed: up to 100 letters, digits, dots, dashes "
+            f"and underscores, but {' and '.join(_TAKEN)}"
         )
-    if not isinstance(values.get("storage", ""), str) or values.get("storage") == "":
-        raise ConfigurationError("storage must be a folder or a URI")
+    storage = value_of(str, values.get("storage", "results"), "storage")
+    if not storage:
+        raise ConfigurationError("storage is ''; allowed: a folder or a URI")
+
+
+def is_name(name: Any) -> bool:
+    """Whether a search can be called so: it is a folder's name, of the confirmation too."""
+    return (
+        isinstance(name, str)
+        and name not in _TAKEN
+        and re.fullmatch(_NAME, name.removesuffix(CONFIRMATION_SUFFIX)) is not None
+    )
 
 
 def _check_form(values: Mapping[str, Any]) -> None:
@@ -209,7 +212,13 @@ def _sweep_block(raw: Any, where: str) -> SweepBlock:
             values[name] = tuple(train_pair(one, f"{where}{name}") for one in given)
         else:
             values[name] = tuple(value_of(elements[name], one, where + name) for one in given)
-    return SweepBlock(**values)
+    block = SweepBlock(**values)
+    trials = math.prod(len(getattr(block, one.name)) for one in fields(block))
+    if trials > _MOST_TRIALS:
+        raise ConfigurationError(
+            f"{where.rstrip('.')} has {trials:,} trials; allowed: up to {_MOST_TRIALS:,}"
+        )
+    return block
 
 
 def _objectives(raw: Any) -> tuple[Objective, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from analysis.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
 from search.objectives import Objective
 from search.space import ORDINARY_FIELDS, Space
 from search.specification import TRAIN_PAIRS, Pair, TrialSpecification
@@ -15,6 +16,7 @@ SEARCHER_NAMES: Final = ("random", "grid", "tpe", "nsga2", "surrogate")
 SCHEDULER_NAMES: Final = ("none", "asha", "median", "pbt")
 PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
 """What population-based training may change while a network is trained."""
+MOST_SEEDS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +39,24 @@ class Resources:
         concurrent_trials: how many run at once; 0 for as many as fit.
         packed_trials: trials of a sweep or list that differ in seed, train pair or optimiser
             settings are trained together, up to so many on one device; 1 for each alone.
+        retries: how often a trial whose worker or node was lost is tried again before it is
+            recorded as failed.
+        save_seconds: a running trial's state is saved after an epoch when so long has passed
+            since it was saved last; a trial that is lost goes on from there. Packs save none.
+        trial_deadline_seconds: a trial, or pack, that runs for longer is killed and recorded as
+            failed; 0 for no deadline.
+        storage_wait_seconds: how long a trial waits with its records for storage that does not
+            answer, before the search stops.
     """
 
     cpus_per_trial: float = 1.0
     gpus_per_trial: float = 0.0
     concurrent_trials: int = 0
     packed_trials: int = 1
+    retries: int = 2
+    save_seconds: float = 30.0
+    trial_deadline_seconds: float = 0.0
+    storage_wait_seconds: float = 180.0
 
     def __post_init__(self) -> None:
         if not (0 < self.cpus_per_trial < math.inf):
@@ -58,14 +72,25 @@ class Resources:
             raise ValueError(
                 f"packed_trials is {self.packed_trials}; allowed: 1 (each trial alone) or more"
             )
+        if self.retries < 0:
+            raise ValueError(f"retries is {self.retries}; allowed: 0 or more")
+        for name in ("save_seconds", "trial_deadline_seconds", "storage_wait_seconds"):
+            if not (0 <= getattr(self, name) < math.inf):
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mlflow:
-    """Where runs are shown: any tracking URI; by default SQLite in the storage folder."""
+    """Where runs are shown: any tracking URI; by default SQLite in the storage folder.
+
+    The URI holds no password: it goes into the records and onto the console.
+    """
 
     enabled: bool = True
     tracking_uri: str = ""
+
+    def __post_init__(self) -> None:
+        refuse_password(self.tracking_uri, "tracking_uri", TRACKING_REMEDY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +165,8 @@ class Confirmation:
     def __post_init__(self) -> None:
         if self.top < 0:
             raise ValueError(f"top is {self.top}; allowed: 0 (no confirmation) or more")
-        if self.seeds < 1:
-            raise ValueError(f"seeds is {self.seeds}; allowed: 1 or more")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise ValueError(f"seeds is {self.seeds}; allowed: 1 to {MOST_SEEDS:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +194,7 @@ class SearchSpecification:
     storage: str = "results"
 
     def __post_init__(self) -> None:
+        refuse_password(self.storage, "storage", STORAGE_REMEDY)
         if self.space is None:
             return
         if self.resources.packed_trials > 1:

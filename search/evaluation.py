@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from datasets.digits import DigitData
-from datasets.examples import Examples
 from models.cases import Sounds
 from models.early_fusion import EarlyFusionNetwork
 from models.placement import PLAIN
@@ -168,7 +167,7 @@ class Evaluator:
         parts = []
         for chunk in some_pair.split(max(1, _ROWS_AT_ONCE // len(audio_snrs))):
             with self.data_clock:
-                examples = self._examples(split, chunk)
+                examples = self.data.examples(split, chunk, noise_seed=self.noise_seed)
                 sounds = examples.audio_at(audio_snrs)
                 silent = examples.onset_frames.repeat_interleave(len(audio_snrs))
             with autocast(self.device, self.precision):
@@ -182,15 +181,12 @@ class Evaluator:
         different, place = images.unique_consecutive(return_inverse=True)
         some_pair = torch.empty_like(different).scatter_(0, place, pairs)
         with self.data_clock:
-            examples = self._examples(split, some_pair)
+            examples = self.data.examples(split, some_pair, noise_seed=self.noise_seed)
             seen = torch.stack([examples.visual(snr) for snr in visual_snrs], dim=1)
         return seen.flatten(0, 1), (place * len(visual_snrs)).to(self.device)
 
     def _range(self, values: Sequence[float]) -> Tensor:
         return torch.arange(len(values), device=self.device)
-
-    def _examples(self, split: str, pairs: Tensor) -> Examples:
-        return self.data.examples(split, pairs, noise_seed=self.noise_seed).to(self.device)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

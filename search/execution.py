@@ -8,6 +8,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
 from search.packing import run_pack
@@ -15,9 +18,20 @@ from search.records import Recorder
 from search.space import Sample
 from search.specification import TrialSpecification
 from search.training import Epoch, TrialError
-from search.trial import Continuation, TrialResult, choose_device, run_trial
+from search.trial import (
+    Continuation,
+    TrialResult,
+    choose_device,
+    run_trial,
+    saved_epochs,
+)
+from search.unfinished import StateError, load_state, saver
 
 Row = dict[str, Any]
+
+
+class SearchStoppedError(ValueError):
+    """No trial of the search can end as it should; the message is one sentence."""
 
 
 def execute(
@@ -28,13 +42,24 @@ def execute(
     sample: Sample | None = None,
     on_start: Callable[[Row], None] = lambda row: None,
     on_epoch: Callable[[Row], None] = lambda row: None,
+    say: Callable[[str], None] = lambda text: None,
+    save_seconds: float | None = None,
     continuation: Continuation | None = None,
 ) -> Row:
     """Run a trial and write its records; returns its row in the ``trials`` table.
 
     A trial that has finished before is answered from its record. One that raises is recorded as
     failed, with the reason. One that is interrupted (KeyboardInterrupt, a killed process) leaves
-    no row: it has not ended, and is run again.
+    no row: it has not ended, and is run again; so it is when its records cannot be written. It
+    then goes on from the state it saved last, and its earlier epochs are reported again.
+
+    Args:
+        save_seconds: how often the state is saved; None for never.
+        say: told in words how the trial goes on.
+        continuation: for a scheduler that keeps the states itself.
+
+    Raises:
+        StorageError: the storage is full, or did not answer for as long as the recorder waits.
     """
     before = recorder.ended_row(trial)
     if before is not None and before["status"] == FINISHED:
@@ -45,11 +70,38 @@ def execute(
     def report(epoch: Epoch) -> None:
         on_epoch(_epoch_row(trial, epoch))
 
+    def tell(text: str) -> None:
+        say(f"{trial.trial_name}: {text}")
+
     try:
+        if continuation is None and save_seconds is not None:
+            continuation = Continuation(
+                saved=_saved(trial, data, recorder, tell),
+                save=saver(recorder.storage, trial, tell),
+                save_seconds=save_seconds,
+            )
+            for epoch in saved_epochs(continuation.saved) if continuation.saved else ():
+                report(epoch)
         result = run_trial(trial, data, on_epoch=report, continuation=continuation)
         return recorder.finished(trial, result, started)
+    except StorageError:
+        raise
     except Exception as error:
         return recorder.failed(trial, failure_reason(error), started)
+
+
+def _saved(
+    trial: TrialSpecification, data: DigitData, recorder: Recorder, say: Callable[[str], None]
+) -> bytes | None:
+    """The state an earlier run of the trial left, if it can be used."""
+    try:
+        saved = load_state(recorder.storage, trial, data)
+    except StateError as error:
+        say(f"its saved state is not used: {error}; it begins again")
+        return None
+    if saved is not None:
+        say(f"goes on after epoch {len(saved_epochs(saved))}")
+    return saved
 
 
 def execute_pack(
@@ -85,6 +137,8 @@ def execute_pack(
             if isinstance(outcome, Exception):
                 raise outcome
             row = recorder.finished(trial, outcome, started)
+        except StorageError:
+            raise
         except Exception as error:
             row = recorder.failed(trial, failure_reason(error), started)
         on_end(row)
@@ -95,6 +149,8 @@ def execute_pack(
                 on_epoch(_epoch_row(trial, news))
             else:
                 end(trial, news)
+    except StorageError:
+        raise
     except Exception as error:
         for trial in list(running):
             end(trial, error)
@@ -113,6 +169,18 @@ def _epoch_row(trial: TrialSpecification, epoch: Epoch) -> Row:
 def failure_reason(error: BaseException) -> str:
     """One line: our own sentences as they are, others with their type."""
     text = " ".join(str(error).split())[:500]
+    if _out_of_memory(error):
+        return (
+            f"out of memory ({type(error).__name__}: {text[:200]}); lower units or batch_size, "
+            "set checkpoint_frames, or run fewer trials at once with resources.concurrent_trials"
+        )
     if type(error).__name__ in ("TrialError", "DataError"):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # On a CPU, torch raises a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

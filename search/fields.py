@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final, get_type_hints
 
+from analysis.plain_data import shown, shown_name
 from search.specification import Pair
+
+_LARGEST: Final = 2**31 - 1  # the columns of the records hold no larger whole number
+_LONGEST: Final = 1000  # characters of a text
 
 _TYPE_WORDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -24,9 +28,10 @@ def known(allowed: type | list[str], raw: Any, where: str) -> dict[str, Any]:
     names = allowed if isinstance(allowed, list) else [one.name for one in fields(allowed)]
     for key in raw:
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
+            name = shown_name(key)
+            near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
-            raise ConfigurationError(f"{where}{key} is not a field; {hint}")
+            raise ConfigurationError(f"{where}{name} is not a field; {hint}")
     return dict(raw)
 
 
@@ -52,10 +57,18 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
         return tuple(value_of(str, one, where) for one in listed(value, where, empty=True))
     if kind is float and value == "original":
         return math.inf
+    if type(value) is int and kind in (int, float) and abs(value) > _LARGEST:
+        raise ConfigurationError(
+            f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]} up to {_LARGEST:,}"
+        )
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and math.isnan(value)):
-        raise ConfigurationError(f"{where} is {value!r}; allowed: {_TYPE_WORDS[kind]}")
+        raise ConfigurationError(f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]}")
+    if isinstance(value, str) and (len(value) > _LONGEST or not value.isprintable()):
+        raise ConfigurationError(
+            f"{where} is {shown(value)}; allowed: up to {_LONGEST:,} printable characters"
+        )
     return value
 
 
@@ -72,7 +85,7 @@ def one_of(allowed: tuple[str, ...]) -> Callable[[Any, str], str]:
 
     def check(value: Any, where: str) -> str:
         if value not in allowed:
-            raise ConfigurationError(f"{where} is {value!r}; allowed: {', '.join(allowed)}")
+            raise ConfigurationError(f"{where} is {shown(value)}; allowed: {', '.join(allowed)}")
         return str(value)
 
     return check
@@ -81,6 +94,6 @@ def one_of(allowed: tuple[str, ...]) -> Callable[[Any, str], str]:
 def train_pair(raw: Any, where: str) -> Pair:
     """[audio SNR, visual SNR]."""
     if not isinstance(raw, list) or len(raw) != 2:
-        raise ConfigurationError(f"{where} holds {raw!r}; allowed: [audio SNR, visual SNR]")
+        raise ConfigurationError(f"{where} holds {shown(raw)}; allowed: [audio SNR, visual SNR]")
     audio, visual = (value_of(float, one, where) for one in raw)
     return audio, visual

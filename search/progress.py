@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from tqdm import tqdm
 
-from analysis.storage import Storage
+from analysis.plain_data import parse_json
+from analysis.storage import Storage, StorageError
 from analysis.tables import FINISHED, STOPPED
 
 DRIVER_FILE: Final = "driver.json"
+_REST_SECONDS: Final = 1.0  # between two epochs that are told in the file
+_AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does not answer
 
 
 class Progress:
     """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
 
     The file says which process drives the search and how far its running trials are; it is
-    removed at the end, so one left behind by a dead process means an interrupted search.
+    removed at the end, so one left behind by a dead process means an interrupted search. While the
+    storage does not answer, it grows old: the driver waits for nobody to look at it.
 
     Args:
         storage: the search's folder.
@@ -40,13 +47,15 @@ class Progress:
         epochs: int,
         best: tuple[float, str] | None = None,
     ) -> None:
-        self._storage = storage
+        self._storage = storage.patient(0)
         self._planned = planned
         self._epochs = epochs
         self._ended = ended
         self._running: dict[str, dict[str, Any]] = {}
         self._best = best
-        self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._written = -math.inf
+        self._away = False
         # The bar counts epochs, so that it moves also while the first trials run.
         self._bar = tqdm(
             total=(planned - ended) * epochs,
@@ -59,7 +68,7 @@ class Progress:
     def started(self, row: Mapping[str, Any]) -> None:
         """A trial runs on a worker."""
         self._running[row["trial_id"]] = {"trial_name": row["trial_name"], "epoch": 0}
-        self._write()
+        self._tell()
 
     def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
         """A trial ended an epoch."""
@@ -67,7 +76,7 @@ class Progress:
         running["epoch"] = row["epoch"]
         running["validation_accuracy"] = row["validation_accuracy"]
         self._bar.update(1)
-        self._write()
+        self._tell(rest=_REST_SECONDS)
 
     def ended(self, row: Mapping[str, Any]) -> None:
         """A trial has its record."""
@@ -89,7 +98,7 @@ class Progress:
             self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
         else:
             self.say(f"{label} FAILED: {row['reason']}")
-        self._write()
+        self._tell()
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
@@ -99,16 +108,44 @@ class Progress:
     def close(self) -> None:
         """The driver ends in order."""
         self._bar.close()
-        self._storage.remove(DRIVER_FILE)
+        with contextlib.suppress(StorageError):
+            self._storage.remove(DRIVER_FILE)
+
+    def _tell(self, rest: float = 0.0) -> None:
+        if time.monotonic() - self._written < (_AWAY_REST_SECONDS if self._away else rest):
+            return
+        try:
+            self._write()
+        except StorageError as error:
+            if not self._away:
+                self.say(f"warning: {error}")
+            self._away = True
+        else:
+            if self._away:
+                self.say(f"storage {self._storage.location} answers again")
+            self._away = False
+        self._written = time.monotonic()
 
     def _write(self) -> None:
         state = {
             "host": platform.node(),
             "pid": os.getpid(),
-            "started_at": self._started_at,
+            "started_at": self.started_at,
             "running": self._running,
         }
         self._storage.write(json.dumps(state, indent=1).encode(), DRIVER_FILE)
+
+
+def read_driver_file(storage: Storage) -> dict[str, Any] | None:
+    """What the driver last said of itself, be it alive or dead; None when nothing is there."""
+    where = storage.named(DRIVER_FILE)
+    try:
+        state: dict[str, Any] = parse_json(storage.read(DRIVER_FILE), where)
+    except FileNotFoundError:
+        return None
+    if not _is_state(state):
+        raise ValueError(f"{where} is damaged; delete it if no process runs the search")
+    return state
 
 
 def read_driver(storage: Storage) -> dict[str, Any] | None:
@@ -116,9 +153,8 @@ def read_driver(storage: Storage) -> dict[str, Any] | None:
 
     A process of another machine cannot be asked whether it lives, and counts as alive.
     """
-    try:
-        state: dict[str, Any] = json.loads(storage.read(DRIVER_FILE))
-    except FileNotFoundError:
+    state = read_driver_file(storage)
+    if state is None:
         return None
     if state["host"] != platform.node():
         return state
@@ -129,3 +165,13 @@ def read_driver(storage: Storage) -> dict[str, Any] | None:
     except PermissionError:
         return state
     return state
+
+
+def _is_state(state: Any) -> bool:
+    """Whether this is what :class:`Progress` writes."""
+    if not isinstance(state, dict) or not isinstance(state.get("host"), str):
+        return False
+    pid, running = state.get("pid"), state.get("running")
+    if type(pid) is not int or not 0 < pid < 2**31 or not isinstance(running, dict):
+        return False
+    return all(isinstance(one, dict) and "epoch" in one for one in running.values())

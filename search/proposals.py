@@ -202,7 +202,7 @@ def read_proposals(
     """
     rows = {row["trial_id"]: row for row in read_rows(storage, "trials")}
     found: dict[str, tuple[Sample, list[dict[str, Any]]]] = {}
-    for planned in read_plan(storage):
+    for planned in read_plan(storage, samples=True):
         _, ended = found.setdefault(json.dumps(planned["sample"]), (planned["sample"], []))
         row = rows.get(planned["trial_id"])
         if row is not None and not (without_failed and row["status"] == FAILED):

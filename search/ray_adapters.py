@@ -1,26 +1,32 @@
 """What Ray Tune calls on the driver: our searcher, and the news from workers.
 
-A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a Ray trial,
-which are a pack of a sweep's, trained together, or a proposal's, run one after another. An epoch
-of a proposal, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and
-``PROGRESS``.
+A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a Ray trial, and
+``note`` with words for the console. These trials are a pack of a sweep's, trained together, or a
+proposal's, run one after another. An epoch of a proposal, but the very last one, carries what
+schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
+from search.declaration import Resources
 from search.progress import Progress
 from search.proposals import Proposal, Proposals
 from search.records import Recorder
@@ -52,9 +58,12 @@ class _Running:
 class _News:
     """What is known of one Ray trial."""
 
+    trial: Any  # Ray's
     running: dict[str, _Running] = field(default_factory=dict)  # by trial id
     ended: dict[str, Row] = field(default_factory=dict)
     progress: tuple[int, float] | None = None
+    begun: float = 0.0  # when the latest trial did, by the driver's monotonic clock
+    overdue: str = ""  # why the driver killed its worker
 
     @property
     def rows(self) -> list[Row]:
@@ -68,6 +77,7 @@ class Driver(tune.Callback):
     Args:
         recorder: writes for trials that were stopped or whose worker died.
         progress, tracker: the console, and MLflow's thread.
+        resources: retries and deadline.
         scheduler: in words, for the record of what it stops.
         proposals: of a search over a space; they learn what became of each.
     """
@@ -77,15 +87,18 @@ class Driver(tune.Callback):
         recorder: Recorder,
         progress: Progress,
         tracker: Tracker | None,
+        resources: Resources,
         scheduler: str = "",
         proposals: Proposals | None = None,
     ) -> None:
         self._recorder = recorder
         self._progress = progress
         self._tracker = tracker
+        self._resources = resources
         self._scheduler = scheduler
         self._proposals = proposals
         self._news: dict[str, _News] = {}
+        self.stopped: str | None = None  # why, when no trial can end as it should
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray writes its callbacks down to restore them; we go on from the records instead, and
@@ -97,13 +110,20 @@ class Driver(tune.Callback):
     ) -> None:
         """A worker reported a row."""
         row = _row(json.loads(result["row"]))
-        news = self._news.setdefault(trial.trial_id, _News())
+        if result["event"] == "stop":
+            self._stop(row["reason"])
+            return
+        if result["event"] == "note":
+            self._progress.say(row["text"])
+            return
+        news = self._news_of(trial)
         trial_id = row["trial_id"]
         if trial_id in news.ended:
             # One that failed in a pack, and is repeated with the pack by a second worker.
             return
         if result["event"] == "start":
             news.running[trial_id] = _Running(row)
+            news.begun = time.monotonic()
             self._progress.started(row)
             if self._tracker:
                 self._tracker.trial_started(row)
@@ -125,30 +145,92 @@ class Driver(tune.Callback):
 
         In the latter case nobody has recorded the trial it was running: do so.
         """
-        news = self._news.setdefault(trial.trial_id, _News())
+        news = self._news_of(trial)
         wanted = specifications(trial.config)
         if len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.rows):
             stopped = wanted[len(news.ended)]
             run = news.running[stopped.trial_id]
             reason = f"stopped early by {self._scheduler} after {_count(run.epochs)}"
-            self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
+            with self._stop_without_storage():
+                self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
         if self._proposals is not None:
             number = trial.config[PROPOSAL][NUMBER]
             self._proposals.close(number, news.rows, news.progress)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker died, or could not write its records: say so in its stead."""
-        news = self._news.setdefault(trial.trial_id, _News())
-        lost = [one for one in specifications(trial.config) if one.trial_id not in news.ended]
-        if not packed(trial.config):
-            lost = lost[:1]  # the others had not begun
-        reason = f"the worker failed {trial.num_failures} times, the last time: {_cause(trial)}"
-        sample, now = sample_of(trial.config), datetime.now(UTC)
-        for one in lost:
-            started = self._recorder.started(one, now, sample, packed_trials=len(lost))
-            self._ended(news, self._recorder.failed(one, reason, started))
+        """A worker died too often, or could not write its records: say so in its stead."""
+        news = self._news_of(trial)
+        with self._stop_without_storage():
+            self._record_lost(trial, news)
         if self._proposals is not None:
             self._proposals.close(trial.config[PROPOSAL][NUMBER], news.rows)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker died, and Ray tries again."""
+        news = self._news_of(trial)
+        names = ", ".join(one.started["trial_name"] for one in news.running.values())
+        again = f"{trial.num_failures} of {self._resources.retries}"
+        self._progress.say(
+            f"{names or 'a trial'}: the worker {_lost(trial)}; tried again ({again})"
+        )
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Several times a second: kill the workers whose trial has passed its deadline.
+
+        Nothing is asked of the worker, which may hang outside of Python.
+        """
+        deadline = self._resources.trial_deadline_seconds
+        late = time.monotonic() - deadline
+        for news in list(self._news.values()) if deadline else ():
+            worker = news.trial.temporary_state.ray_actor
+            if not news.running or news.overdue or news.begun > late or worker is None:
+                continue
+            run = next(iter(news.running.values()))
+            news.overdue = (
+                f"it ran for longer than resources.trial_deadline_seconds ({deadline:g}) and was "
+                f"killed after {_count(run.epochs)} on {run.started['host']}; give it more, or "
+                "find out why it hangs"
+            )
+            news.trial.max_failures = 0  # it would hang again
+            ray.kill(worker)
+
+    def _record_lost(self, trial: Any, news: _News) -> None:
+        """Record as failed what a Ray trial that is over was running."""
+        lost = [one for one in specifications(trial.config) if not self._known(news, one)]
+        if not packed(trial.config):
+            lost = lost[:1]  # the others had not begun
+        reason = news.overdue or f"the worker {_lost(trial)}"
+        sample, now = sample_of(trial.config), datetime.now(UTC)
+        for one in lost:
+            begun = news.running.get(one.trial_id)
+            started = begun and begun.started
+            started = started or self._recorder.started(one, now, sample, packed_trials=len(lost))
+            self._ended(news, self._recorder.failed(one, reason, started))
+
+    def _news_of(self, trial: Any) -> _News:
+        return self._news.setdefault(trial.trial_id, _News(trial))
+
+    def _known(self, news: _News, one: TrialSpecification) -> bool:
+        """Whether a trial has ended, perhaps without its worker having lived to say so."""
+        if one.trial_id not in news.ended:
+            row = self._recorder.ended_row(one)
+            if row is None or row["status"] != FINISHED:
+                return False
+            self._ended(news, row)
+        return True
+
+    @contextlib.contextmanager
+    def _stop_without_storage(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._stop(str(error))
+
+    def _stop(self, reason: str) -> None:
+        """End the search as an interrupt does: what ended is kept, what runs is run again."""
+        if self.stopped is None:
+            self.stopped = reason
+            signal.raise_signal(signal.SIGINT)
 
     def _ended(self, news: _News, row: Row) -> None:
         news.ended[row["trial_id"]] = row
@@ -269,13 +351,23 @@ def _count(epochs: list[Row]) -> str:
     return f"{len(epochs)} epoch{'' if len(epochs) == 1 else 's'}"
 
 
+def _lost(trial: Any) -> str:
+    """How often a Ray trial lost its worker, where the last time, and why."""
+    times = trial.num_failures
+    count = "once" if times == 1 else f"{times} times"
+    result = trial.last_result or {}
+    where = f" on {result['hostname']} ({result['node_ip']})" if "hostname" in result else ""
+    return f"failed {count}, the last time{where}: {_cause(trial)}"
+
+
 def _cause(trial: Any) -> str:
     """What Ray says of the last failure, in one line, from its file on the driver's machine.
 
-    That is the last line of a traceback, or the first sentence on a process that died.
+    That is the last line of a traceback, or why a process died.
     """
     file = Path(trial.local_path) / (trial.run_metadata.error_filename or "error.txt")
     text = file.read_text(errors="replace") if file.is_file() else ""
     last = [line for line in text.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
     errors = [line for line in last if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    return (errors[-1:] or last[:1] or ["no word from Ray"])[0][:300]
+    deaths = [line for line in last if re.match(r"The actor (is dead|died) because\b", line)]
+    return (deaths[-1:] or errors[-1:] or last[:1] or ["no word from Ray"])[0][:400]

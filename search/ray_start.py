@@ -9,7 +9,7 @@ from dataclasses import replace
 import ray
 
 from search.declaration import Resources
-from search.tuner import connect
+from search.ray_cluster import connection
 
 
 def seconds_to_start(resources: Resources, workers: int) -> float:
@@ -30,7 +30,7 @@ def seconds_to_start(resources: Resources, workers: int) -> float:
 
 
 def _start(resources: Resources, workers: int) -> None:
-    with connect("local", resources):
+    with connection("local"):
         task = ray.remote(num_cpus=resources.cpus_per_trial)(_import_trial)
         ray.get([task.remote() for _ in range(workers)])
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import io
 import json
+import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
+from analysis.plain_data import parse_json
 from analysis.storage import Storage
 from analysis.tables import (
     CHECKPOINTS,
@@ -27,12 +28,14 @@ from analysis.tables import (
     STOPPED,
     TABLES,
     read_rows,
+    to_parquet,
 )
 from search.objectives import Objective
 from search.provenance import Provenance
 from search.space import Sample
 from search.specification import TRIAL_FIELDS, TrialSpecification, snr_text
 from search.trial import TrialResult
+from search.unfinished import forget
 
 TRIAL_COLUMNS: Final = tuple(name for name in TRIAL_FIELDS if name in TABLES["trials"].names)
 
@@ -44,7 +47,7 @@ class Recorder:
         storage: the search's folder.
         search: its name.
         fingerprint, note: of the examples; they go into every record.
-        origin: code, packages and machine.
+        origin: code and packages.
         objectives: what a search over a space optimises; a sweep has none.
     """
 
@@ -83,6 +86,7 @@ class Recorder:
             "started_at": started_at,
             "packed_trials": packed_trials,
             **self._shared,
+            "host": platform.node(),  # of the worker, which may not be the driver's machine
         }
 
     def finished(
@@ -141,7 +145,7 @@ class Recorder:
         if self.objectives:
             accuracies = result.grid.accuracies
             row["objective_values"] = [one.value(row, accuracies) for one in self.objectives]
-        self._write(trial, "trials", [row])
+        self._end(trial, row)
         return row
 
     def stopped(
@@ -165,7 +169,7 @@ class Recorder:
             **_ended(started, ended_at),
             "train_seconds": epochs[-1]["seconds"],
         }
-        self._write(trial, "trials", [row])
+        self._end(trial, row)
         return row
 
     def failed(
@@ -174,14 +178,19 @@ class Recorder:
         """Record a failed trial with its reason; returns its row in ``trials``."""
         ended = _ended(started, datetime.now(UTC))
         row = {**started, "status": FAILED, "reason": reason, **ended}
-        self._write(trial, "trials", [row])
+        self._end(trial, row)
         return row
+
+    def _end(self, trial: TrialSpecification, row: Mapping[str, Any]) -> None:
+        self._write(trial, "trials", [row])
+        forget(self.storage, trial.trial_id)
 
     def ended_row(self, trial: TrialSpecification) -> dict[str, Any] | None:
         """The row in ``trials`` of a trial that has ended; None when it has not."""
-        if not self.storage.exists("trials", f"{trial.trial_id}.parquet"):
+        try:
+            return read_rows(self.storage, "trials", [trial.trial_id])[0]
+        except FileNotFoundError:
             return None
-        return read_rows(self.storage, "trials", [trial.trial_id])[0]
 
     def _write_epochs(self, trial: TrialSpecification, epochs: Sequence[Mapping[str, Any]]) -> None:
         self._write(trial, "epochs", [{**self._key(trial), **one} for one in epochs])
@@ -213,9 +222,7 @@ class Recorder:
         self, trial: TrialSpecification, table: str, rows: Iterable[Mapping[str, Any]]
     ) -> None:
         content = pa.Table.from_pylist(list(rows), schema=TABLES[table])
-        buffer = io.BytesIO()
-        pq.write_table(content, buffer)
-        self.storage.write(buffer.getvalue(), table, f"{trial.trial_id}.parquet")
+        self.storage.write(to_parquet(content), table, f"{trial.trial_id}.parquet")
 
 
 def _ended(started: Mapping[str, Any], ended_at: datetime) -> dict[str, Any]:
@@ -251,19 +258,34 @@ def write_plan(
     storage.write(json.dumps(plan, indent=1).encode(), PLANNED_FILE)
 
 
-def read_plan(storage: Storage) -> list[dict[str, Any]]:
+def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]]:
     """The rows that :func:`write_plan` wrote; none when it never did.
+
+    Args:
+        storage: the search's folder.
+        samples: every row must have a sample, as those of a search over a space do.
 
     Raises:
         ValueError: the file is damaged.
     """
     if not storage.exists(PLANNED_FILE):
         return []
-    try:
-        rows: list[dict[str, Any]] = json.loads(storage.read(PLANNED_FILE))
-    except ValueError as error:
-        raise ValueError(f"{storage.location}/{PLANNED_FILE} is damaged ({error})") from error
+    where = storage.named(PLANNED_FILE)
+    rows = parse_json(storage.read(PLANNED_FILE), where)
+    if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
+        raise ValueError(
+            f"{where} is damaged (it is not a list of trials); put a copy back, or delete it and "
+            "resume the search to plan it anew"
+        )
     return rows
+
+
+def _is_planned(row: Any, sampled: bool) -> bool:
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("trial_id"), str)
+        and isinstance(row.get("sample", None if sampled else {}), dict)
+    )
 
 
 def ended_trials(storage: Storage) -> set[str]:

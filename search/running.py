@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.storage import Storage, open_storage
+from analysis.storage import Storage, StorageError, open_storage
 from analysis.tables import FAILED, FINISHED, STOPPED, read_table
 from datasets.digits import DigitData, load_digits
 from search import tracking
 from search.declaration import SearchSpecification
+from search.execution import SearchStoppedError
 from search.fields import ConfigurationError
 from search.packing import packing_sentence
 from search.progress import Progress
@@ -23,6 +25,7 @@ from search.provenance import provenance
 from search.records import Recorder, ended_trials, read_plan
 from search.specification import TrialSpecification
 from search.status import percent
+from search.unfinished import forget_ended
 
 MLFLOW_WAIT_SECONDS = 60.0
 
@@ -57,9 +60,13 @@ def load_data(
 def connected(
     search: SearchSpecification, environment: Environment
 ) -> AbstractContextManager[None]:
-    """Ray, for as long as the block runs."""
+    """Ray, for as long as the block runs. One that starts here listens on this machine alone."""
+    if environment.address == "local":
+        # Ray's own switch for laptops, read when it is imported; else it listens on every network
+        # interface, and only its token keeps others out.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     # Here, because importing Ray takes seconds that `status` should not wait for.
-    from search.tuner import connect
+    from search.ray_cluster import connect
 
     return connect(environment.address, search.resources)
 
@@ -102,9 +109,15 @@ def run(
     tracker = start_tracker(search, storage, progress.say)
     try:
         run_trials(trials, data, recorder, search, progress, tracker)
+    except (SearchStoppedError, StorageError) as error:
+        command = f"python -m search resume {search.name}{storage_option(search.storage)}"
+        raise SearchStoppedError(
+            f"{error}; when that is repaired, go on with: {command}"
+        ) from error
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
+        forget_ended(storage)
         progress.close()
     return tracker
 

@@ -65,8 +65,11 @@ class Chooser(Protocol):
         ...
 
 
-class OutsideError(LookupError):
+class OutsideError(ValueError):
     """A trial does not lie in the space."""
+
+    def __init__(self, name: str = "train_pair") -> None:
+        super().__init__(f"the {name} of a sample does not lie in the space of its search")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +297,7 @@ class _Follow:
 
     def number(self, name: str, low: float, high: float, log: bool) -> float:
         value = self._get(name)
-        if isinstance(value, str) or not low <= value <= high:
+        if not isinstance(value, int | float) or not low <= value <= high:
             raise OutsideError(name)
         return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from analysis.storage import open_storage
-from analysis.tables import FINISHED, REPLAY_FILE, read_rows
+from analysis.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from search.configuration import build_search, load_configuration
 from search.declaration import SearchSpecification
 from search.fields import ConfigurationError
@@ -114,9 +112,7 @@ def replay(
                 parts.append(replay_once(space, table, searcher, directions, seed, trials=trials))
                 bar.update(1)
     runs = pd.concat(parts, ignore_index=True)
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(runs, preserve_index=False), buffer)
-    storage.write(buffer.getvalue(), REPLAY_FILE)
+    storage.write(to_parquet(pa.Table.from_pandas(runs, preserve_index=False)), REPLAY_FILE)
     best = runs["best"].max() if directions[0] == MAXIMIZE else runs["best"].min()
     print(f"{len(names)} searchers x {seeds} seeds; best recorded {objectives[0].name} {best:.4f}")
     for searcher in names:

@@ -21,7 +21,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, cast, get_type_hints
 
-from models.placement import CONCATENATION, CONNECTIONS, COUPLINGS, FUSIONS
+from analysis.plain_data import shown, shown_name
+from models.early_fusion import MOST_LEVELS
+from models.placement import CONCATENATION, CONNECTIONS, COUPLINGS, FUSIONS, NONE
 from search.fields import ConfigurationError, known, listed, one_of, train_pair, value_of
 from search.space import (
     MMTM_FIELDS,
@@ -57,6 +59,9 @@ def build_space(raw: Any, fixed: Mapping[str, Any]) -> Space:
             raise ConfigurationError(f"trials.{name} is a placement; declare it under space")
     whole: Check = lambda value, where: value_of(int, value, where)  # noqa: E731
     levels = _options(values.get("levels", fixed.get("levels", 2)), "space.levels", whole)
+    for one in levels:
+        if not 1 <= one <= MOST_LEVELS:
+            raise ConfigurationError(f"space.levels holds {one}; allowed: 1 to {MOST_LEVELS}")
     depths = values.get("fusion_depths", list(range(max(levels) + 1)))
     pairs, average = _pairs(values.get("train_pairs"))
     placed, placed_at = _placed(values, max(levels))
@@ -118,7 +123,7 @@ def _options(raw: Any, where: str, check: Check) -> tuple[Any, ...]:
     options = tuple(check(value, where) for value in values)
     twice = [one for index, one in enumerate(options) if one in options[:index]]
     if twice:
-        raise ConfigurationError(f"{where} holds {twice[0]!r} twice; keep one")
+        raise ConfigurationError(f"{where} holds {shown(twice[0])} twice; keep one")
     return options
 
 
@@ -142,10 +147,10 @@ def _placed(
     for name, allowed in _PLACEABLE.items():
         raw, where = values.get(name), f"space.{name}"
         if isinstance(raw, Mapping):
-            points = _known_points(raw, where, deepest)
+            declared = _known_points(raw, where, deepest)
             single[name] = {
-                point: _options(one, f"{where}.{point}", one_of(allowed))
-                for point, one in points.items()
+                point: _options(declared.get(point, NONE), f"{where}.{point}", one_of(allowed))
+                for point in range(1, deepest + 1)
             }
         elif raw is not None:
             alike[name] = _options(raw, where, one_of(allowed))
@@ -157,7 +162,8 @@ def _known_points(raw: Mapping[Any, Any], where: str, deepest: int) -> dict[int,
     for point in raw:
         if type(point) is not int or not 1 <= point <= deepest:
             raise ConfigurationError(
-                f"{where}.{point} is not an insertion point; allowed: 1 to {deepest} (levels)"
+                f"{where}.{shown_name(point)} is not an insertion point; allowed: 1 to {deepest} "
+                "(levels)"
             )
     return dict(raw)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import io
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis.storage import Storage, open_storage
-from analysis.tables import EXHAUSTED_FILE, IMPORTANCE_FILE, SPECIFICATION_FILE, read_table
+from analysis.tables import (
+    EXHAUSTED_FILE,
+    IMPORTANCE_FILE,
+    SPECIFICATION_FILE,
+    read_table,
+    to_parquet,
+)
 from search.configuration import to_yaml
 from search.declaration import SearchSpecification
 from search.fields import ConfigurationError
@@ -115,9 +118,7 @@ def print_importance(search: SearchSpecification, storage: Storage) -> None:
     except ValueError as error:
         print(f"importance: {error}")
         return
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer)
-    storage.write(buffer.getvalue(), IMPORTANCE_FILE)
+    storage.write(to_parquet(pa.Table.from_pandas(table, preserve_index=False)), IMPORTANCE_FILE)
     rows = table.head(5).to_dict("records")
     words = ", ".join(f"{row['parameter']} {row['importance']:.2f}" for row in rows)
     print(f"importance for {search.objectives[0].name} (fANOVA): {words}")

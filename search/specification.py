@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
-from datasets.digits import DigitsSettings
+from datasets.digits import SOURCES, DigitsSettings
 from datasets.noise import TEST_SNRS
 from models.early_fusion import EarlyFusionSettings
 from models.placement import CONCATENATION, NONE, Placement
@@ -157,6 +157,8 @@ class TrialSpecification:
             )
         if self.device not in DEVICES:
             raise ValueError(f"device is {self.device!r}; allowed: {', '.join(DEVICES)}")
+        if self.data_source not in SOURCES:
+            raise ValueError(f"data_source is {self.data_source!r}; allowed: {', '.join(SOURCES)}")
         self._check_pair()
         placement, _ = self.network.placement, self.data
         for one in fields(placement):

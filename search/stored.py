@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+from analysis.plain_data import shown
 from analysis.storage import Storage, open_storage
 from analysis.tables import EXHAUSTED_FILE, SPECIFICATION_FILE
-from search.configuration import build_search, parse_yaml
+from search.configuration import build_search, is_name, parse_yaml
 from search.declaration import SearchSpecification
-from search.fields import ConfigurationError
+from search.fields import ConfigurationError, known
 from search.progress import read_driver
 from search.records import read_plan
 from search.specification import TrialSpecification
@@ -21,21 +22,25 @@ def load_search(name: str, location: str) -> SearchSpecification:
         ValueError: there is no such search; names those that are there.
     """
     storage = open_storage(location).below(name)
-    try:
-        text = storage.read(SPECIFICATION_FILE).decode()
-    except FileNotFoundError as error:
+    # A name that leads elsewhere, such as "../other", is no search's.
+    if not is_name(name) or not storage.exists(SPECIFICATION_FILE):
         there = ", ".join(search_names(location)) or "none"
         raise ConfigurationError(
-            f"there is no search {name!r} in {location}; searches there: {there}"
-        ) from error
-    raw = parse_yaml(text, f"{storage.location}/{SPECIFICATION_FILE}")
-    return build_search({**raw, "storage": location})
+            f"there is no search {shown(name)} in {location}; searches there: {there}"
+        )
+    where = storage.named(SPECIFICATION_FILE)
+    raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
+    try:
+        return build_search({**known(SearchSpecification, raw, ""), "storage": location})
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
 
 
 def search_names(location: str) -> list[str]:
     """The searches in a storage folder."""
     storage = open_storage(location)
-    return [name for name in storage.names() if storage.exists(name, SPECIFICATION_FILE)]
+    names = [name for name in storage.names() if is_name(name)]
+    return [name for name in names if storage.exists(name, SPECIFICATION_FILE)]
 
 
 def search_state(storage: Storage, planned: int, ended: int) -> str:
@@ -49,7 +54,8 @@ def known_trials(search: SearchSpecification, storage: Storage) -> list[TrialSpe
     """The trials of a sweep, or those that a searcher has proposed so far."""
     if search.space is None:
         return search.planned_trials()
-    samples = {json.dumps(row["sample"]): row["sample"] for row in read_plan(storage)}
+    plan = read_plan(storage, samples=True)
+    samples = {json.dumps(row["sample"]): row["sample"] for row in plan}
     return [trial for sample in samples.values() for trial in search.space.trials(sample)]
 
 

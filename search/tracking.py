@@ -1,11 +1,12 @@
 """The MLflow view of a search: written live while it runs, or afterwards from its records.
 
-Nothing that happens to MLflow reaches a trial: ``Tracker`` works in a thread of its own, says
-once that MLflow cannot be written, and ``sync`` writes the runs later.
+Nothing that happens to MLflow reaches a trial: ``Tracker`` works in a thread of its own, and says
+when MLflow cannot be written. What is missing is written when it is back, or by ``sync``.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import re
 import shlex
@@ -15,13 +16,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import pandas as pd
 from pyarrow import fs
 
+from analysis.secrets import without_password
 from analysis.storage import Storage
-from analysis.tables import read_table
+from analysis.tables import read_rows, read_table
+from search.tracking_client import close_store
 from search.tracking_runs import SearchRuns
 from search.tracking_values import Row
 
@@ -31,6 +35,8 @@ TRACKING_OFF: Final = (
 )
 
 UI_ADDRESS: Final = "http://127.0.0.1:5000"
+RETRY_SECONDS: Final = 10.0  # after MLflow failed; doubled each time
+LONGEST_RETRY_SECONDS: Final = 300.0
 _REASON_LENGTH: Final = 200
 
 
@@ -68,12 +74,6 @@ def experiment_page(uri: str, experiment_id: str) -> str:
     return (server or UI_ADDRESS).rstrip("/") + page
 
 
-def without_password(text: str) -> str:
-    """``text`` with the passwords of the URIs in it replaced by ``***``."""
-    text = re.sub(r"(\w://[^\s/?#:@]*:)[^\s/?#]*@", r"\1***@", text)
-    return re.sub(r"(?i)([?&][^\s=&]*(?:password|token|secret)[^\s=&]*=)[^\s&]+", r"\1***", text)
-
-
 @dataclass(frozen=True, kw_only=True)
 class SyncCounts:
     """How many trials' runs were written, and how many were there already."""
@@ -95,6 +95,7 @@ def sync(search: Storage, uri: str) -> SyncCounts:
         runs = SearchRuns(search, uri)
         written = sum(runs.write_trial(row) for row in _rows(trials))
         runs.write_search(trials)
+        close_store(uri)
     except ValueError:
         raise
     except Exception as error:
@@ -109,13 +110,15 @@ def sync(search: Storage, uri: str) -> SyncCounts:
 class Tracker:
     """Writes a search's runs to MLflow while it runs, in a daemon thread.
 
-    No method raises, and only ``close`` waits. When MLflow is down, slow or broken, ``warn`` is
-    called once (from the thread or from ``close``) with a sentence, and nothing more is written.
+    No method raises, and only ``close`` waits. While MLflow is down or broken, trials that end are
+    remembered, and it is tried again, at first after ``RETRY_SECONDS``, then ever more rarely.
+    ``warn`` is called (from the thread or from ``close``) with one sentence when MLflow fails, one
+    when it is back, and one at the end if runs are missing.
 
     Args:
         search: the search's folder, with the specification in it.
         uri: MLflow's tracking URI.
-        warn: takes the sentence.
+        warn: takes the sentences.
 
     Attributes:
         page: where to see the runs; ``None`` until the experiment is open.
@@ -125,13 +128,18 @@ class Tracker:
         self._search = search
         self._uri = uri
         self._warn = warn
-        self._jobs: queue.SimpleQueue[Callable[[SearchRuns], object] | None] = queue.SimpleQueue()
-        self._ended: set[str] = set()  # what is still waiting to be shown of these is out of date
-        self._lock = threading.Lock()
-        self._given_up = False
+        self._jobs: queue.SimpleQueue[Callable[[SearchRuns], None] | None] = queue.SimpleQueue()
+        self._running: dict[str, Row] = {}  # what is known of started trials
+        self._owed: dict[str, None] = {}  # ended trials that are not written yet, in order
+        self._runs: SearchRuns | None = None
+        self._wait = RETRY_SECONDS
+        self._retry_at = -math.inf  # on the monotonic clock
+        self._problem = ""  # why MLflow cannot be written; empty when it can
+        self._complete = self._closed = False
+        self._lock = threading.Lock()  # of what is said: nothing after close
         self.page: str | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-tracker", daemon=True)
-        self._jobs.put(lambda runs: runs.start_search())
+        self._jobs.put(lambda runs: None)  # opens the experiment
         self._thread.start()
 
     def trial_started(self, row: Row) -> None:
@@ -142,22 +150,22 @@ class Tracker:
                 is another attempt, which replaces this run), and what is known of the
                 specification columns of TRIALS.
         """
-        self._ended.discard(row["trial_id"])
-        self._add_live(row["trial_id"], lambda runs: runs.start_trial(row))
+        trial_id = row["trial_id"]
+        self._running[trial_id] = row
+        # Left out when the trial has ended by then: its whole run is written. Epochs too.
+        self._add(
+            lambda runs: runs.start_trial(row) if self._running.get(trial_id) is row else None
+        )
 
     def epoch_ended(self, trial_id: str, row: Row) -> None:
         """Add a row of EPOCHS (with the record's epoch and ended_at) to a started trial."""
-        self._add_live(trial_id, lambda runs: runs.log_epoch(trial_id, row))
+        self._add(lambda runs: runs.log_epoch(trial_id, row) if trial_id in self._running else None)
 
     def trial_ended(self, trial_id: str) -> None:
         """Write the whole run of a trial whose records are in the storage."""
-        self._ended.add(trial_id)
-        self._add(
-            lambda runs: [
-                runs.write_trial(row)
-                for row in _rows(read_table(self._search, "trials", [trial_id]))
-            ]
-        )
+        self._running.pop(trial_id, None)
+        self._owed[trial_id] = None
+        self._add(self._write_owed)
 
     def close(self, timeout_seconds: float) -> bool:
         """Write what is left and the state of the search, waiting at most so long.
@@ -165,42 +173,84 @@ class Tracker:
         Returns:
             Whether everything was written.
         """
-        self._add(lambda runs: runs.write_search(read_table(self._search, "trials")))
         self._jobs.put(None)
         self._thread.join(timeout_seconds)
-        if self._thread.is_alive():
+        with self._lock:
+            if self._closed:
+                return self._complete
+            self._closed = True
+        if not self._complete:
             where = without_password(self._uri)
-            self._give_up(
-                f"MLflow at {where} is slow: runs are missing after waiting {timeout_seconds:g} s"
+            slow = f"MLflow at {where} is slow; {timeout_seconds:g} s were waited"
+            name = self._search.root.rstrip("/").rpartition("/")[2]
+            self._warn(
+                f"{slow if self._thread.is_alive() else self._problem}; runs are missing there, "
+                f"trials and their records are not affected, and `python -m search sync-mlflow "
+                f"{shlex.quote(name)}` writes the runs afterwards"
             )
-        return not self._given_up
+        return self._complete
 
-    def _add_live(self, trial_id: str, job: Callable[[SearchRuns], object]) -> None:
-        """A job that is left out when the trial has ended by then: its whole run is written."""
-        self._add(lambda runs: None if trial_id in self._ended else job(runs))
-
-    def _add(self, job: Callable[[SearchRuns], object]) -> None:
-        if not self._given_up:
+    def _add(self, job: Callable[[SearchRuns], None]) -> None:
+        if not self._closed:
             self._jobs.put(job)
 
     def _work(self) -> None:
-        try:
-            runs = SearchRuns(self._search, self._uri)
-            self.page = experiment_page(self._uri, runs.experiment_id)
-            while (job := self._jobs.get()) is not None and not self._given_up:
-                job(runs)
-        except Exception as error:
-            self._give_up(_sentence(self._uri, error))
+        while (job := self._jobs.get()) is not None and not self._closed:
+            if monotonic() >= self._retry_at:
+                self._try(job)
+        if not self._closed:
+            self._complete = self._try(self._finish)
 
-    def _give_up(self, sentence: str) -> None:
-        with self._lock:
-            first, self._given_up = not self._given_up, True
-        if first:
-            name = self._search.root.rstrip("/").rpartition("/")[2]
-            self._warn(
-                f"{sentence}; trials and their records are not affected, and `python -m search "
-                f"sync-mlflow {shlex.quote(name)}` writes the runs afterwards"
+    def _try(self, job: Callable[[SearchRuns], None]) -> bool:
+        """Do a job, after all that is owed; whether that went well."""
+        try:
+            if self._runs is None:
+                self._runs = self._opened()
+            self._write_owed(self._runs)
+            job(self._runs)
+        except Exception as error:
+            self._fail(_sentence(self._uri, error))
+            return False
+        if self._problem:
+            self._say(f"MLflow at {without_password(self._uri)} can be written again")
+        self._problem, self._wait = "", RETRY_SECONDS
+        return True
+
+    def _opened(self) -> SearchRuns:
+        """The runs as the store has them now, with the running trials among them."""
+        runs = SearchRuns(self._search, self._uri)
+        self.page = experiment_page(self._uri, runs.experiment_id)
+        runs.start_search()
+        for row in list(self._running.values()):
+            runs.start_trial(row)
+        return runs
+
+    def _write_owed(self, runs: SearchRuns) -> None:
+        for trial_id in list(self._owed):
+            if self._closed:
+                return
+            for row in read_rows(self._search, "trials", [trial_id]):
+                runs.write_trial(row)
+            self._owed.pop(trial_id, None)
+
+    def _finish(self, runs: SearchRuns) -> None:
+        runs.write_search(read_table(self._search, "trials"))
+        close_store(self._uri)
+
+    def _fail(self, problem: str) -> None:
+        self._runs = None  # what the store holds now is not known
+        if not self._problem:
+            self._say(
+                f"{problem}; trials and their records are not affected, and it is tried again"
             )
+        self._problem = problem
+        self._retry_at = monotonic() + self._wait
+        self._wait = min(2 * self._wait, LONGEST_RETRY_SECONDS)
+
+    def _say(self, sentence: str) -> None:
+        with self._lock:
+            if not self._closed:
+                self._warn(sentence)
 
 
 def _rows(trials: pd.DataFrame) -> list[Row]:

@@ -2,26 +2,36 @@
 
 MLflow is a view for people; the Parquet records are the truth. Everything here may be written
 twice without a change: runs are found again by tags, equal metric points are one point in
-MLflow's stores, and a run that was written whole says so in a tag and is left alone.
+MLflow's stores, and a trial's run is ended last, so one that has ended is whole and left alone.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
+import pyarrow as pa
 import yaml
 from pyarrow import fs
 
 from analysis.storage import Storage
-from analysis.tables import FAILED, SCHEMA_VERSION, SPECIFICATION_FILE, read_table
-from search.tracking_client import log, open_client
+from analysis.tables import (
+    FAILED,
+    SCHEMA_VERSION,
+    SPECIFICATION_FILE,
+    TABLES,
+    read_batches,
+    read_table,
+)
+from search.tracking_client import log, log_file, open_client
 from search.tracking_values import (
     Point,
     Row,
@@ -40,12 +50,14 @@ from search.tracking_values import (
 ROLE_TAG: Final = "fusion_search.role"  # search or trial
 SEARCH_TAG: Final = "fusion_search.search_id"
 TRIAL_TAG: Final = "fusion_search.trial_id"
-COMPLETE_TAG: Final = "fusion_search.complete"  # set last: the record that the run shows whole
+SCHEMA_TAG: Final = "fusion_search.schema"  # version of the tables that the run was written from
 BEST_TAG: Final = "fusion_search.best"  # id of the trial whose grid the parent run shows
 IDENTITY_FILE: Final = "tracking.json"  # in the search's folder, holds its search_id
 PLANNED_FILE: Final = "planned.json"
 GRID_FILE: Final = "grid.csv"  # of a trial
 BEST_FILE: Final = "best-grid.png"  # of the search
+KEY: Final = ("schema_version", "search", "trial_id")
+EPOCHS_SECONDS: Final = 2.0  # the curves of a running trial are written at most so often
 
 
 @dataclass(kw_only=True)
@@ -54,12 +66,14 @@ class _Run:
 
     run_id: str
     start: int  # milliseconds since 1970, as MLflow counts
+    files: str  # where its artifacts go
     status: str = "RUNNING"
-    complete: str = ""
-    best: str = ""
+    end: int | None = None
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     points: set[Point] = field(default_factory=set)  # of the curves, as far as written here
+    waiting: list[Point] = field(default_factory=list)  # to be written with the next epochs
+    written_at: float = -math.inf  # when the curves were written, on the monotonic clock
 
 
 class SearchRuns:
@@ -80,6 +94,9 @@ class SearchRuns:
         self._search = search
         self._search_id = _search_id(search)
         self._name = search.root.rstrip("/").rpartition("/")[2]
+        self._specification = search.read(SPECIFICATION_FILE)
+        declared = yaml.safe_load(self._specification)
+        self._brief = not any(declared.get(other) for other in ("space", "listed"))  # a sweep
         self._client = open_client(uri)
         self.experiment_id = self._open_experiment(_artifact_location(search, uri))
         self._runs = self._find_runs()  # by trial id; the parent's key is ""
@@ -98,14 +115,20 @@ class SearchRuns:
             row: trial_id, trial_name and started_at, and what is known of the specification
                 columns of TRIALS.
         """
-        self._log(self._open_trial(row), [], parameters=trial_parameters(row))
+        self._log(self._open_trial(row), [], parameters=trial_parameters(row, self._brief))
 
     def log_epoch(self, trial_id: str, row: Row) -> None:
-        """Add a row of EPOCHS to a started trial (unknown ones wait for their record)."""
-        if (run := self._runs.get(trial_id)) is not None:
-            points = epoch_points(row)
-            self._log(run, points)
-            run.points.update(points)
+        """Add a row of EPOCHS to a started trial (unknown ones wait for their record).
+
+        Short epochs wait for each other: a call costs the same for one as for many.
+        """
+        if (run := self._runs.get(trial_id)) is None:
+            return
+        run.waiting += epoch_points(row)
+        if time.monotonic() >= run.written_at + EPOCHS_SECONDS:
+            self._log(run, run.waiting)
+            run.points.update(run.waiting)
+            run.waiting, run.written_at = [], time.monotonic()
 
     def write_trial(self, row: Row) -> bool:
         """Write the whole run of one trial, unless it is there already.
@@ -117,22 +140,27 @@ class SearchRuns:
             Whether anything was written.
         """
         trial_id, end = row["trial_id"], milliseconds(row["ended_at"])
-        complete = f"schema {SCHEMA_VERSION}, ended {end}"
-        if trial_id in self._runs and self._runs[trial_id].complete == complete:
+        status = "FAILED" if row["status"] == FAILED else "FINISHED"
+        tags = {**trial_tags(row), SCHEMA_TAG: str(SCHEMA_VERSION)}
+        known = self._runs.get(trial_id)
+        if (
+            known is not None
+            and (known.status, known.end) == (status, end)
+            and known.tags.get(SCHEMA_TAG) == tags[SCHEMA_TAG]
+        ):
             return False
-        tags = trial_tags(row)
         run = self._open_trial(row, tags)
-        grid = self._records("grid", trial_id)
-        if not grid.empty:
-            self._client.log_text(run.run_id, grid_csv(grid), GRID_FILE)
-        self._end(run, "FAILED" if row["status"] == FAILED else "FINISHED", end)
-        epochs = self._records("epochs", trial_id).to_dict("records")
-        curves = [point for epoch in epochs for point in epoch_points(_row(epoch))]
+        curves = [
+            point
+            for epochs in self._records("epochs", trial_id)
+            for epoch in epochs.to_pylist()
+            for point in epoch_points(epoch)
+        ]
         points = [*(one for one in curves if one not in run.points), *result_points(row)]
-        # In one call, in which MLflow writes the tags last: "complete" is then true.
-        tags[COMPLETE_TAG] = complete
-        self._log(run, points, tags, trial_parameters(row))
-        run.complete = complete
+        self._log(run, points, tags, trial_parameters(row, self._brief))
+        for grid in self._records("grid", trial_id):
+            log_file(self._client, run.files, GRID_FILE, grid_csv(grid))
+        self._end(run, status, end)  # last: now it is whole
         return True
 
     def write_search(self, trials: pd.DataFrame) -> None:
@@ -154,13 +182,12 @@ class SearchRuns:
     def _show_best(self, trials: pd.DataFrame) -> None:
         """Draw the best trial's grid: a picture for every trial would cost 0.2 s each."""
         best = best_trial(trials)
-        if best is None or best["trial_id"] == self._parent.best:
+        if best is None or best["trial_id"] == self._parent.tags.get(BEST_TAG):
             return
-        grid = self._records("grid", best["trial_id"])
-        if not grid.empty:
-            self._client.log_figure(self._parent.run_id, grid_figure(best, grid), BEST_FILE)
-            self._client.set_tag(self._parent.run_id, BEST_TAG, best["trial_id"])
-            self._parent.best = best["trial_id"]
+        for grid in self._records("grid", best["trial_id"]):
+            figure = grid_figure(best, grid.to_pandas())
+            self._client.log_figure(self._parent.run_id, figure, BEST_FILE)
+            self._log(self._parent, [], {BEST_TAG: best["trial_id"]})
 
     def _open_experiment(self, artifact_location: str | None) -> str:
         existing = self._client.get_experiment_by_name(self._name)
@@ -182,9 +209,9 @@ class SearchRuns:
                 runs[found.data.tags.get(TRIAL_TAG, "")] = _Run(
                     run_id=found.info.run_id,
                     start=found.info.start_time,
+                    files=found.info.artifact_uri,
                     status=found.info.status,
-                    complete=found.data.tags.get(COMPLETE_TAG, ""),
-                    best=found.data.tags.get(BEST_TAG, ""),
+                    end=found.info.end_time,
                     parameters=dict(found.data.params),
                     tags=dict(found.data.tags),
                 )
@@ -198,11 +225,10 @@ class SearchRuns:
             trials = read_table(self._search, "trials")
             start = datetime.now(UTC) if trials.empty else trials["started_at"].min()
             run = self._create_run(self._name, milliseconds(start), {ROLE_TAG: "search"})
-        if not run.complete:
-            text = self._search.read(SPECIFICATION_FILE).decode()
-            self._client.log_text(run.run_id, text, SPECIFICATION_FILE)
-            complete = {COMPLETE_TAG: f"schema {SCHEMA_VERSION}"}
-            self._log(run, [], complete, search_parameters(yaml.safe_load(text)))
+        if run.tags.get(SCHEMA_TAG) != str(SCHEMA_VERSION):
+            log_file(self._client, run.files, SPECIFICATION_FILE, self._specification)
+            schema = {SCHEMA_TAG: str(SCHEMA_VERSION)}  # MLflow writes tags last
+            self._log(run, [], schema, search_parameters(yaml.safe_load(self._specification)))
         return run
 
     def _open_trial(self, row: Row, tags: Mapping[str, str] | None = None) -> _Run:
@@ -211,7 +237,7 @@ class SearchRuns:
         A new one is made with ``tags``: there they cost the least.
         """
         trial_id, start = row["trial_id"], milliseconds(row["started_at"])
-        parameters = trial_parameters(row)
+        parameters = trial_parameters(row, self._brief)
         run = self._runs.get(trial_id)
         if run is not None and (
             run.start != start
@@ -229,7 +255,8 @@ class SearchRuns:
     def _create_run(self, name: str, start: int, tags: dict[str, str]) -> _Run:
         tags = {SEARCH_TAG: self._search_id, "mlflow.source.name": "fusion-search", **tags}
         run = self._client.create_run(self.experiment_id, start, tags, run_name=name)
-        return _Run(run_id=run.info.run_id, start=start, tags=dict(tags))
+        info = run.info
+        return _Run(run_id=info.run_id, start=start, files=info.artifact_uri, tags=dict(tags))
 
     def _log(
         self,
@@ -252,20 +279,18 @@ class SearchRuns:
         if end is None and run.status == status:
             return
         self._client.set_terminated(run.run_id, status, end)
-        run.status = status
+        run.status, run.end = status, end
 
-    def _records(self, table: str, trial_id: str) -> pd.DataFrame:
-        there = self._search.exists(table, f"{trial_id}.parquet")  # a failed trial may lack it
-        return read_table(self._search, table, [trial_id] if there else [])
+    def _records(self, table: str, trial_id: str) -> Iterator[pa.RecordBatch]:
+        """A trial's rows of a table, without the key: one batch, none when it has none."""
+        if self._search.exists(table, f"{trial_id}.parquet"):  # a failed trial may lack it
+            columns = [name for name in TABLES[table].names if name not in KEY]
+            yield from read_batches(self._search, table, columns, [trial_id])
 
     def _planned(self) -> set[str]:
         if not self._search.exists(PLANNED_FILE):
             return set()
         return {trial["trial_id"] for trial in json.loads(self._search.read(PLANNED_FILE))}
-
-
-def _row(record: Mapping[Any, Any]) -> Row:
-    return {str(name): value for name, value in record.items()}
 
 
 def _search_id(search: Storage) -> str:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.figure import Figure
+from pyarrow import csv
 
 from analysis.grids import compute_grid, draw_grid
 from analysis.tables import FAILED, STOPPED, TRIALS
+from search.specification import TrialSpecification
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
 
@@ -59,9 +63,18 @@ def milliseconds(moment: datetime) -> int:
     return (moment - _1970) // timedelta(milliseconds=1)
 
 
-def trial_parameters(row: Row) -> dict[str, str]:
-    """The specification columns of a row of TRIALS, as far as they are there."""
-    return {name: _text(name, row[name]) for name in PARAMETERS if _given(row.get(name))}
+def trial_parameters(row: Row, brief: bool = False) -> dict[str, str]:
+    """The specification columns of a row of TRIALS, as far as they are there.
+
+    Args:
+        row: of TRIALS.
+        brief: for a sweep, whose other columns are the same in all its trials: only what sweeps
+            vary, and what is not at its default.
+    """
+    texts = {name: _text(name, row[name]) for name in PARAMETERS if _given(row.get(name))}
+    if not brief:
+        return texts
+    return {name: text for name, text in texts.items() if _DEFAULTS.get(name) != text}
 
 
 def trial_tags(row: Row) -> dict[str, str]:
@@ -91,10 +104,12 @@ def epoch_points(row: Row) -> list[Point]:
     ]
 
 
-def grid_csv(grid: pd.DataFrame) -> str:
+def grid_csv(grid: pa.RecordBatch) -> bytes:
     """A trial's rows of GRID as the page offers them: test condition, counts, accuracy."""
-    table = grid.drop(columns=["schema_version", "search", "trial_id"])
-    return table.assign(accuracy=table["correct"] / table["n"]).to_csv(index=False)
+    accuracy = pc.divide(grid["correct"].cast(pa.float64()), grid["n"].cast(pa.float64()))
+    sink = pa.BufferOutputStream()
+    csv.write_csv(grid.append_column("accuracy", accuracy), sink)
+    return bytes(sink.getvalue())
 
 
 def grid_figure(row: Row, grid: pd.DataFrame) -> Figure:
@@ -154,6 +169,16 @@ def _text(name: str, value: Any) -> str:
     if pa.types.is_integer(kind):
         return str(int(value))
     return str(float(value)) if pa.types.is_floating(kind) else str(value)
+
+
+# Of the columns that a sweep does not vary. Units stay: they are compared across searches.
+_DEFAULTS: Final = {
+    one.name: _text(one.name, one.default)
+    for one in fields(TrialSpecification)
+    if one.name in PARAMETERS
+    and one.default is not MISSING
+    and one.name not in ("modality", "fusion_depth", "levels", "units", "seed")
+}
 
 
 def _given(value: Any) -> bool:

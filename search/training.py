@@ -96,7 +96,7 @@ class TrialTraining:
         self, specification: TrialSpecification, data: DigitData, device: torch.device
     ) -> None:
         self.specification = specification
-        self.data = data
+        self.data = data.on(device)
         self.device = device
         self.data_clock = Stopwatch()
         wanted = {
@@ -122,7 +122,7 @@ class TrialTraining:
         )
         self.batches_taken = 0
         self.evaluator = Evaluator(
-            data=data,
+            data=self.data,
             device=device,
             precision=specification.precision,
             noise_seed=specification.seed,
@@ -198,7 +198,7 @@ class TrialTraining:
         count = min(self.specification.batch_size, len(self.pairs["validation"]))
         examples = self.data.examples(
             "validation", self.pairs["validation"][:count], noise_seed=self.specification.seed
-        ).to(self.device)
+        )
         audio_snr, visual_snr = self.specification.train_pair
         images, sounds = examples.visual(visual_snr), examples.audio(audio_snr)
         operations = count_multiply_accumulates(self.network, images[:1], sounds[:1])
@@ -227,7 +227,7 @@ class TrialTraining:
         """The examples of a batch of :meth:`batches`, the same for all trials with this seed."""
         return self.data.examples(
             "train", pairs, noise_seed=self.specification.seed, presentations=presentations
-        ).to(self.device)
+        )
 
     def step(self, pairs: Tensor, presentations: Tensor) -> tuple[float, int]:
         """One optimiser step: mean loss and number correct."""
@@ -257,6 +257,10 @@ class TrialTraining:
             "optimiser": self.optimiser.state_dict(),
             "batches_taken": self.batches_taken,
             "generator": torch.get_rng_state(),
+            "cuda_generator": (
+                torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+            ),
+            "data_seconds": self.data_clock.seconds,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -265,6 +269,9 @@ class TrialTraining:
         self.optimiser.load_state_dict(state["optimiser"])
         self.batches_taken = state["batches_taken"]
         torch.set_rng_state(state["generator"])
+        if self.device.type == "cuda" and state["cuda_generator"] is not None:
+            torch.cuda.set_rng_state(state["cuda_generator"], self.device)
+        self.data_clock.seconds = state["data_seconds"]
 
     def evaluate(self) -> Grid:
         """Measure the network as it is at the trial's test conditions."""

@@ -72,12 +72,14 @@ class Continuation:
         saved: what ``save`` was given by an earlier run of a trial with the same network.
         hyperparameters: learning_rate, weight_decay or dropout from here on, where they differ
             from the specification.
-        save: called after every epoch, before ``on_epoch``, with all that is needed to go on.
+        save: called after an epoch, before ``on_epoch``, with all that is needed to go on.
+        save_seconds: after the first epoch that ends so long after the start or the last saving.
     """
 
     saved: bytes | None = None
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     save: Callable[[bytes], None] = lambda state: None
+    save_seconds: float = 0.0
 
 
 def run_trial(
@@ -122,10 +124,14 @@ def _run(
     result.parameters = count_parameters(run.network)
     if continuation is not None:
         _go_on(run, result, continuation)
+    saved_at = time.perf_counter()
+    if result.epochs:
+        clock -= result.epochs[-1].seconds
     for epoch in run.epochs(clock, done=len(result.epochs)):
         result.keep(epoch, run.network)
-        if continuation is not None:
+        if continuation and time.perf_counter() - saved_at >= continuation.save_seconds:
             continuation.save(_saved(run, result))
+            saved_at = time.perf_counter()
         on_epoch(epoch)
     result.train_seconds = time.perf_counter() - clock
     result.finish(run)
@@ -135,12 +141,9 @@ def _run(
 def _go_on(run: TrialTraining, result: TrialResult, continuation: Continuation) -> None:
     """Take over an earlier run, and note from when on which hyperparameters hold."""
     if continuation.saved is not None:
-        saved = torch.load(io.BytesIO(continuation.saved), weights_only=True)
+        saved = _load(continuation.saved)
         run.load_state(saved["training"])
-        result.epochs = [
-            Epoch(**{**one, "ended_at": datetime.fromisoformat(one["ended_at"])})
-            for one in saved["epochs"]
-        ]
+        result.epochs = _epochs(saved)
         result.best = max(result.epochs, key=_rank)
         result.state = saved["best"]
         result.schedule = [(first, dict(values)) for first, values in saved["schedule"]]
@@ -151,10 +154,29 @@ def _go_on(run: TrialTraining, result: TrialResult, continuation: Continuation) 
             result.schedule.append((len(result.epochs) + 1, values))
 
 
+def saved_epochs(saved: bytes) -> list[Epoch]:
+    """The epochs that a saved state has behind it."""
+    return _epochs(_load(saved))
+
+
+def _load(saved: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    return content
+
+
+def _epochs(saved: Mapping[str, Any]) -> list[Epoch]:
+    return [
+        Epoch(**{**one, "ended_at": datetime.fromisoformat(one["ended_at"])})
+        for one in saved["epochs"]
+    ]
+
+
 def _saved(run: TrialTraining, result: TrialResult) -> bytes:
     buffer = io.BytesIO()
     epochs = [{**asdict(one), "ended_at": one.ended_at.isoformat()} for one in result.epochs]
     content: dict[str, Any] = {
+        "specification": run.specification.to_json(),
+        "data_fingerprint": run.data.fingerprint,
         "training": run.state(),
         "epochs": epochs,
         "best": result.state,

@@ -6,10 +6,9 @@ by the next ``resume``.
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,14 +17,14 @@ from typing import Any, Final
 
 import ray
 import torch
-from pyarrow import fs
 from ray import tune
 
-from analysis.storage import Storage
+from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from datasets.digits import DigitData
-from search.declaration import Resources, SearchSpecification
-from search.execution import execute, execute_pack
+from search.declaration import SearchSpecification
+from search.execution import SearchStoppedError, execute, execute_pack
+from search.head_watch import head_watched
 from search.packing import packs
 from search.progress import Progress
 from search.proposals import Proposals
@@ -44,49 +43,15 @@ from search.ray_adapters import (
     specifications,
     swept,
 )
+from search.ray_nodes import Expectation, check_nodes, check_process, expectation
 from search.ray_schedulers import make_scheduler
 from search.records import Recorder
+from search.running import storage_option
 from search.specification import TrialSpecification
 from search.tracking import Tracker
 from search.trial import Continuation
 
 _UNBOUNDED: Final = 10**6
-
-
-class ResourceError(ValueError):
-    """The machines cannot run the trials as asked; the message is one sentence."""
-
-
-@contextmanager
-def connect(address: str, resources: Resources) -> Iterator[None]:
-    """Connect to Ray, or start it, for as long as the block runs.
-
-    Args:
-        address: of a Ray cluster, or "local" to start Ray on this machine.
-
-    Raises:
-        ResourceError: there is no such cluster, or it lacks what one trial asks for.
-    """
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Schedulers look at epochs alone: a trial's start and end carry no metric.
-    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-    try:
-        _reach(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ResourceError(
-            f"there is no Ray cluster at {address!r} ({detail}); start one or leave out --address"
-        ) from error
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    try:
-        _check_resources(resources)
-        yield
-    finally:
-        ray.shutdown()
 
 
 def run_trials(
@@ -99,18 +64,25 @@ def run_trials(
 ) -> None:
     """Run the trials, or what a searcher proposes, on the connected Ray.
 
-    Returns when all ended or the search was stopped.
+    Returns when all ended or the search was interrupted.
+
+    Raises:
+        SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
     """
     resources = search.resources
+    expected = expectation(recorder.storage, progress.started_at, data)
+    check_nodes(expected, resources)
     trainable = tune.with_parameters(
         _trainable,
         data=data,
         recorder=recorder,
+        expected=expected,
         threads=int(resources.cpus_per_trial),
+        save_seconds=resources.save_seconds,
         perturbed=search.scheduler.name == "pbt",
     )
     proposals = trials if isinstance(trials, Proposals) else None
-    driver = Driver(recorder, progress, tracker, search.scheduler.name, proposals)
+    driver = Driver(recorder, progress, tracker, resources, search.scheduler.name, proposals)
     # Ray lets no searcher work beside population-based training: there all is proposed at once.
     asked = proposals if search.scheduler.name != "pbt" else None
     tuner = tune.Tuner(
@@ -130,15 +102,34 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
-            storage_path=_ray_folder(recorder.storage),
+            storage_path=recorder.storage.path("ray"),
+            storage_filesystem=recorder.storage.filesystem,
             verbose=0,
-            # A worker that dies is tried once more before it is recorded as failed.
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=resources.retries),
             callbacks=[driver],
         ),
     )
-    with _terminate_as_interrupt():
-        tuner.fit()
+    head = ray.get_runtime_context().gcs_address
+    lost = (
+        f"the Ray cluster at {head} is gone; what has ended is recorded. Start it again and go on "
+        f"with: python -m search resume {search.name}{storage_option(search.storage)}"
+    )
+    # A second Ctrl-C comes out of Ray Tune at once; what is left is told like after the first.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        head_watched(head, lost, progress.close),
+        _terminate_as_interrupt(),
+    ):
+        try:
+            tuner.fit()
+        except OSError as error:
+            # Ray reads and writes its own files, even after the last trial.
+            detail = " ".join(str(error).split())[:300]
+            raise SearchStoppedError(
+                driver.stopped or f"Ray's own state cannot be kept in the storage ({detail})"
+            ) from error
+    if driver.stopped is not None:
+        raise SearchStoppedError(driver.stopped)
 
 
 def _all_at_once(
@@ -163,7 +154,26 @@ def _trainable(
     *,
     data: DigitData,
     recorder: Recorder,
+    expected: Expectation,
     threads: int,
+    save_seconds: float,
+    perturbed: bool,
+) -> None:
+    """Run trials on a worker, or let the driver know that no more of them make sense."""
+    try:
+        check_process(expected, data)
+        _run(config, data, recorder, threads, save_seconds, perturbed)
+    except (SearchStoppedError, StorageError) as error:
+        reporter()("stop", {"reason": str(error)})
+        raise
+
+
+def _run(
+    config: dict[str, Any],
+    data: DigitData,
+    recorder: Recorder,
+    threads: int,
+    save_seconds: float,
     perturbed: bool,
 ) -> None:
     """The trials of one Ray trial, as a pack or one after another, on a worker.
@@ -217,6 +227,8 @@ def _trainable(
             sample=sample_of(config),
             on_start=lambda row: report("start", row),
             on_epoch=on_epoch,
+            say=lambda text: report("note", {"text": text}),
+            save_seconds=save_seconds,
             continuation=continuation,
         )
         # Schedulers that compare with trials that are over find their last values here; one that
@@ -227,32 +239,6 @@ def _trainable(
             # The sample has failed; its other trials would be wasted.
             break
         finished.append(ended["validation_accuracy"])
-
-
-def _reach(address: str) -> None:
-    """Raise ``OSError`` when nobody listens: Ray itself would go on trying for many minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _check_resources(resources: Resources) -> None:
-    available = ray.cluster_resources()
-    for kind, asked, field in (
-        ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
-        ("CPU", resources.cpus_per_trial, "cpus_per_trial"),
-    ):
-        there = available.get(kind, 0)
-        if asked > there:
-            raise ResourceError(
-                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s; lower it with "
-                f"--set resources.{field}={there:g}, or connect to a cluster with --address"
-            )
-
-
-def _ray_folder(storage: Storage) -> str:
-    local = isinstance(storage.filesystem, fs.LocalFileSystem)
-    return storage.path("ray") if local else f"{storage.location.rstrip('/')}/ray"
 
 
 @contextmanager

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.benchmarks import bench_convlstm, bench_grid, bench_mlflow
+import pytest
+
+from tests.benchmarks import (
+    bench_convlstm,
+    bench_data,
+    bench_grid,
+    bench_memory,
+    bench_mlflow,
+    bench_search_overhead,
+)
 from tests.benchmarks.table import Measurement, side_by_side, table
 
 
@@ -34,3 +43,28 @@ def test_the_grid_equals_its_baseline() -> None:
 def test_runs_have_the_content_of_their_baseline() -> None:
     (measurement,) = bench_mlflow.measure(trials=2, plain_trials=1, with_server=False)
     assert measurement.unit == "ms"
+
+
+@pytest.mark.slow
+def test_checkpointing_takes_less_memory_for_the_same_loss() -> None:
+    measurements = bench_memory.measure(units=16, frames=60, batch=16, rounds=1)
+    assert [one.unit for one in measurements] == ["GiB", "GiB"]
+    assert all(one.ratio > 1.5 for one in measurements)
+
+
+def test_the_data_benchmark_compares_equal_waveforms() -> None:
+    measurement = bench_data.measure_noise(batch=4, frames=24, rounds=1)
+    assert measurement.unit == "ms/example"
+
+
+@pytest.mark.slow
+def test_the_overhead_is_that_of_finished_trials() -> None:
+    measurements = bench_search_overhead.measure(trials=3, rounds=1)
+    assert [one.aim for one in measurements] == [6, None, 6, None]
+
+
+@pytest.mark.slow
+def test_workers_share_the_data() -> None:
+    seconds, memory = bench_data.measure_sharing()
+    assert seconds.ratio > 2
+    assert memory.ratio > 5

@@ -69,6 +69,33 @@ def test_both_senses_of_a_pair_show_its_label(builtin: DigitData) -> None:
     assert torch.equal(examples.images[:, 0], builtin.images[images] / 255)
 
 
+def test_waveforms_are_the_recordings_padded_in_front(builtin: DigitData) -> None:
+    numbers = torch.arange(0, len(builtin.splits["train"]), 9973)
+    _, recordings, _ = builtin.splits["train"].lookup(numbers)
+    examples = builtin.examples("train", numbers, noise_seed=0)
+    samples, ends = builtin.waveforms.numpy(), builtin.waveform_ends.tolist()
+    for row, recording in zip(examples.waveforms.numpy(), recordings.tolist(), strict=True):
+        clip = samples[ends[recording - 1] if recording else 0 : ends[recording]]
+        expected = np.zeros(42 * 200 - 1)
+        expected[-len(clip) :] = clip / 32768
+        np.testing.assert_array_equal(row, expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_examples_are_made_on_the_device_of_the_data(builtin: DigitData) -> None:
+    there = builtin.on(torch.device("cuda"))
+    numbers = torch.arange(0, 700, 100)
+    here = builtin.examples("test", numbers, noise_seed=3)
+    examples = there.examples("test", numbers, noise_seed=3)
+    for tensor, same in (
+        (examples.visual(0.5), here.visual(0.5)),
+        (examples.audio(0.5), here.audio(0.5)),
+        (examples.labels, here.labels),
+    ):
+        assert tensor.is_cuda
+        torch.testing.assert_close(tensor.cpu(), same, atol=1e-4, rtol=1e-4)
+
+
 def test_long_recordings_are_left_out_and_counted(builtin: DigitData) -> None:
     short = load_digits(DigitsSettings(source="builtin", frames=16))
     assert short.left_out > builtin.left_out

@@ -94,8 +94,8 @@ def test_the_noise_of_an_image_is_the_same_at_every_snr_and_in_every_batch(
     numbers = pairs(data, 8)
     together = data.examples("test", numbers, noise_seed=1)
     alone = data.examples("test", numbers[5:6], noise_seed=1)
-    assert torch.equal(together.image_noise[5:6], alone.image_noise)
-    assert torch.equal(together.waveform_noise[5:6], alone.waveform_noise)
+    torch.testing.assert_close(together.image_noise[5:6], alone.image_noise)
+    torch.testing.assert_close(together.waveform_noise[5:6], alone.waveform_noise)
     quiet, loud = (together.visual(snr) - together.images for snr in (4.0, 0.25))
     torch.testing.assert_close(loud, 4 * quiet, atol=1e-5, rtol=1e-5)
     other = data.examples("test", numbers, noise_seed=2)
@@ -115,15 +115,70 @@ def test_every_presentation_in_training_has_fresh_noise(data: DigitData) -> None
     examples = data.examples("train", same, noise_seed=1, presentations=torch.tensor([3, 4]))
     again = data.examples("train", same[:1], noise_seed=1, presentations=torch.tensor([4]))
     assert not torch.equal(examples.image_noise[0], examples.image_noise[1])
-    assert torch.equal(examples.image_noise[1], again.image_noise[0])
+    torch.testing.assert_close(examples.image_noise[1], again.image_noise[0])
+
+
+def splitmix(word: int) -> int:
+    """The finaliser of SplitMix64, in Python's unbounded integers."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) % 2**64
+    return word ^ (word >> 31)
+
+
+def test_unit_noise_is_the_generator_it_says() -> None:
+    """Sample by sample in plain Python: SplitMix64, then the transform of Box and Muller."""
+    golden = 0x9E3779B97F4A7C15
+    seed, stream, number, length, total = 2**40 + 7, 3, 123_456, 9, 12
+    # Published: the first outputs of SplitMix64 with seed 1234567.
+    states = [1234567 + golden * step for step in (1, 2)]
+    assert [splitmix(one % 2**64) for one in states] == [6457827717110365317, 3203168211198807973]
+    key = golden
+    for word in (seed, stream, number):
+        key = splitmix(key ^ word)
+    row: list[float] = []
+    for counter in reversed(range(5)):
+        bits = splitmix((key + counter * golden) % 2**64)
+        radius = math.sqrt(-2 * math.log(((bits >> 32) + 0.5) / 2**32))
+        angle = 2 * math.pi * (bits % 2**32) / 2**32
+        row += [radius * math.cos(angle), radius * math.sin(angle)]
+    clip = np.array(row[-length:])
+    expected = np.concatenate([np.zeros(total - length), clip / np.sqrt(np.mean(clip**2))])
+    noise = unit_noise(seed, stream, torch.tensor([number]), torch.tensor([length]), total)
+    np.testing.assert_allclose(noise[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_unit_noise_is_white_and_gaussian() -> None:
-    noise = unit_noise(0, 0, np.arange(50), np.full(50, 4000), 4000).astype(np.float64)
+    numbers, lengths = torch.arange(400), torch.full((400,), 4000)
+    noise = unit_noise(0, 0, numbers, lengths, 4000).double().numpy()
+    np.testing.assert_allclose(np.mean(noise**2, axis=1), 1, rtol=1e-6)
     assert stats.kstest(noise.ravel(), "norm").pvalue > 0.01
-    neighbours = np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]
-    assert abs(neighbours) < 0.01
-    assert abs(np.corrcoef(noise[0], noise[1])[0, 1]) < 0.06
+    moments = [np.mean(noise**power) for power in (1, 3, 4, 6)]
+    np.testing.assert_allclose(moments, [0, 0, 3, 15], atol=0.2)
+    assert 4.5 < np.abs(noise).max() < 6.5  # 1.6 million draws reach 5.1 on average
+    for lag in (1, 2, 3, 4000 // 2):
+        assert abs(np.corrcoef(noise[:, :-lag].ravel(), noise[:, lag:].ravel())[0, 1]) < 0.005
+    # Between rows: correlations of 400 rows are normal around 0 with deviation 1 / sqrt(4000).
+    between = np.corrcoef(noise)[np.triu_indices(400, 1)] * math.sqrt(4000)
+    assert stats.kstest(between, "norm").pvalue > 0.01
+
+
+def test_every_part_of_the_key_gives_other_noise() -> None:
+    numbers, lengths = torch.tensor([5]), torch.tensor([2000])
+    rows = [
+        unit_noise(seed, stream, numbers + more, lengths, 2000)[0]
+        for seed, stream, more in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (5, 0, -5)]
+    ]
+    between = np.corrcoef(torch.stack(rows).numpy())[np.triu_indices(5, 1)]
+    assert np.abs(between).max() < 0.1
+
+
+def test_unit_noise_does_not_depend_on_the_common_length() -> None:
+    numbers, lengths = torch.tensor([4, 9, 2]), torch.tensor([7, 100, 33])
+    long = unit_noise(1, 2, numbers, lengths, 250)
+    for row, number, length in zip(long, numbers, lengths, strict=True):
+        short = unit_noise(1, 2, number[None], length[None], int(length))
+        torch.testing.assert_close(row[-int(length) :], short[0])
+        assert torch.count_nonzero(row[: -int(length)]) == 0
 
 
 def test_spectrogram_equals_a_plain_fourier_transform() -> None:

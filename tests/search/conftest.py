@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
+from s3_server import CREDENTIALS, S3Server, s3_server
 from small_trials import small_trial
 
 from datasets.digits import DigitData, load_digits
@@ -23,3 +28,26 @@ def small_data() -> DigitData:
 @pytest.fixture
 def trial() -> TrialSpecification:
     return small_trial()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """S3 on this machine, with its credentials in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as one:
+        yield one
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The mount point of a disk of its own, with room for one MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root's rights")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

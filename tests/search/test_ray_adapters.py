@@ -13,6 +13,7 @@ from analysis.storage import open_storage
 from analysis.tables import read_rows
 from datasets.digits import DigitData
 from search import ray_adapters
+from search.declaration import Resources
 from search.execution import execute_pack
 from search.progress import Progress
 from search.provenance import provenance
@@ -44,11 +45,12 @@ def test_a_pack_whose_worker_dies_twice_has_failed_but_for_what_ended(
     storage = open_storage(tmp_path / "test")
     recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
     console = Console()
-    driver = Driver(recorder, console, None)
+    driver = Driver(recorder, console, None, Resources())
     ray_trial = SimpleNamespace(
         trial_id="ray",
         config=swept(trials),
         num_failures=2,
+        last_result={"hostname": "here", "node_ip": "10.0.0.1"},
         local_path=str(tmp_path),
         run_metadata=SimpleNamespace(error_filename=None),
     )
@@ -79,7 +81,9 @@ def test_a_pack_whose_worker_dies_twice_has_failed_but_for_what_ended(
     rows = {row["trial_id"]: row for row in read_rows(storage, "trials")}
     assert "the loss became" in rows[failing]["reason"]
     for one in (first, last):
-        assert rows[one]["reason"] == "the worker failed 2 times, the last time: The actor died"
+        assert rows[one]["reason"] == (
+            "the worker failed 2 times, the last time on here (10.0.0.1): The actor died"
+        )
 
 
 def work(

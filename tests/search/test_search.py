@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from search_processes import child_runs, read_until, records, run, search_process
-from small_trials import SMALL
+from search_processes import (
+    UNSWEPT,
+    child_runs,
+    read_until,
+    records,
+    run,
+    search_process,
+    wait_for_worker,
+    write_config,
+)
 
-from analysis.storage import Storage, open_storage
+from analysis.storage import open_storage
 from analysis.tables import read_table
 from search.__main__ import main
-from search.progress import read_driver
 
 ROOT = Path(__file__).parents[2]
-SWEPT = ("fusion_depth", "train_audio_snr", "train_visual_snr")
-
-
-def write_config(folder: Path, **fields: object) -> Path:
-    path = folder / "config.yaml"
-    config = {
-        "name": "test",
-        "storage": str(folder / "results"),
-        "trials": {key: value for key, value in SMALL.items() if key not in SWEPT},
-        "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(5))},
-        "resources": {"concurrent_trials": 1},
-    }
-    path.write_text(yaml.safe_dump({**config, **fields}))
-    return path
 
 
 def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
@@ -100,40 +90,14 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     assert "the loss became nan" in capfd.readouterr().out
 
 
-def workers_of(driver: int) -> set[int]:
-    """Processes below ``driver`` that run a trial, from /proc."""
-    parents, workers = {}, set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int(
-                (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            )
-            if (folder / "cmdline").read_bytes().startswith(b"ray::ImplicitFunc"):
-                workers.add(int(folder.name))
-
-    def below(pid: int) -> bool:
-        return pid == driver or (pid in parents and below(parents[pid]))
-
-    return {pid for pid in workers if below(pid)}
-
-
-def wait_for_worker(process: subprocess.Popen[str], storage: Storage, but: set[int]) -> int:
-    """The worker of the running trial, once it has ended an epoch."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        driver = read_driver(storage) or {"running": {}}
-        new = workers_of(process.pid) - but
-        if new and any(one["epoch"] for one in driver["running"].values()):
-            return new.pop()
-        time.sleep(0.1)
-    raise AssertionError("no worker ran the trial")
-
-
-def test_a_lost_worker_is_replaced_once_and_then_its_trial_has_failed(tmp_path: Path) -> None:
-    endless = {key: value for key, value in SMALL.items() if key not in SWEPT} | {"epochs": 10**6}
+def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often(
+    tmp_path: Path,
+) -> None:
+    endless = UNSWEPT | {"epochs": 10**6}
     sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
     storage = open_storage(tmp_path / "results" / "test")
-    config = str(write_config(tmp_path, trials=endless, sweep=sweep))
+    often = {"retries": 1, "save_seconds": 0}
+    config = str(write_config(tmp_path, trials=endless, sweep=sweep, resources=often))
     with search_process("launch", config) as process:
         first = wait_for_worker(process, storage, set())
         os.kill(first, signal.SIGKILL)
@@ -141,10 +105,14 @@ def test_a_lost_worker_is_replaced_once_and_then_its_trial_has_failed(tmp_path: 
         os.kill(second, signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
+    assert "tried again (1 of 1)" in output
+    assert "goes on after epoch" in output
     assert "FAILED: the worker failed 2 times" in output
     (row,) = read_table(storage, "trials").to_dict("records")
     assert (row["status"], row["seed"]) == ("failed", 0)
-    assert "The actor died unexpectedly" in row["reason"]
+    assert f"the last time on {os.uname().nodename}" in row["reason"]
+    assert "its worker process has died" in row["reason"]
+    assert storage.names("running") == []
 
 
 def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Passwords and keys: where they must not be, and how a message shows what holds them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+STORAGE_REMEDY: Final = (
+    "leave it out, and give the keys by environment variables (AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY) or by the files of your storage's own tools"
+)
+
+
+TRACKING_REMEDY: Final = (
+    "leave it out, and give it by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (a "
+    "server), PGPASSFILE or ~/.pgpass (PostgreSQL), or an option file of your database's client"
+)
+
+_USER_INFO: Final = re.compile(r"(\w://[^\s/?#:@]*:)(?!\d*[/?#])\S*@")  # not a port
+_WEB_TOKEN: Final = re.compile(r"(https?://)[^\s/?#:@]+@")
+_PARAMETER: Final = re.compile(
+    r"(?i)([?&;][^\s=&;]*(?:password|passwd|pwd|token|secret|signature|credential|(?:access|secret)_?key|sig"
+    r"|sas)(?:=|%3D))[^\s&;]+"
+)
+
+
+def without_password(text: str) -> str:
+    """``text`` with the passwords, keys and tokens of the URIs in it replaced by ``***``."""
+    text = _USER_INFO.sub(r"\1***@", text)
+    return _PARAMETER.sub(r"\1***", _WEB_TOKEN.sub(r"\1***@", text))
+
+
+def sentence(error: BaseException) -> str:
+    """An error's message for people: one line, printable, no passwords."""
+    line = " ".join(str(error).split())
+    return without_password("".join(one if one.isprintable() else "\ufffd" for one in line))
+
+
+def refuse_password(uri: str, where: str, remedy: str) -> None:
+    """Raise ``ValueError`` when a URI holds a password: what is stored would hold it too."""
+    if without_password(uri) != uri:
+        raise ValueError(f"{where} holds a password ({without_password(uri)}); {remedy}")

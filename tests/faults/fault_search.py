@@ -1,0 +1,71 @@
+"""Searches with faults, and what they would have left without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import read_rows
+from datasets.digits import DigitData, load_digits
+from search.execution import execute
+from search.provenance import provenance
+from search.records import Recorder
+from search.specification import TrialSpecification
+
+HERE: Final = Path(__file__).parent
+FAULTY: Final = {
+    "program": (str(HERE / "faulty_search.py"),),
+    "PYTHONPATH": f"{HERE}:{HERE.parents[1]}",
+}
+"""For ``search_process``: FAULTS in the environment then says what goes wrong in the workers."""
+
+_MEASURED: Final = ("seconds", "_at", "host", "memory", "git_commit")
+"""Parts of the names of columns in which two runs of a trial differ."""
+
+
+def recorder(storage: Storage, data: DigitData) -> Recorder:
+    return Recorder(storage, "test", data.fingerprint, data.note, provenance())
+
+
+def undisturbed(folder: Path, disturbed: Storage) -> Storage:
+    """The records of the same trials, run one after another without Ray."""
+    storage = open_storage(folder / "test")
+    for row in read_rows(disturbed, "trials"):
+        trial = TrialSpecification.from_json(row["specification"])
+        data = load_digits(trial.data)
+        execute(trial, data, recorder(storage, data))
+    return storage
+
+
+def assert_equal_records(
+    one: Storage, other: Storage, trial_ids: Sequence[str] | None = None
+) -> None:
+    """All but what was measured, in every table, and the weights; of some trials or all."""
+    assert one.names("trials")
+    for table in ("trials", "epochs", "grid", "predictions"):
+        first, second = (_unmeasured(each, table, trial_ids) for each in (one, other))
+        assert len(first) == len(second)
+        for ours, theirs in zip(first, second, strict=True):
+            assert ours == theirs
+    names = one.names("checkpoints")
+    assert names == other.names("checkpoints")
+    for name in names:
+        first, second = (
+            torch.load(each.path("checkpoints", name), weights_only=True)["state"]
+            for each in (one, other)
+        )
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def _unmeasured(
+    storage: Storage, table: str, trial_ids: Sequence[str] | None
+) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in row.items() if not any(one in name for one in _MEASURED)}
+        for row in read_rows(storage, table)
+        if trial_ids is None or row["trial_id"] in trial_ids
+    ]

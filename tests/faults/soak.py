@@ -1,0 +1,205 @@
+"""Hundreds of short trials while workers and drivers are killed; run by ``make soak``.
+
+Ends with exit code 0 when exactly the expected records are there: those of an undisturbed run of
+the same trials, and a failure with its reason for every trial that was planned to fail. Prints
+what was injected and what was left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from fault_search import FAULTY, assert_equal_records, recorder
+from search_processes import ROOT, UNSWEPT, child_runs, workers_of
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import read_rows, read_table
+from datasets.digits import load_digits
+from search.configuration import build_search
+from search.execution import execute
+
+TRIAL: Final = UNSWEPT | {
+    "frames": 12,
+    "units": 1,
+    "dense_units": 4,
+    "examples": 16,
+    "epoch_examples": 16,
+    "epochs": 3,
+    "batch_size": 8,
+    "validation_examples": 8,
+    "test_examples": 2,
+}
+WORKER, KILL, TERM, INTERRUPT = "worker killed", "driver killed", "SIGTERM", "SIGINT"
+OFTEN: Final = {WORKER: 7, KILL: 1, TERM: 1, INTERRUPT: 1}
+SIGNALS: Final = {KILL: signal.SIGKILL, TERM: signal.SIGTERM, INTERRUPT: signal.SIGINT}
+HANGS_EVERY, DIVERGES_EVERY = 60, 10
+DEADLINE_SECONDS = 30
+LIMIT_SECONDS = 3600
+
+
+@dataclass
+class Soak:
+    """A search under faults."""
+
+    folder: Path
+    trials: int
+    chance: random.Random
+    injected: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    def __post_init__(self) -> None:
+        self.hanging = [seed for seed in range(self.trials) if seed % HANGS_EVERY == 7]
+        diverging = range(self.trials // DIVERGES_EVERY)
+        config = {
+            "name": "test",
+            "storage": str(self.folder / "results"),
+            "trials": TRIAL,
+            "sweep": [
+                {
+                    "fusion_depths": [2],
+                    "train_pairs": [[0.5, 0.25]],
+                    "seeds": [*range(self.trials)],
+                },
+                # Noise this loud overflows float32, so the loss is not a number.
+                {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0]], "seeds": [*diverging]},
+            ],
+            "resources": {
+                "concurrent_trials": 2,
+                "cpus_per_trial": 0.5,
+                "retries": 3,
+                "save_seconds": 0,
+                "trial_deadline_seconds": DEADLINE_SECONDS,
+            },
+        }
+        self.config = self.folder / "soak.yaml"
+        self.config.write_text(yaml.safe_dump(config))
+        self.planned = build_search(config).planned_trials()
+        self.log = self.folder / "output.txt"
+
+    @property
+    def storage(self) -> Storage:
+        return open_storage(self.folder / "results" / "test")
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        faults = f'{{"hang": {self.hanging}}}'
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *FAULTY["program"], *words],
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(FAULTY["PYTHONPATH"]), "FAULTS": faults},
+            )
+
+    def run(self) -> None:
+        """Launch, disturb and resume until the search has ended."""
+        process = self.start("launch", str(self.config))
+        try:
+            while self.wait(process, self.chance.randint(4, 16)):
+                fault = self.chance.choices(list(OFTEN), list(OFTEN.values()))[0]
+                if fault == WORKER:
+                    workers = sorted(workers_of(process.pid))
+                    if workers:
+                        kill(self.chance.choice(workers))
+                        self.injected[fault] += 1
+                    continue
+                process.send_signal(SIGNALS[fault])
+                code = process.wait(timeout=120)
+                if code == 0:
+                    return  # it had ended just before
+                assert code == (-signal.SIGKILL if fault == KILL else 130), (fault, code)
+                self.injected[fault] += 1
+                process = self.start("resume", "test", "--storage", str(self.folder / "results"))
+            assert process.returncode == 0, process.returncode
+        finally:
+            process.kill()
+
+    def wait(self, process: subprocess.Popen[bytes], more: int) -> bool:
+        """Until so many more trials have ended (True), or the process has (False)."""
+        enough = len(self.storage.names("trials")) + more
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(self.storage.names("trials")) >= enough:
+                return True
+            time.sleep(0.05)
+        assert process.returncode is not None, "the search does not end"
+        return False
+
+    def check(self) -> collections.Counter[str]:
+        """What was left; raises AssertionError when it is not what was expected."""
+        rows = read_rows(self.storage, "trials")
+        assert sorted(row["trial_id"] for row in rows) == sorted(
+            one.trial_id for one in self.planned
+        )
+        for row in rows:
+            assert expected(row, self.hanging), (row["status"], row["reason"], row["seed"])
+        finished = [row["trial_id"] for row in rows if row["status"] == "finished"]
+        assert self.storage.names("checkpoints") == sorted(f"{one}.pt" for one in finished)
+        assert self.storage.names("running") == []
+        assert len(read_table(self.storage, "grid")) == 100 * len(finished)
+        assert_equal_records(self.storage, self.undisturbed(finished), finished)
+        runs = [one.data.tags["fusion_search.trial_id"] for one in child_runs(self.folder)]
+        assert sorted(runs) == sorted(row["trial_id"] for row in rows)
+        return collections.Counter(row["status"] for row in rows)
+
+    def undisturbed(self, trial_ids: list[str]) -> Storage:
+        """These trials, run one after another without Ray."""
+        storage = open_storage(self.folder / "undisturbed" / "test")
+        data = load_digits(self.planned[0].data)
+        for trial in self.planned:
+            if trial.trial_id in trial_ids:
+                execute(trial, data, recorder(storage, data))
+        return storage
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def expected(row: dict[str, Any], hanging: list[int]) -> bool:
+    """Whether a trial ended as planned."""
+    reason = row["reason"] or ""
+    if row["train_audio_snr"] < 1e-9:
+        return row["status"] == "failed" and "the loss became nan" in reason
+    if row["seed"] in hanging:
+        return row["status"] == "failed" and "trial_deadline_seconds" in reason
+    return bool(row["status"] == "finished")
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--trials", type=int, default=300)
+    words.add_argument("--seed", type=int, default=0)
+    asked = words.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    began = time.monotonic()
+    soak = Soak(folder, asked.trials, random.Random(asked.seed))
+    print(f"{len(soak.planned)} trials with faults, in {folder}", flush=True)
+    soak.run()
+    left = soak.check()
+    output = soak.log.read_text()
+    for name in OFTEN:
+        print(f"{name:28} {soak.injected[name]:5}")
+    print(f"{'hanging trial':28} {len(soak.hanging):5}")
+    print(f"{'diverging trial':28} {asked.trials // DIVERGES_EVERY:5}")
+    for name, text in (("trials tried again", "tried again ("), ("gone on", "goes on after epoch")):
+        print(f"{name:28} {output.count(text):5}")
+    print(f"left: {dict(left)} of {len(soak.planned)}, as expected, equal to an undisturbed run;")
+    print(f"{time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

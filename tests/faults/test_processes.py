@@ -1,0 +1,109 @@
+"""Searches whose processes are killed, stopped or hang: what they say and what they leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from fault_search import FAULTY, assert_equal_records, undisturbed
+from search_processes import UNSWEPT, run, search_process, write_config
+
+from analysis.storage import open_storage
+from analysis.tables import read_rows
+from search.progress import read_driver
+
+LONG = UNSWEPT | {"epochs": 60, "epoch_examples": 64}
+SEEDS = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
+OFTEN = {"concurrent_trials": 1, "save_seconds": 0}
+
+
+def test_a_trial_that_hangs_in_c_is_killed_at_its_deadline_and_the_search_goes_on(
+    tmp_path: Path,
+) -> None:
+    config = write_config(
+        tmp_path,
+        sweep={**SEEDS, "seeds": [0, 1]},
+        resources={**OFTEN, "trial_deadline_seconds": 5},
+    )
+    with search_process("launch", str(config), **FAULTY, FAULTS='{"hang": [0]}') as process:
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "1 of 2 trials finished, 1 failed, 0 not run" in output
+    rows = {
+        row["seed"]: row for row in read_rows(open_storage(tmp_path / "results/test"), "trials")
+    }
+    assert rows[1]["status"] == "finished"
+    assert rows[0]["reason"] == (
+        "it ran for longer than resources.trial_deadline_seconds (5) and was killed after 1 epoch "
+        f"on {os.uname().nodename}; give it more, or find out why it hangs"
+    )
+    assert rows[0]["seconds"] < 60
+
+
+def wait_for_epoch(folder: Path, epoch: int) -> None:
+    """Until a running trial has ended this epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        driver = read_driver(open_storage(folder / "results" / "test")) or {"running": {}}
+        if any(one["epoch"] >= epoch for one in driver["running"].values()):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"epoch {epoch} never ended")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ([signal.SIGKILL], -9),
+        ([signal.SIGTERM], 130),
+        ([signal.SIGINT, signal.SIGINT], 130),
+    ],
+)
+def test_a_driver_that_is_stopped_leaves_what_its_resume_needs(
+    tmp_path: Path, signals: list[signal.Signals], code: int
+) -> None:
+    config = write_config(tmp_path, trials=LONG, sweep={**SEEDS, "seeds": [0, 1]}, resources=OFTEN)
+    storage = open_storage(tmp_path / "results" / "test")
+    with search_process("launch", str(config)) as process:
+        wait_for_epoch(tmp_path, 5)
+        for one in signals:
+            process.send_signal(one)
+            time.sleep(0.3)  # two keys are pressed one after the other
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    if code == 130:
+        assert "interrupted; go on with: python -m search resume test" in output
+        assert not storage.exists("driver.json")
+    assert len(storage.names("running")) == 1
+
+    code, output = run("resume", "test", "--storage", str(tmp_path / "results"))
+    assert code == 0, output
+    assert "goes on after epoch" in output
+    assert "2 of 2 trials finished" in output
+    assert_equal_records(storage, undisturbed(tmp_path / "undisturbed", storage))
+    assert storage.names("running") == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_memory_monitor_kills_is_recorded_with_that_reason(
+    tmp_path: Path,
+) -> None:
+    config = write_config(
+        tmp_path,
+        trials=LONG | {"epochs": 10**6},
+        sweep={**SEEDS, "seeds": [0]},
+        resources={**OFTEN, "retries": 1},
+    )
+    # Any use of memory is too much.
+    tight = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "500"}
+    with search_process("launch", str(config), **tight) as process:
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    (row,) = read_rows(open_storage(tmp_path / "results" / "test"), "trials")
+    assert row["status"] == "failed"
+    assert "memory" in row["reason"]

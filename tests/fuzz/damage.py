@@ -1,0 +1,156 @@
+"""Damaged copies of files, and a search's folder with one file of every kind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import GRID, PREDICTIONS, SPECIFICATION_FILE, to_parquet
+from search.configuration import build_search, to_yaml
+from search.confirmation import Candidate, write_candidates
+from search.proposals import Proposal, record_plan
+from search.provenance import Provenance
+from search.records import Recorder, write_plan
+from search.specification import TrialSpecification
+
+NAME = "damaged"
+_LIFETIME = 2**31 - 1  # no process has this id
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    """With one bit turned over."""
+    return bytes(
+        byte ^ (1 << bit % 8) if place == bit // 8 else byte for place, byte in enumerate(content)
+    )
+
+
+def damaged(content: bytes, count: int, seed: int) -> Iterator[bytes]:
+    """Copies that differ from the content: bits and bytes changed, cut, longer, moved about."""
+    chance = random.Random(seed)
+    done = 0
+    while done < count:
+        copy = bytearray(content)
+        kind = chance.randrange(8)
+        at = chance.randrange(len(copy)) if copy else 0
+        if kind < 3 and copy:
+            copy[at] ^= 1 << chance.randrange(8)
+        elif kind == 3 and copy:
+            for _ in range(chance.randrange(1, 8)):
+                copy[chance.randrange(len(copy))] = chance.choice([0, 0x30, 0x7F, 0x80, 0xFF])
+        elif kind == 4:
+            del copy[at:]
+        elif kind == 5:
+            copy += chance.randbytes(chance.randrange(1, 40))
+        elif kind == 6:
+            copy[at : at + chance.randrange(1, 200)] = bytes(chance.randrange(1, 200))
+        else:
+            del copy[at : at + chance.randrange(1, 30)]
+        if copy != content:
+            done += 1
+            yield bytes(copy)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Of every file below a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def sweep_folder(parent: Path) -> Storage:
+    """A sweep of four trials, all ended (two failed, two stopped), with every text file."""
+    search = build_search(
+        {
+            "name": NAME,
+            "storage": str(parent),
+            "trials": {"epochs": 3},
+            "sweep": {"fusion_depths": [0, 1], "train_pairs": [[1, 0.5], [0.5, "original"]]},
+            "mlflow": {"enabled": False},
+        }
+    )
+    storage = open_storage(parent).below(NAME)
+    trials = search.planned_trials()
+    storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+    write_plan(storage, trials)
+    write_candidates(storage, [Candidate("d=0, plain", "plain", None, tuple(trials), 0.5)])
+    write_common(storage, trials)
+    return storage
+
+
+def space_folder(parent: Path) -> Storage:
+    """The same for a search over a space, whose two proposals have ended."""
+    search = build_search(
+        {
+            "name": NAME,
+            "storage": str(parent),
+            "space": {
+                "couplings": ["none", "mmtm"],
+                "to_audio": {1: ["none", "cross"]},
+                "learning_rate": {"low": 0.001, "high": 0.1},
+                "train_pairs": [[1, 0.5]],
+            },
+            "searcher": {"samples": 2},
+            "mlflow": {"enabled": False},
+        }
+    )
+    assert search.space is not None
+    samples: list[dict[str, Any]] = [
+        {"fusion_depth": 1, "coupling_1": "mmtm", "to_audio_1": "none", "learning_rate": 0.01},
+        {"fusion_depth": 0, "learning_rate": 0.02},
+    ]
+    storage = open_storage(parent).below(NAME)
+    storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+    proposals = [Proposal(n, one, search.space.trials(one)) for n, one in enumerate(samples)]
+    record_plan(storage, proposals)
+    write_common(storage, [trial for one in proposals for trial in one.trials])
+    return storage
+
+
+def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
+    """Records of ended trials, a grid, predictions, and what a dead driver left."""
+    origin = Provenance(git_commit="unknown", versions="{}", host="here")
+    recorder = Recorder(storage, NAME, "0" * 16, "made up", origin)
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    epochs = [
+        {
+            "epoch": number,
+            "examples_seen": 10 * number,
+            "train_loss": 2.0,
+            "train_accuracy": 0.2,
+            "validation_loss": 2.0,
+            "validation_accuracy": 0.1 * number,
+            "seconds": float(number),
+            "ended_at": moment,
+        }
+        for number in (1, 2)
+    ]
+    for number, trial in enumerate(trials):
+        started = recorder.started(trial, moment)
+        if number % 2:
+            recorder.failed(trial, "the loss became nan", started)
+        else:
+            recorder.stopped(trial, epochs, started, "stopped by asha")
+    chance = np.random.default_rng(0)
+    key: dict[str, Any] = {"schema_version": 1, "search": NAME, "trial_id": trials[0].trial_id}
+    pairs = {"test_audio_snr": 0.5, "test_visual_snr": 1.0}
+    grid = [{**key, **pairs, "n": 200, "correct": 150, "loss": 0.7}] * 3
+    cells = [
+        {**key, **pairs, "pair": pair, "label": 3, "predicted": int(answer)}
+        for pair, answer in enumerate(chance.integers(0, 10, 200))
+    ]
+    for table, rows, schema in (("grid", grid, GRID), ("predictions", cells, PREDICTIONS)):
+        content = to_parquet(pa.Table.from_pylist(rows, schema=schema))
+        storage.write(content, table, f"{trials[0].trial_id}.parquet")
+    driver = {"host": "elsewhere", "pid": _LIFETIME, "started_at": "", "running": {}}
+    storage.write(json.dumps(driver).encode(), "driver.json")

@@ -1,0 +1,80 @@
+"""Any value in any field: a valid, frozen search that survives YAML, or one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+import yaml
+from declared import PLACES, VALUES, Place, with_value
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from search.configuration import build_search, parse_yaml, to_yaml
+from search.fields import ConfigurationError
+
+SHORT = settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+LONG = settings(SHORT, max_examples=20_000)
+# A sweep's choices are named as the field of the trial that each becomes.
+OF_A_TRIAL = {
+    "fusion_depths": ["fusion_depth"],
+    "modalities": ["modality"],
+    "seeds": ["seed"],
+    "train_pairs": ["train_audio_snr", "train_visual_snr"],
+}
+
+
+def check_sentence(error: BaseException, *words: str) -> None:
+    message = str(error)
+    assert message.isprintable(), message
+    assert len(message) < 1500, message
+    for word in words:
+        names = "|".join(re.escape(one) for one in (word, *OF_A_TRIAL.get(word, ())))
+        assert re.search(rf"(?<![A-Za-z])({names})(?![A-Za-z])", message), message
+
+
+def check(raw: dict[str, Any], *words: str) -> bool:
+    """Whether the configuration is valid; an error must be one sentence that has these words."""
+    try:
+        search = build_search(raw)
+    except ConfigurationError as error:
+        check_sentence(error, *words)
+        return False
+    assert build_search(parse_yaml(to_yaml(search), "again")) == search
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        search.name = "y"  # type: ignore[misc]
+    return True
+
+
+def check_place(place: Place, value: Any) -> None:
+    raw = with_value(place, value)
+    # Through YAML's text too, unless that needs a tag, which is refused before the field is read.
+    text = yaml.safe_dump(raw)
+    check(raw if "!!" in text or "? " in text else parse_yaml(text, "test"), str(place[1][-1]))
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[0]}-{place[1]}")
+def test_every_field_is_reached(place: Place) -> None:
+    """A value of no type at all is refused everywhere, by the field's name."""
+    assert not check(with_value(place, {"!": None}), str(place[1][-1]))
+
+
+@given(place=st.sampled_from(PLACES), value=VALUES)
+@SHORT
+def test_any_value_in_any_field(place: Place, value: Any) -> None:
+    check_place(place, value)
+
+
+@pytest.mark.slow
+@given(place=st.sampled_from(PLACES), value=VALUES)
+@LONG
+def test_any_value_in_any_field_at_length(place: Place, value: Any) -> None:
+    check_place(place, value)
