@@ -1,9 +1,9 @@
 """MLflow per trial, against the same content logged call by call with MLflow's client.
 
-A trial of a sweep has 7 parameters, 12 epochs of 4 curves, a dozen results, its tags and its grid. Ours
-counts everything that ``sync`` does for it, reading the records included; the picture of the best
-grid, once per search, is drawn before. The baseline sets every tag, parameter and metric value in
-a call of its own and uploads the grid, and reads no records.
+A trial of a sweep has 7 parameters, 12 epochs of 4 curves, a dozen results, its tags and its grid.
+Ours counts everything that ``sync`` does for it, reading the records included; the picture of the
+best grid, once per search, is drawn before. The baseline sets every tag, parameter and metric
+value in a call of its own and uploads the grid, and reads no records.
 """
 
 from __future__ import annotations
