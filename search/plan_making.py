@@ -108,6 +108,7 @@ def make_plan(
     # Here, because importing Ray takes seconds.
     from search.ray_start import seconds_to_start
 
+    declared = search
     search, device = _on_this_machine(search)
     searches, phases = [search], [planned_units(search)]
     confirming = planned_confirmation(search, phases[0])
@@ -127,7 +128,8 @@ def make_plan(
     costs, calibration = _measure(phases, data, together, search.resources.cpus_per_trial, seconds)
     start = clock.seconds + seconds_to_start(search.resources, min(slots, len(phases[0])))
     contents = [
-        search_contents(one, phase, data) for one, phase in zip(searches, phases, strict=True)
+        search_contents(one, phase, data)
+        for one, phase in zip([declared, *searches[1:]], phases, strict=True)
     ]
     return Plan(
         device=device,
