@@ -72,6 +72,7 @@ def attach(address: str, job: str) -> int:
         OSError: the connection broke; the job goes on.
     """
     with _client(address) as client:
+        client.get_job_status(job)  # or there is no such job
         try:
             asyncio.run(_show(client, job))
         except KeyboardInterrupt:
