@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     # Schedulers look at epochs alone: a trial's start and end carry no metric.
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    # Ray blocks Ctrl-C's signal in all that its nodes start, thus in jobs and behind a client.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with connection(address):
         # What befalls trials is told by us, without tracebacks.
         for library in ("ray.train", "ray.tune"):

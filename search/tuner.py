@@ -28,13 +28,12 @@ from search.head_watch import head_watched
 from search.packing import packs
 from search.progress import Progress
 from search.proposals import Proposals
-from search.ray_adapters import (
+from search.ray_adapters import Driver, ProposalSearcher
+from search.ray_messages import (
     EPOCHS_RUN,
     HYPERPARAMETERS,
     PROGRESS,
     PROPOSAL,
-    Driver,
-    ProposalSearcher,
     packed,
     proposed,
     reporter,

@@ -42,11 +42,12 @@ TRIAL: Final = UNSWEPT | {
     "validation_examples": 8,
     "test_examples": 2,
 }
+GIVEN_UP = "given up untried by Ray"
 WORKER, KILL, TERM, INTERRUPT = "worker killed", "driver killed", "SIGTERM", "SIGINT"
 OFTEN: Final = {WORKER: 7, KILL: 1, TERM: 1, INTERRUPT: 1}
 SIGNALS: Final = {KILL: signal.SIGKILL, TERM: signal.SIGTERM, INTERRUPT: signal.SIGINT}
 HANGS_EVERY, DIVERGES_EVERY = 60, 10
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 LIMIT_SECONDS = 3600
 
 
@@ -107,7 +108,11 @@ class Soak:
         """Launch, disturb and resume until the search has ended."""
         process = self.start("launch", str(self.config))
         try:
-            while self.wait(process, self.chance.randint(4, 16)):
+            while self.goes_on(process) or process.returncode == 130:
+                if process.returncode == 130:  # Ray gave a trial up untried
+                    self.injected[GIVEN_UP] += 1
+                    process = self.resume()
+                    continue
                 fault = self.chance.choices(list(OFTEN), list(OFTEN.values()))[0]
                 if fault == WORKER:
                     workers = sorted(workers_of(process.pid))
@@ -121,14 +126,17 @@ class Soak:
                     return  # it had ended just before
                 assert code == (-signal.SIGKILL if fault == KILL else 130), (fault, code)
                 self.injected[fault] += 1
-                process = self.start("resume", "test", "--storage", str(self.folder / "results"))
+                process = self.resume()
             assert process.returncode == 0, process.returncode
         finally:
             process.kill()
 
-    def wait(self, process: subprocess.Popen[bytes], more: int) -> bool:
-        """Until so many more trials have ended (True), or the process has (False)."""
-        enough = len(self.storage.names("trials")) + more
+    def resume(self) -> subprocess.Popen[bytes]:
+        return self.start("resume", "test", "--storage", str(self.folder / "results"))
+
+    def goes_on(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait until a few more trials have ended (True), or the process has (False)."""
+        enough = len(self.storage.names("trials")) + self.chance.randint(4, 16)
         deadline = time.monotonic() + LIMIT_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
             if len(self.storage.names("trials")) >= enough:
@@ -191,7 +199,7 @@ def main() -> None:
     soak.run()
     left = soak.check()
     output = soak.log.read_text()
-    for name in OFTEN:
+    for name in (*OFTEN, GIVEN_UP):
         print(f"{name:28} {soak.injected[name]:5}")
     print(f"{'hanging trial':28} {len(soak.hanging):5}")
     print(f"{'diverging trial':28} {asked.trials // DIVERGES_EVERY:5}")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,23 +22,26 @@ from search.progress import read_driver
 
 pytestmark = pytest.mark.slow
 
-TRIALS = UNSWEPT | {"epochs": 30, "epoch_examples": 64}
+TRIALS = UNSWEPT | {"epochs": 12, "epoch_examples": 64}
 SWEEP = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
+
+
+@pytest.fixture(autouse=True)
+def without_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A driver with a token refuses the calls of a head without one, which then takes it for dead.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
 
 @contextlib.contextmanager
 def cluster(nodes: int) -> Iterator[Cluster]:
     """So many nodes with one core each."""
-    # A folder of its own: other clusters on this machine shall not take it for the current one.
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        head = {"num_cpus": 1, "include_dashboard": False, "temp_dir": folder}
-        started = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            for _ in range(nodes - 1):
-                started.add_node(num_cpus=1)
-            yield started
-        finally:
-            started.shutdown()
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        for _ in range(nodes - 1):
+            started.add_node(num_cpus=1)
+        yield started
+    finally:
+        started.shutdown()
 
 
 def processes_of(node: Any) -> list[int]:
@@ -68,7 +70,7 @@ def test_a_node_is_lost_another_comes_and_the_driver_dies(tmp_path: Path) -> Non
     config = write_config(
         tmp_path,
         trials=TRIALS,
-        sweep={**SWEEP, "seeds": list(range(8))},
+        sweep={**SWEEP, "seeds": list(range(6))},
         resources={"save_seconds": 0},
     )
     storage = open_storage(tmp_path / "results" / "test")
@@ -87,10 +89,10 @@ def test_a_node_is_lost_another_comes_and_the_driver_dies(tmp_path: Path) -> Non
         before = storage.names("trials")
         code, resumed = run("resume", "test", "--storage", str(tmp_path / "results"), *at)
     assert code == 0, resumed
-    assert f"{len(before)} of 8 trials have ended before" in resumed
+    assert f"{len(before)} of 6 trials have ended before" in resumed
     assert "goes on after epoch" in resumed
     rows = read_rows(storage, "trials")
-    assert sorted(row["seed"] for row in rows) == list(range(8))
+    assert sorted(row["seed"] for row in rows) == list(range(6))
     assert {row["status"] for row in rows} == {"finished"}
     assert_equal_records(storage, undisturbed(tmp_path / "undisturbed", storage))
 

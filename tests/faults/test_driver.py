@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from analysis.tables import read_rows
 from search import ray_adapters
 from search.declaration import Resources
 from search.provenance import provenance
-from search.ray_adapters import Driver, proposed, swept
+from search.ray_adapters import Driver
+from search.ray_messages import proposed, swept
 from search.records import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -93,18 +93,16 @@ class Scene:
         self.error = folder / "error.txt"
 
     def report(self, event: str, row: dict[str, Any]) -> None:
-        plain = {key: ray_adapters._plain(value) for key, value in row.items()}
-        self.driver.on_trial_result(
-            0, [], self.trial, {"event": event, "row": json.dumps(plain), "hostname": "there"}
-        )
+        result = {"event": event, "row": write_row(row), "hostname": "there"}
+        self.driver.on_trial_result(0, [], self.trial, result)
 
     def start(self, trial: Any) -> None:
 
         row = self.recorder.started(trial, datetime.now(UTC))
         self.report("start", {**row, "host": "there"})
 
-    def lose(self, words: str) -> None:
-        self.trial.num_failures += 1
+    def lose(self, words: str, times: int = 1) -> None:
+        self.trial.num_failures += times
         with self.error.open("a") as file:
             file.write(f"Failure # {self.trial.num_failures} (occurred at noon)\n{words}\n")
 
@@ -176,7 +174,7 @@ def test_a_trial_whose_worker_died_after_recording_it_is_not_recorded_as_failed(
 ) -> None:
     first, second = small_trial(seed=0), small_trial(seed=1)
     proposal = SimpleNamespace(trials=(first, second), number=7, sample={})
-    scene = Scene(tmp_path, proposed(proposal), Resources())  # type: ignore[arg-type]
+    scene = Scene(tmp_path, proposed(proposal), Resources(retries=0))  # type: ignore[arg-type]
     scene.start(first)
 
     started = scene.recorder.started(first, datetime.now(UTC))
@@ -190,6 +188,18 @@ def test_a_trial_whose_worker_died_after_recording_it_is_not_recorded_as_failed(
         "the worker failed once, the last time on there (10.0.0.2): The actor died"
     )
     assert scene.proposals.closed == [(7, ["finished", "failed"])]
+
+
+def test_a_trial_that_ray_gives_up_too_early_is_left_for_resume(tmp_path: Path) -> None:
+    trial = small_trial()
+    scene = Scene(tmp_path, swept([trial]), Resources(retries=2))
+    scene.lose("The actor died", times=2)  # Ray heard twice of one death
+    scene.driver.on_trial_error(0, [], scene.trial)
+    assert scene.rows() == {}
+    assert scene.console.told[0].endswith("The actor died; left for resume")
+    scene.lose("The actor died")
+    scene.driver.on_trial_error(0, [], scene.trial)
+    assert scene.rows()[trial.trial_id]["status"] == "failed"
 
 
 def test_people_are_told_that_a_trial_is_tried_again(tmp_path: Path) -> None:
