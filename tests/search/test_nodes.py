@@ -193,8 +193,9 @@ def test_a_node_that_does_not_mount_the_storage_is_named_before_any_trial(
     code, output = launch(cluster, tmp_path, str(island))
     assert code == 2, output
     assert output.count("error: node island (") == 1
-    assert f"does not see storage '{island}'" in output
-    assert "give --storage a folder that all nodes share" in output
+    assert "does not see" in output
+    assert str(island) in output
+    assert "give --storage a folder that all" in output
     assert "Traceback" not in output
     assert open_storage(island).names("test", "trials") == []
 
