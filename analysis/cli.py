@@ -31,8 +31,8 @@ from datasets.files import data_folder
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (2: bad input, said in one sentence)."""
-    options = parser(data_folder(None, os.environ)).parse_args(arguments)
     try:
+        options = parser(data_folder(None, os.environ)).parse_args(arguments)
         options.run(options)
     except (ValueError, OSError) as error:
         print(f"analysis: {sentence(error)}", file=sys.stderr)

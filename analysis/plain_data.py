@@ -59,7 +59,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):
             # Unknown: the alias is undefined, or inside of what it stands for.
             size = self._sizes.get(event.anchor, _MOST_ALIASED)
             self._aliased += size

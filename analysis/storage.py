@@ -109,7 +109,7 @@ class Storage:
 
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
-        if self.exists(*parts):
+        with contextlib.suppress(FileNotFoundError):
             self._patiently(lambda: self.filesystem.delete_file(self.path(*parts)))
 
     @property
@@ -186,7 +186,11 @@ def open_storage(location: str | Path) -> Storage:
     """
     text = str(location)
     if "://" not in text:
-        return Storage(text, fs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix())
+        try:
+            folder = Path(text).expanduser().absolute()
+        except RuntimeError as error:  # "~nobody"
+            raise ValueError(f"storage {text!r} cannot be opened: {error}") from error
+        return Storage(text, fs.LocalFileSystem(), folder.as_posix())
     refuse_password(text, "storage", STORAGE_REMEDY)  # it goes into records and messages
     try:
         filesystem, root = fs.FileSystem.from_uri(_with_options(text))

@@ -39,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code, 2 when files are missing or damaged."""
     arguments = parser().parse_args(argv)
-    folder = data_folder(arguments.folder, os.environ)
     try:
+        folder = data_folder(arguments.folder, os.environ)
         if arguments.command == "fetch":
             return _fetch(folder)
         return _check(folder)

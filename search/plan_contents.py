@@ -102,6 +102,7 @@ def search_contents(
     """
     trials = [trial for unit in units for trial in unit.trials]
     samples = search.space is not None
+    brief = not samples and not search.listed  # as search/tracking_runs.py has it
     storage = _Scales("nowhere", fs.LocalFileSystem(), "/nowhere")
     text = to_yaml(search)
     storage.write(text.encode(), SPECIFICATION_FILE)
@@ -113,7 +114,7 @@ def search_contents(
     recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
     total = Contents(storage.sizes.copy(), rows)
     for trial, count in _counts(trials).items():
-        total += _trial_contents(trial, recorder, storage).times(count)
+        total += _trial_contents(trial, recorder, storage, brief).times(count)
     total.sizes["ray"] = _RAY_BYTES + _RAY_TRIAL_BYTES * len(units)
     if search.mlflow.enabled:
         total.sizes["mlflow.db"] = _ROW_BYTES * total.rows.total()
@@ -135,7 +136,9 @@ def _counts(trials: Iterable[TrialSpecification]) -> Counter[TrialSpecification]
     return counts
 
 
-def _trial_contents(trial: TrialSpecification, recorder: Recorder, storage: _Scales) -> Contents:
+def _trial_contents(
+    trial: TrialSpecification, recorder: Recorder, storage: _Scales, brief: bool
+) -> Contents:
     storage.sizes.clear()
     result = _result(trial)
     sample: Sample | None = {} if recorder.objectives else None
@@ -145,7 +148,7 @@ def _trial_contents(trial: TrialSpecification, recorder: Recorder, storage: _Sca
     points = [point for epoch in result.epochs for point in epoch_points(vars(epoch))]
     rows = Counter(
         runs=1,
-        parameters=len(trial_parameters(row)),
+        parameters=len(trial_parameters(row, brief)),
         metrics=len(points) + len(result_points(row)),
         tags=len(trial_tags(row)) + _TRIAL_RUN_TAGS,
     )

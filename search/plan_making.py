@@ -33,7 +33,7 @@ from search.plan import (
 )
 from search.plan_contents import Contents, search_contents
 from search.plan_measurement import Calibration, Cost, Kind, measure_kinds
-from search.running import Environment
+from search.running import Environment, listen_here_alone
 
 _SECONDS: Final = 40.0  # for measuring all kinds
 _SECONDS_PER_KIND: Final = (2.0, 12.0)  # at least, at most
@@ -104,9 +104,11 @@ def make_plan(
     Raises:
         ValueError: the data are missing, or a trial cannot run as declared.
     """
+    listen_here_alone()
     # Here, because importing Ray takes seconds.
     from search.ray_start import seconds_to_start
 
+    declared = search
     search, device = _on_this_machine(search)
     searches, phases = [search], [planned_units(search)]
     confirming = planned_confirmation(search, phases[0])
@@ -126,7 +128,8 @@ def make_plan(
     costs, calibration = _measure(phases, data, together, search.resources.cpus_per_trial, seconds)
     start = clock.seconds + seconds_to_start(search.resources, min(slots, len(phases[0])))
     contents = [
-        search_contents(one, phase, data) for one, phase in zip(searches, phases, strict=True)
+        search_contents(one, phase, data)
+        for one, phase in zip([declared, *searches[1:]], phases, strict=True)
     ]
     return Plan(
         device=device,

@@ -196,7 +196,7 @@ def _measure(
         while not connection.poll():
             work.step(batch)
         while connection.recv():
-            times = []
+            times: list[tuple[float, float]] = []
             while sum(waited for _, waited in times) < _ALONE_SECONDS:
                 times.append(timed(lambda: work.step(batch), by_processor=cpu))
             connection.send(float(np.mean(times, axis=0)[0]))

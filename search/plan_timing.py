@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 from scipy.optimize import nnls
+
+# By the clock, when other programs take the processors.
+_PATIENCE: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def measure_line(
     Args:
         call: takes the number of examples.
         largest: how many to know the time of.
-        seconds: to spend.
+        seconds: to spend; by the clock up to three times as much where CPU seconds count.
         by_processor: count this process's CPU seconds, which other programs do not lengthen.
         warm: whether what compiles has done so; the first call then counts like any.
     """
@@ -52,11 +56,11 @@ def measure_line(
         taken, waited = timed(partial(call, size), by_processor=by_processor)
         sizes.append(size)
         times.append(taken)
-        spent = time.perf_counter() - started
         following = min(2 * size, largest)
-        if spent + waited * following / size <= seconds:
+        longest = _PATIENCE * seconds - (time.perf_counter() - started)
+        if sum(times) + taken * following / size <= seconds and waited <= longest:
             size = following
-        elif spent + waited > seconds:
+        elif sum(times) + taken > seconds or waited > longest:
             break
     processor = (time.process_time() - cpu) / (time.perf_counter() - started)
     known, took = np.array(sizes, dtype=float), np.array(times)

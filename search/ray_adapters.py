@@ -1,24 +1,16 @@
-"""What Ray Tune calls on the driver: our searcher, and the news from workers.
-
-A worker reports rows as JSON: ``start``, ``epoch`` and ``end`` of every trial of a Ray trial, and
-``note`` with words for the console. These trials are a pack of a sweep's, trained together, or a
-proposal's, run one after another. An epoch of a proposal, but the very last one, carries what
-schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
-"""
+"""What Ray Tune calls on the driver: our searcher, and the news from workers."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import ray
 from ray import tune
@@ -28,22 +20,22 @@ from analysis.storage import StorageError
 from analysis.tables import FINISHED
 from search.declaration import Resources
 from search.progress import Progress
-from search.proposals import Proposal, Proposals
+from search.proposals import Proposals
+from search.ray_messages import (
+    EPOCHS_RUN,
+    NUMBER,
+    PROGRESS,
+    PROPOSAL,
+    Row,
+    packed,
+    proposed,
+    read_row,
+    sample_of,
+    specifications,
+)
 from search.records import Recorder
-from search.space import Sample
 from search.specification import TrialSpecification
 from search.tracking import Tracker
-
-PROPOSAL: Final = "proposal"  # a Ray trial's configuration has this alone, and in it:
-TRIALS: Final = "trials"  # their specifications, JSON
-NUMBER: Final = "number"  # of the proposal
-SAMPLE: Final = "sample"
-HYPERPARAMETERS: Final = "hyperparameters"  # as the sample, until a scheduler perturbs them
-EPOCHS_RUN: Final = "epochs_run"  # over all trials of the proposal
-_SAVED: Final = "training.pt"
-PROGRESS: Final = "validation_accuracy"  # mean over its trials, of the best epoch so far
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -109,7 +101,7 @@ class Driver(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: Row, **info: Any
     ) -> None:
         """A worker reported a row."""
-        row = _row(json.loads(result["row"]))
+        row = read_row(result["row"])
         if result["event"] == "stop":
             self._stop(row["reason"])
             return
@@ -280,76 +272,6 @@ class ProposalSearcher(Searcher):
 
     def __getstate__(self) -> Row:
         return {}
-
-
-def swept(pack: Sequence[TrialSpecification]) -> Row:
-    """A Ray trial's configuration: one trial of a sweep, or several to be trained together."""
-    return {PROPOSAL: {TRIALS: [one.to_json() for one in pack]}}
-
-
-def proposed(proposal: Proposal) -> Row:
-    """A Ray trial's configuration: what a searcher proposed."""
-    return {
-        PROPOSAL: {
-            TRIALS: [one.to_json() for one in proposal.trials],
-            NUMBER: proposal.number,
-            SAMPLE: proposal.sample,
-            HYPERPARAMETERS: dict(proposal.sample),
-        }
-    }
-
-
-def specifications(config: Row) -> list[TrialSpecification]:
-    """The trials of a Ray trial."""
-    return [TrialSpecification.from_json(one) for one in config[PROPOSAL][TRIALS]]
-
-
-def packed(config: Row) -> bool:
-    """Whether the trials of a Ray trial are trained together, and not one after another."""
-    return SAMPLE not in config[PROPOSAL] and len(config[PROPOSAL][TRIALS]) > 1
-
-
-def sample_of(config: Row) -> Sample | None:
-    """The sample of a Ray trial; None in a sweep."""
-    sample: Sample | None = config[PROPOSAL].get(SAMPLE)
-    return sample
-
-
-def reporter() -> Callable[..., None]:
-    """A function that sends rows from the worker to :class:`Driver`."""
-
-    def report(event: str, row: Row, saved: bytes | None = None, **looked_at: float) -> None:
-        # One JSON text: Tune must not flatten or average our rows.
-        plain = {key: _plain(value) for key, value in row.items()}
-        content = {"event": event, "row": json.dumps(plain), **looked_at}
-        if saved is None:
-            tune.report(content)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / _SAVED).write_bytes(saved)
-            tune.report(content, checkpoint=tune.Checkpoint.from_directory(folder))
-
-    return report
-
-
-def saved_state() -> bytes | None:
-    """What the Ray trial that runs here, or the one it takes over, reported last."""
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        return (Path(folder) / _SAVED).read_bytes()
-
-
-def _plain(value: Any) -> Any:
-    return {"time": value.isoformat()} if isinstance(value, datetime) else value
-
-
-def _row(plain: Row) -> Row:
-    return {
-        key: datetime.fromisoformat(value["time"]) if isinstance(value, dict) else value
-        for key, value in plain.items()
-    }
 
 
 def _count(epochs: list[Row]) -> str:

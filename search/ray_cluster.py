@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -43,8 +44,12 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker that stopped the search has told why.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     # Schedulers look at epochs alone: a trial's start and end carry no metric.
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    # Ray blocks Ctrl-C's signal in all that its nodes start, thus in jobs and behind a client.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with connection(address):
         # What befalls trials is told by us, without tracebacks.
         for library in ("ray.train", "ray.tune"):

@@ -37,6 +37,7 @@ class Expectation:
         versions: package -> version, without local labels such as ``+cu128``.
         code: fingerprint of this program's source files.
         data: fingerprint of the examples.
+        node: id of the driver's own, whose processes have all but the examples of themselves.
     """
 
     storage: Storage
@@ -44,9 +45,10 @@ class Expectation:
     versions: dict[str, str]
     code: str
     data: str
+    node: str = ""
 
 
-def expectation(storage: Storage, token: str, data: DigitData) -> Expectation:
+def expectation(storage: Storage, token: str, data: DigitData, node: str = "") -> Expectation:
     """Of the driver that runs here."""
     return Expectation(
         storage=storage,
@@ -54,6 +56,7 @@ def expectation(storage: Storage, token: str, data: DigitData) -> Expectation:
         versions=_versions(),
         code=code_fingerprint(),
         data=data.fingerprint,
+        node=node,
     )
 
 
@@ -68,7 +71,7 @@ def check_nodes(expected: Expectation, resources: Resources) -> None:
         expected,
         cpus=resources.cpus_per_trial,
         gpus=resources.gpus_per_trial,
-        but=ray.get_runtime_context().get_node_id(),
+        but=expected.node,
     )
     for name, trouble in troubles:
         if trouble:
@@ -120,9 +123,10 @@ def check_process(expected: Expectation, data: DigitData) -> None:
     """
     if expected.token in _checked:
         return
-    trouble = node_trouble(expected) or data_trouble(expected, data)
+    own = ray.get_runtime_context().get_node_id()
+    trouble = None if own == expected.node else node_trouble(expected)
+    trouble = trouble or data_trouble(expected, data)
     if trouble:
-        own = ray.get_runtime_context().get_node_id()
         name = next((_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
         raise SearchStoppedError(f"node {name} {trouble}")
     _checked.add(expected.token)

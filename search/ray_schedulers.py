@@ -10,7 +10,7 @@ from ray import tune
 from ray.tune import schedulers
 
 from search.declaration import SchedulerSettings
-from search.ray_adapters import EPOCHS_RUN, HYPERPARAMETERS, PROGRESS, PROPOSAL, Row
+from search.ray_messages import EPOCHS_RUN, HYPERPARAMETERS, PROGRESS, PROPOSAL, Row
 from search.space import Choice, Parameter
 
 

@@ -57,14 +57,21 @@ def load_data(
     return data
 
 
+def listen_here_alone() -> None:
+    """Let Ray listen on this machine alone; to be called before it is imported.
+
+    Else a Ray that is started here listens on every network interface, and only its token keeps
+    others out. This is Ray's own switch for laptops.
+    """
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
 def connected(
     search: SearchSpecification, environment: Environment
 ) -> AbstractContextManager[None]:
-    """Ray, for as long as the block runs. One that starts here listens on this machine alone."""
+    """Ray, for as long as the block runs."""
     if environment.address == "local":
-        # Ray's own switch for laptops, read when it is imported; else it listens on every network
-        # interface, and only its token keeps others out.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        listen_here_alone()
     # Here, because importing Ray takes seconds that `status` should not wait for.
     from search.ray_cluster import connect
 
@@ -117,7 +124,7 @@ def run(
     finally:
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        forget_ended(storage)
+        forget_ended(storage.patient(0))
         progress.close()
     return tracker
 

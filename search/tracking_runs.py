@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ import pyarrow as pa
 import yaml
 from pyarrow import fs
 
+from analysis.plain_data import parse_json
 from analysis.storage import Storage
 from analysis.tables import (
     FAILED,
@@ -31,6 +33,7 @@ from analysis.tables import (
     read_batches,
     read_table,
 )
+from search.records import read_plan
 from search.tracking_client import log, log_file, open_client
 from search.tracking_values import (
     Point,
@@ -53,7 +56,6 @@ TRIAL_TAG: Final = "fusion_search.trial_id"
 SCHEMA_TAG: Final = "fusion_search.schema"  # version of the tables that the run was written from
 BEST_TAG: Final = "fusion_search.best"  # id of the trial whose grid the parent run shows
 IDENTITY_FILE: Final = "tracking.json"  # in the search's folder, holds its search_id
-PLANNED_FILE: Final = "planned.json"
 GRID_FILE: Final = "grid.csv"  # of a trial
 BEST_FILE: Final = "best-grid.png"  # of the search
 KEY: Final = ("schema_version", "search", "trial_id")
@@ -288,16 +290,19 @@ class SearchRuns:
             yield from read_batches(self._search, table, columns, [trial_id])
 
     def _planned(self) -> set[str]:
-        if not self._search.exists(PLANNED_FILE):
-            return set()
-        return {trial["trial_id"] for trial in json.loads(self._search.read(PLANNED_FILE))}
+        return {trial["trial_id"] for trial in read_plan(self._search)}
 
 
 def _search_id(search: Storage) -> str:
     """What tells this search from another of the same name on the same MLflow server."""
     if not search.exists(IDENTITY_FILE):
         search.write(json.dumps({"search_id": uuid.uuid4().hex}).encode(), IDENTITY_FILE)
-    return str(json.loads(search.read(IDENTITY_FILE))["search_id"])
+    where = search.named(IDENTITY_FILE)
+    identity = parse_json(search.read(IDENTITY_FILE), where)
+    search_id = identity.get("search_id") if isinstance(identity, dict) else None
+    if not isinstance(search_id, str) or not re.fullmatch("[0-9a-f]{32}", search_id):
+        raise ValueError(f"{where} is damaged; put a copy back, or delete it to write new runs")
+    return search_id
 
 
 def _artifact_location(search: Storage, uri: str) -> str | None:

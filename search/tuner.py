@@ -28,13 +28,12 @@ from search.head_watch import head_watched
 from search.packing import packs
 from search.progress import Progress
 from search.proposals import Proposals
-from search.ray_adapters import (
+from search.ray_adapters import Driver, ProposalSearcher
+from search.ray_messages import (
     EPOCHS_RUN,
     HYPERPARAMETERS,
     PROGRESS,
     PROPOSAL,
-    Driver,
-    ProposalSearcher,
     packed,
     proposed,
     reporter,
@@ -70,7 +69,8 @@ def run_trials(
         SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
     """
     resources = search.resources
-    expected = expectation(recorder.storage, progress.started_at, data)
+    node = ray.get_runtime_context().get_node_id()
+    expected = expectation(recorder.storage, progress.started_at, data, node)
     check_nodes(expected, resources)
     trainable = tune.with_parameters(
         _trainable,

@@ -1,9 +1,9 @@
 """MLflow per trial, against the same content logged call by call with MLflow's client.
 
-A trial has some 30 parameters, 12 epochs of 4 curves, a dozen results, its tags and its grid. Ours
-counts everything that ``sync`` does for it, reading the records included; the picture of the best
-grid, once per search, is drawn before. The baseline sets every tag, parameter and metric value in
-a call of its own and uploads the grid, and reads no records.
+A trial of a sweep has 7 parameters, 12 epochs of 4 curves, a dozen results, its tags and its grid.
+Ours counts everything that ``sync`` does for it, reading the records included; the picture of the
+best grid, once per search, is drawn before. The baseline sets every tag, parameter and metric
+value in a call of its own and uploads the grid, and reads no records.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def one_by_one(uri: str, folder: Path, rows: list[dict[str, Any]]) -> float:
     start = time.perf_counter()
     for row in rows:
         run = client.create_run(experiment, run_name=row["trial_name"]).info.run_id
-        for name, text in trial_parameters(row).items():
+        for name, text in trial_parameters(row, brief=True).items():
             client.log_param(run, name, text)
         points = [point for epoch in epoch_rows(row) for point in epoch_points(epoch)]
         for point in [*points, *result_points(row)]:

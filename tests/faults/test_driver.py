@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from analysis.tables import read_rows
 from search import ray_adapters
 from search.declaration import Resources
 from search.provenance import provenance
-from search.ray_adapters import Driver, proposed, swept
+from search.ray_adapters import Driver
+from search.ray_messages import proposed, swept
 from search.records import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -93,10 +93,8 @@ class Scene:
         self.error = folder / "error.txt"
 
     def report(self, event: str, row: dict[str, Any]) -> None:
-        plain = {key: ray_adapters._plain(value) for key, value in row.items()}
-        self.driver.on_trial_result(
-            0, [], self.trial, {"event": event, "row": json.dumps(plain), "hostname": "there"}
-        )
+        result = {"event": event, "row": write_row(row), "hostname": "there"}
+        self.driver.on_trial_result(0, [], self.trial, result)
 
     def start(self, trial: Any) -> None:
 

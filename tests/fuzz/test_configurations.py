@@ -16,7 +16,7 @@ from search.configuration import build_search, parse_yaml, to_yaml
 from search.fields import ConfigurationError
 
 SHORT = settings(
-    max_examples=400,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,

@@ -255,7 +255,7 @@ def listening(processes: set[int]) -> set[str]:
     for process in processes:
         for descriptor in Path(f"/proc/{process}/fd").glob("*"):
             try:
-                sockets.add(os.readlink(descriptor))
+                sockets.add(str(descriptor.readlink()))
             except OSError:
                 continue
     found = set()

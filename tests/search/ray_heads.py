@@ -92,14 +92,13 @@ def ray_head() -> Iterator[Head]:
         wait_for(lambda: b"Ray runtime started" in (folder / "log").read_bytes(), 120)
         yield head
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
+        process.terminate()  # which ends its own processes, and in time
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for(condition: object, seconds: float) -> None:

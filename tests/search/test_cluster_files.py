@@ -35,7 +35,6 @@ def test_ray_up_accepts_the_file_and_every_node_asks_for_the_token(name: str) ->
     for (line,) in starts.values():
         assert re.search(r"RAY_AUTH_MODE=token\s+ray start", line)
     assert "--dashboard-host=127.0.0.1" in starts["head"][0]
-    # Old Ray versions may stay in the image: what is installed is this checkout.
     assert "fusion-search[cluster]" in config["setup_commands"][-1]
 
 

@@ -101,6 +101,7 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ("name: x\nresources: {packed_trials: 0}", r"packed_trials is 0; allowed: 1 \(each trial"),
         ("name: x\nresources: {packed_trials: 2.5}", "packed_trials is 2.5; allowed: a whole"),
         ("name: x\nmlflow: {tracking_uri: 5}", "mlflow.tracking_uri is 5; allowed: text"),
+        ("name: x\nmlflow: {tracking_uri: 'http://a:b@c'}", "tracking_uri holds a password"),
         ("name: !!python/object:os.system x", "not valid YAML"),
         ("name: [", "not valid YAML"),
     ],

@@ -110,7 +110,7 @@ def test_what_refuses_our_token_or_is_not_ray_is_said(prefix: str) -> None:
 
 
 def test_a_cluster_that_asks_for_no_token_is_warned_of_unless_it_is_local(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with answering() as port:
         assert ray_cluster._reach(f"ray://127.0.0.1:{port}") == f"ray://127.0.0.1:{port}"

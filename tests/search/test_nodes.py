@@ -5,14 +5,17 @@ Each node is a Ray node of its own, with an object store of its own and one tria
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +43,6 @@ from search.ray_nodes import Expectation, data_trouble, expectation, node_troubl
 from search.records import Recorder
 
 SEEDS = 8
-HEAD = {"num_cpus": 0, "include_dashboard": False}  # it runs no trials
 # What differs between two runs of the same trial: when, how long, where.
 VARYING = [
     *("started_at", "ended_at", "seconds", "train_seconds", "evaluation_seconds", "data_seconds"),
@@ -84,16 +86,33 @@ def test_data_that_changed_on_the_way_are_noticed(
     assert f"the search's is {expected.data}" in (data_trouble(expected, arrived) or "")
 
 
+@contextlib.contextmanager
+def ray_cluster(nodes: Sequence[str], **options: int) -> Iterator[Cluster]:
+    """A head that runs no trials, and nodes of these names."""
+    # A folder of its own: other clusters on this machine shall not take it for the current one.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # Ray wants a port for the dashboard even when there is none.
+        head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": port}
+        head["temp_dir"] = folder
+        one = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for name in nodes:
+                one.add_node(node_name=name, **options)
+            yield one
+        finally:
+            one.shutdown()
+
+
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that runs no trials, and two nodes for one trial each."""
-    one = Cluster(initialize_head=True, head_node_args=HEAD)
-    try:
-        for name in ("first", "second"):
-            one.add_node(num_cpus=1, node_name=name)
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Two nodes for one trial each."""
+    # It hears this machine alone; a token, if there is one, is not the nodes'.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with ray_cluster(["first", "second"], num_cpus=1) as one:
         yield one
-    finally:
-        one.shutdown()
 
 
 def launch(cluster: Cluster, folder: Path, storage: str, seeds: int = SEEDS) -> tuple[int, str]:
@@ -124,7 +143,7 @@ def test_several_nodes_write_the_records_of_one_undisturbed_process(
     location = server.uri if kind == "s3" else str(tmp_path / "shared")
     code, output = launch(cluster, tmp_path, location)
     assert code == 0, output
-    assert f"{SEEDS} of {SEEDS} trials finished" in output
+    assert f"{SEEDS} of {SEEDS} trials finished" in output, output
     storage = open_storage(location).below("test")
     assert most_at_once(read_table(storage, "trials")) == 3
 
@@ -253,12 +272,13 @@ def test_a_node_with_other_packages_or_data_ends_the_search_with_its_name(
 
 
 @pytest.mark.slow
-def test_data_travel_to_a_node_once_whatever_number_of_trials_it_runs() -> None:
+def test_data_travel_to_a_node_once_whatever_number_of_trials_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     size = 80_000_000  # MNIST and the spoken digits
-    cluster = Cluster(initialize_head=True, head_node_args=HEAD)
-    try:
-        for number in range(4):
-            cluster.add_node(num_cpus=2, node_name=f"node{number}", object_store_memory=2 * size)
+    names = [f"node{number}" for number in range(4)]
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with ray_cluster(names, num_cpus=2, object_store_memory=2 * size) as cluster:
         ray.init(address=cluster.address, log_to_driver=False)
         digits = DigitData.__new__(DigitData)
         digits.__setstate__({"images": np.zeros(size, dtype=np.uint8)})
@@ -283,6 +303,4 @@ def test_data_travel_to_a_node_once_whatever_number_of_trials_it_runs() -> None:
             stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"]).store_stats
             assert size <= stats.object_store_bytes_used < 1.1 * size
         print(f"{size / 1e6:.0f} MB to each of 4 nodes, 24 tasks: {seconds:.1f} s")
-    finally:
         ray.shutdown()
-        cluster.shutdown()

@@ -23,7 +23,7 @@ from small_trials import small_trial
 from analysis.storage import open_storage
 from analysis.tables import SPECIFICATION_FILE, read_table
 from datasets.digits import DigitData
-from search import plan_timing, tracking
+from search import plan_commands, plan_timing, tracking
 from search.__main__ import main
 from search.configuration import build_search, load_configuration, to_yaml
 from search.declaration import Resources, SchedulerSettings, SearchSpecification
@@ -43,9 +43,16 @@ from search.plan import (
     unit_seconds,
 )
 from search.plan_commands import duration
-from search.plan_contents import search_contents
-from search.plan_making import make_plan
-from search.plan_measurement import Cost, Kind, measure_kinds, typical_first
+from search.plan_contents import Contents, search_contents
+from search.plan_making import Plan, make_plan
+from search.plan_measurement import (
+    Calibration,
+    Cost,
+    Kind,
+    measure_kind,
+    measure_kinds,
+    typical_first,
+)
 from search.provenance import provenance
 from search.records import Recorder, write_plan
 from search.running import Environment
@@ -226,6 +233,52 @@ def test_a_gpu_question_about_trials_without_one(capsys: pytest.CaptureFixture[s
     assert "resources.gpus_per_trial is 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("speed", "said"), [(None, "not measured"), (128.0, "1 GPU: 2 GPU hours")])
+def test_gpu_hours_are_measured_or_given(
+    speed: float | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Eight trials of two hours here at 64 examples/s, four of which share a GPU."""
+    search = build_search(
+        {
+            "name": "eight",
+            "trials": {"epochs": 1, "batch_size": 64, "epoch_examples": 64 * 7200},
+            "sweep": [{"train_pairs": [[2, 1]], "seeds": list(range(8))}],
+            "resources": {"gpus_per_trial": 0.25},
+        }
+    )
+    units = planned_units(search)
+    costs = {units[0].kinds[0]: cost(step=1.0)}
+    plan = Plan(
+        device="cpu",
+        searches=[search],
+        phases=[units],
+        costs=costs,
+        calibration=Calibration(costs=costs, alone=1.0, idle=1.0),
+        start_seconds=30.0,
+        slots=2,
+        contents=Contents(),
+    )
+    monkeypatch.setattr(plan_commands, "make_plan", lambda *_: plan)
+    environment = Environment(data_folder=None)
+    plan_commands.print_plan(search, environment, gpus=1, examples_per_second=speed)
+    output = capsys.readouterr().out
+    assert "16 CPU hours, 8 h 0 min" in output
+    assert said in output
+    # Two waves of an hour.
+    assert ("2 h 0 min; 4 at once" in output) == (speed is not None)
+
+
+def test_a_pack_validates_each_of_its_trials(small_data: DigitData) -> None:
+    trial = alike(small_trial())
+    _, alone = measure_kind(Kind(trial), small_data, 0.5, True)
+    _, packed = measure_kind(Kind(trial, 3), small_data, 0.5, True)
+    assert 1.5 < packed.grid / alone.grid < 6
+    assert packed.step > alone.step
+
+
 def database_rows(path: Path) -> dict[str, int]:
     tables = {"runs": "runs", "parameters": "params", "metrics": "metrics", "tags": "tags"}
     with contextlib.closing(sqlite3.connect(path)) as database:
@@ -281,7 +334,7 @@ def test_what_is_left_is_what_was_planned(tmp_path: Path, small_data: DigitData)
 def test_a_trial_takes_about_what_was_measured(small_data: DigitData) -> None:
     trial = small_trial(fusion_depth=0, epochs=3)
     kind = Kind(alike(trial))
-    calibration = measure_kinds([kind], small_data, processes=1, threads=1, seconds=2.0)
+    calibration = measure_kinds([kind], small_data, processes=1, threads=1, seconds=1.0)
     started = time.process_time()
     run_trial(trial, small_data)
     took = time.process_time() - started

@@ -12,12 +12,13 @@ from small_trials import small_trial
 from analysis.storage import open_storage
 from analysis.tables import read_rows
 from datasets.digits import DigitData
-from search import ray_adapters
+from search import ray_messages
 from search.declaration import Resources
 from search.execution import execute_pack
 from search.progress import Progress
 from search.provenance import provenance
-from search.ray_adapters import Driver, packed, proposed, reporter, specifications, swept
+from search.ray_adapters import Driver
+from search.ray_messages import packed, proposed, reporter, specifications, swept
 from search.records import Recorder
 from search.specification import TrialSpecification
 
@@ -56,7 +57,7 @@ def test_a_pack_whose_worker_dies_twice_has_failed_but_for_what_ended(
     )
     (tmp_path / "error.txt").write_text("Failure # 1\nsome\nFailure # 2\nThe actor died\n")
     monkeypatch.setattr(
-        ray_adapters.tune,
+        ray_messages.tune,
         "report",
         lambda content: driver.on_trial_result(0, [], ray_trial, content),
     )

@@ -9,7 +9,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from search.declaration import SchedulerSettings
-from search.ray_adapters import EPOCHS_RUN, PROGRESS
+from search.ray_messages import EPOCHS_RUN, PROGRESS
 from search.ray_schedulers import make_scheduler
 
 

@@ -23,7 +23,7 @@ def at_once(
     """Every driver in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(drivers, mp_context=context) as pool:
-        names = [f"search-{number}" for number in range(drivers)]
+        names = [f"{what.__name__}-{number}" for number in range(drivers)]
         waiting = [pool.submit(what, str(folder), name, uri, trials) for name in names]
         return [one.result(600) for one in waiting]
 
@@ -91,7 +91,7 @@ def test_four_drivers_on_a_server_with_postgresql(
     drivers = at_once(what, folder, uri, drivers=4, trials=25)
     check(drivers, uri, trials=25)
     # Files went through the server, and its database's password nowhere.
-    location = runs_of(uri, "search-0")[0].info.artifact_uri
+    location = runs_of(uri, drivers[0].name)[0].info.artifact_uri
     assert location.startswith("mlflow-artifacts:/")
     assert list(postgres_server.folder.glob("files/**/grid.csv"))
     assert PASSWORD not in postgres_server.log.read_text()

@@ -65,7 +65,8 @@ def postgres() -> Iterator[str]:
         # pg_ctl's server would keep a captured pipe open.
         subprocess.run([*prefix, *command, "start"], check=True, cwd="/", stdout=subprocess.DEVNULL)
         try:
-            yield f"postgresql://tracking:{PASSWORD}@127.0.0.1:{port}/postgres"
+            # SQLAlchemy 2.1 means psycopg 3 by "postgresql://".
+            yield f"postgresql+psycopg2://tracking:{PASSWORD}@127.0.0.1:{port}/postgres"
         finally:
             stop = [*prefix, *command, "-m", "fast", "stop"]
             subprocess.run(stop, check=True, cwd="/", stdout=subprocess.DEVNULL)
@@ -98,7 +99,7 @@ class Server:
                 command, stdout=log, stderr=log, env=environment, start_new_session=True,
                 cwd=self.folder,
             )  # fmt: skip
-        wait_until(self._answers, "MLflow's server")
+        wait_until(self._answers, "MLflow's server", 300)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
