@@ -22,7 +22,7 @@ from search import ray_adapters
 from search.declaration import Resources
 from search.provenance import provenance
 from search.ray_adapters import Driver
-from search.ray_messages import proposed, swept
+from search.ray_messages import proposed, swept, write_row
 from search.records import Recorder
 
 ROOT = Path(__file__).parents[2]
