@@ -22,7 +22,7 @@ from search.progress import read_driver
 
 pytestmark = pytest.mark.slow
 
-TRIALS = UNSWEPT | {"epochs": 12, "epoch_examples": 64}
+TRIALS = UNSWEPT | {"epochs": 60, "epoch_examples": 64}
 SWEEP = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
 
 
@@ -70,7 +70,7 @@ def test_a_node_is_lost_another_comes_and_the_driver_dies(tmp_path: Path) -> Non
     config = write_config(
         tmp_path,
         trials=TRIALS,
-        sweep={**SWEEP, "seeds": list(range(6))},
+        sweep={**SWEEP, "seeds": list(range(8))},
         resources={"save_seconds": 0},
     )
     storage = open_storage(tmp_path / "results" / "test")
@@ -89,10 +89,10 @@ def test_a_node_is_lost_another_comes_and_the_driver_dies(tmp_path: Path) -> Non
         before = storage.names("trials")
         code, resumed = run("resume", "test", "--storage", str(tmp_path / "results"), *at)
     assert code == 0, resumed
-    assert f"{len(before)} of 6 trials have ended before" in resumed
+    assert f"{len(before)} of 8 trials have ended before" in resumed
     assert "goes on after epoch" in resumed
     rows = read_rows(storage, "trials")
-    assert sorted(row["seed"] for row in rows) == list(range(6))
+    assert sorted(row["seed"] for row in rows) == list(range(8))
     assert {row["status"] for row in rows} == {"finished"}
     assert_equal_records(storage, undisturbed(tmp_path / "undisturbed", storage))
 
