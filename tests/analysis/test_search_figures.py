@@ -197,9 +197,13 @@ def test_a_placement_in_words() -> None:
 def test_the_specification_is_read_or_named(tmp_path: Path) -> None:
     search = open_made_up(tmp_path, frame([row(1, 0.5)]))
     assert read_specification(search)["searcher"]["name"] == "tpe"
-    for damage in (b"a: [", b"- 1", b"\xff\xfe\x00"):
+    for damage, problem in (
+        (b"a: [", "is not valid YAML"),
+        (b"- 1", "is damaged"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+    ):
         search.storage.write(damage, SPECIFICATION_FILE)
-        with pytest.raises(AnalysisError, match=r"specification\.yaml is damaged"):
+        with pytest.raises(AnalysisError, match=rf"specification\.yaml {problem}"):
             read_specification(search)
     search.storage.remove(SPECIFICATION_FILE)
     with pytest.raises(AnalysisError, match=r"specification\.yaml is missing"):

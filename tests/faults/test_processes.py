@@ -20,6 +20,7 @@ SEEDS = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
 OFTEN = {"concurrent_trials": 1, "save_seconds": 0}
 
 
+@pytest.mark.slow
 def test_a_trial_that_hangs_in_c_is_killed_at_its_deadline_and_the_search_goes_on(
     tmp_path: Path,
 ) -> None:

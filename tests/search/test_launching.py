@@ -214,6 +214,7 @@ def test_records_of_code_without_a_checkout_know_its_commit(
     assert git_commit() == "abc with changes"
 
 
+@pytest.mark.slow
 def test_the_head_is_asked_for_the_storage_and_runs_a_command(
     tmp_path: Path,
 ) -> None:

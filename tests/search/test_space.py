@@ -44,7 +44,10 @@ def draw(one: Space, seed: int) -> dict[str, Any]:
     return one.sample(RandomChooser(np.random.default_rng(seed)))
 
 
-@pytest.mark.parametrize("levels", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "levels",
+    [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)],
+)
 def test_every_sample_builds_runs_and_round_trips(levels: int) -> None:
     whole = space(**{**FULL, "levels": levels})
     # The network's inputs need no more than show that every gradient arrives.

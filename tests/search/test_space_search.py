@@ -50,7 +50,7 @@ def planned(storage: Storage) -> list[dict[str, Any]]:
     return [row["sample"] for row in json.loads(storage.read("planned.json"))]
 
 
-@pytest.mark.parametrize("searcher", ["tpe", "surrogate"])
+@pytest.mark.parametrize("searcher", ["tpe", pytest.param("surrogate", marks=pytest.mark.slow)])
 def test_a_killed_search_goes_on_with_all_that_its_searcher_knew(
     tmp_path: Path, searcher: str
 ) -> None:
