@@ -110,11 +110,14 @@ def test_what_refuses_our_token_or_is_not_ray_is_said(prefix: str) -> None:
 
 
 def test_a_cluster_that_asks_for_no_token_is_warned_of_unless_it_is_local(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # since another cluster's token lies here
     with answering() as port:
         assert ray_cluster._reach(f"ray://127.0.0.1:{port}") == f"ray://127.0.0.1:{port}"
         assert capsys.readouterr().err == ""
+    # Else Ray would refuse what the cluster asks of it.
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
     ray_cluster.warn_open("192.0.2.7", "192.0.2.7:6379")
     error = capsys.readouterr().err
     assert error.startswith("warning: the Ray cluster at 192.0.2.7:6379 asks for no token")
