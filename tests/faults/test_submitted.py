@@ -1,0 +1,95 @@
+"""A search submitted as a job to a cluster of four nodes, made as a user makes it: `ray start`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fault_search import assert_equal_records, undisturbed
+from ray_heads import BIN, TOKEN, Head, clean_environment, ray_head
+from search_processes import ROOT, UNSWEPT, workers_of, write_config
+
+from analysis.storage import Storage, open_storage
+from analysis.tables import read_rows
+from search.progress import read_driver
+
+pytestmark = pytest.mark.slow
+
+SEEDS = list(range(10))
+TRIALS = UNSWEPT | {"epochs": 40, "epoch_examples": 64}
+
+
+@contextlib.contextmanager
+def node(head: Head) -> Iterator[subprocess.Popen[bytes]]:
+    """A further node with one core; a process group of its own, to be killed as a whole."""
+    environment = clean_environment(
+        HOME=str(head.home), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN
+    )
+    del environment["PYTHONPATH"]  # the code comes from who submits
+    words = ("--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0")
+    process = subprocess.Popen(
+        [str(BIN / "ray"), "start", f"--address={head.address}", *words],
+        cwd=head.home,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_for_epochs(storage: Storage, trials: int, process: subprocess.Popen[str]) -> None:
+    """Until so many trials at once have ended two epochs."""
+    deadline = time.monotonic() + 300
+    while True:
+        state = read_driver(storage) or {"running": {}}
+        if sum(one["epoch"] >= 2 for one in state["running"].values()) >= trials:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_submitted_search_outlives_one_of_four_nodes(tmp_path: Path) -> None:
+    sweep = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": SEEDS}
+    config = write_config(tmp_path, trials=TRIALS, sweep=sweep, resources={"save_seconds": 0})
+    storage = open_storage(tmp_path / "results" / "test")
+    with contextlib.ExitStack() as stack:
+        head = stack.enter_context(ray_head())
+        others = [stack.enter_context(node(head)) for _ in range(3)]
+        submit = [sys.executable, "-u", "-m", "search", "submit", str(config)]
+        process = stack.enter_context(
+            subprocess.Popen(
+                [*submit, "--address", head.dashboard],
+                cwd=ROOT,
+                env=clean_environment(RAY_AUTH_TOKEN=TOKEN),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        stack.callback(process.kill)
+        # Two on the head, one on each of the others.
+        wait_for_epochs(storage, 4, process)
+        lost = next(one for one in others if workers_of(one.pid))
+        os.killpg(lost.pid, signal.SIGKILL)
+        output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert "tried again (1 of 2)" in output
+    assert "goes on after epoch" in output
+    rows = read_rows(storage, "trials")
+    assert sorted(row["seed"] for row in rows) == SEEDS
+    assert {row["status"] for row in rows} == {"finished"}
+    assert_equal_records(storage, undisturbed(tmp_path / "undisturbed", storage))
