@@ -129,8 +129,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, TrackingError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted before the trials began", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        after = f"; {interrupt}" if interrupt.args else " before the trials began"
+        print(f"interrupted{after}", file=sys.stderr)
         return 130
 
 

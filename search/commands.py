@@ -28,6 +28,7 @@ from search.running import (
     connected,
     load_data,
     print_mlflow,
+    resume_command,
     run,
     start_tracker,
     storage_option,
@@ -105,11 +106,16 @@ def _go_on(
     failed_too: bool,
 ) -> int:
     storage = storage.patient(search.resources.storage_wait_seconds)
-    if search.space is None:
-        return _run_listed(search, storage, environment, begin=begin, failed_too=failed_too)
-    code = run_space(search, storage, environment, begin=begin, failed_too=failed_too)
-    if code == 0 and search.confirmation.top:
-        return _confirm(search, environment)
+    try:
+        if search.space is None:
+            return _run_listed(search, storage, environment, begin=begin, failed_too=failed_too)
+        code = run_space(search, storage, environment, begin=begin, failed_too=failed_too)
+        if code == 0 and search.confirmation.top:
+            return _confirm(search, environment)
+    except KeyboardInterrupt as interrupt:  # a second one, while the end of the search is told
+        if not storage.exists(SPECIFICATION_FILE):
+            raise
+        raise KeyboardInterrupt(f"go on with: {resume_command(search)}") from interrupt
     return code
 
 

@@ -117,9 +117,8 @@ def run(
     try:
         run_trials(trials, data, recorder, search, progress, tracker)
     except (SearchStoppedError, StorageError) as error:
-        command = f"python -m search resume {search.name}{storage_option(search.storage)}"
         raise SearchStoppedError(
-            f"{error}; when that is repaired, go on with: {command}"
+            f"{error}; when that is repaired, go on with: {resume_command(search)}"
         ) from error
     finally:
         if tracker is not None:
@@ -184,7 +183,7 @@ def summary(
     for command in _figures(search, finished):
         print(f"figures: python -m analysis {command} {name}{option}")
     if left:
-        print(f"interrupted; go on with: python -m search resume {name}{option}")
+        print(f"interrupted; go on with: {resume_command(search)}")
         return 130
     return 0
 
@@ -210,6 +209,11 @@ def print_mlflow(uri: str, page: str | None) -> None:
         print(f"MLflow: {command}")
     if page:
         print(f"{'        then open' if command else 'MLflow:'} {page}")
+
+
+def resume_command(search: SearchSpecification) -> str:
+    """What runs the trials of a search that have not ended."""
+    return f"python -m search resume {shlex.quote(search.name)}{storage_option(search.storage)}"
 
 
 def storage_option(location: str) -> str:

@@ -45,7 +45,7 @@ from search.ray_messages import (
 from search.ray_nodes import Expectation, check_nodes, check_process, expectation
 from search.ray_schedulers import make_scheduler
 from search.records import Recorder
-from search.running import storage_option
+from search.running import resume_command
 from search.specification import TrialSpecification
 from search.tracking import Tracker
 from search.trial import Continuation
@@ -112,7 +112,7 @@ def run_trials(
     head = ray.get_runtime_context().gcs_address
     lost = (
         f"the Ray cluster at {head} is gone; what has ended is recorded. Start it again and go on "
-        f"with: python -m search resume {search.name}{storage_option(search.storage)}"
+        f"with: {resume_command(search)}"
     )
     # A second Ctrl-C comes out of Ray Tune at once; what is left is told like after the first.
     with (
