@@ -50,6 +50,17 @@ def node(head: Head) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+def wait_for_nodes(head: Head, count: int) -> None:
+    """Until so many are there: one that starts clears the folder that nodes of a machine share."""
+    code = (
+        f"import ray, time; ray.init('{head.address}', log_to_driver=False)\n"
+        f"while sum(node['Alive'] for node in ray.nodes()) < {count}: time.sleep(0.5)"
+    )
+    environment = clean_environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=180)
+    time.sleep(5)  # for what the nodes' agents do when they have come up
+
+
 def wait_for_epochs(storage: Storage, trials: int, process: subprocess.Popen[str]) -> None:
     """Until so many trials at once have ended two epochs."""
     deadline = time.monotonic() + 300
@@ -69,6 +80,7 @@ def test_a_submitted_search_outlives_one_of_four_nodes(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         head = stack.enter_context(ray_head())
         others = [stack.enter_context(node(head)) for _ in range(3)]
+        wait_for_nodes(head, 4)
         submit = [sys.executable, "-u", "-m", "search", "submit", str(config)]
         process = stack.enter_context(
             subprocess.Popen(

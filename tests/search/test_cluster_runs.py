@@ -177,8 +177,8 @@ def test_another_version_of_ray_is_said_in_one_sentence(
     head: Head, tmp_path: Path, kind: str
 ) -> None:
     program = (
-        "import sys, ray; ray.__version__ = '2.1.0'; from search.__main__ import main; "
-        "sys.exit(main(sys.argv[1:]))"
+        "import os, sys; os.environ['RAY_AUTH_MODE'] = 'token'; import ray; "
+        "ray.__version__ = '2.1.0'; from search.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     words = ("launch", str(write_config(tmp_path)), "--address", getattr(head, kind))
     code, output = run(*words, program=program)
