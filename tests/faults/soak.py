@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 import yaml
 from fault_search import FAULTY, assert_equal_records, recorder
 from search_processes import ROOT, UNSWEPT, child_runs, workers_of
@@ -164,6 +165,7 @@ class Soak:
 
     def undisturbed(self, trial_ids: list[str]) -> Storage:
         """These trials, run one after another without Ray."""
+        torch.set_num_threads(1)  # as a trial with one CPU has; more would round otherwise
         storage = open_storage(self.folder / "undisturbed" / "test")
         data = load_digits(self.planned[0].data)
         for trial in self.planned:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_search import assert_equal_records, undisturbed
-from ray_heads import BIN, TOKEN, Head, clean_environment, ray_head
+from ray_heads import BIN, TOKEN, Head, clean_environment, free_ports, ray_head, wait_for
 from search_processes import ROOT, UNSWEPT, workers_of, write_config
 
 from analysis.storage import Storage, open_storage
@@ -27,38 +29,38 @@ TRIALS = UNSWEPT | {"epochs": 40, "epoch_examples": 64}
 
 
 @contextlib.contextmanager
-def node(head: Head) -> Iterator[subprocess.Popen[bytes]]:
-    """A further node with one core; a process group of its own, to be killed as a whole."""
+def node(head: Head, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A further node with one core; a process group of its own, to be killed as a whole.
+
+    It has come up: nodes of one machine that start at once wait for each other's files for ever.
+    """
+    # Below /tmp, for short paths of sockets. In one folder, nodes would remove each other's files.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     environment = clean_environment(
         HOME=str(head.home), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN
     )
     del environment["PYTHONPATH"]  # the code comes from who submits
-    words = ("--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0")
-    process = subprocess.Popen(
-        [str(BIN / "ray"), "start", f"--address={head.address}", *words],
-        cwd=head.home,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    words = ["--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0"]
+    # Else the second agent of a machine finds its port taken, and its node ends.
+    words.append(f"--dashboard-agent-listen-port={free_ports(1)[0]}")
+    words.append(f"--temp-dir={folder}")
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            [str(BIN / "ray"), "start", f"--address={head.address}", *words],
+            cwd=head.home,
+            env=environment,
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
+        wait_for(lambda: b"Ray runtime started" in log.read_bytes(), 120)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def wait_for_nodes(head: Head, count: int) -> None:
-    """Until so many are there: one that starts clears the folder that nodes of a machine share."""
-    code = (
-        f"import ray, time; ray.init('{head.address}', log_to_driver=False)\n"
-        f"while sum(node['Alive'] for node in ray.nodes()) < {count}: time.sleep(0.5)"
-    )
-    environment = clean_environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=180)
-    time.sleep(5)  # for what the nodes' agents do when they have come up
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for_epochs(storage: Storage, trials: int, process: subprocess.Popen[str]) -> None:
@@ -79,8 +81,7 @@ def test_a_submitted_search_outlives_one_of_four_nodes(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "results" / "test")
     with contextlib.ExitStack() as stack:
         head = stack.enter_context(ray_head())
-        others = [stack.enter_context(node(head)) for _ in range(3)]
-        wait_for_nodes(head, 4)
+        others = [stack.enter_context(node(head, tmp_path / f"node-{one}.log")) for one in range(3)]
         submit = [sys.executable, "-u", "-m", "search", "submit", str(config)]
         process = stack.enter_context(
             subprocess.Popen(
