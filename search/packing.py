@@ -26,7 +26,7 @@ from search.specification import TrialSpecification
 from search.training import Epoch, TrialTraining
 from search.trial import TrialResult, check_data, choose_device, seeded
 
-_FREE: Final[dict[str, Any]] = {
+PACK_FREE: Final[dict[str, Any]] = {
     "seed": 0,
     "train_audio_snr": math.inf,
     "train_visual_snr": math.inf,
@@ -47,7 +47,7 @@ def packs(
     found: list[list[TrialSpecification]] = []
     growing: dict[TrialSpecification, list[TrialSpecification]] = {}
     for trial in trials:
-        alike = replace(trial, **_FREE)
+        alike = replace(trial, **PACK_FREE)
         pack = growing.get(alike)
         packable = can_pack(trial.network) and not trial.checkpoint_frames
         if pack is None or len(pack) == at_most or not packable:

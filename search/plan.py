@@ -14,7 +14,7 @@ from typing import Any, Final
 from search.confirmation import candidates_among, confirmation_search
 from search.declaration import Resources, SchedulerSettings, SearchSpecification
 from search.fields import ConfigurationError
-from search.packing import packs
+from search.packing import PACK_FREE, packs
 from search.plan_measurement import Cost, Kind
 from search.proposals import Proposals
 from search.searchers import make_searcher
@@ -27,14 +27,7 @@ OVERHEAD_SECONDS: Final = 0.16
 _STEPS_AT_THE_END: Final = 2
 
 # Do not change what a trial costs.
-_FREE: Final[dict[str, Any]] = {
-    "seed": 0,
-    "train_audio_snr": math.inf,
-    "train_visual_snr": math.inf,
-    "learning_rate": 1.0,
-    "weight_decay": 0.0,
-    "dropout": 0.0,
-}
+_FREE: Final = {**PACK_FREE, "dropout": 0.0}
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
