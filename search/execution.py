@@ -75,13 +75,17 @@ def execute(
 
     try:
         if continuation is None and save_seconds is not None:
+            saved = _saved(trial, data, recorder, tell)
             continuation = Continuation(
-                saved=_saved(trial, data, recorder, tell),
+                saved=saved,
                 save=saver(recorder.storage, trial, tell),
                 save_seconds=save_seconds,
             )
-            for epoch in saved_epochs(continuation.saved) if continuation.saved else ():
-                report(epoch)
+            if saved is not None:
+                epochs = saved_epochs(saved)
+                tell(f"goes on after epoch {len(epochs)}")
+                for epoch in epochs:
+                    report(epoch)
         result = run_trial(trial, data, on_epoch=report, continuation=continuation)
         return recorder.finished(trial, result, started)
     except StorageError:
@@ -95,13 +99,10 @@ def _saved(
 ) -> bytes | None:
     """The state an earlier run of the trial left, if it can be used."""
     try:
-        saved = load_state(recorder.storage, trial, data)
+        return load_state(recorder.storage, trial, data)
     except StateError as error:
         say(f"its saved state is not used: {error}; it begins again")
         return None
-    if saved is not None:
-        say(f"goes on after epoch {len(saved_epochs(saved))}")
-    return saved
 
 
 def execute_pack(

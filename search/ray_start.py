@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from dataclasses import replace
 
 import ray
 
@@ -16,10 +15,10 @@ def seconds_to_start(resources: Resources, workers: int) -> float:
     """From a new process until Ray has so many workers that know what a trial needs, and its end.
 
     Raises:
-        ValueError: Ray cannot be started here.
+        ChildProcessError: Ray cannot be started here.
     """
     process = multiprocessing.get_context("spawn").Process(
-        target=_start, args=(replace(resources, gpus_per_trial=0.0), workers)
+        target=_start, args=(resources.cpus_per_trial, workers)
     )
     started = time.perf_counter()
     process.start()
@@ -29,9 +28,9 @@ def seconds_to_start(resources: Resources, workers: int) -> float:
     return time.perf_counter() - started
 
 
-def _start(resources: Resources, workers: int) -> None:
+def _start(cpus: float, workers: int) -> None:
     with connection("local"):
-        task = ray.remote(num_cpus=resources.cpus_per_trial)(_import_trial)
+        task = ray.remote(num_cpus=cpus)(_import_trial)
         ray.get([task.remote() for _ in range(workers)])
 
 
