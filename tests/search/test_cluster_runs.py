@@ -12,15 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+import search_processes
 from ray_heads import BIN, TOKEN, Head, clean_environment, ray_head, wait_for
-from small_trials import SMALL
+from search_processes import ROOT, UNSWEPT
 
 from analysis.storage import open_storage
 from analysis.tables import read_table
 
-ROOT = Path(__file__).parents[2]
-SWEPT = ("fusion_depth", "train_audio_snr", "train_visual_snr")
 TIMES = ["started_at", "ended_at", "peak_memory_bytes", "milliseconds_per_example"]
 
 pytestmark = pytest.mark.slow
@@ -33,23 +31,9 @@ def head() -> Iterator[Head]:
 
 
 def write_config(folder: Path, seeds: int = 2, epochs: int = 2, **fields: object) -> Path:
-    path = folder / "config.yaml"
-    config = {
-        "name": "test",
-        "storage": str(folder / "results"),
-        "trials": {
-            **{key: value for key, value in SMALL.items() if key not in SWEPT},
-            "epochs": epochs,
-        },
-        "sweep": {
-            "fusion_depths": [2],
-            "train_pairs": [[0.5, 0.25]],
-            "seeds": list(range(seeds)),
-        },
-        "resources": {"concurrent_trials": 1},
-    }
-    path.write_text(yaml.safe_dump({**config, **fields}))
-    return path
+    sweep = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(seeds))}
+    trials = {**UNSWEPT, "epochs": epochs}
+    return search_processes.write_config(folder, **{"trials": trials, "sweep": sweep, **fields})
 
 
 def start(*words: str, token: str = TOKEN, program: str = "") -> subprocess.Popen[str]:
