@@ -18,12 +18,36 @@ from search.configuration import build_search
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    ((?:python|make|mlflow) .+)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^    ((?:python|fusion-search|make|mlflow) .+)$", README, re.MULTILINE)
+FEWEST = 15  # of our own; with less, the pattern above no longer finds them
 PARSERS = {
     "search": search_parser(),
     "datasets": datasets_parser(),
     "analysis": analysis_parser(Path("data")),
 }
+
+
+def understand(command: str) -> None:
+    """Raises ``SystemExit`` or ``KeyError`` for a command that we do not have."""
+    words = shlex.split(command)
+    if words[0] == "fusion-search":
+        PARSERS["search"].parse_args(words[1:])
+    else:
+        assert words[:2] == ["python", "-m"]
+        PARSERS[words[2]].parse_args(words[3:])
+
+
+def test_the_commands_are_found() -> None:
+    own = [one for one in COMMANDS if one.startswith(("fusion-search ", "python -m "))]
+    assert len(own) >= FEWEST
+
+
+@pytest.mark.parametrize(
+    "command", ["fusion-search lunch demo.yaml", "python -m search lunch", "python -m serch status"]
+)
+def test_a_planted_command_is_not_understood(command: str) -> None:
+    with pytest.raises((SystemExit, KeyError)):
+        understand(command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -32,9 +56,8 @@ def test_every_command_is_understood(command: str) -> None:
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[1] in targets
-    elif words[0] == "python":
-        assert words[1] == "-m"
-        PARSERS[words[2]].parse_args(words[3:])
+    elif words[0] != "mlflow":
+        understand(command)
     else:
         options = subprocess.run(
             [Path(sys.executable).with_name("mlflow"), *words[1:2], "--help"],
