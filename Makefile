@@ -15,12 +15,12 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	@if [ -f results/demo/specification.yaml ]; then \
-		$(BIN)/python -m search resume demo; \
+		$(BIN)/fusion-search resume demo; \
 	else \
-		$(BIN)/python -m search launch search/configs/demo.yaml; \
+		$(BIN)/fusion-search launch search/configs/demo.yaml; \
 	fi
-	$(BIN)/python -m analysis grids demo --output results/demo/figures
-	$(BIN)/python -m analysis fusion demo --output results/demo/figures
+	$(BIN)/fusion-search draw grids demo --output results/demo/figures
+	$(BIN)/fusion-search draw fusion demo --output results/demo/figures
 
 test: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -32,7 +32,7 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 soak: $(READY)
-	PYTHONPATH=.:tests/search $(BIN)/python tests/faults/soak.py
+	PYTHONPATH=tests/support $(BIN)/python tests/faults/soak.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analysis.storage import Storage
-from analysis.tables import GRID, read_batches
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import GRID, read_batches
 
 CELL: Final = ["trial_id", "test_audio_snr", "test_visual_snr"]
 _COLUMNS: Final = [*CELL, "label", "predicted"]

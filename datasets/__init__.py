@@ -1,5 +1,5 @@
 """Examples in, tensors out. Knows torch, torchaudio and NumPy."""
 
-from datasets.errors import DataError
+from fusion_search.datasets.errors import DataError
 
 __all__ = ["DataError"]

@@ -14,8 +14,8 @@ from typing import Final
 
 from tqdm import tqdm
 
-from datasets.errors import DataError
-from datasets.files import DataFile
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.files import DataFile
 
 BLOCK: Final = 1 << 16
 TIMEOUT_SECONDS: Final = 60

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.errors import DataError
+from fusion_search.datasets.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class DataFile:
         path = self.find(folder)
         if path is None:
             raise DataError(
-                f"{self.folder}/{self.name} is missing from {folder}: run 'python -m datasets "
+                f"{self.folder}/{self.name} is missing from {folder}: run 'fusion-search data "
                 f"fetch digits --folder {folder}', or set FUSION_SEARCH_DATA to a folder that "
                 "has it"
             )
@@ -66,7 +66,7 @@ class DataFile:
 def damaged(path: Path, reason: str) -> DataError:
     """Build the error for a file whose content is not the expected one."""
     return DataError(
-        f"{path} is damaged ({reason}): delete it and run 'python -m datasets fetch digits'"
+        f"{path} is damaged ({reason}): delete it and run 'fusion-search data fetch digits'"
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.convlstm import ConvLSTM, State
+from fusion_search.models.convlstm import ConvLSTM, State
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models import gates
-from models.recurrence import Recurrence, infer, pooled
+from fusion_search.models import gates
+from fusion_search.models.recurrence import Recurrence, infer, pooled
 
 State = tuple[Tensor, Tensor]
 """Hidden state h and cell state c."""

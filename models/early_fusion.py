@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.cases import Sounds, Stream, last_outputs, meet
-from models.convlstm import ConvLSTM
-from models.placement import CONCATENATION, PLAIN, GatedEnd, InsertionPoint, Placement
-from models.streams import AudioLevel, ImageLevel
+from fusion_search.models.cases import Sounds, Stream, last_outputs, meet
+from fusion_search.models.convlstm import ConvLSTM
+from fusion_search.models.placement import CONCATENATION, PLAIN, GatedEnd, InsertionPoint, Placement
+from fusion_search.models.streams import AudioLevel, ImageLevel
 
 MODALITIES: Final = ("both", "visual", "audio")
 POOL: Final = 2

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from models.convlstm import ConvLSTM
+from fusion_search.models.convlstm import ConvLSTM
 
 _COUNTED: Final = (nn.Conv2d, nn.Conv1d, nn.ConvTranspose2d, nn.Linear, nn.LSTM, ConvLSTM)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from models.placement import PLAIN
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.models.placement import PLAIN
 
 
 def can_pack(settings: EarlyFusionSettings) -> bool:

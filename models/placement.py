@@ -23,10 +23,19 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from models.cases import Stream, meet
-from models.cross_connections import MapToVector, ResidualMapToVector, VectorToMap
-from models.mmtm import MMTM, ConvolutionalMMTM, SqueezeExcitation, joint_size
-from models.modality_gate import ModalityGate
+from fusion_search.models.cases import Stream, meet
+from fusion_search.models.couplings.cross_connections import (
+    MapToVector,
+    ResidualMapToVector,
+    VectorToMap,
+)
+from fusion_search.models.couplings.mmtm import (
+    MMTM,
+    ConvolutionalMMTM,
+    SqueezeExcitation,
+    joint_size,
+)
+from fusion_search.models.couplings.modality_gate import ModalityGate
 
 NONE: Final = "none"
 COUPLINGS: Final = (NONE, "mmtm", "squeeze_excitation", "convolutional", "sum")

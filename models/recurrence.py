@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.gates import Arithmetic
+from fusion_search.models.gates import Arithmetic
 
 
 class Recurrence(torch.autograd.Function):

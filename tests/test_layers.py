@@ -10,25 +10,51 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-INSTALLED = "fusion_search"
-OURS = {"search", "models", "datasets", "analysis"}
-HEAVY = {"ray", "optuna", "mlflow"}
-ALLOWED = {
+PACKAGE = "fusion_search"
+PARTS = ("models", "datasets", "analysis", "search")
+LOWEST = {"models", "datasets", "analysis.records"}  # what every room of search/ may import
+ROOMS = (
+    *("tasks", "trials", "spaces", "declaration", "records", "tracking"),
+    *("running", "dispatch", "planning", "commands", "api"),
+)
+"""Of ``search/``: each may import those before it, and what is lowest."""
+
+ALLOWED: dict[str, set[str]] = {
     "models": set(),
     "datasets": set(),
-    "analysis": {"models", "datasets"},
-    "search": {"models", "datasets", "analysis"},
+    "analysis": set(),
+    "analysis.records": set(),
+    "analysis.statistics": set(),
+    "analysis.predictions": {"analysis.records"},
+    "analysis.figures": {*LOWEST, "analysis.statistics"},
+    "analysis.report": {*LOWEST, "analysis.statistics", "analysis.figures"},
+    "search": set(),
+    "search.configs": set(),
 }
+DRAWN = {"analysis.figures", "analysis.report", "analysis.predictions", "analysis.statistics"}
+for _number, _room in enumerate(ROOMS):
+    _above = {f"search.{one}" for one in ROOMS[:_number]}
+    _shown = DRAWN if _room in ("tracking", "commands") else set()
+    ALLOWED[f"search.{_room}"] = _above | LOWEST | _shown
+
+HEAVY = {
+    "ray": {"search.dispatch"},
+    "optuna": {"search.spaces.searchers.optuna_searchers", "search.spaces.importance"},
+    "mlflow": {"search.tracking.client"},
+}
+"""Who alone may import them: rooms and files."""
 
 
 def imported(source: str, module: str) -> set[str]:
     """Full names of what a module's text imports, whether absolute, relative or by a string.
 
-    ``from a import b`` gives ``a`` and ``a.b``: either may be a module. Our own come without the
-    name of the installed package in front.
+    ``from a import b`` gives ``a`` and ``a.b``: either may be a module.
+
+    Args:
+        source: the text.
+        module: its own full name, such as ``fusion_search.models.gates``.
     """
-    tree = ast.parse(source)
-    return {_plain(name) for node in ast.walk(tree) for name in _names(node, module)} - {""}
+    return {name for node in ast.walk(ast.parse(source)) for name in _names(node, module)}
 
 
 def _names(node: ast.AST, module: str) -> Iterator[str]:
@@ -47,97 +73,137 @@ def _names(node: ast.AST, module: str) -> Iterator[str]:
             yield name
 
 
-def _plain(name: str) -> str:
-    return name.removeprefix(INSTALLED).removeprefix(".")
-
-
-def packages_of(names: set[str]) -> set[str]:
-    return {name.partition(".")[0] for name in names}
+def room_of(name: str) -> str | None:
+    """The room of a module of ours; what the package itself hands on is ``search.api``'s."""
+    package, *parts = name.split(".")
+    if package != PACKAGE or not parts:
+        return None
+    if parts[0] not in PARTS:
+        return "search.api"
+    two = ".".join(parts[:2])
+    return two if two in ALLOWED else parts[0]
 
 
 def module_of(path: Path) -> str:
+    return ".".join([PACKAGE, *path.relative_to(ROOT).with_suffix("").parts])
+
+
+def room_of_file(path: Path) -> str:
+    """As the file lies; a folder that the table does not know is a room nobody may import."""
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts)
+    two = ".".join(parts[:2])
+    return two if len(parts) > 2 and parts[0] in ("search", "analysis") else room_or_part(two)
 
 
-def imports_of(path: Path) -> set[str]:
-    return imported(path.read_text(), module_of(path))
+def room_or_part(two: str) -> str:
+    return two if two in ALLOWED else two.partition(".")[0]
 
 
-@pytest.mark.parametrize(
-    ("line", "package"),
-    [
-        ("import search.trial", "search"),
-        ("from search import trial", "search"),
-        ("import fusion_search.search.trial", "search"),
-        ("import fusion_search.search.trial as one", "search"),
-        ("from fusion_search import search", "search"),
-        ("from fusion_search.search import trial", "search"),
-        ("from fusion_search.search.trial import run_trial", "search"),
-        ("from ..search import trial", "search"),
-        ("from .. import search", "search"),
-        ("def late():\n    from ..search.trial import run_trial", "search"),
-        ("importlib.import_module('fusion_search.search.trial')", "search"),
-        ("import ray.tune", "ray"),
-        ("from ray import tune", "ray"),
-    ],
-)
-def test_a_planted_import_is_seen(line: str, package: str) -> None:
-    assert package in packages_of(imported(line, "models.planted"))
+def foreign(source: str, module: str, room: str) -> set[str]:
+    """Rooms that a text imports though its own room may not."""
+    used = {room_of(name) for name in imported(source, module)} - {None, room}
+    return {one for one in used if one and one not in ALLOWED[room] | {room.partition(".")[0]}}
 
 
-def test_what_is_no_import_is_not_taken_for_one() -> None:
-    source = "from .gates import probe\nfrom fusion_search import models\nsearch = 'import ray'"
-    assert packages_of(imported(source, "models.planted")) == {"models"}
-
-
-@pytest.mark.parametrize("package", sorted(OURS))
-def test_a_package_imports_only_those_below_it(package: str) -> None:
-    paths = sorted((ROOT / package).rglob("*.py"))
-    assert paths
-    for path in paths:
-        used = packages_of(imports_of(path))
-        assert used & (OURS - {package}) <= ALLOWED[package], path
-        if package != "search":
-            assert not used & HEAVY, path
+def files() -> list[Path]:
+    found = [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
+    assert len(found) > 100
+    return found
 
 
 @pytest.mark.parametrize(
-    ("library", "files"),
+    "line",
     [
-        (
-            "ray",
-            {
-                "tuner.py",
-                "ray_adapters.py",
-                "ray_client.py",
-                "ray_cluster.py",
-                "ray_jobs.py",
-                "ray_messages.py",
-                "ray_nodes.py",
-                "ray_schedulers.py",
-                "ray_start.py",
-            },
-        ),
-        ("optuna", {"optuna_searchers.py", "importance.py"}),
-        ("mlflow", {"tracking_client.py"}),
+        "import fusion_search.search.trials.trial",
+        "import fusion_search.search.trials.trial as one",
+        "from fusion_search import search",
+        "from fusion_search.search import trials",
+        "from fusion_search.search.trials import trial",
+        "from fusion_search.search.trials.trial import run_trial",
+        "from fusion_search import run_trial",
+        "from ..search.trials import trial",
+        "from .. import search",
+        "def late():\n    from ..search.trials.trial import run_trial",
+        "importlib.import_module('fusion_search.search.trials.trial')",
+        "from fusion_search.analysis.records import storage",
+        "from fusion_search.datasets.noise import unit_noise",
     ],
 )
-def test_a_heavy_library_is_in_few_files(library: str, files: set[str]) -> None:
+def test_a_planted_import_is_seen(line: str) -> None:
+    assert foreign(line, "fusion_search.models.planted", "models")
+
+
+@pytest.mark.parametrize(
+    ("room", "line"),
+    [
+        ("search.trials", "from fusion_search.search.spaces.space import Space"),
+        ("search.running", "from fusion_search.search.dispatch.tuner import run_trials"),
+        ("search.running", "from fusion_search.analysis.figures.grids import draw_grid"),
+        ("search.dispatch", "from ..commands import status"),
+        ("search.commands", "from fusion_search import run_trial"),
+        ("analysis.records", "from fusion_search.analysis.figures.drawing import pair_label"),
+        ("analysis.figures", "from ..report import page"),
+        ("analysis.report", "import fusion_search.search.records.recorder"),
+    ],
+)
+def test_a_planted_import_between_rooms_is_seen(room: str, line: str) -> None:
+    assert foreign(line, f"fusion_search.{room}.planted", room)
+
+
+def test_what_is_allowed_or_no_import_is_not_taken_for_a_fault() -> None:
+    lines = [
+        "from .gates import probe",
+        "from fusion_search import models",
+        "from fusion_search.models.gates import probe",
+        "search = 'import ray'",
+    ]
+    assert not foreign("\n".join(lines), "fusion_search.models.planted", "models")
+    below = "from fusion_search.search.trials.trial import run_trial"
+    assert not foreign(below, "fusion_search.search.running.planted", "search.running")
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_those_below_it(path: Path) -> None:
+    room = room_of_file(path)
+    assert room in ALLOWED, f"{room} is not in the table of rooms"
+    assert foreign(path.read_text(), module_of(path), room) == set()
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_a_heavy_library_is_in_one_room(library: str) -> None:
     using = {
-        path.name
-        for path in (ROOT / "search").rglob("*.py")
-        if library in packages_of(imports_of(path))
+        module_of(path).removeprefix(f"{PACKAGE}.")
+        for path in files()
+        if any(one.split(".")[0] == library for one in imported(path.read_text(), module_of(path)))
     }
-    assert using == files
+    assert using
+    for name in using:
+        assert any(f"{name}.".startswith(f"{one}.") for one in HEAVY[library]), name
 
 
-def test_every_package_is_shipped() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = project["tool"]["setuptools"]["packages"]
+def test_no_file_imports_a_folder_by_its_bare_name() -> None:
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(tests) > 60
+    for path in [*files(), *tests]:
+        used = {name.split(".")[0] for name in imported(path.read_text(), module_of(path))}
+        assert not used & set(PARTS), path
+
+
+def test_no_room_is_crowded() -> None:
+    folders = {path.parent for path in files()}
+    for folder in folders:
+        assert len([one for one in folder.glob("*.py") if one.name != "__init__.py"]) <= 12, folder
+
+
+def test_every_package_is_shipped_under_one_name() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     there = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for package in OURS
-        for path in (ROOT / package).rglob("__init__.py")
+        ".".join([PACKAGE, *path.parent.relative_to(ROOT).parts])
+        for part in PARTS
+        for path in (ROOT / part).rglob("__init__.py")
     }
-    assert {_plain(name) for name in declared} == there
+    assert set(declared["packages"]) == there - {f"{PACKAGE}.search.api"} | {PACKAGE}
+    assert declared["package-dir"] == {
+        PACKAGE: "search/api",
+        **{f"{PACKAGE}.{part}": part for part in PARTS},
+    }

@@ -31,22 +31,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.tables import FAILED, FINISHED, STOPPED
-from datasets.digits import DigitData, DigitsSettings, load_digits
-from datasets.examples import Examples
-from datasets.noise import unit_noise
-from datasets.pairs import split_indices
-from models.early_fusion import MODALITIES, count_parameters
-from models.placement import CONNECTIONS, COUPLINGS, FUSIONS
-from search.objectives import MAXIMIZE, MINIMIZE
-from search.proposals import Proposals
-from search.searchers import make_searcher
-from search.searchers.base import RUNNING, Observation
-from search.space import Choice, Range, Sample, Scalar, Space
-from search.space_fields import build_space
-from search.specification import TrialSpecification
-from search.training import TrialTraining
-from search.trial import seeded
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
+from fusion_search.datasets.digits.examples import Examples
+from fusion_search.datasets.digits.pairs import split_indices
+from fusion_search.datasets.noise import unit_noise
+from fusion_search.models.early_fusion import MODALITIES, count_parameters
+from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS
+from fusion_search.search.declaration.space_fields import build_space
+from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.spaces.objectives import MAXIMIZE, MINIMIZE
+from fusion_search.search.spaces.searchers import make_searcher
+from fusion_search.search.spaces.searchers.base import RUNNING, Observation
+from fusion_search.search.spaces.space import Choice, Range, Sample, Scalar, Space
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import TrialTraining
+from fusion_search.search.trials.trial import seeded
 
 CPU: Final = torch.device("cpu")
 TOLERANCE: Final = 3e-7  # of the largest value; by processor they differ by up to 1.4e-7 of it

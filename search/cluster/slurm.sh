@@ -5,7 +5,7 @@
 #   sbatch search/cluster/slurm.sh resume paper --storage /shared/results
 #
 # Submit it from the checkout with the environment active, both on a file system that all nodes
-# share. What follows the script's name are words of `python -m search`.
+# share. What follows the script's name are words of `fusion-search`.
 #SBATCH --job-name=fusion-search
 #SBATCH --output=%x-%j.out
 #SBATCH --nodes=2
@@ -78,7 +78,7 @@ while sum(node["Alive"] for node in ray.nodes()) < wanted:
 print(f"{wanted} nodes at {address}", flush=True)
 PYTHON
 
-python -m search "$@" --address "$address" &
+fusion-search "$@" --address "$address" &
 search=$!
 trap 'kill -TERM "$search"' TERM INT
 code=0

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_records import SNRS, Trial, write_trial
 
-from analysis.cli import main
-from analysis.predictions import CELL, compute_counts
-from analysis.storage import open_storage
-from analysis.tables import PREDICTIONS, SCHEMA_VERSION
+from fusion_search.analysis.predictions import CELL, compute_counts
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import PREDICTIONS, SCHEMA_VERSION
+from fusion_search.search.commands.command_line import main
 from tests.benchmarks import bench_predictions
 
 TRIALS = [

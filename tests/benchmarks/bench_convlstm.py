@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models import gates
-from models.convlstm import ConvLSTM, set_engine
+from fusion_search.models import gates
+from fusion_search.models.convlstm import ConvLSTM, set_engine
 from tests.benchmarks.table import Measurement, side_by_side
 
 BATCH = 32

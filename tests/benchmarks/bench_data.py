@@ -13,10 +13,10 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from datasets.digits import DigitData, DigitsSettings, load_digits
-from datasets.examples import Examples
-from search.ray_cluster import connection
-from search.trial import choose_device
+from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
+from fusion_search.datasets.digits.examples import Examples
+from fusion_search.search.dispatch.connection import connection
+from fusion_search.search.trials.trial import choose_device
 from tests.benchmarks.table import Measurement, side_by_side
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datasets.digits import DigitData, DigitsSettings, load_digits
-from datasets.noise import TEST_SNRS
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from models.placement import PLAIN, Placement
-from search.cost import Stopwatch
-from search.evaluation import Evaluator
+from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
+from fusion_search.datasets.noise import TEST_SNRS
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.models.placement import PLAIN, Placement
+from fusion_search.search.trials.cost import Stopwatch
+from fusion_search.search.trials.evaluation import Evaluator
 from tests.benchmarks.table import Measurement, side_by_side
 
 BATCH = 32

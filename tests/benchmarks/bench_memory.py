@@ -9,13 +9,13 @@ import time
 import torch
 from torch.nn import functional
 
-from datasets.spectrogram import BINS
-from models import gates
-from models.convlstm import set_engine
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from search.cost import peak_memory_bytes, reset_peak_memory
-from search.evaluation import autocast
-from search.trial import choose_device
+from fusion_search.datasets.digits.spectrogram import BINS
+from fusion_search.models import gates
+from fusion_search.models.convlstm import set_engine
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.trials.evaluation import autocast
+from fusion_search.search.trials.trial import choose_device
 from tests.benchmarks.table import Measurement
 
 EVERY = 10

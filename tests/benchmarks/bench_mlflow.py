@@ -26,13 +26,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import SPECIFICATION_FILE, TABLES, TRIALS
-from datasets.noise import TEST_SNRS
-from search.specification import TrialSpecification
-from search.tracking import sync
-from search.tracking_client import open_client
-from search.tracking_values import epoch_points, result_points, trial_parameters, trial_tags
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import SPECIFICATION_FILE, TABLES, TRIALS
+from fusion_search.datasets.noise import TEST_SNRS
+from fusion_search.search.tracking.client import open_client
+from fusion_search.search.tracking.tracker import sync
+from fusion_search.search.tracking.values import (
+    epoch_points,
+    result_points,
+    trial_parameters,
+    trial_tags,
+)
+from fusion_search.search.trials.specification import TrialSpecification
 from tests.benchmarks.table import Measurement
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

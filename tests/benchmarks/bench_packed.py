@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from datasets.digits import DigitData, load_digits
-from search.packing import Member, PackTraining
-from search.specification import TRAIN_PAIRS, TrialSpecification
-from search.trial import choose_device
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.trials.packing import Member, PackTraining
+from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
+from fusion_search.search.trials.trial import choose_device
 from tests.benchmarks.table import Measurement, side_by_side
 
 AIM_ON_GPU = 4.0  # at 16 units and 16 trials; on a CPU packing is not expected to help

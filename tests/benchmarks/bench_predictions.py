@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.predictions import CELL
-from analysis.tables import PREDICTIONS, SCHEMA_VERSION
-from datasets.noise import TEST_SNRS
+from fusion_search.analysis.predictions import CELL
+from fusion_search.analysis.records.tables import PREDICTIONS, SCHEMA_VERSION
+from fusion_search.datasets.noise import TEST_SNRS
 from tests.benchmarks.table import Measurement
 
 _CLOCK = """
@@ -33,8 +33,8 @@ print(json.dumps([seconds, peak, counts.values.tolist()]))
 """
 _OURS = """
 import sys, pandas, pyarrow.parquet
-from analysis.predictions import compute_counts
-from analysis.storage import open_storage
+from fusion_search.analysis.predictions import compute_counts
+from fusion_search.analysis.records.storage import open_storage
 count = lambda: compute_counts(open_storage(sys.argv[1]))
 """
 _PANDAS = f"""

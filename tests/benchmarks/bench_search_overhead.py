@@ -18,12 +18,13 @@ import ray
 import torch
 from ray import tune
 
-from analysis.storage import open_storage
-from analysis.tables import read_table
-from datasets.digits import load_digits
-from search.configuration import build_search
-from search.ray_cluster import connect
-from search.running import run
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import read_table
+from fusion_search.datasets.digits.data import load_digits
+from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.dispatch.connection import connect
+from fusion_search.search.dispatch.dispatcher import RayDispatcher
+from fusion_search.search.running.run import run
 from tests.benchmarks.table import Measurement
 
 FRESH, REUSED = "a fresh worker per trial", "Ray Tune, workers reused"
@@ -79,7 +80,7 @@ def ours(trials: int, folder: Path, *, mlflow: bool) -> tuple[float, float]:
     storage = open_storage(folder).below(search.name)
     storage.write(b"name: overhead\n", "specification.yaml")
     start = time.perf_counter()
-    run(search, storage, wanted, data, planned=trials, remaining=trials, epochs=2)
+    run(search, storage, wanted, data, RayDispatcher(), planned=trials, remaining=trials, epochs=2)
     wall = time.perf_counter() - start
     records = read_table(storage, "trials")
     assert list(records["status"]) == ["finished"] * trials, records["reason"].tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasets.digits import load_digits
+from fusion_search.datasets.digits.data import load_digits
 from tests.benchmarks.bench_packed import losses_per_step, measure, trials
 
 

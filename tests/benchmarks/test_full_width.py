@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from datasets.digits import DigitData, load_digits
-from search.cost import peak_memory_bytes, reset_peak_memory
-from search.specification import TrialSpecification
-from search.trial import TrialTraining
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.trial import TrialTraining
 
 STEPS = 3
 

@@ -61,8 +61,9 @@ def run(checkout: Path, *arguments: str) -> str:
     python, _ = interpreter(checkout)
     environment = {
         **os.environ,
-        # Before what is installed: an environment may be shared with another checkout.
-        "PYTHONPATH": str(checkout),
+        # Before what is installed: an environment may be shared with another checkout. A package
+        # that is laid out otherwise than it is installed is linked in .ci/types.
+        "PYTHONPATH": os.pathsep.join([str(checkout / ".ci" / "types"), str(checkout)]),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
     }

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.digits import DigitData, load_digits
-from search.packing import run_pack
-from search.specification import TrialSpecification
-from search.training import Epoch
-from search.trial import Continuation, TrialResult, run_trial
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.trials.packing import run_pack
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import Epoch
+from fusion_search.search.trials.trial import Continuation, TrialResult, run_trial
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 

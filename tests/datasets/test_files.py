@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from datasets.__main__ import main
-from datasets.download import fetch
-from datasets.errors import DataError
-from datasets.files import DataFile, damaged, data_folder
-from datasets.mnist import load_mnist, parse_idx
-from datasets.spoken_digits import load_spoken_digits, read_archive
+from fusion_search.datasets.digits.mnist import load_mnist, parse_idx
+from fusion_search.datasets.digits.spoken_digits import load_spoken_digits, read_archive
+from fusion_search.datasets.download import fetch
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.files import DataFile, damaged, data_folder
+from fusion_search.search.commands.command_line import main
 
 CONTENT = bytes(range(256)) * 2000
 
@@ -233,7 +233,7 @@ def test_the_folder_is_the_option_then_the_environment_then_the_cache() -> None:
 
 def test_check_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(b"broken")
-    assert main(["check", "--folder", str(tmp_path)]) == 2
+    assert main(["data", "check", "digits", "--folder", str(tmp_path)]) == 2
     printed = capsys.readouterr()
     assert printed.out.count("missing  ") == 4
     assert "damaged  train-labels-idx1-ubyte.gz" in printed.out
@@ -244,9 +244,9 @@ def test_check_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.real_data
 @pytest.mark.skipif("FUSION_SEARCH_DATA" not in os.environ, reason="FUSION_SEARCH_DATA is not set")
 def test_check_and_fetch_accept_the_real_files(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check"]) == 0
+    assert main(["data", "check", "digits"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("present  ") == 5
     assert "11,202,076" in printed
-    assert main(["fetch", "digits"]) == 0
+    assert main(["data", "fetch", "digits"]) == 0
     assert capsys.readouterr().out.count("there already, verified") == 5

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
-from datasets.digits import DigitData, DigitsSettings, load_digits
-from datasets.noise import add_noise, unit_noise
-from datasets.spectrogram import compress, frames_of, samples_of, spectrogram
+from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
+from fusion_search.datasets.digits.spectrogram import compress, frames_of, samples_of, spectrogram
+from fusion_search.datasets.noise import add_noise, unit_noise
 
 FINITE_SNRS = (16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 

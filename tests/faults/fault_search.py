@@ -8,18 +8,18 @@ from typing import Any, Final
 
 import torch
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import read_rows
-from datasets.digits import DigitData, load_digits
-from search.execution import execute
-from search.provenance import provenance
-from search.records import Recorder
-from search.specification import TrialSpecification
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import read_rows
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.records.provenance import provenance
+from fusion_search.search.records.recorder import Recorder
+from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.trials.specification import TrialSpecification
 
 HERE: Final = Path(__file__).parent
 FAULTY: Final = {
     "program": (str(HERE / "faulty_search.py"),),
-    "PYTHONPATH": f"{HERE}:{HERE.parents[1]}",
+    "PYTHONPATH": str(HERE),
 }
 """For ``search_process``: FAULTS in the environment then says what goes wrong in the workers."""
 

@@ -1,4 +1,4 @@
-"""``python -m search`` with faults planned in its workers.
+"""``fusion-search`` with faults planned in its workers.
 
 FAULTS in the environment is JSON: which trials misbehave, by seed, in the step that it names.
 
@@ -14,8 +14,8 @@ import os
 import sys
 from typing import Any
 
-from search import tuner
-from search.training import TrialTraining
+from fusion_search.search.dispatch import tuner
+from fusion_search.search.trials.training import TrialTraining
 
 FAULTS: dict[str, list[int]] = json.loads(os.environ.get("FAULTS", "{}"))
 _STEPS_BEFORE = 3
@@ -36,7 +36,7 @@ def trainable(config: dict[str, Any], **words: Any) -> None:
 
 
 def main() -> int:
-    from search.__main__ import main as search_main
+    from fusion_search.search.commands.command_line import main as search_main
 
     tuner._trainable = trainable
     return search_main()

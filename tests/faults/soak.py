@@ -26,11 +26,11 @@ import yaml
 from fault_search import FAULTY, assert_equal_records, recorder
 from search_processes import ROOT, UNSWEPT, child_runs, workers_of
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import read_rows, read_table
-from datasets.digits import load_digits
-from search.configuration import build_search
-from search.execution import execute
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import read_rows, read_table
+from fusion_search.datasets.digits.data import load_digits
+from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.running.recorded_trial import execute
 
 TRIAL: Final = UNSWEPT | {
     "frames": 12,

@@ -16,9 +16,9 @@ from fault_search import assert_equal_records, undisturbed
 from ray.cluster_utils import Cluster
 from search_processes import UNSWEPT, read_until, run, search_process, workers_of, write_config
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import read_rows
-from search.progress import read_driver
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import read_rows
+from fusion_search.search.records.driver_file import read_driver
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +117,7 @@ def test_a_driver_whose_head_dies_ends_at_once_and_resumes_on_the_next_cluster(
     assert time.monotonic() - began < 20
     assert process.returncode == 1, output
     assert f"error: the Ray cluster at {head} is gone; what has ended is recorded" in output
-    assert "python -m search resume test" in output
+    assert "fusion-search resume test" in output
     assert "Traceback" not in output
     assert not storage.exists("driver.json")
     with cluster(2) as nodes:

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from small_trials import small_trial
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import read_rows
-from search import ray_adapters
-from search.declaration import Resources
-from search.provenance import provenance
-from search.ray_adapters import Driver
-from search.ray_messages import proposed, swept, write_row
-from search.records import Recorder
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import read_rows
+from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.dispatch import adapters as ray_adapters
+from fusion_search.search.dispatch.adapters import Driver
+from fusion_search.search.dispatch.messages import proposed, swept, write_row
+from fusion_search.search.records.provenance import provenance
+from fusion_search.search.records.recorder import Recorder
 
 ROOT = Path(__file__).parents[2]
 
@@ -216,7 +216,7 @@ def test_people_are_told_that_a_trial_is_tried_again(tmp_path: Path) -> None:
 
 WATCHING = """
 import sys, time
-from search.head_watch import head_watched
+from fusion_search.search.dispatch.head_watch import head_watched
 with head_watched(sys.argv[1], "the head is gone", lambda: print("closed", flush=True)):
     time.sleep(float(sys.argv[2]))
 print("ended in order")

@@ -11,9 +11,9 @@ import pytest
 from fault_search import FAULTY, assert_equal_records, undisturbed
 from search_processes import UNSWEPT, run, search_process, write_config
 
-from analysis.storage import open_storage
-from analysis.tables import read_rows
-from search.progress import read_driver
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import read_rows
+from fusion_search.search.records.driver_file import read_driver
 
 LONG = UNSWEPT | {"epochs": 60, "epoch_examples": 64}
 SEEDS = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
@@ -78,7 +78,7 @@ def test_a_driver_that_is_stopped_leaves_what_its_resume_needs(
     assert process.returncode == code, output
     assert "Traceback" not in output
     if code == 130:
-        assert "interrupted; go on with: python -m search resume test" in output
+        assert "interrupted; go on with: fusion-search resume test" in output
         assert not storage.exists("driver.json")
     assert len(storage.names("running")) == 1
 

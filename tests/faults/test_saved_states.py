@@ -12,13 +12,13 @@ import torch
 from fault_search import assert_equal_records, recorder
 from small_trials import small_trial
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import read_table
-from datasets.digits import DigitData
-from search.execution import execute
-from search.specification import TrialSpecification
-from search.training import TrialTraining
-from search.unfinished import RUNNING, forget_ended
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import read_table
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.search.records.saved_states import RUNNING, forget_ended
+from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import TrialTraining
 
 
 def lose(

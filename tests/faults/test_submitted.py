@@ -18,9 +18,9 @@ from fault_search import assert_equal_records, undisturbed
 from ray_heads import BIN, TOKEN, Head, clean_environment, free_ports, ray_head, wait_for
 from search_processes import ROOT, UNSWEPT, workers_of, write_config
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import read_rows
-from search.progress import read_driver
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import read_rows
+from fusion_search.search.records.driver_file import read_driver
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,6 @@ def node(head: Head, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = clean_environment(
         HOME=str(head.home), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN
     )
-    del environment["PYTHONPATH"]  # the code comes from who submits
     words = ["--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0"]
     # Else the second agent of a machine finds its port taken, and its node ends.
     words.append(f"--dashboard-agent-listen-port={free_ports(1)[0]}")
@@ -82,7 +81,7 @@ def test_a_submitted_search_outlives_one_of_four_nodes(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         head = stack.enter_context(ray_head())
         others = [stack.enter_context(node(head, tmp_path / f"node-{one}.log")) for one in range(3)]
-        submit = [sys.executable, "-u", "-m", "search", "submit", str(config)]
+        submit = [sys.executable, "-u", "-m", "fusion_search", "submit", str(config)]
         process = stack.enter_context(
             subprocess.Popen(
                 [*submit, "--address", head.dashboard],

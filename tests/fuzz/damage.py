@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analysis.storage import Storage, open_storage
-from analysis.tables import GRID, PREDICTIONS, SPECIFICATION_FILE, to_parquet
-from search.configuration import build_search, to_yaml
-from search.confirmation import Candidate, write_candidates
-from search.proposals import Proposal, record_plan
-from search.provenance import Provenance
-from search.records import Recorder, write_plan
-from search.specification import TrialSpecification
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import GRID, PREDICTIONS, SPECIFICATION_FILE, to_parquet
+from fusion_search.search.declaration.configuration import build_search, to_yaml
+from fusion_search.search.records.provenance import Provenance
+from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.running.confirmation import Candidate, write_candidates
+from fusion_search.search.running.proposals import Proposal, record_plan
+from fusion_search.search.trials.specification import TrialSpecification
 
 NAME = "damaged"
 _LIFETIME = 2**31 - 1  # no process has this id

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from search import space_fields
-from search.declaration import (
+from fusion_search.search.declaration import space_fields
+from fusion_search.search.declaration.specification import (
     Confirmation,
     Mlflow,
     Resources,
@@ -21,8 +21,8 @@ from search.declaration import (
     SearchSpecification,
     SweepBlock,
 )
-from search.objectives import Objective
-from search.specification import TrialSpecification
+from fusion_search.search.spaces.objectives import Objective
+from fusion_search.search.trials.specification import TrialSpecification
 
 Place = tuple[str, tuple[str | int, ...]]
 """A base configuration, and the way to one field in it."""

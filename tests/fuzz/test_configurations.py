@@ -12,8 +12,8 @@ from declared import PLACES, VALUES, Place, with_value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.configuration import build_search, parse_yaml, to_yaml
-from search.fields import ConfigurationError
+from fusion_search.search.declaration.configuration import build_search, parse_yaml, to_yaml
+from fusion_search.search.declaration.fields import ConfigurationError
 
 SHORT = settings(
     max_examples=300,

@@ -22,20 +22,21 @@ import soundfile
 import torch
 from damage import NAME, damaged, fingerprint, flipped, space_folder, sweep_folder
 
-from analysis.confirmation import read_candidates
-from analysis.search_figures import read_specification
-from analysis.selection import AnalysisError, Search, open_search
-from analysis.storage import Storage, open_storage
-from analysis.tables import CHECKPOINTS, TABLES, read_batches, read_table
-from analysis.timeline import load_trial
-from datasets import mnist, spoken_digits
-from datasets.digits import DigitsSettings
-from datasets.errors import DataError
-from datasets.mnist import load_mnist, parse_idx
-from datasets.spoken_digits import read_archive
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from search import commands, tracking_runs
-from search.__main__ import main
+from fusion_search.analysis.figures.confirmation import read_candidates
+from fusion_search.analysis.figures.course import read_specification
+from fusion_search.analysis.figures.timeline import load_trial
+from fusion_search.analysis.records.selection import AnalysisError, Search, open_search
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import CHECKPOINTS, TABLES, read_batches, read_table
+from fusion_search.datasets.digits import mnist, spoken_digits
+from fusion_search.datasets.digits.data import DigitsSettings
+from fusion_search.datasets.digits.mnist import load_mnist, parse_idx
+from fusion_search.datasets.digits.spoken_digits import read_archive
+from fusion_search.datasets.errors import DataError
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.search.commands.command_line import main
+from fusion_search.search.running import listed_trials
+from fusion_search.search.tracking import runs as tracking_runs
 
 COUNTS = [pytest.param(1, id="short"), pytest.param(25, id="long", marks=pytest.mark.slow)]
 """Times the cases of the short version."""
@@ -118,8 +119,8 @@ def test_commands_on_a_damaged_folder(
         raise ValueError("there are trials to run")
 
     # Damage may turn a specification into that of another search: it must not train here.
-    monkeypatch.setattr(commands, "load_data", would_run)
-    monkeypatch.setattr("search.space_search.load_data", would_run)
+    monkeypatch.setattr(listed_trials, "load_data", would_run)
+    monkeypatch.setattr("fusion_search.search.running.space_search.load_data", would_run)
     content = folder.read(name)
     path = Path(folder.path(name))
     for number, copy in enumerate(damaged(content, 18 * times, seed=4)):

@@ -14,12 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_configurations import LONG, SHORT, check_sentence
 
-from analysis.cli import main as analysis_main
-from analysis.tables import CONFIRMATION_SUFFIX
-from datasets.__main__ import main as datasets_main
-from search.__main__ import main
-from search.configuration import build_search, is_name, load_configuration, parse_yaml
-from search.fields import ConfigurationError
+from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
+from fusion_search.search.commands.command_line import main
+from fusion_search.search.declaration.configuration import (
+    build_search,
+    is_name,
+    load_configuration,
+    parse_yaml,
+)
+from fusion_search.search.declaration.fields import ConfigurationError
 
 LAUGHS = "a0: &a0 [lol, lol]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
@@ -208,9 +211,9 @@ def test_the_home_folder_of_nobody(
 ) -> None:
     nowhere = "~nobody-of-this-name/data"
     assert main(["status", "--storage", nowhere]) == 2
-    assert datasets_main(["check", "--folder", nowhere]) == 2
+    assert main(["data", "check", "digits", "--folder", nowhere]) == 2
     monkeypatch.setenv("FUSION_SEARCH_DATA", nowhere)
-    assert analysis_main(["grids", "x"]) == 2
+    assert main(["draw", "noise"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(nowhere in line for line in lines)

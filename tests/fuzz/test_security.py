@@ -6,7 +6,6 @@ import ast
 import io
 import os
 import pickle
-import sys
 import tarfile
 from pathlib import Path
 
@@ -15,22 +14,21 @@ import pytest
 import torch
 import yaml
 from damage import fingerprint
+from search_processes import read_until, search_process
+from small_trials import SMALL
 from test_damaged_files import wav
 
-from analysis.secrets import without_password
-from analysis.selection import AnalysisError, Search
-from analysis.storage import open_storage
-from analysis.tables import CHECKPOINTS
-from analysis.timeline import load_trial
-from datasets.errors import DataError
-from datasets.spoken_digits import load_spoken_digits, read_archive
-from search.configuration import build_search, to_yaml
-from search.fields import ConfigurationError
+from fusion_search.analysis.figures.timeline import load_trial
+from fusion_search.analysis.records.secrets import without_password
+from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import CHECKPOINTS
+from fusion_search.datasets.digits.spoken_digits import load_spoken_digits, read_archive
+from fusion_search.datasets.errors import DataError
+from fusion_search.search.declaration.configuration import build_search, to_yaml
+from fusion_search.search.declaration.fields import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests" / "search"))  # where the shared parts of its tests are
-from search_processes import read_until, search_process  # noqa: E402
-from small_trials import SMALL  # noqa: E402
 
 SECRET = "hunter2-of-this-test"
 RECORDING = "fsdd/recordings/7_theo_3.wav"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.convlstm import set_engine
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from models.gates import Arithmetic, advance
-from models.placement import COUPLINGS, PLAIN, Placement
+from fusion_search.models.convlstm import set_engine
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.models.gates import Arithmetic, advance
+from fusion_search.models.placement import COUPLINGS, PLAIN, Placement
 
 STEPS = 9
 SILENT = torch.tensor([5, 0, 8, 5, 9])

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from models import gates
-from models.convlstm import ConvLSTM, set_engine
+from fusion_search.models import gates
+from fusion_search.models.convlstm import ConvLSTM, set_engine
 
 ARITHMETIC = {"eager": gates.EAGER, "compiled": gates.compiled()}
 

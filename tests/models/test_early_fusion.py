@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings, count_parameters
+from fusion_search.models.early_fusion import (
+    EarlyFusionNetwork,
+    EarlyFusionSettings,
+    count_parameters,
+)
 
 SMALL = {"units": 3, "dense_units": 5}
 

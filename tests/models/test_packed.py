@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from models.packed import PackedNetwork, can_pack
-from models.placement import Placement
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.models.packed import PackedNetwork, can_pack
+from fusion_search.models.placement import Placement
 
 SMALL = {"units": 3, "dense_units": 5, "image_size": 12, "bins": 7, "classes": 4}
 NETWORKS, BATCH, STEPS = 3, 2, 5

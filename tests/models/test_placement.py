@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from models.operations import count_multiply_accumulates
-from models.placement import CONNECTIONS, COUPLINGS, FUSIONS, PLAIN, Placement
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.models.operations import count_multiply_accumulates
+from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS, PLAIN, Placement
 
 SMALL = EarlyFusionSettings(levels=2, fusion_depth=2, units=3, dense_units=5, image_size=12, bins=7)
 

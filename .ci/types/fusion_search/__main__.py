@@ -1,0 +1,1 @@
+../../../search/api/__main__.py

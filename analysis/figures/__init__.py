@@ -1,0 +1,1 @@
+"""What is drawn, each figure from tables that are computed beside it."""

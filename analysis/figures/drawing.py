@@ -1,0 +1,237 @@
+"""What all figures share: SNR labels, maps of test conditions, captions, and saving.
+
+Everything draws on ``matplotlib.figure.Figure`` objects; pyplot and its global state are not used.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Iterable
+from typing import Final
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from fusion_search.analysis.records.storage import Storage
+
+AUDIO_LABEL: Final = "test audio SNR"
+VISUAL_LABEL: Final = "test visual SNR"
+ACCURACY_COLOURS: Final = "viridis"
+DIFFERENCE_COLOURS: Final = "RdBu"
+ABSENT_COLOUR: Final = "0.88"  # a condition without a record
+BOX_COLOUR: Final = "red"
+CHANCE: Final = 0.1  # ten classes
+
+_DOTS_PER_INCH: Final = 160
+_CAPTION_SIZE: Final = 7
+_LABEL_SIZE: Final = 9
+
+
+def snr_label(snr: float) -> str:
+    """``Orig.`` for infinity (no noise), else the plain number."""
+    return "Orig." if math.isinf(snr) else f"{snr:g}"
+
+
+def pair_label(train_pair: tuple[float, float]) -> str:
+    """A train pair (audio SNR, visual SNR) in words."""
+    return f"audio {snr_label(train_pair[0])}, visual {snr_label(train_pair[1])}"
+
+
+def count_label(count: int, noun: str) -> str:
+    """A number with its noun, in the plural where it belongs."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, laid out so that nothing overlaps."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def root_figure(axes: Axes) -> Figure:
+    """The whole figure that ``axes`` are part of."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("axes belong to no figure")
+    return figure
+
+
+def accuracy_scale(tables: Iterable[pd.DataFrame]) -> Normalize:
+    """One colour scale for all ``tables``: their range, rounded outwards to tenths within 0..1."""
+    values = np.concatenate([table.to_numpy(dtype=float).ravel() for table in tables])
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return Normalize(0.0, 1.0)
+    # Rounding first: 0.3 * 10 must not become 2.999… and fall to 0.2.
+    low = math.floor(round(float(values.min()) * 10, 6)) / 10
+    high = math.ceil(round(float(values.max()) * 10, 6)) / 10
+    return Normalize(low, high if high > low else low + 0.1)
+
+
+def draw_map(
+    axes: Axes,
+    table: pd.DataFrame,
+    *,
+    scale: Normalize,
+    colours: str = ACCURACY_COLOURS,
+    train_pair: tuple[float, float] | None = None,
+    number_format: str | None = None,
+    marks: pd.DataFrame | None = None,
+    tick_size: float = 7,
+) -> QuadMesh:
+    """Draw one cell per test condition; the cell of row r, column c is centred on (c, r).
+
+    Args:
+        axes: where to draw.
+        table: values; index test audio SNR, columns test visual SNR, drawn in the given order
+            from the top left.
+        scale: the values at the ends of the colours.
+        colours: name of a matplotlib colormap.
+        train_pair: (audio SNR, visual SNR) of the cell to box in red; no box when it is not in
+            the table.
+        number_format: such as ``.2f``, to print each value in its cell.
+        marks: booleans, same labels as ``table``; a dot is put in the cells that are true.
+        tick_size: points.
+    """
+    rows, columns = table.shape
+    audio_snrs = [float(snr) for snr in table.index]
+    visual_snrs = [float(snr) for snr in table.columns.to_list()]
+    colormap = mpl.colormaps[colours].with_extremes(bad=ABSENT_COLOUR)
+    mesh = axes.pcolormesh(
+        np.arange(columns + 1) - 0.5,
+        np.arange(rows + 1) - 0.5,
+        np.ma.masked_invalid(table.to_numpy(dtype=float)),
+        cmap=colormap,
+        norm=scale,
+        edgecolors="face",  # no hairlines between cells in SVG viewers
+        linewidth=0.1,
+    )
+    axes.set_aspect("equal")
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_xticks(range(columns), [snr_label(snr) for snr in visual_snrs], rotation=90)
+    axes.set_yticks(range(rows), [snr_label(snr) for snr in audio_snrs])
+    axes.tick_params(labelsize=tick_size, length=2)
+    if number_format is not None:
+        _print_values(axes, table, scale, colormap, number_format)
+    if marks is not None:
+        _mark_cells(axes, table, marks, scale, colormap)
+    if train_pair is not None and train_pair[0] in audio_snrs and train_pair[1] in visual_snrs:
+        row, column = audio_snrs.index(train_pair[0]), visual_snrs.index(train_pair[1])
+        axes.add_patch(
+            Rectangle(
+                (column - 0.5, row - 0.5),
+                1,
+                1,
+                fill=False,
+                edgecolor=BOX_COLOUR,
+                linewidth=1.8,
+                clip_on=False,
+                zorder=5,
+            )
+        )
+    return mesh
+
+
+def draw_missing(axes: Axes) -> None:
+    """An empty panel that says so."""
+    axes.set_aspect("equal")
+    axes.set_facecolor(ABSENT_COLOUR)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, "missing", ha="center", va="center", transform=axes.transAxes, fontsize=9)
+
+
+def _print_values(
+    axes: Axes, table: pd.DataFrame, scale: Normalize, colormap: Colormap, number_format: str
+) -> None:
+    values = table.to_numpy(dtype=float)
+    for row, column in np.argwhere(np.isfinite(values)):
+        value = float(values[row, column])
+        ink = _ink(value, scale, colormap)
+        text = format(value, number_format)
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
+
+
+def _mark_cells(
+    axes: Axes, table: pd.DataFrame, marks: pd.DataFrame, scale: Normalize, colormap: Colormap
+) -> None:
+    values = table.to_numpy(dtype=float)
+    for row, column in np.argwhere(marks.to_numpy(dtype=bool)):
+        ink = _ink(float(values[row, column]), scale, colormap)
+        axes.plot([column], [row], marker="o", markersize=2.2, color=ink, linestyle="none")
+
+
+def _ink(value: float, scale: Normalize, colormap: Colormap) -> str:
+    """Black or white, whichever reads better on the cell's colour (relative luminance)."""
+    red, green, blue, _ = colormap(float(scale(value)))
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "white"
+
+
+def add_colour_bar(
+    figure: Figure, axes: Iterable[Axes], scale: Normalize, colours: str, label: str
+) -> None:
+    """One colour bar at the right of ``axes``, all of which use this scale."""
+    mappable = ScalarMappable(norm=scale, cmap=mpl.colormaps[colours])
+    bar = figure.colorbar(mappable, ax=list(axes), shrink=0.8, aspect=30, pad=0.02)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+
+
+def add_caption(figure: Figure, caption: str) -> None:
+    """Print small text at the bottom, in space of its own below everything laid out so far."""
+    width, height = figure.get_size_inches()
+    characters = int(width * 72 / (_CAPTION_SIZE * 0.53))
+    lines = textwrap.wrap(caption, characters)
+    share = (len(lines) * _CAPTION_SIZE * 1.35 / 72 + 0.06) / height
+    bottom = share
+    if figure.get_supxlabel():
+        # The layout would put the label at the very bottom, on the caption.
+        figure.supxlabel(figure.get_supxlabel(), y=share, fontsize=_LABEL_SIZE)
+        bottom += _LABEL_SIZE * 1.5 / 72 / height
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, bottom, 1, 1 - bottom))  # type: ignore[call-arg]
+    figure.text(
+        0.06 / width,
+        0.04 / height,
+        "\n".join(lines),
+        ha="left",
+        va="bottom",
+        fontsize=_CAPTION_SIZE,
+        color="0.35",
+    )
+
+
+def save_figure(figure: Figure, table: pd.DataFrame, output: Storage, name: str) -> list[str]:
+    """Write ``name.png``, ``name.svg`` and, from the table the figure shows, ``name.csv``.
+
+    Returns the locations written. Each file is written whole.
+    """
+    written = []
+    for suffix in ("png", "svg"):
+        content = io.BytesIO()
+        # A fixed salt and no date: the same figure gives the same file.
+        with mpl.rc_context({"svg.hashsalt": name}):
+            metadata = {"Date": None} if suffix == "svg" else None
+            figure.savefig(content, format=suffix, dpi=_DOTS_PER_INCH, metadata=metadata)
+        written.append(write_file(content.getvalue(), output, f"{name}.{suffix}"))
+    return [*written, save_table(table, output, name)]
+
+
+def save_table(table: pd.DataFrame, output: Storage, name: str) -> str:
+    """Write a table, without its index, as ``name.csv``; returns the location."""
+    return write_file(table.to_csv(index=False).encode(), output, f"{name}.csv")
+
+
+def write_file(content: bytes, output: Storage, name: str) -> str:
+    """Write one file whole into the output folder; returns its location."""
+    output.write(content, name)
+    return output.below(name).location

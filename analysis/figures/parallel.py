@@ -1,0 +1,168 @@
+"""Parallel coordinates: every sample as one line through its choices."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from fusion_search.analysis.figures.drawing import (
+    ACCURACY_COLOURS,
+    add_caption,
+    add_colour_bar,
+    new_figure,
+)
+from fusion_search.analysis.records.samples import (
+    Objective,
+    option_order,
+    parse_sample,
+    sample_table,
+)
+from fusion_search.analysis.records.tables import FINISHED, STOPPED
+
+ABSENT_LANE: Final = -0.16  # below the axes, whose values lie from 0 to 1
+_OWN: Final = ("trial_name", "status", "value")
+_PLACED: Final = ("coupling", "to_audio", "to_image")
+_SPREAD: Final = 0.03  # lines with the same choice lie side by side
+
+
+def compute_parallel(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+    """The choices of every sample that finished or was stopped.
+
+    Returns:
+        One row per sample: ``trial_name``, ``status``, ``value`` (NaN when stopped) and a column
+        per parameter, None where the sample does not have it; empty without samples (a sweep).
+    """
+    table = sample_table(trials, [objective])
+    table = table[table["status"].isin([FINISHED, STOPPED])]
+    choices = [parse_sample(text) for text in table["sample"]] if "sample" in table else []
+    names = sorted(dict.fromkeys(name for one in choices for name in one), key=_place)
+    if not names:
+        return pd.DataFrame(columns=list(_OWN))
+    columns = {
+        name: pd.Series([one.get(name) for one in choices], index=table.index, dtype=object)
+        for name in names
+    }
+    own = {
+        "trial_name": table["trial_name"],
+        "status": table["status"],
+        "value": table["value_0"],
+    }
+    return pd.DataFrame({**own, **columns}).reset_index(drop=True)
+
+
+def _place(name: str) -> tuple[int, int, int]:
+    """Levels and depth first, then the insertion points in order, the gate, the rest."""
+    if name == "levels" or name.startswith("fusion_depth"):
+        *_, last = name.split("_")
+        return (0, name != "levels", int(last) if last.isdigit() else 0)
+    short, _, point = name.rpartition("_")
+    if short in _PLACED and point.isdigit():
+        return (1, int(point), _PLACED.index(short))
+    return (2, 0, 0) if name == "fusion" else (3, 0, 0)
+
+
+def draw_parallel(
+    table: pd.DataFrame, objective: Objective, *, title: str = "", caption: str = ""
+) -> Figure:
+    """Draw one line per sample, coloured by the objective; stopped samples are thin and grey.
+
+    Args:
+        table: as :func:`compute_parallel` returns it.
+        objective: the colour.
+        title: above the axes.
+        caption: small text below; how to read the lines is added to it.
+    """
+    names = [name for name in table.columns if name not in _OWN]
+    figure = new_figure(max(5.0, 1.15 * len(names) + 1.6), 4.6)
+    axes = figure.add_subplot()
+    heights = np.column_stack(
+        [_draw_axis(axes, number, name, table[name]) for number, name in enumerate(names)]
+    )
+    finished = table["status"] == FINISHED
+    values = table["value"].astype(float)
+    scale = Normalize(float(values.min()), float(values.max())) if finished.any() else Normalize()
+    # The best are drawn last, on top.
+    order = (objective.sign * values).fillna(-math.inf).to_numpy().argsort(kind="stable")
+    colours = mpl.colormaps[ACCURACY_COLOURS if objective.sign > 0 else "viridis_r"]
+    shifts = np.linspace(-_SPREAD, _SPREAD, len(table)) if len(table) > 1 else np.zeros(1)
+    segments = [
+        np.column_stack([np.arange(len(names)), heights[row] + shifts[row]]) for row in order
+    ]
+    lines = LineCollection(
+        segments,
+        colors=[colours(scale(values[row])) if finished[row] else (0.6, 0.6, 0.6) for row in order],
+        linewidths=[1.5 if finished[row] else 0.5 for row in order],
+        alpha=[0.85 if finished[row] else 0.5 for row in order],
+        zorder=2,
+    )
+    axes.add_collection(lines)
+    axes.axhline(ABSENT_LANE, color="0.85", linewidth=8, zorder=0)
+    axes.text(-0.45, ABSENT_LANE, "absent", fontsize=7, color="0.4", va="center", ha="right")
+    axes.set_xlim(-0.4, len(names) - 0.45)
+    axes.set_ylim(ABSENT_LANE - 0.08, 1.08)
+    axes.set_yticks([])
+    axes.set_xticks(range(len(names)), [_heading(name) for name in names], fontsize=7.5)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    add_colour_bar(figure, [axes], scale, colours.name, objective.words)
+    figure.suptitle(title, fontsize=11)
+    note = (
+        "One line per sample through its choices, coloured by the objective, the best on top; "
+        "thin and grey: stopped early. Absent: the choice has no meaning for that sample."
+    )
+    add_caption(figure, f"{caption} {note}".strip())
+    return figure
+
+
+def _draw_axis(axes: Axes, number: int, name: str, column: pd.Series) -> np.ndarray[Any, Any]:
+    """Draw one parameter's axis; returns the height of every sample on it."""
+    present = column[column.notna()]
+    axes.plot([number, number], [0, 1], color="0.35", linewidth=0.8, zorder=1)
+    numeric = all(isinstance(one, int | float) and not isinstance(one, bool) for one in present)
+    drawn_from_range = len(set(present)) > 5 or any(isinstance(one, float) for one in present)
+    options = sorted(dict.fromkeys(present), key=option_order)
+    if numeric and drawn_from_range and len(options) > 1:
+        low, high = float(options[0]), float(options[-1])
+        logarithmic = low > 0 and high / low >= 20
+        span = (math.log(low), math.log(high)) if logarithmic else (low, high)
+        ticks = [low, math.sqrt(low * high) if logarithmic else (low + high) / 2, high]
+
+        def height(value: Any) -> float:
+            position = math.log(value) if logarithmic else float(value)
+            return (position - span[0]) / (span[1] - span[0])
+
+        labels = [(height(tick), f"{tick:.3g}") for tick in ticks]
+    else:
+        last = max(len(options) - 1, 1)
+
+        def height(value: Any) -> float:
+            return options.index(value) / last
+
+        labels = [(height(one), str(one).replace("_", "\n")) for one in options]
+    for place, text in labels:
+        axes.text(
+            number + 0.04,
+            place,
+            text,
+            fontsize=6.5,
+            va="center",
+            zorder=3,
+            linespacing=0.9,
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6},
+        )
+    return np.array([ABSENT_LANE if pd.isna(one) else height(one) for one in column])
+
+
+def _heading(name: str) -> str:
+    """A parameter's name on two lines at most."""
+    head, _, tail = name.replace("_of_", "_of ").rpartition("_")
+    return f"{head}\n{tail}".strip().replace("_", " ")

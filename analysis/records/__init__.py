@@ -1,0 +1,1 @@
+"""What a search keeps, and what reads it: storage, tables, samples."""

@@ -1,0 +1,129 @@
+"""YAML and JSON as plain data, from files that anybody may have written.
+
+Nothing but mappings, lists, texts, numbers, booleans, dates and null comes out; what costs more
+memory or time than its size says (aliases of aliases, endless nesting) is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from typing import Any, Final
+
+import yaml
+
+from fusion_search.analysis.records.secrets import sentence
+
+LARGEST_BYTES: Final = 16 << 20
+_DEEPEST: Final = 40  # collections in collections
+_MOST_ALIASED: Final = 10_000  # values that aliases stand for, all together
+
+
+class _Shown(reprlib.Repr):
+    """``repr`` of bounded length, of hostile values too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 2, 100, 100
+
+    def repr_int(self, value: int, level: int) -> str:
+        # More digits than these Python refuses to write, or takes long for.
+        if value.bit_length() > 128:
+            return f"a whole number of {value.bit_length():,} bits"
+        return repr(value)
+
+
+_SHOWN: Final = _Shown()
+
+
+def shown(value: Any) -> str:
+    """A value for a message: on one line, printable and not long."""
+    return _SHOWN.repr(value)
+
+
+def shown_name(name: Any) -> str:
+    """A field's name for a message, bare where that is harmless."""
+    return name if isinstance(name, str) and name.isprintable() and len(name) < 100 else shown(name)
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader without tags, bounded, refusing a key written twice, reading 1e-3."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._count = 0
+        self._aliased = 0
+        self._sizes: dict[str, int] = {}  # of what has an anchor, aliases in it counted in full
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            # Unknown: the alias is undefined, or inside of what it stands for.
+            size = self._sizes.get(event.anchor, _MOST_ALIASED)
+            self._aliased += size
+            if self._aliased >= _MOST_ALIASED:
+                raise _refused(f"the alias *{event.anchor} stands for too much", event)
+            self._count += size
+            return super().compose_node(parent, index)
+        if event.tag is not None:
+            raise _refused(f"the tag {event.tag} is not allowed, only plain values are", event)
+        if self._depth == _DEEPEST:
+            raise _refused(f"more than {_DEEPEST} collections in one another", event)
+        before = self._count
+        self._depth += 1
+        self._count += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if event.anchor is not None:
+            self._sizes[event.anchor] = self._count - before
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _refused("a key is a list or a mapping", key_node)
+            key = self.construct_object(key_node)
+            if key in keys:
+                raise _refused(
+                    f"{shown_name(key)} is written twice in one mapping; keep one", key_node
+                )
+            keys.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+def parse_yaml(content: str | bytes, where: str) -> Any:
+    """Plain data from YAML. Raises ``ValueError``: one sentence that begins with ``where``."""
+    try:
+        if len(content) > LARGEST_BYTES:
+            raise ValueError(f"it is larger than {LARGEST_BYTES >> 20} MiB")
+        text = content if isinstance(content, str) else content.decode()
+        # A subclass of SafeLoader: it builds plain data only.
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as the 13th month
+        raise ValueError(f"{where} is not valid YAML: {sentence(error)}") from error
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """Plain data from JSON. Raises ``ValueError``: one sentence that begins with ``where``."""
+    try:
+        return json.loads(content, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is damaged ({sentence(error)})") from error
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

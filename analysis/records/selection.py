@@ -1,0 +1,174 @@
+"""The trials of one search: which are finished, which failed and why, which are missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+
+from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import (
+    FAILED,
+    FINISHED,
+    PLANNED_FILE,
+    SPECIFICATION_FILE,
+    read_table,
+)
+
+_PLANNED_COLUMNS: Final = [
+    "trial_id",
+    "trial_name",
+    "modality",
+    "fusion_depth",
+    "train_audio_snr",
+    "train_visual_snr",
+    "seed",
+]
+
+
+class AnalysisError(ValueError):
+    """What was asked for cannot be drawn; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """The trials of one search.
+
+    Attributes:
+        name: the search.
+        storage: its folder.
+        trials: the ``trials`` table, one row per trial that ended, only trials of the plan.
+        planned: one row per planned trial (its name and what identifies it); the recorded trials
+            when the search has no list of planned trials.
+        notes: sentences about what was left out or assumed while reading.
+    """
+
+    name: str
+    storage: Storage
+    trials: pd.DataFrame
+    planned: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The rows of ``trials`` that have results."""
+        return self.trials[self.trials["status"] == FINISHED]
+
+    def narrow(self, modalities: Sequence[str], depths: Sequence[int] | None = None) -> Search:
+        """The same search with only the trials of these modalities and fusion depths."""
+
+        def chosen(table: pd.DataFrame) -> pd.Series:
+            wanted = table["modality"].isin(list(modalities))
+            return wanted if depths is None else wanted & table["fusion_depth"].isin(list(depths))
+
+        return self._keep(chosen)
+
+    def only(self, trial_ids: Collection[str]) -> Search:
+        """The same search with only these trials."""
+        return self._keep(lambda table: table["trial_id"].isin(list(trial_ids)))
+
+    def _keep(self, chosen: Callable[[pd.DataFrame], pd.Series]) -> Search:
+        return Search(
+            self.name,
+            self.storage,
+            self.trials[chosen(self.trials)],
+            self.planned[chosen(self.planned)],
+            notes=self.notes,
+        )
+
+    def read_grid(self) -> pd.DataFrame:
+        """The ``grid`` table of the finished trials, each row with its trial's identity.
+
+        Raises:
+            AnalysisError: a grid file is missing or damaged.
+        """
+        identity = self.finished[_PLANNED_COLUMNS]
+        try:
+            grid = read_table(self.storage, "grid", list(identity["trial_id"]))
+        except (ValueError, FileNotFoundError) as error:
+            raise AnalysisError(str(error)) from error
+        return grid.merge(identity, on="trial_id")
+
+    def gaps(self) -> list[str]:
+        """One sentence for the planned trials without a record, one per failed trial."""
+        missing = self.planned[~self.planned["trial_id"].isin(self.trials["trial_id"])]
+        lines = []
+        if len(missing):
+            names = ", ".join(missing["trial_name"])
+            count = f"{len(missing)} of {len(self.planned)} planned trials"
+            lines.append(f"missing, not run yet: {count}: {names}")
+        failed = self.trials[self.trials["status"] == FAILED]
+        for name, reason in zip(failed["trial_name"], failed["reason"], strict=True):
+            lines.append(f"failed: {name}: {reason or 'no reason was recorded'}")
+        return lines
+
+
+def search_names(storage: Storage) -> list[str]:
+    """Names of the searches in a storage folder."""
+    marks = (SPECIFICATION_FILE, PLANNED_FILE, "trials")
+    return [name for name in storage.names() if any(storage.exists(name, mark) for mark in marks)]
+
+
+def open_search(storage: Storage, name: str) -> Search:
+    """Read what is known of a search.
+
+    Raises:
+        AnalysisError: there is no such search, nothing in it finished, or its files are damaged.
+    """
+    names = search_names(storage)
+    if name not in names:
+        known = f"there are: {', '.join(names)}" if names else "there are no searches yet"
+        raise AnalysisError(f"no search named {name!r} in {storage.location}; {known}")
+    folder = storage.below(name)
+    try:
+        trials = read_table(folder, "trials")
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
+    if not folder.exists(PLANNED_FILE):
+        return Search(name, folder, trials, trials[_PLANNED_COLUMNS])
+    planned = _read_planned(folder)
+    kept = trials["trial_id"].isin(planned["trial_id"])
+    notes = []
+    if not kept.all():
+        left_out = ", ".join(trials.loc[~kept, "trial_name"])
+        notes.append(f"left out, recorded but not in {PLANNED_FILE}: {left_out}")
+    return Search(name, folder, trials[kept], planned, tuple(notes))
+
+
+def train_pairs(trials: pd.DataFrame) -> list[tuple[float, float]]:
+    """The distinct train pairs (audio SNR, visual SNR), descending."""
+    pairs = trials[["train_audio_snr", "train_visual_snr"]].drop_duplicates()
+    return sorted(((float(a), float(v)) for a, v in pairs.to_numpy()), reverse=True)
+
+
+def at_train_pair(table: pd.DataFrame, train_pair: tuple[float, float]) -> pd.DataFrame:
+    """The rows of one train pair."""
+    audio, visual = train_pair
+    return table[(table["train_audio_snr"] == audio) & (table["train_visual_snr"] == visual)]
+
+
+def depth_name(depth: int, levels: int) -> str:
+    """Where the streams meet, in the paper's words where it has some."""
+    if depth == 0:
+        return "initial-layer fusion"
+    if depth == levels:
+        return "fully-connected fusion"
+    return "second-layer fusion" if depth == 1 else f"fusion depth {depth}"
+
+
+def _read_planned(folder: Storage) -> pd.DataFrame:
+    where = folder.named(PLANNED_FILE)
+    try:
+        rows = parse_json(folder.read(PLANNED_FILE), where)
+        planned = pd.DataFrame(rows, columns=_PLANNED_COLUMNS)
+        for column in ("train_audio_snr", "train_visual_snr"):
+            planned[column] = planned[column].replace("original", math.inf).astype(float)
+    except (ValueError, TypeError) as error:
+        raise AnalysisError(
+            f"{where} is damaged ({error}); resume the search to write it again"
+        ) from error
+    return planned

@@ -1,0 +1,278 @@
+"""The Parquet tables of a search: their columns, and how they are read.
+
+One folder per search, ``<storage>/<search name>/``, holds one folder per table, and each of these
+one file per trial (``<trial_id>.parquet``), so pandas, DuckDB, Polars and pyarrow read a table by
+its folder's name alone. A column means the same in every table. SNR columns hold plain numbers;
+infinity is "Original" (no noise).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fusion_search.analysis.records.checksum import check, sealed
+from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.storage import Storage, StorageError
+
+SCHEMA_VERSION: Final = 1
+SPECIFICATION_FILE: Final = "specification.yaml"
+PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
+CHECKPOINTS: Final = "checkpoints"
+EXHAUSTED_FILE: Final = "exhausted"  # there when a searcher found nothing new to propose
+IMPORTANCE_FILE: Final = "importance.parquet"  # of every choice, by fANOVA
+REPLAY_FILE: Final = "replay.parquet"  # searchers run against the records
+CONFIRMATION_SUFFIX: Final = "-confirmation"  # of the search that confirms another
+CANDIDATES_FILE: Final = "candidates.json"  # what a confirmation compares
+
+FINISHED: Final = "finished"
+FAILED: Final = "failed"
+STOPPED: Final = "stopped"  # early, by the scheduler: it has epochs and costs, but no grid
+
+_KEY = [("schema_version", pa.int32()), ("search", pa.string()), ("trial_id", pa.string())]
+_NOW = pa.timestamp("ms", tz="UTC")
+
+TRIALS: Final = pa.schema(
+    [
+        *_KEY,
+        ("trial_name", pa.string()),
+        ("status", pa.string()),  # FINISHED, FAILED or STOPPED
+        ("reason", pa.string()),  # of a failure, one sentence; else null
+        # What was tried.
+        ("modality", pa.string()),  # both, visual, audio
+        ("fusion_depth", pa.int32()),
+        ("levels", pa.int32()),
+        ("units", pa.int32()),
+        ("kernel", pa.int32()),
+        ("padding", pa.bool_()),
+        ("dense_units", pa.int32()),
+        ("couplings", pa.list_(pa.string())),  # by insertion point; empty: none at all
+        ("to_audio", pa.list_(pa.string())),
+        ("to_image", pa.list_(pa.string())),
+        ("fusion", pa.string()),
+        ("mmtm_ratio", pa.int32()),
+        ("mmtm_relu", pa.bool_()),
+        ("mmtm_identity", pa.bool_()),
+        ("dropout", pa.float64()),
+        ("train_audio_snr", pa.float64()),
+        ("train_visual_snr", pa.float64()),
+        ("snr_ratio", pa.string()),  # power or amplitude
+        ("seed", pa.int64()),
+        ("examples", pa.int64()),  # training pairs drawn
+        ("epoch_examples", pa.int64()),
+        ("epochs", pa.int32()),
+        ("batch_size", pa.int32()),
+        ("learning_rate", pa.float64()),
+        ("weight_decay", pa.float64()),
+        ("validation_examples", pa.int64()),
+        ("test_examples", pa.int64()),
+        ("evaluation_split", pa.string()),  # where the grid was measured: test or validation
+        ("precision", pa.string()),  # float32 or bfloat16
+        ("device", pa.string()),  # the device that was used
+        ("engine", pa.string()),  # what computed the C-LSTM's gates: eager (and why) or compiled
+        ("checkpoint_frames", pa.int32()),
+        ("data_source", pa.string()),  # builtin or digits
+        ("frames", pa.int32()),
+        ("split_seed", pa.int64()),
+        ("specification", pa.string()),  # the whole trial specification, JSON
+        ("sample", pa.string()),  # what a searcher chose, JSON: name -> value; null in a sweep
+        ("schedule", pa.string()),  # hyperparameters changed on the way (pbt), JSON; else null
+        # What came out; null when the trial failed before.
+        ("parameters", pa.int64()),
+        ("multiply_accumulates", pa.int64()),  # of one example
+        ("epochs_run", pa.int32()),
+        ("best_epoch", pa.int32()),
+        ("validation_accuracy", pa.float64()),  # of the best epoch, 0 to 1
+        ("train_pair_accuracy", pa.float64()),  # on the test split; null if not in the grid
+        ("worst_accuracy", pa.float64()),  # over the grid
+        ("mean_accuracy", pa.float64()),  # over the grid: robust accuracy
+        ("objective_values", pa.list_(pa.float64())),  # as listed in the specification
+        # What it cost.
+        ("started_at", _NOW),
+        ("ended_at", _NOW),
+        # Trained together on one device, this one counted; 1 or null: alone. What they cost
+        # together is told of each: seconds, train_seconds, data_seconds and peak_memory_bytes.
+        ("packed_trials", pa.int32()),
+        ("seconds", pa.float64()),  # from started_at to ended_at
+        ("train_seconds", pa.float64()),
+        ("evaluation_seconds", pa.float64()),
+        ("data_seconds", pa.float64()),  # noise, padding, spectrograms; part of the two above
+        ("milliseconds_per_example", pa.float64()),  # of a forward pass, after training
+        ("peak_memory_bytes", pa.int64()),
+        # Where it comes from.
+        ("data_note", pa.string()),  # in words; says when the built-in set stands in
+        ("data_fingerprint", pa.string()),
+        ("git_commit", pa.string()),
+        ("versions", pa.string()),  # JSON: package -> version
+        ("host", pa.string()),
+    ]
+)
+
+EPOCHS: Final = pa.schema(
+    [
+        *_KEY,
+        ("epoch", pa.int32()),  # from 1
+        ("examples_seen", pa.int64()),
+        ("train_loss", pa.float64()),
+        ("train_accuracy", pa.float64()),
+        ("validation_loss", pa.float64()),
+        ("validation_accuracy", pa.float64()),
+        ("seconds", pa.float64()),  # since the trial's start
+        ("ended_at", _NOW),
+    ]
+)
+
+GRID: Final = pa.schema(
+    [
+        *_KEY,
+        ("test_audio_snr", pa.float64()),
+        ("test_visual_snr", pa.float64()),
+        ("n", pa.int64()),
+        ("correct", pa.int64()),
+        ("loss", pa.float64()),  # mean cross-entropy per example, nats
+    ]
+)
+
+PREDICTIONS: Final = pa.schema(
+    [
+        *_KEY,
+        ("test_audio_snr", pa.float64()),
+        ("test_visual_snr", pa.float64()),
+        ("pair", pa.int64()),  # index into the test split's pairs
+        ("label", pa.int8()),
+        ("predicted", pa.int8()),
+    ]
+)
+
+_BATCH_ROWS: Final = 256 * 1024
+_READERS: Final = 16
+
+TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
+
+
+class VersionError(ValueError):
+    """A record was written by a newer program."""
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as the content of a Parquet file, with a checksum."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return sealed(buffer.getvalue())
+
+
+def parse_parquet(content: bytes) -> pa.Table:
+    """The inverse of :func:`to_parquet`; a file of other programs has no checksum, and is read too.
+
+    Raises:
+        ValueError, pyarrow.ArrowException, OSError: it is damaged.
+    """
+    source = io.BytesIO(content)
+    check(source)
+    table = pq.ParquetFile(source).read()
+    table.validate(full=True)
+    return table
+
+
+def read_table(search: Storage, table: str, trial_ids: list[str] | None = None) -> pd.DataFrame:
+    """Read one table of a search, all trials or the named ones, sorted by file name.
+
+    Columns that an older schema version lacks come back as null. An absent table is empty.
+
+    Raises:
+        ValueError: a file is damaged or was written by a newer schema version.
+    """
+    rows: pd.DataFrame = _read(search, table, trial_ids).to_pandas()
+    return rows
+
+
+def read_rows(
+    search: Storage, table: str, trial_ids: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """The same rows as plain Python values, as they were written."""
+    rows: list[dict[str, Any]] = _read(search, table, trial_ids).to_pylist()
+    return rows
+
+
+def read_batches(
+    search: Storage, table: str, columns: Sequence[str], trial_ids: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of a table that may be large, in parts of bounded size.
+
+    Texts come dictionary-encoded.
+
+    Raises:
+        ValueError: a file is damaged or was written by a newer schema version.
+    """
+    schema = TABLES[table]
+    texts = [name for name in columns if schema.field(name).type == pa.string()]
+    for name in _file_names(search, table, trial_ids):
+        with (
+            _damage_named(search, table, name),
+            search.open(table, name) as source,
+        ):
+            check(source)
+            parts = pq.ParquetFile(source, read_dictionary=texts)
+            names = ["schema_version", *columns]
+            if not set(names) <= set(parts.schema_arrow.names):
+                raise ValueError(f"it lacks a column of {', '.join(names)}")
+            for batch in parts.iter_batches(_BATCH_ROWS, columns=names):
+                _check_version(search, table, name, batch["schema_version"])
+                yield batch.select(list(columns))
+
+
+def _file_names(search: Storage, table: str, trial_ids: Sequence[str] | None) -> list[str]:
+    names = search.names(table) if trial_ids is None else [f"{one}.parquet" for one in trial_ids]
+    return [name for name in names if name.endswith(".parquet")]
+
+
+@contextmanager
+def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
+    """Say which file is damaged, and what to do about it."""
+    try:
+        yield
+    except (FileNotFoundError, StorageError, VersionError):
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise ValueError(
+            f"{search.named(table, name)} is damaged ({sentence(error)}); delete it and resume the "
+            "search to run the trial again"
+        ) from error
+
+
+def _check_version(search: Storage, table: str, name: str, versions: Any) -> None:
+    newest = pc.max(versions).as_py() or 0
+    if newest > SCHEMA_VERSION:
+        raise VersionError(
+            f"{search.named(table, name)} has schema version {newest}, this program reads up "
+            f"to {SCHEMA_VERSION}; use a newer fusion-search"
+        )
+
+
+def _read(search: Storage, table: str, trial_ids: list[str] | None) -> pa.Table:
+    schema = TABLES[table]
+    names = _file_names(search, table, trial_ids)
+    # Side by side, since storage elsewhere takes its time for each.
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = list(pool.map(lambda name: _read_file(search, table, name, schema), names))
+    return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
+    with _damage_named(search, table, name):
+        part = parse_parquet(search.read(table, name))
+        if "schema_version" not in part.column_names:
+            raise ValueError("it has no schema_version")
+        _check_version(search, table, name, part["schema_version"].cast(pa.int32()))
+        for field in schema:
+            if field.name not in part.column_names:
+                part = part.append_column(field, pa.nulls(part.num_rows, field.type))
+        return part.select(schema.names).cast(schema)

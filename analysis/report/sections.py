@@ -1,0 +1,271 @@
+"""The sections of a search's report, each a list of pieces of HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from fusion_search.analysis.figures.confirmation import (
+    METRICS,
+    compute_confirmation,
+    confirmation_sentence,
+    draw_confirmation,
+    read_candidates,
+)
+from fusion_search.analysis.figures.course import (
+    best_samples,
+    compute_history,
+    compute_pareto,
+    draw_history,
+    draw_importance,
+    draw_pareto,
+    pareto_objectives,
+)
+from fusion_search.analysis.figures.drawing import snr_label
+from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
+from fusion_search.analysis.figures.placement import draw_count, draw_placement
+from fusion_search.analysis.figures.placement_effects import compute_count, compute_placement
+from fusion_search.analysis.figures.replay import compute_replay, draw_replay
+from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
+from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.report import html
+
+_BEST: Final = 10
+_WITHIN: Final = 0.005  # half a point of accuracy; of other objectives, half a per cent
+
+
+def confirmation_section(
+    search: Search, confirmation: Search | None, objective: Objective
+) -> list[str]:
+    """The best against plain fusion, with fresh seeds."""
+    command = f"fusion-search confirm {search.name}"
+    if confirmation is None:
+        return [html.missing("The best are not confirmed with fresh seeds yet.", command)]
+    try:
+        candidates = read_candidates(confirmation.storage)
+    except AnalysisError as error:
+        return [html.missing(f"{error}.", command)]
+    metric = objective.name if objective.name in METRICS else "mean_accuracy"
+    computed = {one: compute_confirmation(confirmation.trials, candidates, one) for one in METRICS}
+    table, comparisons = computed[metric]
+    means = [computed[one][0][["mean", "low", "high"]] for one in METRICS]
+    rows = [
+        [row["label"], row["n"], *(_interval(*one.iloc[number]) for one in means)]
+        for number, row in enumerate(rows_of(table))
+    ]
+    headings = ["network", "seeds", *(one.replace("_", " ") + ", % (95 % CI)" for one in METRICS)]
+    pieces = [
+        html.paragraph(confirmation_sentence(table, comparisons, metric), "lead"),
+        html.table(headings, rows),
+        html.picture(
+            draw_confirmation(table, metric, caption=data_words(confirmation)),
+            "Each row is one network, trained again with fresh seeds and measured on the split "
+            "named above. Compare the differences below rather than the bars: seeds are paired.",
+        ),
+        html.table(
+            ["network", "against", "paired seeds", "difference, points (95 % CI)", "p", "Holm p"],
+            [
+                [
+                    row["label"],
+                    row["baseline"],
+                    row["paired_seeds"],
+                    _interval(row["difference"], row["low"], row["high"], "+.1f"),
+                    _p(row["p"]),
+                    _p(row["p_holm"]),
+                ]
+                for row in rows_of(comparisons)
+            ],
+        ),
+    ]
+    if (table["finished"] < table["trials"]).any():
+        resume = f"fusion-search resume {confirmation.name}"
+        pieces.append(html.missing("Some of its trials are missing.", resume))
+    return pieces
+
+
+def best_section(
+    search: Search, objectives: Sequence[Objective], specification: Mapping[str, Any]
+) -> list[str]:
+    """The samples with the best values."""
+    best = best_samples(search.trials, objectives, _BEST)
+    if not best:
+        return [_nothing(search)]
+    pairs = (specification.get("space") or {}).get("train_pairs")
+    average = isinstance(pairs, Mapping)
+    rows = []
+    for rank, row in enumerate(best, start=1):
+        audio, visual = (snr_label(row[f"train_{sense}_snr"]) for sense in ("audio", "visual"))
+        rows.append(
+            [
+                rank,
+                placement_words(row) if row["modality"] == "both" else f"{row['modality']} alone",
+                *(one.text(row[f"value_{index}"]) for index, one in enumerate(objectives)),
+                _other_choices(row["sample"]) or "-",
+                "averaged" if average else f"{audio} / {visual}",
+                row["seed"],
+                f"{row['seconds']:.0f}",
+                row["trial_id"],
+            ]
+        )
+    names = [one.words for one in objectives]
+    headings = ["", "placement", *names, "other choices", "train SNRs", "seed", "seconds", "trial"]
+    return [html.table(headings, rows)]
+
+
+def course_sections(search: Search, objectives: Sequence[Objective]) -> dict[str, Sequence[str]]:
+    """The sections that need finished samples of a space."""
+    trials, first, data = search.trials, objectives[0], data_words(search)
+    names = (
+        "Course of the search",
+        "Trade-offs",
+        "Placement",
+        "Number of couplings",
+        "All choices",
+    )
+    if not best_samples(trials, objectives, 1):
+        return {name: [_nothing(search)] for name in names}
+    history = draw_history(compute_history(trials, first), first, caption=data)
+    front = compute_pareto(trials, objectives)
+    goals = pareto_objectives(objectives)
+    placement = draw_placement(
+        compute_placement(trials, first), first, int(trials["levels"].max()), caption=data
+    )
+    count, choices = compute_count(trials, first), compute_parallel(trials, first)
+    contents = (
+        [
+            html.picture(
+                history,
+                "Every dot is a finished sample, the line the best so far. Left: by number; right: "
+                "by the time spent on training, which early stopping saves.",
+            )
+        ],
+        [
+            html.picture(
+                draw_pareto(front, objectives, caption=data),
+                "Samples in red are the choices worth having: whatever is better in one objective "
+                "is worse in another. Of these, the table:",
+            ),
+            html.table(
+                ["placement", *(one.words for one in goals), "trial"],
+                [
+                    [
+                        row["placement"],
+                        *(one.text(row[one.name]) for one in goals),
+                        row["trial_name"],
+                    ]
+                    for row in rows_of(front[front["front"]])
+                ],
+            ),
+        ],
+        [
+            html.picture(
+                placement,
+                "The two streams from left to right, and what was tried between them after each "
+                "level. Blue helped on average, red harmed; trust what is larger than twice its "
+                "standard error, and little of that when many options are compared.",
+            )
+        ],
+        [
+            html.picture(
+                draw_count(count, first, caption=data),
+                "Where the blue line peaks is how many modules are worth having. The MMTM paper "
+                "(figure 6) found its peak near the middle.",
+            )
+            if len(count)
+            else html.paragraph("No finished sample has separate levels.", "absent")
+        ],
+        [
+            html.picture(
+                draw_parallel(choices, first, caption=data),
+                "Follow the bright lines: choices that they share are those that did well.",
+            )
+            if len(choices.columns) > 3
+            else html.paragraph("No choices are recorded.", "absent")
+        ],
+    )
+    return dict(zip(names, contents, strict=True))
+
+
+def importance_section(search: Search, importance: pd.DataFrame | None) -> list[str]:
+    """How much every choice mattered."""
+    if importance is None or importance.empty:
+        command = f"fusion-search importance {search.name}"
+        return [html.missing("The importance of the choices is not computed yet.", command)]
+    return [
+        html.picture(
+            draw_importance(importance, caption=data_words(search)),
+            "How much of the objective's variance over the whole space each choice explains by "
+            "itself, after a random forest fitted to the finished samples (fANOVA).",
+        )
+    ]
+
+
+def replay_section(search: Search, replay: pd.DataFrame | None, objective: Objective) -> list[str]:
+    """How soon searchers would have found the best of these records."""
+    if replay is None or replay.empty:
+        command = f"fusion-search replay {search.name}"
+        return [html.missing("No searcher was replayed against the records yet.", command)]
+    minimize = objective.sign < 0
+    optimum = float(replay["best"].min() if minimize else replay["best"].max())
+    within = _WITHIN if objective.is_accuracy else _WITHIN * abs(optimum)
+    curves, runs, summary = compute_replay(replay, optimum, within, minimize=minimize)
+    figure = draw_replay(
+        curves, runs, summary, optimum, within, objective=objective, caption=data_words(search)
+    )
+    headings = ["searcher", "seeds", "arrived", "median trials", "quartiles", "p", "Holm p"]
+    rows = [
+        [
+            row["searcher"],
+            row["seeds"],
+            f"{row['reached']:.0%}",
+            _count(row["median"]),
+            f"{_count(row['lower_quartile'])} to {_count(row['upper_quartile'])}",
+            _p(row["p"]),
+            _p(row["p_holm"]),
+        ]
+        for row in rows_of(summary)
+    ]
+    caption = (
+        "Searchers run against the recorded samples, without training. A searcher is worth its "
+        "while when it needs fewer trials than random search, the baseline."
+    )
+    return [html.picture(figure, caption), html.table(headings, rows)]
+
+
+def data_words(search: Search) -> str:
+    """The records' own words on the data, as in every figure."""
+    notes = search.trials["data_note"].dropna().unique()
+    return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
+
+
+def _nothing(search: Search) -> str:
+    return html.missing("No trial has finished yet.", f"fusion-search resume {search.name}")
+
+
+def _other_choices(sample: Any) -> str:
+    """What a sample chose besides the placement and the train pair, which are told apart."""
+    told = ("levels", "fusion", "coupling_", "to_audio_", "to_image_", "train_pair")
+    return ", ".join(
+        f"{name.replace('_', ' ')} " + (f"{value:.3g}" if isinstance(value, float) else str(value))
+        for name, value in parse_sample(sample).items()
+        if not name.startswith(told)
+    )
+
+
+def _interval(mean: float, low: float, high: float, style: str = ".1f") -> str:
+    """In percentage points, with the interval where there is one."""
+    if math.isnan(mean):
+        return "-"
+    ends = "" if math.isnan(low) else f" ({100 * low:{style}} to {100 * high:{style}})"
+    return f"{100 * mean:{style}}{ends}"
+
+
+def _p(p: float) -> str:
+    return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _count(trials: float) -> str:
+    return f"{trials:.0f}" if math.isfinite(trials) else "never"

@@ -1,0 +1,1 @@
+"""MNIST and spoken digits: their files, their pairs, and a stand-in for both."""

@@ -1,0 +1,1 @@
+"""What sits between streams: MMTM, cross-connections, gates."""

@@ -1,0 +1,134 @@
+"""What the figures' verbs share: opening a search, choosing from it, saving, saying."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import pandas as pd
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+from fusion_search.analysis.figures.confirmation import read_candidates
+from fusion_search.analysis.figures.course import read_specification
+from fusion_search.analysis.figures.drawing import pair_label, save_figure
+from fusion_search.analysis.figures.grids import TrainPair
+from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.selection import AnalysisError, Search, open_search, train_pairs
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import CANDIDATES_FILE, parse_parquet
+from fusion_search.search.commands.options import storage_of
+
+
+def open_narrowed(
+    options: argparse.Namespace, modalities: Sequence[str], depths: Sequence[int] | None = None
+) -> Search:
+    """The search, narrowed; says what is missing. Raises ``AnalysisError`` when all is."""
+    search = opened(options).narrow(modalities, depths)
+    for line in (*search.notes, *search.gaps()):
+        say(line)
+    if search.finished.empty:
+        at = "" if depths is None else f" at fusion depth {', '.join(map(str, depths))}"
+        raise AnalysisError(
+            f"search {search.name} has no finished trial of modality {' or '.join(modalities)}{at}"
+        )
+    return search
+
+
+def plain_networks(search: Search) -> Search:
+    """What maps by fusion depth can show: the trials of a sweep, the plain ones of a confirmation.
+
+    Raises:
+        AnalysisError: it is a search over a space, whose trials at one fusion depth differ.
+    """
+    if search.trials["sample"].notna().any():
+        raise AnalysisError(
+            f"{search.name} is a search over a space, not a sweep; its figures are in "
+            f"`fusion-search report {search.name}`"
+        )
+    if not search.storage.exists(CANDIDATES_FILE):
+        return search
+    plain = {
+        trial_id
+        for one in read_candidates(search.storage)
+        if one["role"] == "plain"
+        for trial_id in one["trial_ids"]
+    }
+    left_out = len(search.planned) - len(plain)
+    say(f"plain networks alone; left out: {left_out} trials of other candidates")
+    return search.only(plain)
+
+
+def wanted_pairs(search: Search, options: argparse.Namespace) -> list[TrainPair]:
+    """The train pairs to draw. Raises ``AnalysisError`` when none has a finished trial."""
+    known = train_pairs(search.planned)
+    if not options.train_pairs:
+        return known
+    wanted = [(audio, visual) for audio, visual in options.train_pairs]
+    for pair in wanted:
+        if pair not in known:
+            say(f"not part of search {search.name}: train pair {pair_label(pair)}")
+    if not set(wanted) & set(train_pairs(search.finished)):
+        finished = "; ".join(pair_label(pair) for pair in train_pairs(search.finished))
+        raise AnalysisError(f"no finished trial at these train pairs; finished are: {finished}")
+    return list(dict.fromkeys(wanted))
+
+
+def levels_of(search: Search) -> int:
+    """The most levels of a finished trial's network."""
+    return int(search.finished["levels"].max())
+
+
+def data_caption(search: Search) -> str:
+    """What the trials saw, for below a figure."""
+    notes = search.finished["data_note"].dropna().unique()
+    return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
+
+
+def opened(options: argparse.Namespace) -> Search:
+    """The search that was named. Raises ``AnalysisError`` when there is none."""
+    return open_search(storage_at(storage_of(options)), options.name)
+
+
+def storage_at(location: str) -> Storage:
+    """A folder or URI. Raises ``AnalysisError``."""
+    try:
+        return open_storage(location)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
+
+
+def save(options: argparse.Namespace, figure: Figure, table: pd.DataFrame, name: str) -> None:
+    """Write a figure and its table into the output folder, and print where."""
+    for path in save_figure(figure, table, storage_at(options.output), name):
+        print(path)
+
+
+def say(line: str) -> None:
+    """A remark that is not a result."""
+    print(f"note: {line}", file=sys.stderr)
+
+
+def specification_of(search: Search) -> dict[str, object]:
+    """What was declared; empty, and said, when it cannot be read."""
+    try:
+        return read_specification(search)
+    except AnalysisError as error:
+        say(str(error))
+        return {}
+
+
+def read_beside(folder: Storage, name: str) -> pd.DataFrame | None:
+    """A table beside the records; None when it is not there."""
+    if not folder.exists(name):
+        return None
+    try:
+        table: pd.DataFrame = parse_parquet(folder.read(name)).to_pandas()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise AnalysisError(
+            f"{folder.named(name)} is damaged ({sentence(error)}); delete it and make it again"
+        ) from error
+    return table

@@ -1,0 +1,141 @@
+"""Verbs that run trials, here or on a cluster, and ``sync-mlflow``, which tells MLflow of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.commands import launching
+from fusion_search.search.commands.options import data_of, storage_of
+from fusion_search.search.commands.verbs import DASHBOARD
+from fusion_search.search.declaration.configuration import build_search, load_configuration
+from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.dispatch.dispatcher import RayDispatcher
+from fusion_search.search.dispatch.head_command import (
+    HeadCommand,
+    head_command,
+    storage_here,
+    storage_of_head,
+    use_token,
+)
+from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.running.run import Environment
+from fusion_search.search.running.summary import print_mlflow
+from fusion_search.search.tracking import tracker
+
+
+def launch(arguments: argparse.Namespace) -> int:
+    """``launch CONFIG``: start a search."""
+    address = _address(arguments)
+    search = _declared(arguments)
+    code = _elsewhere(arguments, search, search.storage, address)
+    if code is None:
+        code = launching.launch(search, _environment(arguments, address))
+    return code
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """``submit CONFIG``: launch it as a job of a cluster."""
+    address = _dashboard(arguments)
+    search = _declared(arguments)
+    return _submit(
+        address, head_command(arguments, search, storage_of_head(search.storage)), arguments.detach
+    )
+
+
+def attach(arguments: argparse.Namespace) -> int:
+    """``attach JOB``: show what it prints."""
+    address = _dashboard(arguments)
+    from fusion_search.search.dispatch import jobs  # imports Ray, which takes seconds
+
+    return jobs.attach(address, arguments.job)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """``resume NAME`` and ``retry NAME``: go on with a search."""
+    address, location = _address(arguments), storage_of(arguments)
+    code = _elsewhere(arguments, None, location, address)
+    if code is None:
+        failed_too = arguments.verb == "retry"
+        environment = _environment(arguments, address)
+        code = launching.resume(arguments.name, location, environment, failed_too=failed_too)
+    return code
+
+
+def confirm(arguments: argparse.Namespace) -> int:
+    """``confirm NAME``: train the best again."""
+    address, location = _address(arguments), storage_of(arguments)
+    code = _elsewhere(arguments, None, location, address)
+    if code is None:
+        code = launching.confirm(
+            arguments.name,
+            location,
+            _environment(arguments, address),
+            top=arguments.top,
+            seeds=arguments.seeds,
+        )
+    return code
+
+
+def sync_mlflow(arguments: argparse.Namespace) -> int:
+    """``sync-mlflow NAME``: write a search's runs from its records."""
+    name, location = arguments.name, storage_of(arguments)
+    search = load_search(name, location)
+    uri = arguments.tracking_uri or tracker.tracking_uri(
+        open_storage(location), search.mlflow.tracking_uri or None
+    )
+    if uri is None:
+        raise ConfigurationError(tracker.TRACKING_OFF)
+    counts = tracker.sync(open_storage(location).below(name), uri)
+    print(f"{counts.written} trials written to MLflow, {counts.unchanged} were there already")
+    print_mlflow(uri, counts.page)
+    return 0
+
+
+def _declared(arguments: argparse.Namespace) -> SearchSpecification:
+    overrides = [f"storage={arguments.storage}"] if arguments.storage else []
+    return build_search(load_configuration(arguments.config, [*arguments.set, *overrides]))
+
+
+def _environment(arguments: argparse.Namespace, address: str) -> Environment:
+    return Environment(data_folder=data_of(arguments), dispatcher=RayDispatcher(address))
+
+
+def _address(arguments: argparse.Namespace) -> str:
+    address = arguments.address or os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        _use_token()
+    return address
+
+
+def _dashboard(arguments: argparse.Namespace) -> str:
+    _use_token()
+    return arguments.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
+
+
+def _use_token() -> None:
+    if "ray" not in sys.modules:  # Ray looks once, when it is imported.
+        use_token(os.environ)
+
+
+def _elsewhere(
+    arguments: argparse.Namespace, search: SearchSpecification | None, storage: str, address: str
+) -> int | None:
+    """Run the verb on the head node, where the address asks for that; None when it is run here."""
+    if address.startswith(("http://", "https://")):
+        command = head_command(arguments, search, storage_of_head(storage))
+        return _submit(address, command, detach=False)
+    if address.startswith("ray://"):
+        from fusion_search.search.dispatch import client  # imports Ray, which takes seconds
+
+        return client.run_on_head(address, head_command(arguments, search, storage_here(storage)))
+    return None
+
+
+def _submit(address: str, command: HeadCommand, detach: bool) -> int:
+    from fusion_search.search.dispatch import jobs  # imports Ray, which takes seconds
+
+    return jobs.submit(address, command, detach=detach)

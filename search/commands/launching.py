@@ -1,0 +1,139 @@
+"""Beginning a search, going on with it, confirming what it found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fusion_search.analysis.figures.confirmation import (
+    compute_confirmation,
+    confirmation_sentence,
+    read_candidates,
+)
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import (
+    CONFIRMATION_SUFFIX,
+    FINISHED,
+    SPECIFICATION_FILE,
+    read_table,
+)
+from fusion_search.search.declaration.configuration import to_yaml
+from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
+from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver
+from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.running.confirmation import (
+    choose_candidates,
+    confirmation_search,
+    write_candidates,
+)
+from fusion_search.search.running.listed_trials import run_listed
+from fusion_search.search.running.run import Environment
+from fusion_search.search.running.space_search import run_space
+from fusion_search.search.running.summary import resume_command, storage_option
+
+
+def launch(search: SearchSpecification, environment: Environment) -> int:
+    """Start a search. Returns the exit code.
+
+    Raises:
+        ValueError: the search exists already, or its data or resources cannot be had.
+    """
+    storage = open_storage(search.storage).below(search.name)
+    if storage.exists(SPECIFICATION_FILE):
+        raise ConfigurationError(
+            f"search {search.name!r} exists in {search.storage}; go on with `fusion-search "
+            f"resume {search.name}{storage_option(search.storage)}`, or choose another name with "
+            "--set name=..."
+        )
+    return _go_on(search, storage, environment, begin=True, failed_too=False)
+
+
+def resume(name: str, location: str, environment: Environment, *, failed_too: bool) -> int:
+    """Run the trials of a search that have not ended (or failed, when asked).
+
+    Raises:
+        ValueError: there is no such search, it is being run, or the data have changed.
+    """
+    search = load_search(name, location)
+    storage = open_storage(search.storage).below(name)
+    _check_idle(name, storage)
+    return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
+
+
+def confirm(
+    name: str, location: str, environment: Environment, *, top: int | None, seeds: int | None
+) -> int:
+    """Train the best of a search again with fresh seeds, and say what came out.
+
+    Raises:
+        ValueError: there is no such search, it has no space, or nothing in it finished.
+    """
+    search = load_search(name, location)
+    if search.space is None:
+        raise ConfigurationError(
+            f"search {name!r} is a sweep; a confirmation belongs to a search over a space"
+        )
+    declared = search.confirmation
+    settings = Confirmation(
+        top=top or declared.top or 3, seeds=seeds or declared.seeds, trials=declared.trials
+    )
+    changed = top is not None or seeds is not None
+    return _confirm(replace(search, confirmation=settings), environment, anew=changed)
+
+
+def _check_idle(name: str, storage: Storage) -> None:
+    """Raise when another process drives the search."""
+    driver = read_driver(storage)
+    if driver is not None:
+        raise ConfigurationError(
+            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait, "
+            f"stop it, or delete {storage.named(DRIVER_FILE)} if that machine is gone"
+        )
+
+
+def _go_on(
+    search: SearchSpecification,
+    storage: Storage,
+    environment: Environment,
+    *,
+    begin: bool,
+    failed_too: bool,
+) -> int:
+    storage = storage.patient(search.resources.storage_wait_seconds)
+    try:
+        if search.space is None:
+            return run_listed(search, storage, environment, begin=begin, failed_too=failed_too)
+        code = run_space(search, storage, environment, begin=begin, failed_too=failed_too)
+        if code == 0 and search.confirmation.top:
+            return _confirm(search, environment)
+    except KeyboardInterrupt as interrupt:  # a second one, while the end of the search is told
+        if not storage.exists(SPECIFICATION_FILE):
+            raise
+        raise KeyboardInterrupt(f"go on with: {resume_command(search)}") from interrupt
+    return code
+
+
+def _confirm(search: SearchSpecification, environment: Environment, *, anew: bool = False) -> int:
+    """Run what is left of a search's confirmation, and print its sentence.
+
+    ``anew`` chooses again what is confirmed; trials that have a record are not repeated.
+    """
+    storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
+    _check_idle(search.name + CONFIRMATION_SUFFIX, storage)
+    begin = not storage.exists(SPECIFICATION_FILE)
+    storage = storage.patient(search.resources.storage_wait_seconds)
+    if begin or anew:
+        candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
+        confirming = confirmation_search(search, candidates)
+        print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
+        write_candidates(storage, candidates)
+        if not begin:
+            storage.write(to_yaml(confirming).encode(), SPECIFICATION_FILE)
+    else:
+        confirming = load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
+    code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
+    trials = read_table(storage, "trials")
+    if code == 0 and (trials["status"] == FINISHED).any():
+        table, comparisons = compute_confirmation(trials, read_candidates(storage))
+        print(f"\n{confirmation_sentence(table, comparisons)}")
+    return code

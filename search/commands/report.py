@@ -1,0 +1,68 @@
+"""``report`` and ``predictions``."""
+
+from __future__ import annotations
+
+import argparse
+
+from fusion_search.analysis.figures.drawing import count_label, write_file
+from fusion_search.analysis.predictions import compute_counts, differences
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    open_search,
+    search_names,
+)
+from fusion_search.analysis.records.tables import (
+    CONFIRMATION_SUFFIX,
+    IMPORTANCE_FILE,
+    REPLAY_FILE,
+    read_table,
+)
+from fusion_search.analysis.report.page import build_report
+from fusion_search.search.commands.drawing_options import opened, read_beside, storage_at
+from fusion_search.search.commands.options import storage_of
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write NAME-report.html."""
+    search = opened(options)
+    storage = storage_at(storage_of(options))
+    confirming = options.name + CONFIRMATION_SUFFIX
+    confirmation = open_search(storage, confirming) if confirming in search_names(storage) else None
+    page = build_report(
+        search,
+        confirmation,
+        importance=read_beside(search.storage, IMPORTANCE_FILE),
+        replay=read_beside(search.storage, REPLAY_FILE),
+    )
+    print(write_file(page.encode(), storage_at(options.output), f"{options.name}-report.html"))
+    return 0
+
+
+def predictions(options: argparse.Namespace) -> int:
+    """Write NAME-predictions.csv, the counts, and fail when they are not those of the grids."""
+    search = opened(options)
+    try:
+        counts = compute_counts(search.storage)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
+    if counts.empty:
+        raise AnalysisError(
+            f"search {options.name} has no single predictions; they are recorded with "
+            "`--set trials.predictions=true`"
+        )
+    content = counts.to_csv(index=False).encode()
+    print(write_file(content, storage_at(options.output), f"{options.name}-predictions.csv"))
+    wrong = differences(counts, read_table(search.storage, "grid"))
+    trials = counts["trial_id"].nunique()
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise AnalysisError(
+            f"{len(wrong)} of {len(counts):,} counts differ from the grid table, first that of "
+            f"trial {first['trial_id']} at audio SNR {first['test_audio_snr']:g}, visual SNR "
+            f"{first['test_visual_snr']:g}; delete the records of that trial and resume the search"
+        )
+    print(
+        f"{int(counts['n'].sum()):,} predictions of {count_label(trials, 'trial')}: all "
+        f"{len(counts):,} counts are those of the grids"
+    )
+    return 0

@@ -1,0 +1,168 @@
+"""``space``, ``replay`` and ``importance``: spaces and records, without training."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
+from fusion_search.search.commands.options import storage_of
+from fusion_search.search.declaration.configuration import build_search, load_configuration
+from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.declaration.specification import SEARCHER_NAMES, SearchSpecification
+from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.running.proposals import known_observations
+from fusion_search.search.running.space_search import print_importance
+from fusion_search.search.spaces.objectives import MAXIMIZE
+from fusion_search.search.spaces.replay import replay as replay_once
+from fusion_search.search.spaces.searchers.random_grid import RandomSearcher
+from fusion_search.search.spaces.space import Choice, Parameter, Range, Sample, Space
+
+REPLAYED = ("random", "tpe", "nsga2", "surrogate")
+_SAMPLES = 10
+
+
+def space(arguments: argparse.Namespace) -> int:
+    """``space CONFIG``: print it."""
+    return print_space(build_search(load_configuration(arguments.config, arguments.set)))
+
+
+def importance(arguments: argparse.Namespace) -> int:
+    """``importance NAME``: compute it for every choice, from the records there are."""
+    name, location = arguments.name, storage_of(arguments)
+    search = load_search(name, location)
+    _space(search)
+    print_importance(search, open_storage(location).below(name))
+    return 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """``replay NAME``: run searchers against its records."""
+    return replay_search(
+        arguments.name,
+        storage_of(arguments),
+        arguments.searchers,
+        seeds=arguments.seeds,
+        trials=arguments.trials,
+        config=arguments.space,
+    )
+
+
+def print_space(search: SearchSpecification) -> int:
+    """Print a search's space, its size where it can be counted, and ten samples."""
+    space = _space(search)
+    print(f"search {search.name}: {len(space.parameters())} parameters")
+    for name, parameter in space.parameters().items():
+        print(f"  {name:18} {_words(parameter)}")
+    if space.average:
+        print(f"  every sample is trained at {len(space.train_pairs)} train pairs, and averaged")
+    size = space.size()
+    count = "not countable: a number is drawn from a range" if size is None else f"{size:,} samples"
+    print(f"size: {count}")
+    print(f"{_SAMPLES} samples at random (seed {search.searcher.seed}):")
+    searcher = RandomSearcher(
+        space, [one.direction for one in search.objectives], search.searcher.seed
+    )
+    for number in range(_SAMPLES):
+        sample = searcher.propose((), number)
+        assert sample is not None
+        trial = space.trials(sample)[0]
+        print(f"  {trial.trial_id}  {_sample_words(sample)}")
+    return 0
+
+
+def replay_search(
+    name: str,
+    location: str,
+    searchers: Sequence[str] | None,
+    *,
+    seeds: int,
+    trials: int | None,
+    config: Path | None,
+) -> int:
+    """Run searchers against a search's records and write what they would have found.
+
+    Args:
+        name, location: the search and its storage.
+        searchers: those to compare; random is always among them.
+        seeds: runs of each.
+        trials: of each run at most; None for all that are recorded.
+        config: a configuration whose space the records fill; None for the search's own.
+
+    Raises:
+        ValueError: there is no space, no finished trial lies in it, or no such searcher.
+    """
+    for searcher in searchers or ():
+        if searcher not in SEARCHER_NAMES:
+            raise ConfigurationError(
+                f"--searcher is {searcher!r}; allowed: {', '.join(SEARCHER_NAMES)}"
+            )
+    search = load_search(name, location)
+    declared = build_search(load_configuration(config)) if config else search
+    space, objectives = _space(declared), declared.objectives
+    size = space.size()
+    if size is None:
+        ranges = [one for one, kind in space.parameters().items() if isinstance(kind, Range)]
+        raise ConfigurationError(
+            f"the space has numbers drawn from ranges ({', '.join(ranges)}), which records cannot "
+            "fill; replay a search whose space is countable, or give one with --space"
+        )
+    storage = open_storage(location).below(name)
+    seconds = {
+        row["trial_id"]: row["seconds"]
+        for row in read_rows(storage, "trials")
+        if row["status"] == FINISHED
+    }
+    table: dict[str, tuple[Sample, tuple[float, ...], float]] = {}
+    for one in known_observations(space, objectives, storage):
+        cost = sum(seconds.get(trial.trial_id, 0.0) for trial in space.trials(one.sample))
+        table[space.sample_id(one.sample)] = (one.sample, one.values, cost)
+    if not table:
+        raise ConfigurationError(f"search {name!r} has no finished trial in the space")
+    print(f"records: {len(table)} samples of the space's {size:,}")
+    names = list(dict.fromkeys(["random", *(searchers or REPLAYED)]))
+    directions = [one.direction for one in objectives]
+    parts = []
+    with tqdm(total=len(names) * seeds, unit="run", disable=not sys.stderr.isatty()) as bar:
+        for searcher in names:
+            for seed in range(seeds):
+                parts.append(replay_once(space, table, searcher, directions, seed, trials=trials))
+                bar.update(1)
+    runs = pd.concat(parts, ignore_index=True)
+    storage.write(to_parquet(pa.Table.from_pandas(runs, preserve_index=False)), REPLAY_FILE)
+    best = runs["best"].max() if directions[0] == MAXIMIZE else runs["best"].min()
+    print(f"{len(names)} searchers x {seeds} seeds; best recorded {objectives[0].name} {best:.4f}")
+    for searcher in names:
+        last = runs[runs["searcher"] == searcher].groupby("seed")["trial"].max()
+        print(f"  {searcher:10} {int(np.median(last))} trials a run")
+    print(f"figures: fusion-search draw replay {name}")
+    return 0
+
+
+def _space(search: SearchSpecification) -> Space:
+    if search.space is None:
+        raise ConfigurationError(f"search {search.name!r} is a sweep; it has no space")
+    return search.space
+
+
+def _words(parameter: Parameter) -> str:
+    if isinstance(parameter, Choice):
+        return ", ".join(str(one) for one in parameter.options)
+    kind = "whole number" if parameter.integer else "number"
+    scale = ", logarithmic" if parameter.log else ""
+    return f"{kind} from {parameter.low:g} to {parameter.high:g}{scale}"
+
+
+def _sample_words(sample: Sample) -> str:
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in sample.items()
+    )

@@ -1,0 +1,276 @@
+"""Every verb with its options, in groups. Each names the function that runs it.
+
+The functions' files import torch, Ray or matplotlib, which takes seconds: only the one that runs
+is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from fusion_search.search.commands.options import (
+    Parser,
+    add_config,
+    add_data,
+    add_name,
+    add_output,
+    add_storage,
+    count,
+    positive,
+)
+
+if TYPE_CHECKING:
+    from fusion_search.search.commands.options import Verbs
+
+DASHBOARD: Final = "http://127.0.0.1:8265"
+_ADDRESS: Final = (
+    "of a Ray cluster (RAY_ADDRESS): auto, HOST:PORT, ray://HOST:PORT, or http://HOST:8265 for a "
+    "job; else Ray starts here"
+)
+
+
+def _space(verbs: Verbs) -> None:
+    parser = verbs.add_parser("space", help="print a search's space, its size and ten samples")
+    add_config(parser, "search/configs/placement.yaml")
+    parser.set_defaults(run="spaces:space")
+
+
+def _plan(verbs: Verbs) -> None:
+    parser = verbs.add_parser("plan", help="estimate what a search takes, by measured steps")
+    add_config(parser, "search/configs/demo.yaml")
+    parser.add_argument("--gpus", type=count, help="also estimate the wall time on so many")
+    parser.add_argument(
+        "--examples-per-second",
+        type=positive,
+        help="trained on a trial's share of a GPU, measured elsewhere with the slowest network",
+    )
+    add_data(parser)
+    parser.set_defaults(run="plan:plan")
+
+
+def _data(verbs: Verbs) -> None:
+    parser = verbs.add_parser("data", help="bring real data to this machine, and check them")
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+    fetch = actions.add_parser("fetch", help="download MNIST and Free Spoken Digits v1.0.9")
+    fetch.set_defaults(run="data:fetch_data")
+    check = actions.add_parser("check", help="say what is there, what is missing, and its source")
+    check.set_defaults(run="data:check_data")
+    for action in (fetch, check):
+        action.add_argument("dataset", choices=["digits"])
+        action.add_argument(
+            "--folder", help="where the files are (FUSION_SEARCH_DATA, else a cache folder)"
+        )
+
+
+def _add_where(parser: Parser) -> None:
+    """Where trials run, and between which folders."""
+    parser.add_argument("--address", help=_ADDRESS)
+    add_data(parser)
+    add_storage(parser)
+
+
+def _launch(verbs: Verbs) -> None:
+    parser = verbs.add_parser("launch", help="start the search that a YAML file declares")
+    add_config(parser, "search/configs/demo.yaml")
+    _add_where(parser)
+    parser.set_defaults(run="launch:launch")
+
+
+def _add_dashboard(parser: Parser) -> None:
+    parser.add_argument(
+        "--address",
+        help=f"of the cluster's dashboard (RAY_API_SERVER_ADDRESS, else {DASHBOARD})",
+    )
+
+
+def _submit(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "submit", help="launch as a job of a Ray cluster, which goes on without this machine"
+    )
+    add_config(parser, "search/configs/paper.yaml")
+    parser.add_argument(
+        "--detach", "--no-follow", action="store_true", help="do not wait for the job's end"
+    )
+    _add_dashboard(parser)
+    add_data(parser)
+    add_storage(parser)
+    parser.set_defaults(run="launch:submit")
+
+
+def _attach(verbs: Verbs) -> None:
+    parser = verbs.add_parser("attach", help="show what a job prints, from its beginning")
+    parser.add_argument("job", metavar="JOB", help="as submit printed it")
+    _add_dashboard(parser)
+    parser.set_defaults(run="launch:attach")
+
+
+def _resume(verbs: Verbs) -> None:
+    parser = verbs.add_parser("resume", help="run the trials of a search that have not ended")
+    add_name(parser)
+    _add_where(parser)
+    parser.set_defaults(run="launch:resume")
+
+
+def _retry(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "retry", help="run the failed trials of a search again, and those that have not ended"
+    )
+    add_name(parser)
+    _add_where(parser)
+    parser.set_defaults(run="launch:resume")
+
+
+def _confirm(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "confirm", help="train the best of a search again with fresh seeds, and compare"
+    )
+    add_name(parser)
+    parser.add_argument("--top", type=count, help="how many of the best (as declared, else 3)")
+    parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared, else 5)")
+    _add_where(parser)
+    parser.set_defaults(run="launch:confirm")
+
+
+def _status(verbs: Verbs) -> None:
+    parser = verbs.add_parser("status", help="list searches, or the trials of one")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the search")
+    add_storage(parser)
+    parser.set_defaults(run="status:status")
+
+
+def _draw(verbs: Verbs) -> None:
+    parser = verbs.add_parser("draw", help="draw figures (PNG, SVG) and their tables (CSV)")
+    figures = parser.add_subparsers(metavar="FIGURE", required=True, parser_class=Parser)
+
+    def add(figure: str, words: str) -> Parser:
+        one = figures.add_parser(figure, help=words)
+        add_output(one)
+        if figure != "noise":
+            add_name(one)
+            add_storage(one)
+        if figure in ("noise", "timeline"):
+            add_data(one)
+        one.set_defaults(run=f"draw:{figure}")
+        return one
+
+    _add_grids(add("grids", "accuracy maps, one per train pair"))
+    _add_train_pairs(add("fusion", "fusion depths side by side, and their differences"))
+    add("unimodal", "accuracy of the visual and audio models")
+    _add_timeline(add("timeline", "class values over time, from a checkpoint"))
+    add("replay", "searchers against each other, from a replay").add_argument(
+        "--within",
+        type=float,
+        default=0.005,
+        metavar="DIFFERENCE",
+        help="a run has arrived when it is no further than this from the best (0.005)",
+    )
+    _add_noise(add("noise", "one example at the ten SNRs (takes no search)"))
+
+
+def _add_train_pairs(parser: Parser) -> None:
+    parser.add_argument(
+        "--train-pair",
+        dest="train_pairs",
+        action="append",
+        nargs=2,
+        type=float,
+        metavar=("AUDIO", "VISUAL"),
+        help="train SNRs of a pair to draw, may be repeated (default: all)",
+    )
+
+
+def _add_grids(parser: Parser) -> None:
+    _add_train_pairs(parser)
+    parser.add_argument(
+        "--fusion-depth",
+        dest="depths",
+        action="append",
+        type=int,
+        metavar="DEPTH",
+        help="fusion depth to draw, may be repeated (default: all, one sheet each)",
+    )
+
+
+def _add_timeline(parser: Parser) -> None:
+    parser.add_argument(
+        "--trial",
+        default=None,
+        metavar="ID",
+        help="trial id or name, or the start of one (default: the most accurate at fusion depth 0)",
+    )
+    parser.add_argument("--examples", type=int, default=1, metavar="N", help="figures (1)")
+
+
+def _add_noise(parser: Parser) -> None:
+    parser.add_argument("--source", choices=["builtin", "digits"], default="builtin")
+    parser.add_argument(
+        "--snr-ratio",
+        choices=["power", "amplitude"],
+        default="amplitude",
+        help="what an SNR is a ratio of (amplitude)",
+    )
+    parser.add_argument("--example", type=int, default=0, metavar="N", help="test pair (0)")
+
+
+def _report(verbs: Verbs) -> None:
+    parser = verbs.add_parser("report", help="write one HTML page on a search, with its figures")
+    add_name(parser)
+    add_storage(parser)
+    add_output(parser)
+    parser.set_defaults(run="report:report")
+
+
+def _predictions(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "predictions",
+        help="count single predictions, and hold the counts against the recorded grids",
+    )
+    add_name(parser)
+    add_storage(parser)
+    add_output(parser)
+    parser.set_defaults(run="report:predictions")
+
+
+def _replay(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "replay", help="run searchers against a search's records, without training"
+    )
+    add_name(parser)
+    parser.add_argument(
+        "--searcher",
+        dest="searchers",
+        action="append",
+        metavar="SEARCHER",
+        help="may be repeated (default: random, tpe, nsga2, surrogate); random is always run",
+    )
+    parser.add_argument("--seeds", type=count, default=30, help="runs of each searcher (30)")
+    parser.add_argument("--trials", type=count, help="trials of a run (default: all recorded)")
+    parser.add_argument("--space", help="configuration whose space the records fill")
+    add_storage(parser)
+    parser.set_defaults(run="spaces:replay")
+
+
+def _importance(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "importance", help="compute how much every choice of a search mattered"
+    )
+    add_name(parser)
+    add_storage(parser)
+    parser.set_defaults(run="spaces:importance")
+
+
+def _sync_mlflow(verbs: Verbs) -> None:
+    parser = verbs.add_parser("sync-mlflow", help="write a search's MLflow runs from its records")
+    add_name(parser)
+    parser.add_argument("--tracking-uri", help="write there instead of where the search logs")
+    add_storage(parser)
+    parser.set_defaults(run="launch:sync_mlflow")
+
+
+GROUPS: Final[dict[str, tuple[Callable[[Verbs], None], ...]]] = {
+    "before a search": (_space, _plan, _data),
+    "run": (_launch, _submit, _attach, _resume, _retry, _confirm),
+    "look": (_status, _draw, _report, _predictions),
+    "after": (_replay, _importance, _sync_mlflow),
+}

@@ -1,0 +1,1 @@
+"""A search as declared in YAML."""

@@ -1,0 +1,99 @@
+"""Checking declared fields, one by one, with errors that name the field and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Final, get_type_hints
+
+from fusion_search.analysis.records.plain_data import shown, shown_name
+from fusion_search.search.trials.specification import Pair
+
+_LARGEST: Final = 2**31 - 1  # the columns of the records hold no larger whole number
+_LONGEST: Final = 1000  # characters of a text
+
+_TYPE_WORDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+class ConfigurationError(ValueError):
+    """The configuration is wrong; the message is one sentence for the user."""
+
+
+def known(allowed: type | list[str], raw: Any, where: str) -> dict[str, Any]:
+    """The mapping's own copy, after checking that it is one and every key is a field."""
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(f"{where.rstrip('.') or 'the configuration'} must be a mapping")
+    names = allowed if isinstance(allowed, list) else [one.name for one in fields(allowed)]
+    for key in raw:
+        if key not in names:
+            name = shown_name(key)
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(names)}"
+            raise ConfigurationError(f"{where}{name} is not a field; {hint}")
+    return dict(raw)
+
+
+def checked(kind: type, raw: Any, where: str) -> dict[str, Any]:
+    """The fields of a dataclass that a mapping gives, each of its type."""
+    hints = get_type_hints(kind)
+    values = known(kind, raw, where)
+    return {key: value_of(hints[key], value, where + key) for key, value in values.items()}
+
+
+def typed(kind: type, raw: Any, where: str) -> Any:
+    """A dataclass from a mapping."""
+    values = checked(kind, raw, where)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{where}{error}") from error
+
+
+def value_of(kind: Any, value: Any, where: str) -> Any:
+    """A value of this type; a list stands for a tuple of text, a whole number for a number."""
+    if kind == tuple[str, ...]:
+        return tuple(value_of(str, one, where) for one in listed(value, where, empty=True))
+    if kind is float and value == "original":
+        return math.inf
+    if type(value) is int and kind in (int, float) and abs(value) > _LARGEST:
+        raise ConfigurationError(
+            f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]} up to {_LARGEST:,}"
+        )
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and math.isnan(value)):
+        raise ConfigurationError(f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]}")
+    if isinstance(value, str) and (len(value) > _LONGEST or not value.isprintable()):
+        raise ConfigurationError(
+            f"{where} is {shown(value)}; allowed: up to {_LONGEST:,} printable characters"
+        )
+    return value
+
+
+def listed(raw: Any, where: str, *, empty: bool = False, hint: str = "") -> list[Any]:
+    """The list itself, after checking that it is one."""
+    if not isinstance(raw, list) or not (raw or empty):
+        least = "" if empty else " with at least one value"
+        raise ConfigurationError(f"{where} must be a list{least}{hint}")
+    return raw
+
+
+def one_of(allowed: tuple[str, ...]) -> Callable[[Any, str], str]:
+    """A check that a value is one of these words."""
+
+    def check(value: Any, where: str) -> str:
+        if value not in allowed:
+            raise ConfigurationError(f"{where} is {shown(value)}; allowed: {', '.join(allowed)}")
+        return str(value)
+
+    return check
+
+
+def train_pair(raw: Any, where: str) -> Pair:
+    """[audio SNR, visual SNR]."""
+    if not isinstance(raw, list) or len(raw) != 2:
+        raise ConfigurationError(f"{where} holds {shown(raw)}; allowed: [audio SNR, visual SNR]")
+    audio, visual = (value_of(float, one, where) for one in raw)
+    return audio, visual

@@ -1,0 +1,267 @@
+"""The typed, frozen description of a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
+from fusion_search.search.spaces.objectives import Objective
+from fusion_search.search.spaces.space import ORDINARY_FIELDS, Space
+from fusion_search.search.trials.specification import TRAIN_PAIRS, Pair, TrialSpecification
+
+SEARCHER_NAMES: Final = ("random", "grid", "tpe", "nsga2", "surrogate")
+SCHEDULER_NAMES: Final = ("none", "asha", "median", "pbt")
+PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
+"""What population-based training may change while a network is trained."""
+MOST_SEEDS: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepBlock:
+    """A full product of choices; a search's sweep is a list of such blocks."""
+
+    fusion_depths: tuple[int, ...] = (0,)
+    train_pairs: tuple[Pair, ...] = TRAIN_PAIRS
+    modalities: tuple[str, ...] = ("both",)
+    seeds: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one trial gets, or one pack. Bounding memory is the user's part.
+
+    Attributes:
+        cpus_per_trial: cores, and threads of a trial.
+        gpus_per_trial: fractions share a GPU.
+        concurrent_trials: how many run at once; 0 for as many as fit.
+        packed_trials: trials of a sweep or list that differ in seed, train pair or optimiser
+            settings are trained together, up to so many on one device; 1 for each alone.
+        retries: how often a trial whose worker or node was lost is tried again before it is
+            recorded as failed.
+        save_seconds: a running trial's state is saved after an epoch when so long has passed
+            since it was saved last; a trial that is lost goes on from there. Packs save none.
+        trial_deadline_seconds: a trial, or pack, that runs for longer is killed and recorded as
+            failed; 0 for no deadline.
+        storage_wait_seconds: how long a trial waits with its records for storage that does not
+            answer, before the search stops.
+    """
+
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    concurrent_trials: int = 0
+    packed_trials: int = 1
+    retries: int = 2
+    save_seconds: float = 30.0
+    trial_deadline_seconds: float = 0.0
+    storage_wait_seconds: float = 180.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.cpus_per_trial < math.inf):
+            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0")
+        gpus = self.gpus_per_trial
+        if not (0 <= gpus <= 1 or (gpus == int(gpus) and gpus < math.inf)):
+            raise ValueError(f"gpus_per_trial is {gpus}; allowed: 0 to 1, or a whole number")
+        if self.concurrent_trials < 0:
+            raise ValueError(
+                f"concurrent_trials is {self.concurrent_trials}; allowed: 0 (all that fit) or more"
+            )
+        if self.packed_trials < 1:
+            raise ValueError(
+                f"packed_trials is {self.packed_trials}; allowed: 1 (each trial alone) or more"
+            )
+        if self.retries < 0:
+            raise ValueError(f"retries is {self.retries}; allowed: 0 or more")
+        for name in ("save_seconds", "trial_deadline_seconds", "storage_wait_seconds"):
+            if not (0 <= getattr(self, name) < math.inf):
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlflow:
+    """Where runs are shown: any tracking URI; by default SQLite in the storage folder.
+
+    The URI holds no password: it goes into the records and onto the console.
+    """
+
+    enabled: bool = True
+    tracking_uri: str = ""
+
+    def __post_init__(self) -> None:
+        refuse_password(self.tracking_uri, "tracking_uri", TRACKING_REMEDY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearcherSettings:
+    """Who proposes the samples of a space.
+
+    Attributes:
+        name: one of ``SEARCHER_NAMES``.
+        seed: of its choices.
+        samples: how many it proposes, repeated ones not counted.
+        warm_start: searches in the same storage folder whose records it knows from the start.
+    """
+
+    name: str = "random"
+    seed: int = 0
+    samples: int = 50
+    warm_start: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.name not in SEARCHER_NAMES:
+            raise ValueError(f"name is {self.name!r}; allowed: {', '.join(SEARCHER_NAMES)}")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed is {self.seed}; allowed: 0 to 2**31 - 1")
+        if self.warm_start and self.name in ("random", "grid"):
+            raise ValueError(
+                f"warm_start is given to {self.name}, which does not learn; allowed with: tpe, "
+                "nsga2, surrogate"
+            )
+        if self.samples < 1:
+            raise ValueError(f"samples is {self.samples}; allowed: 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerSettings:
+    """Which trials are stopped early, by validation accuracy at the train pair.
+
+    Attributes:
+        name: none; asha (asynchronous successive halving); median (worse than the median of the
+            others' running means); pbt (population-based training: the worst take over weights
+            and hyperparameters of the best, perturbed).
+        grace_epochs: epochs before a trial can be stopped, or between two perturbations.
+        reduction: of asha: one in so many goes on.
+    """
+
+    name: str = "none"
+    grace_epochs: int = 1
+    reduction: int = 3
+
+    def __post_init__(self) -> None:
+        if self.name not in SCHEDULER_NAMES:
+            raise ValueError(f"name is {self.name!r}; allowed: {', '.join(SCHEDULER_NAMES)}")
+        if self.grace_epochs < 1:
+            raise ValueError(f"grace_epochs is {self.grace_epochs}; allowed: 1 or more")
+        if self.reduction < 2:
+            raise ValueError(f"reduction is {self.reduction}; allowed: 2 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Training the best of a search again, beside the plain networks, on the test split.
+
+    Attributes:
+        top: how many of the best; 0 for no confirmation.
+        seeds: fresh seeds for each.
+        trials: fields of ``TrialSpecification`` that differ from the search's (a fuller budget).
+    """
+
+    top: int = 0
+    seeds: int = 5
+    trials: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.top < 0:
+            raise ValueError(f"top is {self.top}; allowed: 0 (no confirmation) or more")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise ValueError(f"seeds is {self.seeds}; allowed: 1 to {MOST_SEEDS:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpecification:
+    """A whole search: a sweep, a list of trials, or a space with a searcher.
+
+    Attributes:
+        trials: the fields that all trials share.
+        sweep: the full product to run, unless ``listed`` or ``space`` says otherwise.
+        listed: every trial by itself; a confirmation is such a search.
+        space, searcher, scheduler, objectives, confirmation: of a search over a space.
+    """
+
+    name: str
+    trials: Mapping[str, Any] = field(default_factory=dict)
+    sweep: tuple[SweepBlock, ...] = (SweepBlock(),)
+    listed: tuple[TrialSpecification, ...] = ()
+    space: Space | None = None
+    searcher: SearcherSettings = SearcherSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    objectives: tuple[Objective, ...] = (Objective(name="mean_accuracy"),)
+    confirmation: Confirmation = Confirmation()
+    resources: Resources = Resources()
+    mlflow: Mlflow = Mlflow()
+    storage: str = "results"
+
+    def __post_init__(self) -> None:
+        refuse_password(self.storage, "storage", STORAGE_REMEDY)
+        if self.space is None:
+            return
+        if self.resources.packed_trials > 1:
+            raise ValueError(
+                f"resources.packed_trials is {self.resources.packed_trials} in a search over a "
+                "space, whose trials are proposed and may be stopped one by one; allowed: 1"
+            )
+        several = len(self.objectives) > 1
+        if several and self.searcher.name in ("tpe", "surrogate"):
+            raise ValueError(
+                f"searcher.name is {self.searcher.name!r} with {len(self.objectives)} objectives; "
+                "allowed: nsga2, random, grid (or one objective)"
+            )
+        if self.scheduler.name != "none" and self.scheduler.grace_epochs > self.epochs_per_sample:
+            raise ValueError(
+                f"scheduler.grace_epochs is {self.scheduler.grace_epochs}; allowed: 1 to "
+                f"{self.epochs_per_sample}, the epochs of a sample"
+            )
+        if self.scheduler.name == "pbt" and self.searcher.name not in ("random", "grid"):
+            raise ValueError(
+                f"searcher.name is {self.searcher.name!r} with scheduler pbt, whose population is "
+                "proposed at once; allowed: random, grid"
+            )
+        if self.scheduler.name == "pbt":
+            names = set(self.space.parameters())
+            if not names or not names <= set(PERTURBED) or self.space.average:
+                raise ValueError(
+                    "scheduler.name is 'pbt', which copies weights between trials; allowed: a "
+                    f"space of {', '.join(PERTURBED)} alone, everything else with one option"
+                )
+
+    @property
+    def epochs_per_sample(self) -> int:
+        """How many epochs a sample of the space is trained, over all its trials."""
+        assert self.space is not None
+        return self.space.any_trial().epochs * self.space.trials_per_sample
+
+    def planned_trials(self) -> list[TrialSpecification]:
+        """Every trial of a sweep or list once, in the order declared, seed by seed.
+
+        A unimodal trial does not depend on the other sense's SNR, so pairs that differ only there
+        are one trial. The trials of a space are not known before the searcher proposes them.
+        """
+        if self.space is not None:
+            raise ValueError(f"search {self.name!r} has a space; its trials are not planned")
+        if self.listed:
+            return list(self.listed)
+        trials: dict[str, TrialSpecification] = {}
+        for block in self.sweep:
+            for seed in block.seeds:
+                for modality in block.modalities:
+                    for audio, visual in block.train_pairs:
+                        for depth in block.fusion_depths:
+                            one = TrialSpecification(
+                                **self.trials,
+                                modality=modality,
+                                fusion_depth=depth,
+                                train_audio_snr=math.inf if modality == "visual" else audio,
+                                train_visual_snr=math.inf if modality == "audio" else visual,
+                                seed=seed,
+                            )
+                            trials.setdefault(one.trial_id, one)
+        return list(trials.values())
+
+
+SEARCHED: Final = (
+    *("levels", "fusion_depth", "couplings", "to_audio", "to_image", "fusion"),
+    *("mmtm_ratio", "mmtm_relu", "mmtm_identity", *ORDINARY_FIELDS),
+)
+"""Fields of a trial that a space may search."""

@@ -1,0 +1,1 @@
+"""Trials on the machines of a cluster: all that knows Ray."""

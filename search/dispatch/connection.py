@@ -1,0 +1,232 @@
+"""Reaching a Ray cluster: its address, its token, its resources, and the code on its nodes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray.job_config import JobConfig
+
+from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.records.provenance import package_files
+
+CLIENT: Final = "ray://"
+_LARGEST_UPLOAD: Final = 20_000_000  # bytes; the code itself has less than one million
+# What asks for nothing but an answer: of Ray's own port, and of the port for clients.
+_QUESTIONS: Final = {
+    "": ("/ray.rpc.NodeInfoGcsService/GetClusterId", b""),
+    CLIENT: ("/ray.rpc.RayletDriver/ClusterInfo", b"\x08\x06"),  # a ping
+}
+
+
+class _JobConfig(JobConfig):
+    """Keeps the current folder out of workers' import paths, where Ray would put it first.
+
+    There its files would hide what is installed; :func:`make_importable` lets it be found last.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True  # what Ray asks before it adds the folder
+
+
+class ResourceError(ValueError):
+    """The machines cannot run the trials as asked; the message is one sentence."""
+
+
+@contextmanager
+def connect(address: str, resources: Resources) -> Iterator[None]:
+    """Connect to Ray, or start it, for as long as the block runs.
+
+    Args:
+        address: of a Ray cluster, or "local" to start Ray on this machine.
+        resources: what one trial asks for.
+
+    Raises:
+        ResourceError: there is no such cluster, it refuses us, or it lacks what a trial needs.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 is silent only in the old output
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker that stopped the search has told why.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    # Schedulers look at epochs alone: a trial's start and end carry no metric.
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    # Ray blocks Ctrl-C's signal in all that its nodes start, thus in jobs and behind a client.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with connection(address):
+        # What befalls trials is told by us, without tracebacks.
+        for library in ("ray.train", "ray.tune"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
+        _check_resources(resources)
+        yield
+
+
+@contextmanager
+def connection(address: str) -> Iterator[None]:
+    """Ray itself, with this code on all nodes of a cluster, for as long as the block runs.
+
+    Raises:
+        ResourceError: there is no such cluster, or it refuses us.
+    """
+    options: dict[str, Any] = {"include_dashboard": False}
+    try:
+        with ExitStack() as until_sent:
+            if address != "local":
+                address = _reach(address)
+                options = {"runtime_env": {"py_modules": until_sent.enter_context(code_to_send())}}
+                # A job's own is this code already.
+                os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
+            if not address.startswith(CLIENT):
+                options["job_config"] = _JobConfig()
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except ResourceError:
+        raise
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise ResourceError(_why_not(address, error)) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def code_to_send() -> Iterator[list[str]]:
+    """A copy of this program's files, laid out as the package that they are on a cluster's nodes.
+
+    Raises:
+        ResourceError: something large lies among them.
+    """
+    files = package_files()
+    sizes = {path: path.stat().st_size for path in files.values()}
+    if sum(sizes.values()) > _LARGEST_UPLOAD:
+        largest = max(sizes, key=lambda path: sizes[path])
+        raise ResourceError(
+            f"the code is too large to be sent to a cluster: {sum(sizes.values()) / 1e6:.0f} MB, "
+            f"allowed: {_LARGEST_UPLOAD / 1e6:.0f} MB; the largest file is {largest}, move it away"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in files.items():
+            copy = Path(folder, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        yield [str(Path(folder, "fusion_search"))]
+
+
+def _reach(address: str) -> str:
+    """The address with host and port, after a first word with it.
+
+    Ray itself would go on trying for minutes where nobody listens or the token is wrong.
+
+    Raises:
+        OSError: nobody listens, or somebody else.
+        ResourceError: the token is missing or wrong.
+    """
+    if address == "auto":
+        address = ray._private.services.canonicalize_bootstrap_address_or_die("auto")
+    place = address.removeprefix(CLIENT)
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("an address is HOST:PORT, ray://HOST:PORT, http://HOST:PORT or auto")
+    reach_port(host, int(port))
+    try:
+        import grpc
+        from ray._private.grpc_utils import init_grpc_channel
+    except ImportError:
+        if not address.startswith(CLIENT):
+            return address  # Ray finds out by itself, in half a minute.
+        raise ResourceError(
+            f"the Ray client is not installed, which {address!r} needs: "
+            "pip install 'fusion-search[cluster]'"
+        ) from None
+    question = _QUESTIONS[CLIENT if address.startswith(CLIENT) else ""]
+    if _answers(grpc, grpc.insecure_channel(place), question):
+        # With a token of another cluster at hand, Ray here would refuse what this one asks.
+        os.environ["RAY_AUTH_MODE"] = "disabled"
+        warn_open(host, address)
+    elif not _answers(grpc, init_grpc_channel(place), question):
+        raise ResourceError(wrong_token(address))
+    return address
+
+
+def _answers(grpc: Any, channel: Any, question: tuple[str, bytes]) -> bool:
+    """Whether Ray talks to us; False when it wants another token."""
+    name, content = question
+    with channel:
+        try:
+            channel.unary_unary(name)(content, timeout=10)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return False
+            raise OSError(f"what listens there does not answer as Ray: {error.code()}") from error
+    return True
+
+
+def reach_port(host: str, port: int) -> None:
+    """Raise ``OSError`` when nobody listens."""
+    socket.create_connection((host.strip("[]"), port), timeout=10).close()
+
+
+def warn_open(host: str, address: str) -> None:
+    """Say that anybody may run code on the cluster, unless only this machine reaches it."""
+    if host != "localhost" and not _loopback(host):
+        print(
+            f"warning: the Ray cluster at {address} asks for no token, so whoever reaches it can "
+            "run any code there; start it with RAY_AUTH_MODE=token",
+            file=sys.stderr,
+        )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def wrong_token(address: str) -> str:
+    """What to do about a token that is missing or wrong."""
+    return (
+        f"the Ray cluster at {address} refuses the token, or there is none: copy ~/.ray/auth_token "
+        "from its head node to this machine, or set RAY_AUTH_TOKEN, and set RAY_AUTH_MODE=token"
+    )
+
+
+def _why_not(address: str, error: Exception) -> str:
+    detail = " ".join(str(error).split())
+    if isinstance(error, ray.exceptions.AuthenticationError):
+        return wrong_token(address)
+    if "version" in detail.lower():
+        return (
+            f"this machine and the Ray cluster at {address!r} have different versions of Ray or "
+            f"Python; install the same on both ({detail[:300]})"
+        )
+    return (
+        f"there is no Ray cluster at {address!r} ({detail[:200]}); start one or leave out --address"
+    )
+
+
+def _check_resources(resources: Resources) -> None:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for kind, asked, field in (
+        ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
+        ("CPU", resources.cpus_per_trial, "cpus_per_trial"),
+    ):
+        # A trial runs on one node.
+        there = max(node.get(kind, 0) for node in nodes)
+        if asked > there:
+            on_node = " on its largest node" if len(nodes) > 1 else ""
+            raise ResourceError(
+                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s{on_node}; lower it "
+                f"with --set resources.{field}={there:g}, or connect to a cluster with --address"
+            )

@@ -1,0 +1,139 @@
+"""Commands as jobs of a Ray cluster: they go on when this machine is switched off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import ray
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from fusion_search.search.dispatch.connection import (
+    ResourceError,
+    code_to_send,
+    reach_port,
+    warn_open,
+    wrong_token,
+)
+from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand
+from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit
+
+
+def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
+    """Have a command run on the cluster's head node; returns its exit code, or 0 when detached.
+
+    Args:
+        address: of the cluster's dashboard, ``http://HOST:8265``.
+        command: what to run.
+        detach: do not wait for its end.
+
+    Raises:
+        ValueError: there is no such cluster, it refuses us, or the code is too large.
+    """
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    with (
+        _client(address) as client,
+        tempfile.TemporaryDirectory() as folder,
+        code_to_send() as modules,
+    ):
+        if command.config is not None:
+            (Path(folder) / CONFIG_FILE).write_text(command.config)
+        job = client.submit_job(
+            entrypoint=shlex.join(["python", "-m", "fusion_search", *command.words]),
+            submission_id=f"{command.name}-{moment}-{os.getpid()}",
+            metadata={"search": command.name},
+            runtime_env={
+                "working_dir": folder,
+                "py_modules": modules,
+                "env_vars": {COMMIT_VARIABLE: git_commit()},
+            },
+        )
+    print(f"job {job} on {address}; storage {command.storage!r} is its head node's", flush=True)
+    if detach:
+        print(_how_to_go_on(address, job))
+        return 0
+    return attach(address, job)
+
+
+def attach(address: str, job: str) -> int:
+    """Show what a job prints, from its beginning, and return its exit code.
+
+    Ctrl-C ends the showing, not the job; the exit code is 130 then.
+
+    Raises:
+        ValueError: there is no such cluster or job, or the cluster refuses us.
+        OSError: the connection broke; the job goes on.
+    """
+    with _client(address) as client:
+        client.get_job_status(job)  # or there is no such job
+        try:
+            asyncio.run(_show(client, job))
+        except KeyboardInterrupt:
+            print(f"\ndetached; the job goes on\n{_how_to_go_on(address, job)}")
+            return 130
+        status = client.get_job_status(job)
+        code = client.get_job_info(job).driver_exit_code
+    if not status.is_terminal():
+        raise OSError(f"the connection to job {job} broke; {_how_to_go_on(address, job)}")
+    if status == JobStatus.SUCCEEDED:
+        return 0
+    print(f"job {job}: {status.value.lower()}", file=sys.stderr)
+    return code or 1
+
+
+async def _show(client: JobSubmissionClient, job: str) -> None:
+    async for text in client.tail_job_logs(job):
+        print(text, end="", flush=True)
+
+
+def _how_to_go_on(address: str, job: str) -> str:
+    return (
+        f"follow it with: fusion-search attach {job} --address {address}\n"
+        f"stop it with: ray job stop --address {address} {job}"
+    )
+
+
+@contextmanager
+def _client(address: str) -> Iterator[JobSubmissionClient]:
+    """A client, and one sentence for whatever goes wrong with it."""
+    # Ray would prefer them to what it is told.
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        os.environ.pop(name, None)
+    logging.disable(logging.INFO)  # what it uploads
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        reach_port(host, parts.port or (443 if parts.scheme == "https" else 80))
+        if _asks_for_no_token(address):
+            warn_open(host, address)
+        yield JobSubmissionClient(address)
+    except ResourceError:
+        raise
+    except ray.exceptions.AuthenticationError as error:
+        raise ResourceError(wrong_token(address)) from error
+    except (RuntimeError, ValueError, OSError) as error:
+        detail = " ".join(str(error).split())[:300]
+        if "does not exist" in detail and "404" in detail:
+            detail = f"no such job; list them with: ray job list --address {address}"
+        raise ResourceError(f"the Ray dashboard at {address} does not do it: {detail}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _asks_for_no_token(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/api/jobs/", timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return False

@@ -1,0 +1,182 @@
+"""Whether every machine of a Ray cluster can run a search's trials: storage, code and data.
+
+The examples travel by Ray's object store: once to each machine, where its processes share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver_file
+from fusion_search.search.records.provenance import code_fingerprint, package_versions
+from fusion_search.search.running.recorded_trial import SearchStoppedError
+
+# What a trial's numbers depend on. The driver alone uses the others, and sends its own code.
+TRIAL_PACKAGES: Final = ("torch", "torchaudio", "numpy", "pyarrow")
+_ANSWER_SECONDS: Final = 120.0  # a node may first have to fetch the code
+
+_checked: set[str] = set()  # what this process has found in order, by ``Expectation.token``
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What the driver has, and every process that runs a trial must find.
+
+    Attributes:
+        storage: the search's folder.
+        token: of the driver's status file there.
+        versions: package -> version, without local labels such as ``+cu128``.
+        code: fingerprint of this program's source files.
+        data: fingerprint of the examples.
+        node: id of the driver's own, whose processes have all but the examples of themselves.
+    """
+
+    storage: Storage
+    token: str
+    versions: dict[str, str]
+    code: str
+    data: str
+    node: str = ""
+
+
+def expectation(storage: Storage, token: str, data: DigitData, node: str = "") -> Expectation:
+    """Of the driver that runs here."""
+    return Expectation(
+        storage=storage,
+        token=token,
+        versions=_versions(),
+        code=code_fingerprint(),
+        data=data.fingerprint,
+        node=node,
+    )
+
+
+def check_nodes(expected: Expectation, resources: Resources) -> None:
+    """Ask every machine but the driver's own that can run a trial.
+
+    Raises:
+        SearchStoppedError: names the first machine that cannot, why, and the remedy.
+    """
+    troubles = ask_nodes(
+        node_trouble,
+        expected,
+        cpus=resources.cpus_per_trial,
+        gpus=resources.gpus_per_trial,
+        but=expected.node,
+    )
+    for name, trouble in troubles:
+        if trouble:
+            raise SearchStoppedError(f"node {name} {trouble}")
+
+
+def ask_nodes(
+    question: Callable[..., str | None],
+    *arguments: object,
+    cpus: float = 0.0,
+    gpus: float = 0.0,
+    but: str = "",
+) -> list[tuple[str, str | None]]:
+    """What is wrong with each machine that has so many cores and GPUs, all asked at once.
+
+    Args:
+        question: what runs there, with ``arguments``; its answer is empty when nothing is wrong.
+        cpus, gpus: of the machines to ask.
+        but: the id of one not to ask.
+    """
+    ask = ray.remote(num_cpus=0, max_retries=0)(question)
+    asked = [
+        (
+            _name(node),
+            ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(*arguments),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["NodeID"] != but
+        and node["Resources"].get("CPU", 0) >= cpus
+        and node["Resources"].get("GPU", 0) >= gpus
+    ]
+    answers: list[tuple[str, str | None]] = []
+    for name, answer in asked:
+        try:
+            answers.append((name, ray.get(answer, timeout=_ANSWER_SECONDS)))
+        except (RayError, TimeoutError) as error:
+            answers.append((name, f"gives no answer ({' '.join(str(error).split())[-200:]})"))
+    return answers
+
+
+def check_process(expected: Expectation, data: DigitData) -> None:
+    """Once per process, before its first trial: also of machines that joined later.
+
+    Raises:
+        SearchStoppedError: names this machine, why it cannot run trials, and the remedy.
+    """
+    if expected.token in _checked:
+        return
+    own = ray.get_runtime_context().get_node_id()
+    trouble = None if own == expected.node else node_trouble(expected)
+    trouble = trouble or data_trouble(expected, data)
+    if trouble:
+        name = next((_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
+        raise SearchStoppedError(f"node {name} {trouble}")
+    _checked.add(expected.token)
+
+
+def node_trouble(expected: Expectation) -> str | None:
+    """What keeps this process from running trials, after the words "node NAME"; None is best."""
+    versions = _versions()
+    for package, wanted in expected.versions.items():
+        if versions[package] != wanted:
+            return (
+                f"has {package} {versions[package]} and the driver has {wanted}; install the same "
+                "version there"
+            )
+    if code_fingerprint() != expected.code:
+        return (
+            f"imports other source files of fusion-search than the driver (fingerprint "
+            f"{code_fingerprint()}, the driver's is {expected.code}), though they were sent there; "
+            "leave it out of PYTHONPATH there, or install the same commit"
+        )
+    try:
+        driver = read_driver_file(expected.storage)
+    except OSError as error:
+        return f"cannot reach the storage: {error}"
+    if driver is None or driver["started_at"] != expected.token:
+        return (
+            f"does not see what the driver writes to {expected.storage.named(DRIVER_FILE)}; give "
+            "--storage a folder that all machines mount, or a URI such as s3://bucket/results"
+        )
+    return None
+
+
+def data_trouble(expected: Expectation, data: DigitData) -> str | None:
+    """The same of the examples that have arrived here, all of which this reads once."""
+    arrived = data.content_fingerprint()
+    if arrived == expected.data:
+        return None
+    return (
+        f"has other data than the search (fingerprint {arrived}, the search's is {expected.data}), "
+        "though they came from the driver; look for a fault of its memory, and leave it out"
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = package_versions(TRIAL_PACKAGES)
+    return {package: version.partition("+")[0] for package, version in found.items()}
+
+
+def _name(node: dict[str, Any]) -> str:
+    """As its owner named it, else its host, with its address."""
+    address = node["NodeManagerAddress"]
+    given = node.get("NodeName") or address
+    return f"{node['NodeManagerHostname'] if given == address else given} ({address})"

@@ -1,0 +1,79 @@
+"""Ray Tune's schedulers, as a search declares them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ray import tune
+from ray.tune import schedulers
+
+from fusion_search.search.declaration.specification import SchedulerSettings
+from fusion_search.search.dispatch.messages import (
+    EPOCHS_RUN,
+    HYPERPARAMETERS,
+    PROGRESS,
+    PROPOSAL,
+    Row,
+)
+from fusion_search.search.spaces.space import Choice, Parameter
+
+
+def make_scheduler(
+    settings: SchedulerSettings, epochs: int, parameters: Mapping[str, Parameter]
+) -> schedulers.TrialScheduler | None:
+    """Ray's scheduler.
+
+    Args:
+        settings: which.
+        epochs: what one Ray trial runs in all.
+        parameters: of the space; population-based training perturbs them.
+    """
+    looks: dict[str, Any] = {"time_attr": EPOCHS_RUN, "metric": PROGRESS, "mode": "max"}
+    if settings.name == "asha":
+        return schedulers.ASHAScheduler(
+            **looks,
+            max_t=epochs,
+            grace_period=settings.grace_epochs,
+            reduction_factor=settings.reduction,
+        )
+    if settings.name == "median":
+        return schedulers.MedianStoppingRule(
+            **looks,
+            grace_period=settings.grace_epochs,
+            # It would pause a trial until there are others to compare with: ours keep no state
+            # to go on from, and would begin again.
+            min_time_slice=cast(int, math.inf),
+        )
+    if settings.name == "pbt":
+        return _OwnTrialsPBT(
+            **looks,
+            perturbation_interval=settings.grace_epochs,
+            hyperparam_mutations={
+                PROPOSAL: {
+                    HYPERPARAMETERS: {
+                        name: _mutation(parameter) for name, parameter in parameters.items()
+                    }
+                }
+            },
+            # A trial's start and end say nothing that it looks at.
+            require_attrs=False,
+        )
+    return None
+
+
+class _OwnTrialsPBT(schedulers.PopulationBasedTraining):
+    """A trial that takes over another's weights and hyperparameters stays the trial it is."""
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[Row, Row]:
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        taken = config[PROPOSAL][HYPERPARAMETERS]
+        return {PROPOSAL: {**trial.config[PROPOSAL], HYPERPARAMETERS: taken}}, operations
+
+
+def _mutation(parameter: Parameter) -> Any:
+    if isinstance(parameter, Choice):
+        return list(parameter.options)
+    draw = tune.loguniform if parameter.log else tune.uniform
+    return draw(parameter.low, parameter.high)

@@ -1,0 +1,259 @@
+"""Dispatching trials by Ray Tune. Only the room of this file knows Ray.
+
+Ray's own state is not needed to go on: what has a record has ended, and everything else is run
+by the next ``resume``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+import torch
+from ray import tune
+
+from fusion_search.analysis.records.storage import StorageError
+from fusion_search.analysis.records.tables import FINISHED
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.dispatch.adapters import Driver, ProposalSearcher
+from fusion_search.search.dispatch.head_watch import head_watched
+from fusion_search.search.dispatch.messages import (
+    EPOCHS_RUN,
+    HYPERPARAMETERS,
+    PROGRESS,
+    PROPOSAL,
+    packed,
+    proposed,
+    reporter,
+    sample_of,
+    saved_state,
+    specifications,
+    swept,
+)
+from fusion_search.search.dispatch.nodes import Expectation, check_nodes, check_process, expectation
+from fusion_search.search.dispatch.schedulers import make_scheduler
+from fusion_search.search.records.recorder import Recorder
+from fusion_search.search.running.current_folder import make_importable
+from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
+from fusion_search.search.running.summary import resume_command
+from fusion_search.search.tracking.tracker import Tracker
+from fusion_search.search.trials.packing import packs
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.trial import Continuation
+
+_UNBOUNDED: Final = 10**6
+
+
+def run_trials(
+    trials: Sequence[TrialSpecification] | Proposals,
+    data: DigitData,
+    recorder: Recorder,
+    search: SearchSpecification,
+    progress: Progress,
+    tracker: Tracker | None,
+) -> None:
+    """Run the trials, or what a searcher proposes, on the connected Ray.
+
+    Returns when all ended or the search was interrupted.
+
+    Raises:
+        SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
+    """
+    resources = search.resources
+    node = ray.get_runtime_context().get_node_id()
+    expected = expectation(recorder.storage, progress.started_at, data, node)
+    check_nodes(expected, resources)
+    trainable = tune.with_parameters(
+        _trainable,
+        data=data,
+        recorder=recorder,
+        expected=expected,
+        threads=int(resources.cpus_per_trial),
+        save_seconds=resources.save_seconds,
+        perturbed=search.scheduler.name == "pbt",
+        folder=Path.cwd(),
+    )
+    proposals = trials if isinstance(trials, Proposals) else None
+    driver = Driver(recorder, progress, tracker, resources, search.scheduler.name, proposals)
+    # Ray lets no searcher work beside population-based training: there all is proposed at once.
+    asked = proposals if search.scheduler.name != "pbt" else None
+    tuner = tune.Tuner(
+        tune.with_resources(
+            trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+        ),
+        param_space={} if asked is not None else _all_at_once(trials, resources.packed_trials),
+        tune_config=tune.TuneConfig(
+            # More than there can be: the searcher says when it has proposed enough.
+            num_samples=1 if asked is None else _UNBOUNDED,
+            search_alg=None if asked is None else ProposalSearcher(asked),
+            scheduler=_scheduler(search),
+            max_concurrent_trials=resources.concurrent_trials or None,
+            # A fresh process per trial costs a second each.
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: specifications(trial.config)[0].trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
+            storage_path=recorder.storage.path("ray"),
+            storage_filesystem=recorder.storage.filesystem,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=resources.retries),
+            callbacks=[driver],
+        ),
+    )
+    head = ray.get_runtime_context().gcs_address
+    lost = (
+        f"the Ray cluster at {head} is gone; what has ended is recorded. Start it again and go on "
+        f"with: {resume_command(search)}"
+    )
+    # A second Ctrl-C comes out of Ray Tune at once; what is left is told like after the first.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        head_watched(head, lost, progress.close),
+        _terminate_as_interrupt(),
+    ):
+        try:
+            tuner.fit()
+        except OSError as error:
+            # Ray reads and writes its own files, even after the last trial.
+            detail = " ".join(str(error).split())[:300]
+            raise SearchStoppedError(
+                driver.stopped or f"Ray's own state cannot be kept in the storage ({detail})"
+            ) from error
+    if driver.stopped is not None:
+        raise SearchStoppedError(driver.stopped)
+
+
+def _all_at_once(
+    trials: Sequence[TrialSpecification] | Proposals, packed_trials: int
+) -> dict[str, Any]:
+    """Each trial or pack once, as a parameter space of Ray's own."""
+    if isinstance(trials, Proposals):
+        configurations = [proposed(one) for one in iter(trials.next, None)]
+    else:
+        configurations = [swept(pack) for pack in packs(trials, packed_trials)]
+    return {PROPOSAL: tune.grid_search([one[PROPOSAL] for one in configurations])}
+
+
+def _scheduler(search: SearchSpecification) -> Any:
+    if search.space is None:
+        return None
+    return make_scheduler(search.scheduler, search.epochs_per_sample, search.space.parameters())
+
+
+def _trainable(
+    config: dict[str, Any],
+    *,
+    data: DigitData,
+    recorder: Recorder,
+    expected: Expectation,
+    threads: int,
+    save_seconds: float,
+    perturbed: bool,
+    folder: Path,
+) -> None:
+    """Run trials on a worker, or let the driver know that no more of them make sense."""
+    make_importable(folder)
+    try:
+        check_process(expected, data)
+        _run(config, data, recorder, threads, save_seconds, perturbed)
+    except (SearchStoppedError, StorageError) as error:
+        reporter()("stop", {"reason": str(error)})
+        raise
+
+
+def _run(
+    config: dict[str, Any],
+    data: DigitData,
+    recorder: Recorder,
+    threads: int,
+    save_seconds: float,
+    perturbed: bool,
+) -> None:
+    """The trials of one Ray trial, as a pack or one after another, on a worker.
+
+    With ``perturbed`` the scheduler changes hyperparameters on the way: after every epoch the
+    state is reported, so that this trial or another can go on from it.
+    """
+    torch.set_num_threads(max(1, threads))
+    report = reporter()
+    finished: list[float] = []  # best validation accuracy of each trial that ended
+    done = 0  # epochs of these
+    best = 0.0
+    looked_at: dict[str, float] = {}
+    saved: bytes | None = None
+    trials = specifications(config)
+    if packed(config):
+        execute_pack(
+            trials,
+            data,
+            recorder,
+            on_start=lambda row: report("start", row),
+            on_epoch=lambda row: report("epoch", row),
+            on_end=lambda row: report("end", row),
+        )
+        return
+
+    def save(state: bytes) -> None:
+        nonlocal saved
+        saved = state
+
+    continuation = None
+    if perturbed:
+        values = config[PROPOSAL][HYPERPARAMETERS]
+        continuation = Continuation(saved=saved_state(), hyperparameters=values, save=save)
+
+    def on_epoch(row: dict[str, Any]) -> None:
+        nonlocal best, looked_at
+        best = max(best, row["validation_accuracy"])
+        so_far = [*finished, best]
+        looked_at = {EPOCHS_RUN: done + row["epoch"], PROGRESS: sum(so_far) / len(so_far)}
+        # After the very last epoch nothing is gained by stopping.
+        last = len(so_far) == len(trials) and row["epoch"] == trials[-1].epochs
+        report("epoch", row, saved, **({} if last else looked_at))
+
+    for trial in trials:
+        best = 0.0
+        ended = execute(
+            trial,
+            data,
+            recorder,
+            sample=sample_of(config),
+            on_start=lambda row: report("start", row),
+            on_epoch=on_epoch,
+            say=lambda text: report("note", {"text": text}),
+            save_seconds=save_seconds,
+            continuation=continuation,
+        )
+        # Schedulers that compare with trials that are over find their last values here; one that
+        # perturbs must not go on with a trial that is over.
+        report("end", ended, **({} if perturbed else looked_at))
+        done += trial.epochs
+        if ended["status"] != FINISHED:
+            # The sample has failed; its other trials would be wasted.
+            break
+        finished.append(ended["validation_accuracy"])
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM stop the search in the orderly way that Ray Tune stops on Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

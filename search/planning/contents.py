@@ -1,0 +1,203 @@
+"""What a search will leave: bytes of its records, rows in MLflow.
+
+One trial of each kind is recorded with made-up results, by the code that records real ones, into a
+storage that only counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import torch
+import yaml
+from pyarrow import fs
+
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import SPECIFICATION_FILE
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.models.early_fusion import EarlyFusionNetwork, count_parameters
+from fusion_search.search.declaration.configuration import to_yaml
+from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.planning.units import Unit, alike
+from fusion_search.search.records.provenance import provenance
+from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.spaces.space import Sample
+from fusion_search.search.tracking.values import (
+    epoch_points,
+    result_points,
+    search_parameters,
+    trial_parameters,
+    trial_tags,
+)
+from fusion_search.search.trials.evaluation import Condition, Grid
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import Epoch
+from fusion_search.search.trials.trial import TrialResult
+
+# What search/tracking_runs.py sets beside trial_tags: role, search, trial, parent, source, complete
+# and the name; of the search: role, search, source, complete, name, note and best.
+_TRIAL_RUN_TAGS: Final = 7
+_SEARCH_RUN_TAGS: Final = 7
+
+# Seen on searches of 3 to 60 trials. MLflow's empty database, 1 MB for all searches of a storage
+# folder, comes on top.
+_RAY_BYTES: Final = 15_000
+_RAY_TRIAL_BYTES: Final = 23_000
+_ROW_BYTES: Final = 264
+_PICTURE_BYTES: Final = 60_000  # the best grid of the search
+_CONDITION_BYTES: Final = 45  # a line of grid.csv
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is left, of a trial or of a search.
+
+    Attributes:
+        sizes: bytes by table, checkpoints and other files of the search's folder.
+        rows: in MLflow: runs, parameters, metric values and tags.
+    """
+
+    sizes: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: Contents) -> Contents:
+        """Both together."""
+        return Contents(self.sizes + other.sizes, self.rows + other.rows)
+
+    def times(self, count: int) -> Contents:
+        """So often."""
+        return Contents(
+            *(
+                Counter({name: count * value for name, value in one.items()})
+                for one in (self.sizes, self.rows)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class _Scales(Storage):
+    """Weighs what is written, and keeps nothing."""
+
+    sizes: Counter[str] = field(default_factory=Counter)
+
+    def write(self, content: bytes, *parts: str) -> None:
+        """Count the bytes under the first part of the name."""
+        self.sizes[parts[0]] += len(content)
+
+
+def search_contents(
+    search: SearchSpecification, units: Sequence[Unit], data: DigitData
+) -> Contents:
+    """What a search leaves when all its trials finish.
+
+    Ray's state and MLflow's database are rough: so many bytes per trial, and per row.
+
+    Args:
+        search, data: the search and its examples.
+        units: all it dispatches.
+    """
+    trials = [trial for unit in units for trial in unit.trials]
+    samples = search.space is not None
+    brief = not samples and not search.listed  # as search/tracking_runs.py has it
+    storage = _Scales("nowhere", fs.LocalFileSystem(), "/nowhere")
+    text = to_yaml(search)
+    storage.write(text.encode(), SPECIFICATION_FILE)
+    write_plan(storage, trials, {one.trial_id: {} for one in trials} if samples else None)
+    rows = Counter(
+        runs=1, parameters=len(search_parameters(yaml.safe_load(text))), tags=_SEARCH_RUN_TAGS
+    )
+    objectives = search.objectives if samples else ()
+    recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
+    total = Contents(storage.sizes.copy(), rows)
+    for trial, count in _counts(trials).items():
+        total += _trial_contents(trial, recorder, storage, brief).times(count)
+    total.sizes["ray"] = _RAY_BYTES + _RAY_TRIAL_BYTES * len(units)
+    if search.mlflow.enabled:
+        total.sizes["mlflow.db"] = _ROW_BYTES * total.rows.total()
+        lines = sum(len(trial.test_conditions) for trial in trials)
+        total.sizes["mlflow-artifacts"] = _PICTURE_BYTES + _CONDITION_BYTES * lines
+    else:
+        total.rows.clear()
+    return total
+
+
+def _counts(trials: Iterable[TrialSpecification]) -> Counter[TrialSpecification]:
+    """One trial for all that leave equally much, with their number."""
+    first: dict[tuple[TrialSpecification, bool], TrialSpecification] = {}
+    counts: Counter[TrialSpecification] = Counter()
+    for trial in trials:
+        # Off the grid there is no accuracy at the train pair.
+        on_grid = trial.train_pair in trial.test_conditions
+        counts[first.setdefault((alike(trial), on_grid), trial)] += 1
+    return counts
+
+
+def _trial_contents(
+    trial: TrialSpecification, recorder: Recorder, storage: _Scales, brief: bool
+) -> Contents:
+    storage.sizes.clear()
+    result = _result(trial)
+    sample: Sample | None = {} if recorder.objectives else None
+    row = recorder.finished(trial, result, recorder.started(trial, datetime.now(UTC), sample))
+    # As MLflow is given it: what has gone through JSON or a table has lists.
+    row = {name: list(one) if isinstance(one, tuple) else one for name, one in row.items()}
+    points = [point for epoch in result.epochs for point in epoch_points(vars(epoch))]
+    rows = Counter(
+        runs=1,
+        parameters=len(trial_parameters(row, brief)),
+        metrics=len(points) + len(result_points(row)),
+        tags=len(trial_tags(row)) + _TRIAL_RUN_TAGS,
+    )
+    return Contents(storage.sizes.copy(), rows)
+
+
+def _result(trial: TrialSpecification) -> TrialResult:
+    """Made up: random numbers, which take as much room as real ones."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> float:
+        return float(torch.rand((), generator=generator, dtype=torch.float64))
+
+    network = EarlyFusionNetwork(trial.network)
+    result = TrialResult(
+        device=trial.device,
+        engine="compiled",
+        parameters=count_parameters(network),
+        multiply_accumulates=1,
+        milliseconds_per_example=draw(),
+        train_seconds=draw(),
+        evaluation_seconds=draw(),
+        data_seconds=draw(),
+        peak_memory_bytes=1,
+    )
+    for number in range(1, trial.epochs + 1):
+        epoch = Epoch(
+            epoch=number,
+            examples_seen=number * trial.epoch_examples,
+            train_loss=draw(),
+            train_accuracy=draw(),
+            validation_loss=draw(),
+            validation_accuracy=draw(),
+            seconds=draw(),
+            ended_at=datetime.now(UTC),
+        )
+        result.keep(epoch, network)
+    count = trial.test_examples
+    correct = torch.randint(count + 1, (len(trial.test_conditions),), generator=generator).tolist()
+    conditions = [
+        Condition(pair, count, right, count * draw())
+        for pair, right in zip(trial.test_conditions, correct, strict=True)
+    ]
+    if trial.predictions:
+        for one in conditions:
+            one.predicted = [torch.randint(10, (count,), generator=generator)]
+    result.grid = Grid(
+        conditions,
+        torch.randint(10**6, (count,), generator=generator),
+        torch.randint(10, (count,), generator=generator),
+    )
+    return result

@@ -1,0 +1,196 @@
+"""Planning a search: measure its kinds of trials on this machine, and reckon from there."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from tqdm import tqdm
+
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.models.early_fusion import EarlyFusionNetwork
+from fusion_search.models.operations import count_multiply_accumulates
+from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.dispatch.dispatcher import listen_here_alone
+from fusion_search.search.planning.contents import Contents, search_contents
+from fusion_search.search.planning.measurement import Calibration, Cost, Kind, measure_kinds
+from fusion_search.search.planning.units import (
+    Run,
+    Unit,
+    all_costs,
+    chosen_kinds,
+    count_kinds,
+    planned_confirmation,
+    planned_units,
+    simulate,
+    slots_of,
+    stopped_after,
+    unit_seconds,
+)
+from fusion_search.search.trials.cost import Stopwatch
+
+_SECONDS: Final = 40.0  # for measuring all kinds
+_SECONDS_PER_KIND: Final = (2.0, 12.0)  # at least, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a search will take, as measured on this machine.
+
+    Attributes:
+        device: what measured.
+        searches: the search and, where there is one, its confirmation.
+        phases: what each of them dispatches.
+        costs: of all kinds.
+        calibration: what was measured of them.
+        start_seconds: of the program, its data, Ray and the workers, for each search, as busy as
+            the machine is.
+        slots: units at once on this machine.
+        contents: what is left when no trial is stopped early.
+    """
+
+    device: str
+    searches: Sequence[SearchSpecification]
+    phases: Sequence[Sequence[Unit]]
+    costs: Mapping[Kind, Cost]
+    calibration: Calibration
+    start_seconds: float
+    slots: int
+    contents: Contents
+
+    @property
+    def trials(self) -> int:
+        """How many, the confirmation's among them."""
+        return sum(len(unit.trials) for units in self.phases for unit in units)
+
+    @property
+    def here(self) -> Run:
+        """On this machine, when no trial is stopped early."""
+        return self.run_on(self.slots, alone=self.calibration.alone)
+
+    def run_on(
+        self, slots: int, *, alone: float = 1.0, speed: float = 1.0, early: bool = False
+    ) -> Run:
+        """All on so many slots, each ``speed`` times as fast as measured; ``alone``: simulate."""
+        total = Run(0.0, 0.0)
+        for units, search in zip(self.phases, self.searches, strict=True):
+            after = stopped_after(search, len(units)) if early else None
+            seconds = [
+                unit_seconds(unit, self.costs, epochs) / speed
+                for unit, epochs in zip(units, after or [None] * len(units), strict=True)
+            ]
+            warm_up = max(cost.warm_up for cost in self.calibration.costs.values())
+            trials = simulate(seconds, slots, warm_up=warm_up, alone=alone)
+            start = self.start_seconds * self.calibration.idle
+            total += Run(trials.wall + start, trials.busy)
+        return total
+
+
+def make_plan(
+    search: SearchSpecification, data_folder: Path | None, *, seconds: float = _SECONDS
+) -> Plan:
+    """Measure on this machine and reckon.
+
+    Args:
+        search: what would be launched.
+        data_folder: where the real files are.
+        seconds: for measuring, warming up not counted.
+
+    Raises:
+        ValueError: the data are missing, or a trial cannot run as declared.
+    """
+    listen_here_alone()
+    # Here, because importing Ray takes seconds.
+    from fusion_search.search.dispatch.start import seconds_to_start
+
+    declared = search
+    search, device = _on_this_machine(search)
+    searches, phases = [search], [planned_units(search)]
+    confirming = planned_confirmation(search, phases[0])
+    if confirming is not None:
+        searches.append(confirming)
+        phases.append(planned_units(confirming))
+    clock = Stopwatch()
+    with clock:
+        data = load_digits(phases[0][0].trials[0].data, data_folder)
+    print(f"data: {data.note}")
+    gpus = float(torch.cuda.device_count()) if device == "cuda" else None
+    slots = slots_of(search.resources, cpus=float(os.cpu_count() or 1), gpus=gpus)
+    # Those that share a GPU, where there are several.
+    together = min(slots, len(phases[0]))
+    if gpus is not None:
+        together = min(together, slots_of(search.resources, cpus=math.inf, gpus=1.0))
+    costs, calibration = _measure(phases, data, together, search.resources.cpus_per_trial, seconds)
+    start = clock.seconds + seconds_to_start(search.resources, min(slots, len(phases[0])))
+    contents = [
+        search_contents(one, phase, data)
+        for one, phase in zip([declared, *searches[1:]], phases, strict=True)
+    ]
+    return Plan(
+        device=device,
+        searches=searches,
+        phases=phases,
+        costs=costs,
+        calibration=calibration,
+        start_seconds=start,
+        slots=slots,
+        contents=sum(contents, Contents()),
+    )
+
+
+def _measure(
+    phases: Sequence[Sequence[Unit]],
+    data: DigitData,
+    together: int,
+    cpus_per_trial: float,
+    seconds: float,
+) -> tuple[dict[Kind, Cost], Calibration]:
+    """Costs of all kinds, and what was measured of them."""
+    kinds = list(count_kinds([unit for units in phases for unit in units]))
+    least, most = _SECONDS_PER_KIND
+    at_most = max(2, int(seconds / least))
+    work = {kind: _work(kind, data) for kind in kinds} if len(kinds) > at_most else {}
+    chosen = chosen_kinds(kinds, work, at_most)
+    print(
+        f"measuring {len(chosen)} of {len(kinds)} kinds of trials on {platform.node()}, {together} "
+        f"at once with {cpus_per_trial:g} CPUs each",
+        flush=True,
+    )
+    with tqdm(
+        total=together * len(chosen), unit="kind", disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
+        calibration = measure_kinds(
+            chosen,
+            data,
+            processes=together,
+            threads=max(1, int(cpus_per_trial)),
+            seconds=min(most, seconds / len(chosen)),
+            on_measured=bar.update,
+        )
+    return all_costs(kinds, calibration.costs, work), calibration
+
+
+def _on_this_machine(search: SearchSpecification) -> tuple[SearchSpecification, str]:
+    """The search with the device that its trials would have here, and this device."""
+    fixed = dict(search.space.fixed if search.space is not None else search.trials)
+    shown = torch.cuda.is_available() and search.resources.gpus_per_trial > 0
+    device = "cuda" if shown and fixed.get("device", "auto") != "cpu" else "cpu"
+    fixed["device"] = device
+    if search.space is not None:
+        return replace(search, space=replace(search.space, fixed=fixed)), device
+    return replace(search, trials=fixed), device
+
+
+def _work(kind: Kind, data: DigitData) -> int:
+    """Multiply-accumulates of an example."""
+    example = data.examples("validation", torch.tensor([0]), noise_seed=0)
+    network = EarlyFusionNetwork(kind.trial.network)
+    inputs = example.visual(1.0), example.audio(1.0)
+    return kind.packed * count_multiply_accumulates(network, *inputs)

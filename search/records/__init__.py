@@ -1,0 +1,1 @@
+"""What is kept of a search, and where a record comes from."""

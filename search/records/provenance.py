@@ -1,0 +1,104 @@
+"""Where a record comes from: code, packages, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = (
+    "fusion-search",
+    "torch",
+    "torchaudio",
+    "numpy",
+    "ray",
+    "optuna",
+    "mlflow",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+)
+_PARTS: Final = ("search", "models", "datasets", "analysis")  # of this package
+
+COMMIT_VARIABLE: Final = "FUSION_SEARCH_COMMIT"  # of code that was sent here without its checkout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Columns of the ``trials`` table; ``versions`` is JSON, package -> version."""
+
+    git_commit: str
+    versions: str
+    host: str
+
+
+def provenance() -> Provenance:
+    """Of this process."""
+    return Provenance(
+        git_commit=git_commit(), versions=json.dumps(package_versions()), host=platform.node()
+    )
+
+
+def code_fingerprint() -> str:
+    """16 hexadecimal digits over this program's own source files, as they are imported here."""
+    digest = hashlib.sha256()
+    for name, path in sorted(package_files().items()):
+        if path.suffix == ".py":
+            digest.update(name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def package_files() -> dict[str, Path]:
+    """This program's own files, by where they belong: ``fusion_search/search/...``.
+
+    In a checkout the parts lie beside each other, and the package itself in ``search/api``; where
+    it was installed or sent to, they lie inside it.
+    """
+    own = Path(str(import_module("fusion_search").__file__)).parent
+    files = {f"fusion_search/{path.name}": path for path in own.iterdir() if path.is_file()}
+    for part in _PARTS:
+        folder = Path(str(import_module(f"fusion_search.{part}").__file__)).parent
+        for path in folder.rglob("*"):
+            name = f"fusion_search/{part}/{path.relative_to(folder).as_posix()}"
+            if path.is_file() and not name.startswith("fusion_search/search/api/"):
+                files[name] = path
+    return {name: path for name, path in files.items() if "/__pycache__/" not in name}
+
+
+def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Python's version and those of packages, as installed where this runs."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_commit() -> str:
+    """The checkout's commit, marked when files differ from it.
+
+    Outside a checkout, what the environment says, else "unknown".
+    """
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return os.environ.get(COMMIT_VARIABLE, "unknown")
+    return f"{commit} with changes" if changed else commit
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()

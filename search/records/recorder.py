@@ -1,0 +1,318 @@
+"""Writing the Parquet records: every trial's tables whole, as it ends.
+
+The tables themselves are described in ``analysis.tables``. A trial's row in ``trials`` is written
+last: a trial that has one is complete, and one that has none never ended.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import torch
+
+from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import (
+    CHECKPOINTS,
+    FAILED,
+    FINISHED,
+    PLANNED_FILE,
+    SCHEMA_VERSION,
+    STOPPED,
+    TABLES,
+    read_rows,
+    to_parquet,
+)
+from fusion_search.search.records.provenance import Provenance
+from fusion_search.search.records.saved_states import forget
+from fusion_search.search.spaces.objectives import Objective
+from fusion_search.search.spaces.space import Sample
+from fusion_search.search.trials.specification import TRIAL_FIELDS, TrialSpecification, snr_text
+from fusion_search.search.trials.trial import TrialResult
+
+TRIAL_COLUMNS: Final = tuple(name for name in TRIAL_FIELDS if name in TABLES["trials"].names)
+
+
+class Recorder:
+    """Writes the records of one search. Picklable: it travels to the workers.
+
+    Args:
+        storage: the search's folder.
+        search: its name.
+        fingerprint, note: of the examples; they go into every record.
+        origin: code and packages.
+        objectives: what a search over a space optimises; a sweep has none.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        search: str,
+        fingerprint: str,
+        note: str,
+        origin: Provenance,
+        objectives: Sequence[Objective] = (),
+    ) -> None:
+        self.storage = storage
+        self.search = search
+        self.objectives = tuple(objectives)
+        self._shared = {
+            "data_fingerprint": fingerprint,
+            "data_note": note,
+            **asdict(origin),
+        }
+
+    def started(
+        self,
+        trial: TrialSpecification,
+        started_at: datetime,
+        sample: Sample | None = None,
+        packed_trials: int = 1,
+    ) -> dict[str, Any]:
+        """The part of a trial's row in ``trials`` that is known when it starts."""
+        return {
+            **self._key(trial),
+            "trial_name": trial.trial_name,
+            **{name: getattr(trial, name) for name in TRIAL_COLUMNS},
+            "specification": trial.to_json(),
+            "sample": None if sample is None else json.dumps(sample),
+            "started_at": started_at,
+            "packed_trials": packed_trials,
+            **self._shared,
+            "host": platform.node(),  # of the worker, which may not be the driver's machine
+        }
+
+    def finished(
+        self, trial: TrialSpecification, result: TrialResult, started: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Record a finished trial and its best checkpoint; returns its row in ``trials``.
+
+        Args:
+            trial, result: the trial and what it gave.
+            started: its row as :meth:`started` gave it.
+        """
+        assert result.grid is not None
+        assert result.best is not None
+        key = self._key(trial)
+        self._write_epochs(trial, [asdict(epoch) for epoch in result.epochs])
+        conditions = result.grid.conditions
+        self._write(
+            trial,
+            "grid",
+            [
+                {
+                    **key,
+                    **_snrs(one.pair),
+                    "n": one.n,
+                    "correct": one.correct,
+                    "loss": one.loss / one.n,
+                }
+                for one in conditions
+            ],
+        )
+        if trial.predictions:
+            self._write(trial, "predictions", self._predictions(trial, result))
+        self.storage.write(_checkpoint(trial, result), CHECKPOINTS, f"{trial.trial_id}.pt")
+        ended_at = datetime.now(UTC)
+        row = {
+            **started,
+            "status": FINISHED,
+            "device": result.device,
+            "engine": result.engine,
+            "parameters": result.parameters,
+            "multiply_accumulates": result.multiply_accumulates,
+            "epochs_run": len(result.epochs),
+            **({"schedule": json.dumps(result.schedule)} if result.schedule else {}),
+            "best_epoch": result.best.epoch,
+            "validation_accuracy": result.best.validation_accuracy,
+            "train_pair_accuracy": result.grid.accuracy(trial.train_pair),
+            "worst_accuracy": min(result.grid.accuracies),
+            "mean_accuracy": result.grid.mean_accuracy,
+            **_ended(started, ended_at),
+            "train_seconds": result.train_seconds,
+            "evaluation_seconds": result.evaluation_seconds,
+            "data_seconds": result.data_seconds,
+            "milliseconds_per_example": result.milliseconds_per_example,
+            "peak_memory_bytes": result.peak_memory_bytes,
+        }
+        if self.objectives:
+            accuracies = result.grid.accuracies
+            row["objective_values"] = [one.value(row, accuracies) for one in self.objectives]
+        self._end(trial, row)
+        return row
+
+    def stopped(
+        self,
+        trial: TrialSpecification,
+        epochs: Sequence[Mapping[str, Any]],
+        started: Mapping[str, Any],
+        reason: str,
+    ) -> dict[str, Any]:
+        """Record a trial that the scheduler stopped early, with the epochs it had."""
+        self._write_epochs(trial, epochs)
+        best = max(epochs, key=lambda one: (one["validation_accuracy"], -one["validation_loss"]))
+        ended_at = datetime.now(UTC)
+        row = {
+            **started,
+            "status": STOPPED,
+            "reason": reason,
+            "epochs_run": len(epochs),
+            "best_epoch": best["epoch"],
+            "validation_accuracy": best["validation_accuracy"],
+            **_ended(started, ended_at),
+            "train_seconds": epochs[-1]["seconds"],
+        }
+        self._end(trial, row)
+        return row
+
+    def failed(
+        self, trial: TrialSpecification, reason: str, started: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Record a failed trial with its reason; returns its row in ``trials``."""
+        ended = _ended(started, datetime.now(UTC))
+        row = {**started, "status": FAILED, "reason": reason, **ended}
+        self._end(trial, row)
+        return row
+
+    def _end(self, trial: TrialSpecification, row: Mapping[str, Any]) -> None:
+        self._write(trial, "trials", [row])
+        forget(self.storage, trial.trial_id)
+
+    def ended_row(self, trial: TrialSpecification) -> dict[str, Any] | None:
+        """The row in ``trials`` of a trial that has ended; None when it has not."""
+        try:
+            return read_rows(self.storage, "trials", [trial.trial_id])[0]
+        except FileNotFoundError:
+            return None
+
+    def _write_epochs(self, trial: TrialSpecification, epochs: Sequence[Mapping[str, Any]]) -> None:
+        self._write(trial, "epochs", [{**self._key(trial), **one} for one in epochs])
+
+    def _key(self, trial: TrialSpecification) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "search": self.search,
+            "trial_id": trial.trial_id,
+        }
+
+    def _predictions(
+        self, trial: TrialSpecification, result: TrialResult
+    ) -> Iterable[Mapping[str, Any]]:
+        assert result.grid is not None
+        pairs, labels = result.grid.pairs.tolist(), result.grid.labels.tolist()
+        for one in result.grid.conditions:
+            predicted = torch.cat(one.predicted).tolist()
+            for pair, label, answer in zip(pairs, labels, predicted, strict=True):
+                yield {
+                    **self._key(trial),
+                    **_snrs(one.pair),
+                    "pair": pair,
+                    "label": label,
+                    "predicted": answer,
+                }
+
+    def _write(
+        self, trial: TrialSpecification, table: str, rows: Iterable[Mapping[str, Any]]
+    ) -> None:
+        content = pa.Table.from_pylist(list(rows), schema=TABLES[table])
+        self.storage.write(to_parquet(content), table, f"{trial.trial_id}.parquet")
+
+
+def _ended(started: Mapping[str, Any], ended_at: datetime) -> dict[str, Any]:
+    seconds = (ended_at - started["started_at"]).total_seconds()
+    return {"ended_at": ended_at, "seconds": seconds}
+
+
+def write_plan(
+    storage: Storage,
+    trials: Sequence[TrialSpecification],
+    samples: Mapping[str, Sample] | None = None,
+) -> None:
+    """Write the trials a search consists of, so that what is missing can be named.
+
+    Args:
+        storage: the search's folder.
+        trials: in the order declared or proposed.
+        samples: of a search over a space, trial id -> the sample it belongs to.
+    """
+    plan = [
+        {
+            "trial_id": trial.trial_id,
+            "trial_name": trial.trial_name,
+            "modality": trial.modality,
+            "fusion_depth": trial.fusion_depth,
+            "train_audio_snr": _json_snr(trial.train_audio_snr),
+            "train_visual_snr": _json_snr(trial.train_visual_snr),
+            "seed": trial.seed,
+            **({"sample": samples[trial.trial_id]} if samples else {}),
+        }
+        for trial in trials
+    ]
+    storage.write(json.dumps(plan, indent=1).encode(), PLANNED_FILE)
+
+
+def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]]:
+    """The rows that :func:`write_plan` wrote; none when it never did.
+
+    Args:
+        storage: the search's folder.
+        samples: every row must have a sample, as those of a search over a space do.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not storage.exists(PLANNED_FILE):
+        return []
+    where = storage.named(PLANNED_FILE)
+    rows = parse_json(storage.read(PLANNED_FILE), where)
+    if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
+        raise ValueError(
+            f"{where} is damaged (it is not a list of trials); put a copy back, or delete it and "
+            "resume the search to plan it anew"
+        )
+    return rows
+
+
+def _is_planned(row: Any, sampled: bool) -> bool:
+    return (
+        isinstance(row, dict)
+        and isinstance(row.get("trial_id"), str)
+        and isinstance(row.get("sample", None if sampled else {}), dict)
+    )
+
+
+def ended_trials(storage: Storage) -> set[str]:
+    """Ids of the trials that have a record: finished, stopped or failed."""
+    return {name.removesuffix(".parquet") for name in storage.names("trials")}
+
+
+def _json_snr(snr: float) -> float | str:
+    text = snr_text(snr)
+    return text if text == "original" else snr
+
+
+def _snrs(pair: tuple[float, float]) -> dict[str, float]:
+    return {"test_audio_snr": pair[0], "test_visual_snr": pair[1]}
+
+
+def _checkpoint(trial: TrialSpecification, result: TrialResult) -> bytes:
+    """Plain values and tensors alone, so that it loads with ``weights_only=True``."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "network": asdict(trial.network),
+            "data": asdict(trial.data),
+            "state": result.state,
+            "noise_seed": trial.seed,
+            "train_pair": list(trial.train_pair),
+        },
+        buffer,
+    )
+    return buffer.getvalue()

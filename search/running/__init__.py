@@ -1,0 +1,1 @@
+"""A search under way. No Ray."""

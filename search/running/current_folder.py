@@ -1,0 +1,42 @@
+"""Importing a user's modules from the folder of the command, in its process and its workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+_CHECKOUT: Final = Path(__file__).parents[2]
+_OWN_FOLDERS: Final = ("search", "models", "datasets", "analysis", "tests")
+
+
+class _FolderFinder(MetaPathFinder):
+    """Finds what nothing else does. A folder in ``sys.path`` would hide editable installs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # Of a checkout only what a user put there: ``datasets`` is Hugging Face's.
+        self.hidden = _OWN_FOLDERS if folder == _CHECKOUT else ()
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """The module's file in the folder, if it is a top-level one."""
+        if path is not None or fullname in self.hidden:
+            return None
+        return PathFinder.find_spec(fullname, [str(self.folder)], target)
+
+
+def make_importable(folder: Path) -> None:
+    """Let modules be imported from a folder, after all that is installed; once is enough."""
+    folder = folder.resolve()
+    finders = [one for one in sys.meta_path if isinstance(one, _FolderFinder)]
+    if all(one.folder != folder for one in finders):
+        sys.meta_path.append(_FolderFinder(folder))

@@ -1,0 +1,64 @@
+"""Running trials that are listed beforehand: a sweep's, or a confirmation's."""
+
+from __future__ import annotations
+
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, read_table
+from fusion_search.search.declaration.configuration import to_yaml
+from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.records.recorder import ended_trials, write_plan
+from fusion_search.search.running.run import (
+    MLFLOW_WAIT_SECONDS,
+    Environment,
+    load_data,
+    run,
+    start_tracker,
+)
+from fusion_search.search.running.summary import summary
+
+
+def run_listed(
+    search: SearchSpecification,
+    storage: Storage,
+    environment: Environment,
+    *,
+    begin: bool,
+    failed_too: bool,
+) -> int:
+    """Run the trials that have no record yet. Returns the exit code.
+
+    Raises:
+        ValueError: data or resources cannot be had.
+    """
+    trials = search.planned_trials()
+    done = set() if begin else ended_trials(storage)
+    records = read_table(storage, "trials")
+    if failed_too:
+        done -= set(records.loc[records["status"] == FAILED, "trial_id"])
+    remaining = [trial for trial in trials if trial.trial_id not in done]
+    if not begin:
+        # Anew: a specification that was extended by hand grows the search.
+        write_plan(storage, trials)
+        print(f"{len(trials) - len(remaining)} of {len(trials)} trials have ended before")
+    if not remaining:
+        tracker = start_tracker(search, storage, print)
+        if tracker is not None:
+            tracker.close(MLFLOW_WAIT_SECONDS)
+        return summary(search, storage, len(trials), tracker)
+    data = load_data(remaining[0], environment, records)
+    with environment.dispatcher.connected(search.resources):
+        # Only now: a search that cannot start must not take the name.
+        if begin:
+            storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+            write_plan(storage, trials)
+        tracker = run(
+            search,
+            storage,
+            remaining,
+            data,
+            environment.dispatcher,
+            planned=len(trials),
+            remaining=len(remaining),
+            epochs=remaining[0].epochs,
+        )
+    return summary(search, storage, len(trials), tracker)

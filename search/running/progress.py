@@ -1,0 +1,126 @@
+"""What the console and the status file say while a search runs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.tables import FINISHED, STOPPED
+from fusion_search.search.records.driver_file import remove_driver_file, write_driver_file
+
+_REST_SECONDS: Final = 1.0  # between two epochs that are told in the file
+_AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does not answer
+
+
+class Progress:
+    """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
+
+    The file says which process drives the search and how far its running trials are; it is
+    removed at the end, so one left behind by a dead process means an interrupted search. While the
+    storage does not answer, it grows old: the driver waits for nobody to look at it.
+
+    Args:
+        storage: the search's folder.
+        planned: how many trials the search has.
+        ended: how many have ended before.
+        epochs: of each trial.
+        best: accuracy over the grid and name of the best trial before.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        planned: int,
+        ended: int,
+        epochs: int,
+        best: tuple[float, str] | None = None,
+    ) -> None:
+        self._storage = storage.patient(0)
+        self._planned = planned
+        self._epochs = epochs
+        self._ended = ended
+        self._running: dict[str, dict[str, Any]] = {}
+        self._best = best
+        self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._written = -math.inf
+        self._away = False
+        # The bar counts epochs, so that it moves also while the first trials run.
+        self._bar = tqdm(
+            total=(planned - ended) * epochs,
+            unit="epoch",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._write()
+
+    def started(self, row: Mapping[str, Any]) -> None:
+        """A trial runs on a worker."""
+        self._running[row["trial_id"]] = {"trial_name": row["trial_name"], "epoch": 0}
+        self._tell()
+
+    def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        """A trial ended an epoch."""
+        running = self._running.setdefault(trial_id, {"trial_name": trial_id})
+        running["epoch"] = row["epoch"]
+        running["validation_accuracy"] = row["validation_accuracy"]
+        self._bar.update(1)
+        self._tell(rest=_REST_SECONDS)
+
+    def ended(self, row: Mapping[str, Any]) -> None:
+        """A trial has its record."""
+        running = self._running.pop(row["trial_id"], {})
+        self._ended += 1
+        self._bar.update(self._epochs - running.get("epoch", 0))
+        label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
+        if row["status"] == FINISHED:
+            accuracy, mean = row["train_pair_accuracy"], row["mean_accuracy"]
+            if self._best is None or mean > self._best[0]:
+                self._best = (mean, row["trial_name"])
+            at_pair = "" if accuracy is None else f"{accuracy:.3f} at its train pair, "
+            text = f"{at_pair}{mean:.3f} over the grid"
+            best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
+            self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
+            self._bar.set_postfix_str(best)
+        elif row["status"] == STOPPED:
+            accuracy = row["validation_accuracy"]
+            self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
+        else:
+            self.say(f"{label} FAILED: {row['reason']}")
+        self._tell()
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """The driver ends in order."""
+        self._bar.close()
+        with contextlib.suppress(StorageError):
+            remove_driver_file(self._storage)
+
+    def _tell(self, rest: float = 0.0) -> None:
+        if time.monotonic() - self._written < (_AWAY_REST_SECONDS if self._away else rest):
+            return
+        try:
+            self._write()
+        except StorageError as error:
+            if not self._away:
+                self.say(f"warning: {error}")
+            self._away = True
+        else:
+            if self._away:
+                self.say(f"storage {self._storage.location} answers again")
+            self._away = False
+        self._written = time.monotonic()
+
+    def _write(self) -> None:
+        write_driver_file(self._storage, self.started_at, self._running)

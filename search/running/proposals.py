@@ -1,0 +1,238 @@
+"""The samples of a search over a space: proposed, under way, ended. No Ray here.
+
+The history is the searcher's whole memory, and it is rebuilt from the plan and the records: what
+a killed search knew, its resume knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_rows
+from fusion_search.search.records.recorder import read_plan, write_plan
+from fusion_search.search.spaces.objectives import Objective, mean_values
+from fusion_search.search.spaces.searchers import propose_new
+from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
+from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.trials.specification import Pair, TrialSpecification
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A sample under way: its trials run one after another."""
+
+    number: int
+    sample: Sample
+    trials: tuple[TrialSpecification, ...]
+
+
+class Proposals:
+    """Asks a searcher for samples and tells it what became of them.
+
+    A sample that was proposed before is answered from the history: the searcher is asked again,
+    and nothing is run.
+
+    Args:
+        space, searcher: where and who.
+        samples: how many different ones to propose.
+        known: what earlier searches tell the searcher; their samples may be proposed again,
+            because they were run under other circumstances.
+        on_proposal: called with all proposals so far whenever there is a new one.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        searcher: Searcher,
+        samples: int,
+        *,
+        known: Sequence[Observation] = (),
+        on_proposal: Callable[[Sequence[Proposal]], None] = lambda proposals: None,
+    ) -> None:
+        self._space = space
+        self._searcher = searcher
+        self._samples = samples
+        self._known = tuple(known)
+        self._on_proposal = on_proposal
+        self._own: list[Observation] = []
+        self._proposals: list[Proposal] = []
+        self._ids: set[str] = set()
+        self._waiting: list[Proposal] = []
+        self.exhausted = False
+
+    @property
+    def history(self) -> tuple[Observation, ...]:
+        """Everything the searcher knows: earlier searches, then this one's proposals in order."""
+        return (*self._known, *self._own)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all proposals have ended and no more will come."""
+        enough = len(self._own) >= self._samples or self.exhausted
+        return enough and all(one.state != RUNNING for one in self._own)
+
+    def next(self) -> Proposal | None:
+        """The next sample to run; None when there are enough or the space is exhausted."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        if len(self._own) >= self._samples or self.exhausted:
+            return None
+        sample = propose_new(
+            self._searcher,
+            self.history,
+            lambda one: self._space.sample_id(one) not in self._ids,
+        )
+        if sample is None:
+            self.exhausted = True
+            return None
+        proposal = self._add(Observation(sample=sample, state=RUNNING))
+        self._on_proposal(self._proposals)
+        return proposal
+
+    def close(
+        self,
+        number: int,
+        rows: Sequence[Mapping[str, Any]],
+        progress: tuple[int, float] | None = None,
+    ) -> None:
+        """Tell what became of a proposal.
+
+        Args:
+            number: of the proposal.
+            rows: of its trials that ended, from ``trials``.
+            progress: (epochs run, validation accuracy) of an early-stopped one.
+        """
+        before = self._own[number]
+        self._own[number] = observation(before.sample, rows, progress)
+
+    def restore(self, ended: Iterable[tuple[Sample, Sequence[Mapping[str, Any]]]]) -> None:
+        """Take over earlier proposals, in order, with the rows of their ended trials.
+
+        Those that have not all ended come first when :meth:`next` is asked.
+        """
+        for sample, rows in ended:
+            proposal = self._add(Observation(sample=sample, state=RUNNING))
+            over = len(rows) == len(proposal.trials) or any(
+                row["status"] != FINISHED for row in rows
+            )
+            if over:
+                self.close(proposal.number, rows, _progress(rows))
+            else:
+                self._waiting.append(proposal)
+
+    def _add(self, observed: Observation) -> Proposal:
+        trials = self._space.trials(observed.sample)
+        proposal = Proposal(len(self._own), observed.sample, trials)
+        self._own.append(observed)
+        self._proposals.append(proposal)
+        self._ids.add(self._space.sample_id(observed.sample))
+        return proposal
+
+    def to_json(self) -> str:
+        """The state of this search's proposals; see :meth:`load_json`."""
+        return json.dumps(
+            [
+                {
+                    "sample": one.sample,
+                    "state": one.state,
+                    "values": list(one.values),
+                    "progress": one.progress and list(one.progress),
+                }
+                for one in self._own
+            ]
+        )
+
+    def load_json(self, text: str) -> None:
+        """Take over the proposals of :meth:`to_json`; those under way are run again."""
+        for one in json.loads(text):
+            proposal = self._add(Observation(sample=one["sample"], state=RUNNING))
+            if one["state"] == RUNNING:
+                self._waiting.append(proposal)
+                continue
+            epochs, accuracy = one["progress"] or (0, 0.0)
+            self._own[-1] = replace(
+                self._own[-1],
+                state=one["state"],
+                values=tuple(one["values"]),
+                progress=(epochs, accuracy) if one["progress"] else None,
+            )
+
+
+def observation(
+    sample: Sample,
+    rows: Sequence[Mapping[str, Any]],
+    progress: tuple[int, float] | None = None,
+) -> Observation:
+    """What a searcher learns of a sample whose trials gave these rows of ``trials``."""
+    states = {row["status"] for row in rows}
+    if FAILED in states or not rows:
+        return Observation(sample=sample, state=FAILED)
+    if STOPPED in states:
+        return Observation(sample=sample, state=STOPPED, progress=progress or _progress(rows))
+    values = mean_values([row["objective_values"] for row in rows])
+    return Observation(sample=sample, state=FINISHED, values=values)
+
+
+def _progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float] | None:
+    """Epochs run and mean best validation accuracy so far, over a sample's trials."""
+    if not any(row["status"] == STOPPED for row in rows):
+        return None
+    accuracies = [row["validation_accuracy"] for row in rows]
+    return sum(row["epochs_run"] for row in rows), sum(accuracies) / len(accuracies)
+
+
+def record_plan(storage: Storage, proposals: Sequence[Proposal]) -> None:
+    """Write all proposals down before the newest runs."""
+    samples = {trial.trial_id: one.sample for one in proposals for trial in one.trials}
+    write_plan(storage, [trial for one in proposals for trial in one.trials], samples)
+
+
+def read_proposals(
+    storage: Storage, *, without_failed: bool = False
+) -> list[tuple[Sample, list[dict[str, Any]]]]:
+    """The planned samples in order, each with the rows of its trials that have ended.
+
+    Args:
+        storage: the search's folder.
+        without_failed: leave failed trials out, so that they are run again.
+    """
+    rows = {row["trial_id"]: row for row in read_rows(storage, "trials")}
+    found: dict[str, tuple[Sample, list[dict[str, Any]]]] = {}
+    for planned in read_plan(storage, samples=True):
+        _, ended = found.setdefault(json.dumps(planned["sample"]), (planned["sample"], []))
+        row = rows.get(planned["trial_id"])
+        if row is not None and not (without_failed and row["status"] == FAILED):
+            ended.append(row)
+    return list(found.values())
+
+
+def known_observations(
+    space: Space, objectives: Sequence[Objective], storage: Storage
+) -> list[Observation]:
+    """What the records of an earlier search tell a searcher of this space.
+
+    Only finished trials that lie in the space count; where a sample stands for several trials,
+    only those with all of them. Fields that the space does not search may differ.
+    """
+    rows = [row for row in read_rows(storage, "trials") if row["status"] == FINISHED]
+    accuracies: dict[str, list[float]] = {}
+    for cell in read_rows(storage, "grid"):
+        accuracies.setdefault(cell["trial_id"], []).append(cell["correct"] / cell["n"])
+    found: dict[str, tuple[Sample, dict[Pair, list[dict[str, Any]]]]] = {}
+    for row in rows:
+        trial = TrialSpecification.from_json(row["specification"])
+        sample = space.sample_of(trial)
+        if sample is None or any(row[one.name] is None for one in objectives if one.name in row):
+            continue
+        values = [one.value(row, accuracies[row["trial_id"]]) for one in objectives]
+        _, pairs = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))
+        pairs.setdefault(trial.train_pair, []).append({**row, "objective_values": values})
+    return [
+        observation(sample, [row for seeds in pairs.values() for row in seeds])
+        for sample, pairs in found.values()
+        if len(pairs) == space.trials_per_sample
+    ]

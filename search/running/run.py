@@ -1,0 +1,157 @@
+"""Running a search's trials: data, records, MLflow, progress. Who runs them is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.tables import FINISHED, read_table
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.declaration.specification import Resources, SearchSpecification
+from fusion_search.search.records.provenance import provenance
+from fusion_search.search.records.recorder import Recorder, ended_trials
+from fusion_search.search.records.saved_states import forget_ended
+from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.running.recorded_trial import SearchStoppedError
+from fusion_search.search.running.summary import resume_command
+from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri
+from fusion_search.search.trials.packing import packing_sentence
+from fusion_search.search.trials.specification import TrialSpecification
+
+MLFLOW_WAIT_SECONDS = 60.0
+
+
+class Dispatcher(Protocol):
+    """Where trials are run."""
+
+    def connected(self, resources: Resources) -> AbstractContextManager[None]:
+        """Machines that can run trials, for as long as the block runs.
+
+        Raises:
+            ValueError: there are none, or they lack what a trial needs.
+        """
+
+    def run_trials(
+        self,
+        trials: Sequence[TrialSpecification] | Proposals,
+        data: DigitData,
+        recorder: Recorder,
+        search: SearchSpecification,
+        progress: Progress,
+        tracker: Tracker | None,
+    ) -> None:
+        """Run trials, or what a searcher proposes; returns when all ended or on Ctrl-C.
+
+        Raises:
+            SearchStoppedError: a machine cannot run its trials, or records cannot be written.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the command line knows and a specification does not."""
+
+    data_folder: Path | None
+    dispatcher: Dispatcher
+
+
+def load_data(
+    trial: TrialSpecification, environment: Environment, records: pd.DataFrame
+) -> DigitData:
+    """The examples of a search: all its trials share the fields that make them.
+
+    Raises:
+        ValueError: they are missing, or are not those that the search's ``records`` come from.
+    """
+    data = load_digits(trial.data, environment.data_folder)
+    print(f"data: {data.note} (fingerprint {data.fingerprint})")
+    known = set(records["data_fingerprint"]) - {data.fingerprint}
+    if known:
+        raise ConfigurationError(
+            f"the data are not those this search began with (fingerprint {data.fingerprint}, the "
+            f"records have {', '.join(sorted(known))}); give it the same files with --data"
+        )
+    return data
+
+
+def run(
+    search: SearchSpecification,
+    storage: Storage,
+    trials: Sequence[TrialSpecification] | Proposals,
+    data: DigitData,
+    dispatcher: Dispatcher,
+    *,
+    planned: int,
+    remaining: int,
+    epochs: int,
+) -> Tracker | None:
+    """Run trials, or what a searcher proposes, on machines that are connected.
+
+    Args:
+        search, storage: the search and its folder.
+        trials: those to run.
+        data: their examples.
+        dispatcher: runs them.
+        planned, remaining: how many trials there are in all and still to run, for the console.
+        epochs: of each.
+    """
+    objectives = search.objectives if search.space is not None else ()
+    recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
+    print(f"search {search.name}: {remaining} trials to run, records in {storage.location}")
+    if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
+        resources = search.resources
+        print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
+    before = read_table(storage, "trials")
+    progress = Progress(
+        storage,
+        planned=planned,
+        ended=planned - remaining,
+        epochs=epochs,
+        best=_best(before[before["status"] == FINISHED]),
+    )
+    tracker = start_tracker(search, storage, progress.say)
+    try:
+        dispatcher.run_trials(trials, data, recorder, search, progress, tracker)
+    except (SearchStoppedError, StorageError) as error:
+        raise SearchStoppedError(
+            f"{error}; when that is repaired, go on with: {resume_command(search)}"
+        ) from error
+    finally:
+        if tracker is not None:
+            tracker.close(MLFLOW_WAIT_SECONDS)
+        forget_ended(storage.patient(0))
+        progress.close()
+    return tracker
+
+
+def start_tracker(
+    search: SearchSpecification, storage: Storage, say: Callable[[str], None]
+) -> Tracker | None:
+    """MLflow's thread, which first writes what an earlier, killed driver may not have written."""
+    if not search.mlflow.enabled:
+        return None
+    parent = open_storage(search.storage)
+    uri = tracking_uri(parent, search.mlflow.tracking_uri or None)
+    if uri is None:
+        say(TRACKING_OFF)
+        return None
+    tracker = Tracker(storage, uri, say)
+    for trial_id in sorted(ended_trials(storage)):
+        tracker.trial_ended(trial_id)
+    return tracker
+
+
+def _best(finished: pd.DataFrame) -> tuple[float, str] | None:
+    """Accuracy over the grid and name of the best trial."""
+    if finished.empty:
+        return None
+    row = finished.sort_values("mean_accuracy").iloc[-1]
+    return float(row["mean_accuracy"]), str(row["trial_name"])

@@ -1,0 +1,124 @@
+"""Running a search over a space: its searcher, its history, its last words."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import (
+    EXHAUSTED_FILE,
+    IMPORTANCE_FILE,
+    SPECIFICATION_FILE,
+    read_table,
+    to_parquet,
+)
+from fusion_search.search.declaration.configuration import to_yaml
+from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.records.search_folder import planned_count
+from fusion_search.search.running.proposals import (
+    Proposals,
+    known_observations,
+    observation,
+    read_proposals,
+    record_plan,
+)
+from fusion_search.search.running.run import (
+    MLFLOW_WAIT_SECONDS,
+    Environment,
+    load_data,
+    run,
+    start_tracker,
+)
+from fusion_search.search.running.summary import summary
+from fusion_search.search.spaces.importance import compute_importance
+from fusion_search.search.spaces.searchers import make_searcher
+from fusion_search.search.spaces.searchers.base import Observation
+
+
+def run_space(
+    search: SearchSpecification,
+    storage: Storage,
+    environment: Environment,
+    *,
+    begin: bool,
+    failed_too: bool,
+) -> int:
+    """Run what a searcher proposes until there is enough. Returns the exit code.
+
+    Raises:
+        ValueError: a search to start warm from is not there, or data or resources cannot be had.
+    """
+    assert search.space is not None
+    proposals = make_proposals(search, storage)
+    before = read_proposals(storage, without_failed=failed_too)
+    proposals.restore(before)
+    records = read_table(storage, "trials")
+    ended = sum(len(rows) for _, rows in before)
+    planned = planned_count(search, storage)
+    if not begin:
+        print(f"{ended} of {planned} trials have ended before")
+    if not begin and proposals.complete:
+        tracker = start_tracker(search, storage, print)
+        if tracker is not None:
+            tracker.close(MLFLOW_WAIT_SECONDS)
+    else:
+        trial = search.space.any_trial()
+        data = load_data(trial, environment, records)
+        with environment.dispatcher.connected(search.resources):
+            if begin:
+                storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+            tracker = run(
+                search,
+                storage,
+                proposals,
+                data,
+                environment.dispatcher,
+                planned=planned,
+                remaining=planned - ended,
+                epochs=trial.epochs,
+            )
+    if proposals.exhausted:
+        storage.write(b"", EXHAUSTED_FILE)
+        print("the searcher has nothing new to propose: the space is exhausted")
+    if proposals.complete:
+        print_importance(search, storage)
+    return summary(search, storage, planned_count(search, storage), tracker)
+
+
+def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
+    """The searcher with what it knows from earlier searches, before any of its own proposals."""
+    assert search.space is not None
+    directions = [one.direction for one in search.objectives]
+    known: list[Observation] = []
+    for name in search.searcher.warm_start:
+        earlier = open_storage(search.storage).below(name)
+        if not earlier.exists("trials"):
+            raise ConfigurationError(
+                f"searcher.warm_start names {name!r}, but {search.storage} has no such search"
+            )
+        found = known_observations(search.space, search.objectives, earlier)
+        print(f"warm start: {len(found)} samples known from {name}")
+        known += found
+    return Proposals(
+        search.space,
+        make_searcher(search.searcher.name, search.space, directions, search.searcher.seed),
+        search.searcher.samples,
+        known=known,
+        on_proposal=lambda proposals: record_plan(storage, proposals),
+    )
+
+
+def print_importance(search: SearchSpecification, storage: Storage) -> None:
+    """Compute the importance of every choice, write it beside the records, and print it."""
+    assert search.space is not None
+    history = [observation(sample, rows) for sample, rows in read_proposals(storage) if rows]
+    try:
+        table = compute_importance(search.space, history, seed=search.searcher.seed)
+    except ValueError as error:
+        print(f"importance: {error}")
+        return
+    storage.write(to_parquet(pa.Table.from_pandas(table, preserve_index=False)), IMPORTANCE_FILE)
+    rows = table.head(5).to_dict("records")
+    words = ", ".join(f"{row['parameter']} {row['importance']:.2f}" for row in rows)
+    print(f"importance for {search.objectives[0].name} (fANOVA): {words}")

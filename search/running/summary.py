@@ -1,0 +1,90 @@
+"""What is printed when a search ends, and what to type next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import Final
+
+import pandas as pd
+
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_table
+from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
+
+_FIGURE: Final = {"both": "grids"}  # of trials with both senses; one alone has one figure
+
+
+def summary(
+    search: SearchSpecification,
+    storage: Storage,
+    planned: int,
+    tracker: Tracker | None,
+) -> int:
+    """Print what there is and how to look at it; 130 when trials are left, as after Ctrl-C."""
+    trials = read_table(storage, "trials")
+    trials = trials[trials["trial_id"].isin([row["trial_id"] for row in read_plan(storage)])]
+    finished = trials[trials["status"] == FINISHED]
+    counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
+    left = planned - len(trials)
+    stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
+    print(
+        f"\n{len(finished)} of {planned} trials finished, {stopped}{counts[FAILED]} failed, "
+        f"{left} not run"
+    )
+    if len(finished):
+        best = finished.sort_values("mean_accuracy").iloc[-1]
+        print(
+            f"best over the grid: {best['trial_name']} with {percent(best['mean_accuracy'])} % "
+            f"({percent(best['train_pair_accuracy'])} % at its train pair)"
+        )
+    for device in sorted(set(finished["device"])):
+        print(f"device: {device}")
+    for engine in sorted(set(finished["engine"].dropna())):
+        print(f"C-LSTM gates: {engine}")
+    for note in sorted(set(trials["data_note"])):
+        print(f"data: {note}")
+    print(f"records: {storage.location}")
+    uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
+    if uri is not None and search.mlflow.enabled:
+        print_mlflow(uri, tracker.page if tracker else None)
+    option = storage_option(search.storage)
+    name = shlex.quote(search.name)
+    for command in _figures(search, finished):
+        print(f"figures: fusion-search {command} {name}{option}")
+    if left:
+        print(f"interrupted; go on with: {resume_command(search)}")
+        return 130
+    return 0
+
+
+def _figures(search: SearchSpecification, finished: pd.DataFrame) -> list[str]:
+    if search.space is not None:
+        return ["report"]
+    return sorted({f"draw {_FIGURE.get(one, 'unimodal')}" for one in finished["modality"]})
+
+
+def print_mlflow(uri: str, page: str | None) -> None:
+    """Say how to look at the runs."""
+    command = ui_command(uri)
+    if command:
+        print(f"MLflow: {command}")
+    if page:
+        print(f"{'        then open' if command else 'MLflow:'} {page}")
+
+
+def resume_command(search: SearchSpecification) -> str:
+    """What runs the trials of a search that have not ended."""
+    return f"fusion-search resume {shlex.quote(search.name)}{storage_option(search.storage)}"
+
+
+def storage_option(location: str) -> str:
+    """The option that a command needs to find this storage."""
+    return "" if location == "results" else f" --storage {shlex.quote(location)}"
+
+
+def percent(share: float | None) -> str:
+    """An accuracy from 0 to 1, in per cent; a dash when there is none."""
+    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"

@@ -1,0 +1,1 @@
+"""MLflow's view of a search. One file imports MLflow."""

@@ -1,0 +1,266 @@
+"""The MLflow view of a search: written live while it runs, or afterwards from its records.
+
+Nothing that happens to MLflow reaches a trial: ``Tracker`` works in a thread of its own, and says
+when MLflow cannot be written. What is missing is written when it is back, or by ``sync``.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import re
+import shlex
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import pandas as pd
+from pyarrow import fs
+
+from fusion_search.analysis.records.secrets import without_password
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import read_rows, read_table
+from fusion_search.search.tracking.client import close_store
+from fusion_search.search.tracking.runs import SearchRuns
+from fusion_search.search.tracking.values import Row
+
+TRACKING_OFF: Final = (
+    "MLflow tracking is off: the storage is remote and no tracking URI is set; the records are "
+    "complete without it"
+)
+
+UI_ADDRESS: Final = "http://127.0.0.1:5000"
+RETRY_SECONDS: Final = 10.0  # after MLflow failed; doubled each time
+LONGEST_RETRY_SECONDS: Final = 300.0
+_REASON_LENGTH: Final = 200
+
+
+class TrackingError(RuntimeError):
+    """MLflow's store could not be written; the message is one sentence without secrets."""
+
+
+def tracking_uri(storage: Storage, uri: str | None) -> str | None:
+    """MLflow's tracking URI: the one that was set, else SQLite in a local storage folder.
+
+    Returns:
+        ``None`` when tracking is off (remote storage, nothing set): say ``TRACKING_OFF``.
+    """
+    if uri:
+        return uri
+    if not isinstance(storage.filesystem, fs.LocalFileSystem):
+        return None
+    return f"sqlite:///{storage.path('mlflow.db')}"
+
+
+def ui_command(uri: str) -> str | None:
+    """The command that shows the runs on ``UI_ADDRESS``; ``None`` when a server shows them."""
+    if uri.startswith(("http://", "https://")):
+        return None
+    program = Path(sys.executable).with_name("mlflow")
+    words = [str(program) if program.exists() else "mlflow", "ui", "--port", "5000"]
+    return shlex.join([*words, "--backend-store-uri", without_password(uri)])
+
+
+def experiment_page(uri: str, experiment_id: str) -> str:
+    """The address of an experiment's list of runs, in the browser."""
+    server = re.sub(r"//[^/]*@", "//", uri) if uri.startswith(("http://", "https://")) else ""
+    # Without the type, MLflow opens an experiment on its pages for language-model traces.
+    page = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    return (server or UI_ADDRESS).rstrip("/") + page
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncCounts:
+    """How many trials' runs were written, and how many were there already."""
+
+    written: int
+    unchanged: int
+    page: str  # where to see them
+
+
+def sync(search: Storage, uri: str) -> SyncCounts:
+    """Write all runs of a search from its records; a second time changes nothing.
+
+    Raises:
+        ValueError: a record is damaged, or the experiment was deleted in MLflow.
+        TrackingError: MLflow's store cannot be written.
+    """
+    trials = read_table(search, "trials")
+    try:
+        runs = SearchRuns(search, uri)
+        written = sum(runs.write_trial(row) for row in _rows(trials))
+        runs.write_search(trials)
+        close_store(uri)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise TrackingError(_sentence(uri, error)) from error
+    return SyncCounts(
+        written=written,
+        unchanged=len(trials) - written,
+        page=experiment_page(uri, runs.experiment_id),
+    )
+
+
+class Tracker:
+    """Writes a search's runs to MLflow while it runs, in a daemon thread.
+
+    No method raises, and only ``close`` waits. While MLflow is down or broken, trials that end are
+    remembered, and it is tried again, at first after ``RETRY_SECONDS``, then ever more rarely.
+    ``warn`` is called (from the thread or from ``close``) with one sentence when MLflow fails, one
+    when it is back, and one at the end if runs are missing.
+
+    Args:
+        search: the search's folder, with the specification in it.
+        uri: MLflow's tracking URI.
+        warn: takes the sentences.
+
+    Attributes:
+        page: where to see the runs; ``None`` until the experiment is open.
+    """
+
+    def __init__(self, search: Storage, uri: str, warn: Callable[[str], None]) -> None:
+        self._search = search
+        self._uri = uri
+        self._warn = warn
+        self._jobs: queue.SimpleQueue[Callable[[SearchRuns], None] | None] = queue.SimpleQueue()
+        self._running: dict[str, Row] = {}  # what is known of started trials
+        self._owed: dict[str, None] = {}  # ended trials that are not written yet, in order
+        self._runs: SearchRuns | None = None
+        self._wait = RETRY_SECONDS
+        self._retry_at = -math.inf  # on the monotonic clock
+        self._problem = ""  # why MLflow cannot be written; empty when it can
+        self._complete = self._closed = False
+        self._lock = threading.Lock()  # of what is said: nothing after close
+        self.page: str | None = None
+        self._thread = threading.Thread(target=self._work, name="mlflow-tracker", daemon=True)
+        self._jobs.put(lambda runs: None)  # opens the experiment
+        self._thread.start()
+
+    def trial_started(self, row: Row) -> None:
+        """Show a trial as running.
+
+        Args:
+            row: trial_id, trial_name and started_at (the one that the record will hold: another
+                is another attempt, which replaces this run), and what is known of the
+                specification columns of TRIALS.
+        """
+        trial_id = row["trial_id"]
+        self._running[trial_id] = row
+        # Left out when the trial has ended by then: its whole run is written. Epochs too.
+        self._add(
+            lambda runs: runs.start_trial(row) if self._running.get(trial_id) is row else None
+        )
+
+    def epoch_ended(self, trial_id: str, row: Row) -> None:
+        """Add a row of EPOCHS (with the record's epoch and ended_at) to a started trial."""
+        self._add(lambda runs: runs.log_epoch(trial_id, row) if trial_id in self._running else None)
+
+    def trial_ended(self, trial_id: str) -> None:
+        """Write the whole run of a trial whose records are in the storage."""
+        self._running.pop(trial_id, None)
+        self._owed[trial_id] = None
+        self._add(self._write_owed)
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Write what is left and the state of the search, waiting at most so long.
+
+        Returns:
+            Whether everything was written.
+        """
+        self._jobs.put(None)
+        self._thread.join(timeout_seconds)
+        with self._lock:
+            if self._closed:
+                return self._complete
+            self._closed = True
+        if not self._complete:
+            where = without_password(self._uri)
+            slow = f"MLflow at {where} is slow; {timeout_seconds:g} s were waited"
+            name = self._search.root.rstrip("/").rpartition("/")[2]
+            self._warn(
+                f"{slow if self._thread.is_alive() else self._problem}; runs are missing there, "
+                f"trials and their records are not affected, and `fusion-search sync-mlflow "
+                f"{shlex.quote(name)}` writes the runs afterwards"
+            )
+        return self._complete
+
+    def _add(self, job: Callable[[SearchRuns], None]) -> None:
+        if not self._closed:
+            self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._closed:
+            if monotonic() >= self._retry_at:
+                self._try(job)
+        if not self._closed:
+            self._complete = self._try(self._finish)
+
+    def _try(self, job: Callable[[SearchRuns], None]) -> bool:
+        """Do a job, after all that is owed; whether that went well."""
+        try:
+            if self._runs is None:
+                self._runs = self._opened()
+            self._write_owed(self._runs)
+            job(self._runs)
+        except Exception as error:
+            self._fail(_sentence(self._uri, error))
+            return False
+        if self._problem:
+            self._say(f"MLflow at {without_password(self._uri)} can be written again")
+        self._problem, self._wait = "", RETRY_SECONDS
+        return True
+
+    def _opened(self) -> SearchRuns:
+        """The runs as the store has them now, with the running trials among them."""
+        runs = SearchRuns(self._search, self._uri)
+        self.page = experiment_page(self._uri, runs.experiment_id)
+        runs.start_search()
+        for row in list(self._running.values()):
+            runs.start_trial(row)
+        return runs
+
+    def _write_owed(self, runs: SearchRuns) -> None:
+        for trial_id in list(self._owed):
+            if self._closed:
+                return
+            for row in read_rows(self._search, "trials", [trial_id]):
+                runs.write_trial(row)
+            self._owed.pop(trial_id, None)
+
+    def _finish(self, runs: SearchRuns) -> None:
+        runs.write_search(read_table(self._search, "trials"))
+        close_store(self._uri)
+
+    def _fail(self, problem: str) -> None:
+        self._runs = None  # what the store holds now is not known
+        if not self._problem:
+            self._say(
+                f"{problem}; trials and their records are not affected, and it is tried again"
+            )
+        self._problem = problem
+        self._retry_at = monotonic() + self._wait
+        self._wait = min(2 * self._wait, LONGEST_RETRY_SECONDS)
+
+    def _say(self, sentence: str) -> None:
+        with self._lock:
+            if not self._closed:
+                self._warn(sentence)
+
+
+def _rows(trials: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in trials.to_dict("records")]
+
+
+def _sentence(uri: str, error: Exception) -> str:
+    cause: BaseException = error  # what MLflow wraps: "Connection refused", not its long story
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
+    reason = " ".join(f"{type(cause).__name__}: {cause}".split())
+    reason = textwrap.shorten(without_password(reason), _REASON_LENGTH, placeholder=" …")
+    return f"MLflow at {without_password(uri)} cannot be written ({reason})"

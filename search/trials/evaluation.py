@@ -1,0 +1,219 @@
+"""A model over all test SNR conditions, nothing computed twice.
+
+Every example's unit noise is drawn once and scaled to each SNR. What depends on a sound alone is
+run once per recording and audio SNR, what depends on an image alone once per image and visual SNR;
+the silence before a recording is run once per noisy image, whatever is heard after it.
+
+Shapes: N pairs, R recordings, A audio SNRs, V visual SNRs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.models.cases import Sounds
+from fusion_search.models.early_fusion import EarlyFusionNetwork
+from fusion_search.models.placement import PLAIN
+from fusion_search.search.trials.cost import Stopwatch
+from fusion_search.search.trials.specification import Pair
+
+# Noisy images whose states are held while their sounds begin, and sounds run at once.
+_ROWS_AT_ONCE: Final = 128
+
+
+@dataclass
+class Condition:
+    """Counts at one test condition; ``loss`` is the sum of cross-entropies, nats."""
+
+    pair: Pair
+    n: int = 0
+    correct: int = 0
+    loss: float = 0.0
+    predicted: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One model's results at every condition, and the test pairs in the order predicted."""
+
+    conditions: list[Condition]
+    pairs: Tensor
+    labels: Tensor
+
+    def accuracy(self, pair: Pair) -> float | None:
+        """Share of correct answers at one condition; None when it was not tested."""
+        return next((one.correct / one.n for one in self.conditions if one.pair == pair), None)
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Share of correct answers at every condition."""
+        return [one.correct / one.n for one in self.conditions]
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean over the conditions: robust accuracy."""
+        return sum(self.accuracies) / len(self.conditions)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """The sounds of all pairs: of every recording [R] at every audio SNR [A], in this order."""
+
+    sounds: Sounds  # R * A
+    recordings: Tensor  # [N], place of each pair's recording
+
+    def of(self, chunk: Tensor, audio: int) -> tuple[Sounds, Tensor]:
+        """Those of some pairs [n] at ``audio`` SNRs, and where each pair's begin [n]."""
+        different, place = self.recordings[chunk].unique(return_inverse=True)
+        rows = (different[:, None] * audio + torch.arange(audio)).flatten()
+        device = self.sounds.silent.device
+        return self.sounds.pick(rows.to(device)), (place * audio).to(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """How a model is evaluated: on what, where, with which noise."""
+
+    data: DigitData
+    device: torch.device
+    precision: str
+    noise_seed: int
+    batch_size: int
+    data_clock: Stopwatch
+
+    def grid(
+        self,
+        network: EarlyFusionNetwork,
+        split: str,
+        pairs: Tensor,
+        conditions: Sequence[Pair],
+        *,
+        keep_predictions: bool = False,
+    ) -> Grid:
+        """Evaluate ``pairs`` [N] of a split at every condition (a full product of SNRs)."""
+        audio_snrs = sorted({audio for audio, _ in conditions}, reverse=True)
+        visual_snrs = sorted({visual for _, visual in conditions}, reverse=True)
+        results = {pair: Condition(pair) for pair in conditions}
+        images, recordings, labels = self.data.splits[split].lookup(pairs)
+        order = self._order(images, recordings)
+        pairs, images, labels = pairs[order], images[order], labels[order]
+        network.eval()
+        with torch.inference_mode():
+            heard = self._hear(network, split, pairs, recordings[order], audio_snrs)
+            for chunk, visuals in self._chunks(network, images, len(audio_snrs), visual_snrs):
+                seen, image_of = self._see(split, pairs[chunk], images[chunk], visuals)
+                sounds, sound_of = heard.of(chunk, len(audio_snrs))
+                # Every pair's image at every visual SNR with its sound at every audio SNR.
+                image_rows, sound_rows = torch.broadcast_tensors(
+                    image_of[:, None, None] + self._range(visuals)[:, None],
+                    sound_of[:, None, None] + self._range(audio_snrs),
+                )
+                with autocast(self.device, self.precision):
+                    answer = network.answer(
+                        seen,
+                        image_rows.flatten(),
+                        sounds,
+                        sound_rows.flatten(),
+                        batch=self.batch_size,
+                    )
+                logits = answer.float().cpu().unflatten(0, image_rows.shape)
+                _count(results, visuals, audio_snrs, logits, labels[chunk], keep_predictions)
+        return Grid(list(results.values()), pairs, labels)
+
+    def _order(self, images: Tensor, recordings: Tensor) -> Tensor:
+        """All pairs of an image together, and images with like silence."""
+        _, image = images.unique(return_inverse=True)
+        onsets = self.data.onset_frames(recordings)
+        longest = torch.zeros_like(onsets).scatter_reduce(0, image, onsets, "amax")
+        return torch.argsort(longest[image] * len(images) + image, stable=True)
+
+    def _chunks(
+        self, network: EarlyFusionNetwork, images: Tensor, audio: int, visual_snrs: list[float]
+    ) -> Iterator[tuple[Tensor, list[float]]]:
+        """Which pairs are run at which visual SNRs together, always at all A audio SNRs."""
+        if network.settings.placement == PLAIN:
+            # Rows are shared up to the C-LSTM levels, which take their cases batch by batch.
+            _, number = images.unique_consecutive(return_inverse=True)
+            visual = len(visual_snrs)
+            together = max(1, _ROWS_AT_ONCE // visual)
+        else:
+            # Where streams meet earlier there are features of every case: a batch of them.
+            number = torch.arange(len(images))
+            visual = min(max(1, self.batch_size // audio), len(visual_snrs))
+            together = max(1, self.batch_size // (audio * visual))
+        _, counts = (number // together).unique_consecutive(return_counts=True)
+        for chunk in torch.arange(len(images)).split(counts.tolist()):
+            for first in range(0, len(visual_snrs), visual):
+                yield chunk, visual_snrs[first : first + visual]
+
+    def _hear(
+        self,
+        network: EarlyFusionNetwork,
+        split: str,
+        pairs: Tensor,
+        recordings: Tensor,
+        audio_snrs: list[float],
+    ) -> _Heard:
+        different, place = recordings.unique(return_inverse=True)
+        # Any pair of a recording has its sound.
+        some_pair = torch.empty_like(different).scatter_(0, place, pairs)
+        parts = []
+        for chunk in some_pair.split(max(1, _ROWS_AT_ONCE // len(audio_snrs))):
+            with self.data_clock:
+                examples = self.data.examples(split, chunk, noise_seed=self.noise_seed)
+                sounds = examples.audio_at(audio_snrs)
+                silent = examples.onset_frames.repeat_interleave(len(audio_snrs))
+            with autocast(self.device, self.precision):
+                parts.append(network.hear(sounds.flatten(0, 1), silent))
+        return _Heard(Sounds.join(parts), place)
+
+    def _see(
+        self, split: str, pairs: Tensor, images: Tensor, visual_snrs: list[float]
+    ) -> tuple[Tensor, Tensor]:
+        """Every image at every visual SNR [., 1, S, S], and where each pair's begin [n]."""
+        different, place = images.unique_consecutive(return_inverse=True)
+        some_pair = torch.empty_like(different).scatter_(0, place, pairs)
+        with self.data_clock:
+            examples = self.data.examples(split, some_pair, noise_seed=self.noise_seed)
+            seen = torch.stack([examples.visual(snr) for snr in visual_snrs], dim=1)
+        return seen.flatten(0, 1), (place * len(visual_snrs)).to(self.device)
+
+    def _range(self, values: Sequence[float]) -> Tensor:
+        return torch.arange(len(values), device=self.device)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Mixed precision by setting; the weights and the logits stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _count(
+    results: dict[Pair, Condition],
+    visual_snrs: Sequence[float],
+    audio_snrs: Sequence[float],
+    logits: Tensor,
+    labels: Tensor,
+    keep: bool,
+) -> None:
+    """Add the logits [n, V, A, classes] of some pairs, whose labels are [n]."""
+    predicted = logits.argmax(-1)
+    correct = (predicted == labels[:, None, None]).sum(0).tolist()
+    expected = labels[:, None, None].expand_as(predicted)
+    losses = functional.cross_entropy(logits.movedim(-1, 1), expected, reduction="none")
+    sums = losses.double().sum(0).tolist()
+    for column, visual in enumerate(visual_snrs):
+        for row, audio in enumerate(audio_snrs):
+            condition = results.get((audio, visual))
+            if condition is not None:
+                condition.n += len(labels)
+                condition.correct += correct[column][row]
+                condition.loss += sums[column][row]
+                if keep:
+                    condition.predicted.append(predicted[:, column, row])

@@ -1,0 +1,261 @@
+"""Many trials on one device: trials of one architecture trained together, each as if alone.
+
+Every trial keeps its own pairs, order, noise, initial weights, loss and optimiser settings; only
+the kernels are shared. Validation and the grid are each trial's own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.datasets.digits.examples import Examples
+from fusion_search.models.early_fusion import count_parameters
+from fusion_search.models.packed import PackedNetwork, can_pack
+from fusion_search.search.trials.cost import Stopwatch, reset_peak_memory
+from fusion_search.search.trials.evaluation import autocast
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import Epoch, TrialTraining
+from fusion_search.search.trials.trial import TrialResult, check_data, choose_device, seeded
+
+PACK_FREE: Final[dict[str, Any]] = {
+    "seed": 0,
+    "train_audio_snr": math.inf,
+    "train_visual_snr": math.inf,
+    "learning_rate": 1.0,
+    "weight_decay": 0.0,
+}
+"""What the trials of a pack may differ in; the values stand for any."""
+
+
+def packs(
+    trials: Sequence[TrialSpecification], at_most: int
+) -> list[tuple[TrialSpecification, ...]]:
+    """The trials in packs of at most so many that can be trained together.
+
+    A pack stands where its first trial stood. Trials with couplings, a gate, dropout or
+    checkpointing are packs of their own.
+    """
+    found: list[list[TrialSpecification]] = []
+    growing: dict[TrialSpecification, list[TrialSpecification]] = {}
+    for trial in trials:
+        alike = replace(trial, **PACK_FREE)
+        pack = growing.get(alike)
+        packable = can_pack(trial.network) and not trial.checkpoint_frames
+        if pack is None or len(pack) == at_most or not packable:
+            pack = growing[alike] = []
+            found.append(pack)
+        pack.append(trial)
+    return [tuple(pack) for pack in found]
+
+
+def packing_sentence(
+    trials: Sequence[TrialSpecification], at_most: int, gpus_per_trial: float
+) -> str:
+    """What packing makes of the trials, for the console."""
+    sizes = [len(pack) for pack in packs(trials, at_most)]
+    together = [size for size in sizes if size > 1]
+    plural = "" if len(together) == 1 else "s"
+    text = f"packing: {sum(together)} trials in {len(together)} pack{plural} of up to {at_most}"
+    if len(together) < len(sizes):
+        text += (
+            f", {sizes.count(1)} alone (couplings, gate, dropout or checkpointing, or none like "
+            "them)"
+        )
+    if gpus_per_trial == 0 or all(one.device == "cpu" for one in trials):
+        text += (
+            "; these trials run on a CPU (device: cpu, or resources.gpus_per_trial: 0), where "
+            "packing was measured to bring nothing"
+        )
+    return text
+
+
+class Member:
+    """One trial of a pack, and the sums over the epoch under way."""
+
+    def __init__(self, trial: TrialSpecification, data: DigitData, device: torch.device) -> None:
+        self.trial = trial
+        with seeded(trial.seed, device):
+            self.run = TrialTraining(trial, data, device)
+        parameters = count_parameters(self.run.network)
+        self.result = TrialResult(device.type, self.run.engine, parameters)
+        self.batches = self.run.batches()
+        self.loss = self.correct = 0.0
+
+    def end_epoch(self, number: int, seen: int, count: int, clock: float) -> Epoch:
+        """Validate; see ``TrialTraining.end_epoch``."""
+        loss, accuracy = self.loss / count, self.correct / count
+        epoch = self.run.end_epoch(number, seen, loss, accuracy, clock)
+        self.result.keep(epoch, self.run.network)
+        self.loss = self.correct = 0.0
+        return epoch
+
+
+class PackTraining:
+    """Optimiser steps of several trials at once.
+
+    Args:
+        members: trials that :func:`packs` puts together.
+        device: of their networks.
+
+    Attributes:
+        members: those still in training.
+        data_clock: seconds spent on the examples.
+    """
+
+    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+        self.members = list(members)
+        self.data_clock = Stopwatch()
+        self._device = device
+        # One group for all trials with the same settings: their parameters are then updated by
+        # the same few kernels. AdamW knows no sums over parameters, so each is updated as alone.
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for one in members:
+            settings = (one.trial.learning_rate, one.trial.weight_decay)
+            groups.setdefault(settings, []).extend(one.run.network.parameters())
+        self._optimiser = torch.optim.AdamW(
+            [
+                {"params": parameters, "lr": rate, "weight_decay": decay}
+                for (rate, decay), parameters in groups.items()
+            ]
+        )
+
+    def step(self, left: int) -> tuple[int, list[tuple[Member, float]]]:
+        """One optimiser step of every member on its next batch.
+
+        Args:
+            left: examples until the epoch ends.
+
+        Returns:
+            Examples of the batch, and the members whose loss is not finite, with this loss; these
+            are in training no more.
+        """
+        images, sounds, labels = self._inputs(left)
+        self._optimiser.zero_grad()
+        losses, correct, finite = self._together(images, sounds, labels)
+        if not finite:
+            # Done again without packing: a kernel for all could carry what is not a number from
+            # one trial to another (0 x infinity), and only alone can one tell whose it was.
+            self._optimiser.zero_grad()
+            losses, correct = self._one_by_one(images, sounds, labels)
+        self._optimiser.step()
+        batch = labels.shape[1]
+        for member, loss, right in zip(self.members, losses, correct, strict=True):
+            member.loss += loss * batch
+            member.correct += right
+        outcomes = list(zip(self.members, losses, strict=True))
+        self.members = [member for member, loss in outcomes if math.isfinite(loss)]
+        return batch, [(member, loss) for member, loss in outcomes if not math.isfinite(loss)]
+
+    def _inputs(self, left: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Every member's images [N, B, ...], spectrograms [N, B, ...] and labels [N, B]."""
+        # Pairs, their order and their noise depend on the seed alone: only the SNRs differ.
+        made: dict[int, Examples] = {}
+        images, sounds, labels = [], [], []
+        with self.data_clock:
+            for member in self.members:
+                seed, (audio_snr, visual_snr) = member.trial.seed, member.trial.train_pair
+                pairs, presentations = next(member.batches)
+                if seed not in made:
+                    made[seed] = member.run.train_examples(pairs[:left], presentations[:left])
+                images.append(made[seed].visual(visual_snr))
+                sounds.append(made[seed].audio(audio_snr))
+                labels.append(made[seed].labels)
+        return torch.stack(images), torch.stack(sounds), torch.stack(labels)
+
+    def _together(
+        self, images: Tensor, sounds: Tensor, labels: Tensor
+    ) -> tuple[list[float], list[float], bool]:
+        """Gradients in one pass; mean losses, numbers correct, and whether all is finite."""
+        networks = [one.run.network for one in self.members]
+        with autocast(self._device, self.members[0].trial.precision):
+            logits: Tensor = PackedNetwork(networks)(images, sounds)
+        each = functional.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), reduction="none"
+        )
+        losses = each.view(labels.shape).mean(1)
+        # The sum: a trial's gradients are those of its own mean loss.
+        losses.sum().backward()
+        gradients = [one.grad for network in networks for one in network.parameters()]
+        size = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
+        correct = (logits.argmax(2) == labels).sum(1)
+        # In one transfer: every other one would wait for the device again.
+        numbers = torch.cat([losses.detach().double(), correct.double(), size.double()[None]])
+        values: list[float] = numbers.tolist()
+        count = len(networks)
+        finite = math.isfinite(values[-1]) and all(map(math.isfinite, values[:count]))
+        return values[:count], values[count:-1], finite
+
+    def _one_by_one(
+        self, images: Tensor, sounds: Tensor, labels: Tensor
+    ) -> tuple[list[float], list[float]]:
+        """The same gradients, losses and numbers, each network by itself."""
+        losses, correct = [], []
+        for member, own_images, own_sounds, own_labels in zip(
+            self.members, images, sounds, labels, strict=True
+        ):
+            with autocast(self._device, member.trial.precision):
+                logits: Tensor = member.run.network(own_images, own_sounds)
+            loss = functional.cross_entropy(logits.float(), own_labels)
+            loss.backward()
+            losses.append(loss.item())
+            correct.append(float((logits.argmax(1) == own_labels).sum()))
+        return losses, correct
+
+
+News = Epoch | TrialResult | Exception
+"""What becomes of a trial: its epochs, then its result, or why it failed."""
+
+
+def run_pack(
+    trials: Sequence[TrialSpecification], data: DigitData
+) -> Iterator[tuple[TrialSpecification, News]]:
+    """Train trials together, as ``search.trial.run_trial`` would each: the same numbers.
+
+    A trial whose loss is not finite, or whose evaluation fails, fails alone. In a result,
+    ``train_seconds``, ``data_seconds`` and ``peak_memory_bytes`` are those of the whole pack.
+
+    Args:
+        trials: that :func:`packs` puts together.
+        data: their examples.
+
+    Raises:
+        TrialError: the device is missing, or the pairs do not suffice.
+    """
+    first = trials[0]
+    device = choose_device(first.device)
+    check_data(first, data)
+    reset_peak_memory(device)
+    clock = time.perf_counter()
+    pack = PackTraining([Member(trial, data, device) for trial in trials], device)
+    seen = 0
+    for number in range(1, first.epochs + 1):
+        count = 0
+        for member in pack.members:
+            member.run.network.train()
+        while pack.members and count < first.epoch_examples:
+            batch, diverged = pack.step(first.epoch_examples - count)
+            count += batch
+            for member, loss in diverged:
+                yield member.trial, member.run.diverged(loss, number, seen + count)
+        seen += count
+        for member in pack.members:
+            yield member.trial, member.end_epoch(number, seen, count, clock)
+    train_seconds = time.perf_counter() - clock
+    for member in pack.members:
+        member.result.train_seconds = train_seconds
+        member.result.data_seconds = pack.data_clock.seconds
+        try:
+            member.result.finish(member.run)
+        except Exception as error:
+            yield member.trial, error
+        else:
+            yield member.trial, member.result

@@ -1,0 +1,223 @@
+"""One trial as a plain function: build, train, validate, evaluate the grid. No Ray here."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.models.early_fusion import EarlyFusionNetwork, count_parameters
+from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.trials.evaluation import Grid
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import Epoch, TrialError, TrialTraining
+
+Schedule = list[tuple[int, dict[str, float]]]
+"""(first epoch, hyperparameters from there on)."""
+
+
+@dataclass
+class TrialResult:
+    """What a trial gave, kept up to date while it runs."""
+
+    device: str
+    engine: str = ""
+    parameters: int = 0
+    multiply_accumulates: int = 0
+    milliseconds_per_example: float = 0.0
+    epochs: list[Epoch] = field(default_factory=list)
+    best: Epoch | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=list)
+    grid: Grid | None = None
+    train_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    data_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+    def keep(self, epoch: Epoch, network: EarlyFusionNetwork) -> None:
+        """Add an epoch that has just ended; the best one's state is copied."""
+        self.epochs.append(epoch)
+        if self.best is None or _rank(epoch) > _rank(self.best):
+            self.best = epoch
+            self.state = {
+                name: value.detach().to("cpu", copy=True)
+                for name, value in network.state_dict().items()
+            }
+
+    def finish(self, run: TrialTraining) -> None:
+        """Test the best epoch's network on the grid, and measure what it costs."""
+        clock = time.perf_counter()
+        run.network.load_state_dict(self.state)
+        self.grid = run.evaluate()
+        self.multiply_accumulates, self.milliseconds_per_example = run.measure()
+        self.evaluation_seconds = time.perf_counter() - clock
+        self.data_seconds += run.data_clock.seconds
+        self.peak_memory_bytes = peak_memory_bytes(run.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """For a trial that is interrupted and goes on, perhaps from another's weights.
+
+    Attributes:
+        saved: what ``save`` was given by an earlier run of a trial with the same network.
+        hyperparameters: learning_rate, weight_decay or dropout from here on, where they differ
+            from the specification.
+        save: called after an epoch, before ``on_epoch``, with all that is needed to go on.
+        save_seconds: after the first epoch that ends so long after the start or the last saving.
+    """
+
+    saved: bytes | None = None
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    save: Callable[[bytes], None] = lambda state: None
+    save_seconds: float = 0.0
+
+
+def run_trial(
+    specification: TrialSpecification,
+    data: DigitData | None = None,
+    *,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    continuation: Continuation | None = None,
+) -> TrialResult:
+    """Train one network at one train pair, keep the best epoch, and test it on the grid.
+
+    The best epoch has the highest validation accuracy at the train pair, then the lowest loss.
+
+    Args:
+        specification: all there is to know about the trial.
+        data: examples loaded before, to be shared by trials; loaded here when None.
+        on_epoch: called after every epoch of this run.
+        continuation: of a trial that may go on from an earlier run.
+
+    Raises:
+        TrialError: the device is missing, the pairs do not suffice, or the loss is not finite.
+    """
+    device = choose_device(specification.device)
+    data = data or load_digits(specification.data)
+    check_data(specification, data)
+    with seeded(specification.seed, device):
+        return _run(specification, data, device, on_epoch, continuation)
+
+
+def _run(
+    specification: TrialSpecification,
+    data: DigitData,
+    device: torch.device,
+    on_epoch: Callable[[Epoch], None],
+    continuation: Continuation | None,
+) -> TrialResult:
+    result = TrialResult(device=device.type)
+    reset_peak_memory(device)
+    clock = time.perf_counter()
+    run = TrialTraining(specification, data, device)
+    result.engine = run.engine
+    result.parameters = count_parameters(run.network)
+    if continuation is not None:
+        _go_on(run, result, continuation)
+    saved_at = time.perf_counter()
+    if result.epochs:
+        clock -= result.epochs[-1].seconds
+    for epoch in run.epochs(clock, done=len(result.epochs)):
+        result.keep(epoch, run.network)
+        if continuation and time.perf_counter() - saved_at >= continuation.save_seconds:
+            continuation.save(_saved(run, result))
+            saved_at = time.perf_counter()
+        on_epoch(epoch)
+    result.train_seconds = time.perf_counter() - clock
+    result.finish(run)
+    return result
+
+
+def _go_on(run: TrialTraining, result: TrialResult, continuation: Continuation) -> None:
+    """Take over an earlier run, and note from when on which hyperparameters hold."""
+    if continuation.saved is not None:
+        saved = _load(continuation.saved)
+        run.load_state(saved["training"])
+        result.epochs = _epochs(saved)
+        result.best = max(result.epochs, key=_rank)
+        result.state = saved["best"]
+        result.schedule = [(first, dict(values)) for first, values in saved["schedule"]]
+    if continuation.hyperparameters:
+        run.set_hyperparameters(continuation.hyperparameters)
+        values = dict(continuation.hyperparameters)
+        if not result.schedule or result.schedule[-1][1] != values:
+            result.schedule.append((len(result.epochs) + 1, values))
+
+
+def saved_epochs(saved: bytes) -> list[Epoch]:
+    """The epochs that a saved state has behind it."""
+    return _epochs(_load(saved))
+
+
+def _load(saved: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    return content
+
+
+def _epochs(saved: Mapping[str, Any]) -> list[Epoch]:
+    return [
+        Epoch(**{**one, "ended_at": datetime.fromisoformat(one["ended_at"])})
+        for one in saved["epochs"]
+    ]
+
+
+def _saved(run: TrialTraining, result: TrialResult) -> bytes:
+    buffer = io.BytesIO()
+    epochs = [{**asdict(one), "ended_at": one.ended_at.isoformat()} for one in result.epochs]
+    content: dict[str, Any] = {
+        "specification": run.specification.to_json(),
+        "data_fingerprint": run.data.fingerprint,
+        "training": run.state(),
+        "epochs": epochs,
+        "best": result.state,
+        "schedule": result.schedule,
+    }
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def check_data(specification: TrialSpecification, data: DigitData) -> None:
+    """Raise ``TrialError`` when the data are not those of the trial."""
+    if data.settings != specification.data:
+        raise TrialError(f"the data given ({data.settings}) are not the trial's")
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Initial weights and dropout draw from torch's global generators.
+
+    They are set here, and given back as they were.
+    """
+    with torch.random.fork_rng(
+        devices=[torch.cuda.current_device()] if device.type == "cuda" else []
+    ):
+        torch.manual_seed(seed)
+        yield
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a setting means on this machine. Raises ``TrialError`` when it is missing."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise TrialError("device is cuda but this machine has no CUDA GPU; set device: auto or cpu")
+    if name == "auto":
+        name = "cuda" if available else "cpu"
+    if name == "cuda":
+        # The same seed must give the same numbers.
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    return torch.device(name)
+
+
+def _rank(epoch: Epoch) -> tuple[float, float]:
+    return epoch.validation_accuracy, -epoch.validation_loss

@@ -1,0 +1,219 @@
+"""The confirmation against scipy, and sentences that claim no more than the numbers."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from fusion_search.analysis.figures.confirmation import (
+    compute_confirmation,
+    confirmation_sentence,
+    draw_confirmation,
+    read_candidates,
+)
+from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import CANDIDATES_FILE, FAILED, FINISHED
+
+Trials = tuple[pd.DataFrame, list[dict[str, Any]]]
+
+
+def confirmed(values: dict[str, list[float | None]], pairs: int = 1) -> Trials:
+    """Values per seed of candidates "top ..." and "plain <depth>"; None: the trial failed."""
+    rows, candidates = [], []
+    for rank, (label, by_seed) in enumerate(values.items(), start=1):
+        role = label.split()[0]
+        ids = []
+        for (seed, value), pair in itertools.product(enumerate(by_seed), range(pairs)):
+            ids.append(f"{label} {seed} {pair}")
+            rows.append(
+                {
+                    "trial_id": ids[-1],
+                    "status": FAILED if value is None else FINISHED,
+                    "seed": 1000 + seed,
+                    "train_audio_snr": 0.5 + pair,
+                    "train_visual_snr": 0.25,
+                    "evaluation_split": "test",
+                    "mean_accuracy": None if value is None else value + 0.02 * pair,
+                    "worst_accuracy": 0.2,
+                    "train_pair_accuracy": 0.9,
+                }
+            )
+        candidates.append(
+            {
+                "label": label if role == "top" else f"plain depth {label[-1]}",
+                "role": role,
+                "rank": rank if role == "top" else None,
+                "fusion_depth": 2 if role == "top" else int(label[-1]),
+                "levels": 2,
+                "search_value": 0.7,
+                "trial_ids": ids,
+            }
+        )
+    return pd.DataFrame(rows), candidates
+
+
+SEEDS: dict[str, list[float | None]] = {
+    "top a": [0.71, 0.73, 0.70, 0.74, 0.72],
+    "top b": [0.70, 0.69, 0.72, 0.71, 0.68],
+    "plain 0": [0.60, 0.63, 0.59, 0.62, 0.63],
+    "plain 2": [0.70, 0.72, 0.72, 0.70, 0.71],
+}
+
+
+def test_intervals_and_paired_tests_are_scipys() -> None:
+    table, comparisons = compute_confirmation(*confirmed(SEEDS))
+    for row, values in zip(table.to_dict("records"), SEEDS.values(), strict=True):
+        low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+        assert (row["mean"], row["low"], row["high"]) == pytest.approx((np.mean(values), low, high))
+        assert row["deviation"] == pytest.approx(np.std(values, ddof=1))
+        assert row["values"] == tuple(values)
+        assert row["seeds"] == (1000, 1001, 1002, 1003, 1004)
+    assert len(comparisons) == 4
+    expected = []
+    for top, plain in itertools.product(("top a", "top b"), ("plain 0", "plain 2")):
+        test = stats.ttest_rel(SEEDS[top], SEEDS[plain])
+        expected.append(test.pvalue)
+        row = comparisons[
+            (comparisons["label"] == top) & (comparisons["baseline_depth"] == int(plain[-1]))
+        ].iloc[0]
+        assert row["p"] == pytest.approx(test.pvalue)
+        interval = test.confidence_interval(0.95)
+        assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    # Holm by its definition: the i-th smallest of m times m - i + 1, never falling.
+    order = np.argsort(expected)
+    adjusted, highest = {}, 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, expected[index] * (4 - place)))
+        adjusted[index] = highest
+    assert comparisons["p_holm"].tolist() == pytest.approx([adjusted[k] for k in range(4)])
+
+
+def test_the_sentence_claims_a_difference_only_after_holm() -> None:
+    table, comparisons = compute_confirmation(*confirmed(SEEDS))
+    sentence = confirmation_sentence(table, comparisons)
+    assert sentence.startswith("The best placement (top a) reached a mean accuracy of 72.0 % (95 %")
+    assert (
+        "n = 5 seeds) over the 10 x 10 test SNR grid, not distinguishable from plain depth 2"
+        in (sentence)
+    )
+    assert "difference +1.0 points" in sentence
+    assert "10.6 points above plain depth 0" in sentence
+    assert sentence.count("over 4 comparisons") == 1
+    assert sentence.count(".") >= 1
+    assert sentence.endswith(").")
+
+
+def test_a_significant_loss_is_told_as_one() -> None:
+    values: dict[str, list[float | None]] = {
+        "top a": [0.50, 0.52, 0.51, 0.53],
+        "plain 2": [0.61, 0.62, 0.63, 0.64],
+    }
+    table, comparisons = compute_confirmation(*confirmed(values))
+    sentence = confirmation_sentence(table, comparisons)
+    assert "11.0 points below plain depth 2 (95 % CI 9.7 to 12.3" in sentence
+    assert "over 1 comparison)" in sentence
+
+
+def test_one_seed_has_no_interval_and_no_test() -> None:
+    table, comparisons = compute_confirmation(*confirmed({"top a": [0.7], "plain 1": [0.6]}))
+    assert math.isnan(table["low"][0])
+    assert math.isnan(comparisons["p"][0])
+    sentence = confirmation_sentence(table, comparisons)
+    assert "70.0 % (one seed, so no interval)" in sentence
+    assert "10.0 points above plain depth 1 with one common seed (no interval, no test)" in sentence
+    assert "CI" not in sentence
+
+
+def test_missing_seeds_are_left_out_in_pairs_and_said() -> None:
+    values: dict[str, list[float | None]] = {
+        "top a": [0.71, None, 0.70, 0.74],
+        "plain 2": [None, 0.66, 0.67, 0.69],
+        "plain 0": [None, None, None, None],
+    }
+    table, comparisons = compute_confirmation(*confirmed(values))
+    assert table["n"].tolist() == [3, 3, 0]
+    row = comparisons.iloc[0]
+    assert row["paired_seeds"] == 2
+    assert row["difference"] == pytest.approx(((0.70 - 0.67) + (0.74 - 0.69)) / 2)
+    sentence = confirmation_sentence(table, comparisons)
+    assert "1 of its 4 trials missing" in sentence
+    assert "n = 2 paired seeds" in sentence
+    assert "not comparable with plain depth 0 (no common seed finished)" in sentence
+
+
+def test_a_seed_counts_only_with_all_its_train_pairs() -> None:
+    trials, candidates = confirmed({"top a": [0.6, 0.7], "plain 2": [0.5, 0.5]}, pairs=2)
+    table, _ = compute_confirmation(trials, candidates)
+    assert table["values"][0] == pytest.approx((0.61, 0.71))
+    trials.loc[trials["trial_id"] == "top a 1 1", "status"] = FAILED
+    table, comparisons = compute_confirmation(trials, candidates)
+    assert table["seeds"][0] == (1000,)
+    assert comparisons["paired_seeds"][0] == 1
+
+
+def test_a_winner_that_is_plain_is_not_compared_with_itself() -> None:
+    trials, candidates = confirmed({"top a": [0.6, 0.7, 0.65], "plain 0": [0.5, 0.52, 0.5]})
+    itself = {**candidates[0], "role": "plain", "rank": None, "label": "plain depth 2"}
+    table, comparisons = compute_confirmation(trials, [*candidates, itself])
+    assert comparisons["baseline"].tolist() == ["plain depth 0"]
+    assert "it is itself one of the plain networks" in confirmation_sentence(table, comparisons)
+
+
+def test_nothing_finished_is_said() -> None:
+    table, comparisons = compute_confirmation(*confirmed({"top a": [None], "plain 0": [0.5]}))
+    assert "is not confirmed yet" in confirmation_sentence(table, comparisons)
+    assert "Nothing was confirmed" in confirmation_sentence(table.iloc[1:], comparisons)
+
+
+def test_the_same_difference_in_all_seeds_allows_no_test() -> None:
+    values: dict[str, list[float | None]] = {"top a": [0.75, 0.5], "plain 0": [0.5, 0.25]}
+    sentence = confirmation_sentence(*compute_confirmation(*confirmed(values)))
+    assert "25.0 points above plain depth 0 (the same in all 2 seeds, so no test" in sentence
+
+
+def test_metrics_name_where_they_are_measured() -> None:
+    trials, candidates = confirmed(SEEDS)
+    sentence = confirmation_sentence(
+        *compute_confirmation(trials, candidates, "worst_accuracy"), "worst_accuracy"
+    )
+    assert "a worst accuracy of 20.0 %" in sentence
+    assert "of the 10 x 10 test SNR conditions" in sentence
+    with pytest.raises(AnalysisError, match=r"metric is 'speed'; allowed: mean_accuracy, train"):
+        compute_confirmation(trials, candidates, "speed")
+
+
+def test_the_figure_shows_every_seed_and_the_means() -> None:
+    table, _ = compute_confirmation(*confirmed({**SEEDS, "plain 1": [None]}))
+    figure = draw_confirmation(table)
+    axes = figure.axes[0]
+    dots = [list(line.get_xdata()) for line in axes.get_lines() if len(line.get_xdata()) == 5]
+    assert dots == [list(values) for values in SEEDS.values()]
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels[0] == "1. top a (n=5)"
+    assert [text.get_text() for text in axes.texts] == ["missing"]
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=60)
+    assert content.getvalue()[:4] == b"\x89PNG"
+
+
+def test_candidates_are_read_or_named(tmp_path: Path) -> None:
+    _, candidates = confirmed(SEEDS)
+    storage = open_storage(tmp_path)
+    with pytest.raises(AnalysisError, match=r"candidates\.json is missing"):
+        read_candidates(storage)
+    storage.write(json.dumps(candidates).encode(), CANDIDATES_FILE)
+    assert read_candidates(storage) == candidates
+    for damage in (b"[{", b"[1]", b'[{"label": "x"}]', b"3"):
+        storage.write(damage, CANDIDATES_FILE)
+        with pytest.raises(AnalysisError, match=r"candidates\.json is damaged"):
+            read_candidates(storage)

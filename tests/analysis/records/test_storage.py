@@ -1,0 +1,192 @@
+"""Files written whole, on disks and on S3; storage that is away, and storage that is full."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import fs
+from s3_server import S3Server
+
+from fusion_search.analysis.records import storage as storage_module
+from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.search.records.provenance import provenance
+from fusion_search.search.records.recorder import Recorder
+from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.trials.specification import TrialSpecification
+
+
+class Ailing:
+    """A filesystem whose calls fail, as told by ``trouble``, before they reach the real one."""
+
+    def __init__(self, trouble: Callable[[str], None]) -> None:
+        self._real = fs.LocalFileSystem()
+        self._trouble = trouble
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._real, name)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **options: Any) -> Any:
+            self._trouble(name)
+            return value(*args, **options)
+
+        return call
+
+
+def ailing(folder: Path, trouble: Callable[[str], None], patience: float) -> Storage:
+    return Storage(str(folder), Ailing(trouble), str(folder), patience)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(storage_module, "LONGEST_PAUSE_SECONDS", 0.02)
+
+
+def test_a_reader_on_s3_never_sees_a_part_of_a_file(server: S3Server) -> None:
+    storage = open_storage(server.uri)
+    # Above ten million bytes, pyarrow uploads in several parts.
+    large = [b"a" * 12_000_000, b"b" * 13_000_000]
+    contents = large + [bytes([number]) * (1000 + number) for number in range(80)]
+    storage.write(contents[0], "folder", "file")
+    seen: list[bytes] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            seen.append(storage.read("folder", "file"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for content in contents:
+        # Mostly small ones: the change must come in between two requests of the reader.
+        storage.write(content, "folder", "file")
+        assert storage.names("folder") == ["file"]
+    over.set()
+    reader.join()
+    assert len(seen) > 10
+    assert {(len(one), one[:1]) for one in seen if one not in contents} == set()
+    assert list(server.contents()) == ["bucket/results/folder/file"]
+
+
+def test_s3_is_asked_once_for_a_small_file_and_once_for_a_list(server: S3Server) -> None:
+    storage = open_storage(server.uri)
+    server.requests.clear()
+    for name in "abc":
+        storage.below("folder").write(b"content", name)
+    assert server.requests == [("PUT", f"/bucket/results/folder/{name}") for name in "abc"]
+    server.requests.clear()
+    assert storage.names("folder") == ["a", "b", "c"]
+    assert server.requests == [("GET", "/bucket")]
+    storage.remove("folder", "b")
+    storage.remove("folder", "b")
+    assert storage.names("folder") == ["a", "c"]
+    assert storage.exists("folder")
+    assert not storage.exists("folder", "b")
+    with pytest.raises(FileNotFoundError):
+        storage.read("folder", "b")
+
+
+def test_storage_that_is_away_for_a_while_delays_and_loses_nothing(
+    tmp_path: Path, quick: None
+) -> None:
+    fails = iter(["open_output_stream"] * 3 + ["move"] * 2 + ["open_input_file"])
+    failing = [next(fails)]
+
+    def trouble(name: str) -> None:
+        if failing[0] == name:
+            failing[0] = next(fails, "")
+            raise OSError(112, "Host is down")
+
+    storage = ailing(tmp_path, trouble, patience=20)
+    storage.write(b"content", "folder", "file")
+    assert storage.read("folder", "file") == b"content"
+    assert failing == [""]
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
+
+
+def test_patience_ends_with_one_sentence(tmp_path: Path, quick: None) -> None:
+    asked: list[str] = []
+
+    def trouble(name: str) -> None:
+        asked.append(name)
+        raise OSError("no answer")
+
+    expected = rf"storage {tmp_path}/b did not answer for 0 s \(no answer\)"
+    with pytest.raises(StorageError, match=expected):
+        ailing(tmp_path, trouble, patience=0.1).below("b").read("file")
+    assert 3 < len(asked) < 20
+    asked.clear()
+    with pytest.raises(StorageError, match=r"did not answer \(no answer\)"):
+        ailing(tmp_path, trouble, patience=0).exists("file")
+    assert len(asked) == 1
+
+
+def test_what_storage_says_of_a_file_is_not_asked_twice(tmp_path: Path) -> None:
+    asked: list[str] = []
+    storage = ailing(tmp_path, asked.append, patience=60)
+    with pytest.raises(FileNotFoundError):
+        storage.read("missing")
+    assert asked == ["open_input_file"]
+
+
+@pytest.mark.slow
+def test_s3_that_is_down_ends_with_one_sentence(server: S3Server) -> None:
+    storage = open_storage(server.uri)
+    server.stop()
+    try:
+        with pytest.raises(StorageError, match=r"did not answer .*Could not connect"):
+            storage.names()
+    finally:
+        server.start()
+    assert storage.names() == []
+
+
+def test_a_full_disk_is_named_and_keeps_what_it_had(small_disk: Path) -> None:
+    storage = open_storage(small_disk / "results").patient(60)
+    storage.write(b"old", "folder", "file")
+    with pytest.raises(StorageError, match=rf"the disk at {small_disk} is full \(.* of 1\.0 MiB"):
+        storage.write(b"new" * 500_000, "folder", "file")
+    assert storage.read("folder", "file") == b"old"
+    assert [path.name for path in (small_disk / "results" / "folder").iterdir()] == ["file"]
+
+
+def test_a_trial_whose_records_find_no_room_has_not_ended(
+    small_disk: Path, trial: TrialSpecification, small_data: DigitData
+) -> None:
+    storage = open_storage(small_disk / "results" / "test").patient(60)
+    recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
+    ballast = small_disk / "ballast"
+
+    def fill(row: object) -> None:
+        with contextlib.suppress(OSError):
+            ballast.write_bytes(bytes(2**20))
+
+    with pytest.raises(StorageError, match="is full"):
+        execute(trial, small_data, recorder, on_epoch=fill)
+    assert not list((small_disk / "results").rglob(".*"))
+    assert storage.names("trials") == []
+    ballast.unlink()
+    assert execute(trial, small_data, recorder)["status"] == "finished"
+    assert storage.names("trials") == [f"{trial.trial_id}.parquet"]
+
+
+def test_parts_of_a_location_go_before_its_options() -> None:
+    storage = open_storage("mock:///results?option=1").below("search")
+    assert storage.named("trials", "a") == "mock:///results/search/trials/a?option=1"
+    assert storage.path("trials", "a") == "results/search/trials/a"
+    local = open_storage("what?/results")
+    assert local.below("search").location == "what?/results/search"
+
+
+def test_a_location_that_holds_a_password_is_refused() -> None:
+    with pytest.raises(ValueError, match="AWS_SECRET_ACCESS_KEY") as refusal:
+        open_storage("s3://somebody:sesame@bucket/results")
+    assert "sesame" not in str(refusal.value)

@@ -1,0 +1,222 @@
+"""The report: one file that loads nothing, escapes everything and leaves nothing out."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic_search import NOTE, frame, open_made_up, random_search, row
+
+from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import CANDIDATES_FILE, SPECIFICATION_FILE, STOPPED
+from fusion_search.analysis.report.page import build_report
+
+_VOID = {"meta", "img", "br", "link", "input", "hr"}
+SECTIONS = [
+    "Confirmation",
+    "Best trials",
+    "Course of the search",
+    "Trade-offs",
+    "Placement",
+    "Number of couplings",
+    "All choices",
+    "Importance of the choices",
+    "Searchers replayed",
+    "Failed trials",
+    "How to reproduce",
+]
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails on tags closed in the wrong order."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.resources: list[str] = []
+        self.headings: list[str] = []
+        self.ids: set[str] = set()
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(content)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attrs)
+        self.resources += [
+            values[name] or "" for name in ("src", "href", "srcset") if name in values
+        ]
+        self.ids |= {values["id"] or ""} if "id" in values else set()
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "style":
+            assert "url(" not in data
+            assert "@import" not in data
+            return
+        self.text += data
+        if self._open and self._open[-1] == "h2":
+            self.headings.append(data)
+
+
+def confirmation(folder: Path, name: str = "made-up-confirmation") -> Search:
+    rows, candidates = [], []
+    networks = [
+        ("d=1, mmtm1", "top", 1, 1, 0.7),
+        ("plain initial-layer fusion", "plain", None, 0, 0.6),
+    ]
+    for number, (label, role, rank, depth, mean) in enumerate(networks):
+        ids = []
+        for seed, shift in enumerate((0.0, 0.01, -0.02)):
+            value = mean + shift + 0.002 * number * seed
+            made = row(
+                10 * number + seed,
+                value,
+                seed=seed,
+                evaluation_split="test",
+                worst_accuracy=value - 0.3,
+                train_pair_accuracy=value + 0.1,
+                sample=None,
+            )
+            rows.append(made)
+            ids.append(made["trial_id"])
+        candidates.append(
+            {
+                "label": label,
+                "role": role,
+                "rank": rank,
+                "fusion_depth": depth,
+                "levels": 2,
+                "search_value": mean,
+                "trial_ids": ids,
+            }
+        )
+    trials = frame(rows)
+    storage = open_storage(folder).below(name)
+    storage.write(json.dumps(candidates).encode(), CANDIDATES_FILE)
+    return Search(name, storage, trials, trials[["trial_id", "trial_name"]])
+
+
+def replayed() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            (searcher, seed, trial, 0.5 + 0.01 * trial, 0.5 + 0.01 * trial, 60.0)
+            for searcher in ("random", "tpe")
+            for seed in range(3)
+            for trial in range(1, 5)
+        ],
+        columns=["searcher", "seed", "trial", "value", "best", "seconds"],
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
+    folder = tmp_path_factory.mktemp("results")
+    importance = pd.DataFrame({"parameter": ["coupling_1", "fusion"], "importance": [0.6, 0.1]})
+    search = open_made_up(folder, random_search())
+    report = build_report(search, confirmation(folder), importance, replayed())
+    return report, Page(report)
+
+
+def test_the_page_has_all_sections_and_its_links_lead_somewhere(whole: tuple[str, Page]) -> None:
+    _, page = whole
+    assert page.headings == SECTIONS
+    links = [one for one in page.resources if one.startswith("#")]
+    assert len(links) == len(SECTIONS)
+    assert {link[1:] for link in links} <= page.ids
+
+
+def test_the_page_loads_nothing(whole: tuple[str, Page]) -> None:
+    _, page = whole
+    images = [one for one in page.resources if not one.startswith("#")]
+    assert len(images) == 8
+    for image in images:
+        kind, _, content = image.partition(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(content)[:4] == b"\x89PNG"
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+
+
+def test_the_page_says_what_was_tried_on_which_data(whole: tuple[str, Page]) -> None:
+    _, page = whole
+    assert "60 trials ended: 18 finished, 40 stopped early, 2 failed." in page.text
+    assert "by tpe (seed 7, 60 samples), scheduler asha, for mean accuracy (maximize)" in page.text
+    assert f"Data: {NOTE}" in page.text
+    assert "c0ffee" in page.text
+    assert "torch 2.11.0" in page.text
+    assert "The best placement (d=1, mmtm1) reached" in page.text
+    assert "the loss became nan" in page.text
+    assert "fusion-search launch made-up.yaml" in page.text
+    assert "samples: 60" in page.text  # of the whole specification
+
+
+def test_everything_is_escaped(tmp_path: Path) -> None:
+    evil = "<b>bold</b><script>alert(1)</script>"
+    trials = frame(
+        [
+            row(1, 0.5, trial_name=evil, data_note=evil),
+            row(2, None, "failed", trial_name=evil, reason=f"{evil} & more"),
+        ]
+    )
+    search = open_made_up(tmp_path, trials)
+    search.storage.write(f"name: '{evil}'\nspace: {{}}".encode(), SPECIFICATION_FILE)
+    report = build_report(replace(search, name=evil))
+    assert "<b>" not in report
+    assert "<script" not in report
+    page = Page(report)
+    assert f"Search {evil}" in page.text
+    assert f"{evil} & more" in page.text
+
+
+def test_what_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
+    page = Page(build_report(open_made_up(tmp_path, frame([row(1, 0.5), row(2, None, STOPPED)]))))
+    assert page.headings == SECTIONS
+    for command in ("confirm", "importance", "replay"):
+        assert f"fusion-search {command} made-up" in page.text
+    assert "No trial failed." in page.text
+
+
+def test_before_anything_finished_there_is_a_page(tmp_path: Path) -> None:
+    planned = frame([row(number, 0.5) for number in range(3)])
+    search = open_made_up(tmp_path, planned)
+    for ended in (frame([]), frame([row(0, None, STOPPED)])):
+        page = Page(build_report(replace(search, trials=ended)))
+        assert page.headings == SECTIONS
+        assert "No trial has finished yet. fusion-search resume made-up" in page.text
+        assert f"{3 - len(ended)} not run yet" in page.text
+
+
+def test_a_damaged_confirmation_and_a_lost_specification_are_said(tmp_path: Path) -> None:
+    search = open_made_up(tmp_path, frame([row(1, 0.5)]))
+    search.storage.remove(SPECIFICATION_FILE)
+    other = confirmation(tmp_path)
+    other.storage.write(b"[{", CANDIDATES_FILE)
+    page = Page(build_report(search, other))
+    assert "candidates.json is damaged" in page.text
+    assert "specification.yaml is missing" in page.text
+
+
+def test_a_sweep_gets_the_parts_that_make_sense(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"sample": None, "objective_values": None}
+    rows = [row(k, 0.5 + k / 100, fusion_depth=k % 3, **fields) for k in range(4)]
+    rows.append(row(9, 0.99, modality="audio", train_visual_snr=float("inf"), **fields))
+    search = open_made_up(tmp_path, frame(rows))
+    search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
+    page = Page(build_report(search))
+    assert page.headings == ["Best trials", "Accuracy maps", "Failed trials", "How to reproduce"]
+    assert "fusion-search draw grids made-up" in page.text
+    assert "audio alone" in page.text
+    assert "0.5 / Orig." in page.text

@@ -1,0 +1,53 @@
+"""Small trials on the built-in data, loaded once."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from s3_server import CREDENTIALS, S3Server, s3_server
+from small_trials import small_trial
+
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.trials.specification import TrialSpecification
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_data() -> DigitData:
+    return load_digits(small_trial().data)
+
+
+@pytest.fixture
+def trial() -> TrialSpecification:
+    return small_trial()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """S3 on this machine, with its credentials in the environment."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with s3_server() as one:
+        yield one
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The mount point of a disk of its own, with room for one MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root's rights")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -1,0 +1,201 @@
+"""Searches as a user runs them: launched, killed, interrupted, resumed, looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from search_processes import (
+    UNSWEPT,
+    child_runs,
+    read_until,
+    records,
+    run,
+    search_process,
+    wait_for_worker,
+    write_config,
+)
+
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import read_table
+from fusion_search.search.commands.command_line import main
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(tmp_path / "results" / "test")
+    at = ("--storage", str(tmp_path / "results"))
+    with search_process("launch", str(write_config(tmp_path))) as process:
+        read_until(process, "[2/5]")
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+    before = records(storage)
+    assert 2 <= len(before) < 5
+    assert main(["status", *at]) == 0
+    assert "interrupted" in capfd.readouterr().out
+
+    code, output = run("resume", "test", *at)
+    assert code == 0, output
+    assert f"{len(before)} of 5 trials have ended before" in output
+    after = records(storage)
+    assert len(after) == 5
+    assert {name: after[name] for name in before} == before
+    trials = read_table(storage, "trials")
+    assert (trials["status"] == "finished").all()
+    assert sorted(trials["seed"]) == [0, 1, 2, 3, 4]
+    assert len(read_table(storage, "grid")) == 500
+
+    ids = [one.data.tags["fusion_search.trial_id"] for one in child_runs(tmp_path)]
+    assert sorted(ids) == sorted(trials["trial_id"])
+
+    code, output = run("resume", "test", *at)
+    assert code == 0
+    assert "5 of 5 trials have ended before" in output
+    assert records(storage) == after
+
+    assert main(["sync-mlflow", "test", *at]) == 0
+    assert "0 trials written to MLflow, 5 were there already" in capfd.readouterr().out
+    assert len(child_runs(tmp_path)) == 5
+
+    assert main(["status", "test", *at]) == 0
+    listed = capfd.readouterr().out
+    assert listed.count(" finished ") == 5
+    assert trials["trial_id"][0] in listed
+
+
+def test_a_failing_trial_is_recorded_and_the_rest_go_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Noise this loud overflows float32, so the loss is not a number.
+    sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0], [1.0, 1.0]]}
+    code, output = run("launch", str(write_config(tmp_path, sweep=sweep)))
+    assert code == 0, output
+    assert "FAILED: the loss became nan" in output
+    assert "1 of 2 trials finished, 1 failed, 0 not run" in output
+    trials = read_table(open_storage(tmp_path / "results" / "test"), "trials")
+    by_status: dict[str, pd.Series] = {row["status"]: row for _, row in trials.iterrows()}
+    assert by_status["finished"]["train_audio_snr"] == 1.0
+    assert "lower learning_rate" in by_status["failed"]["reason"]
+    assert {one.info.status for one in child_runs(tmp_path)} == {"FINISHED", "FAILED"}
+    assert main(["status", "test", "--storage", str(tmp_path / "results")]) == 0
+    assert "the loss became nan" in capfd.readouterr().out
+
+
+def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often(
+    tmp_path: Path,
+) -> None:
+    endless = UNSWEPT | {"epochs": 10**6}
+    sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
+    storage = open_storage(tmp_path / "results" / "test")
+    often = {"retries": 1, "save_seconds": 0}
+    config = str(write_config(tmp_path, trials=endless, sweep=sweep, resources=often))
+    with search_process("launch", config) as process:
+        first = wait_for_worker(process, storage, set())
+        os.kill(first, signal.SIGKILL)
+        read_until(process, "tried again (1 of 1)")
+        read_until(process, "goes on after epoch")
+        second = wait_for_worker(process, storage, {first})
+        os.kill(second, signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert "FAILED: the worker failed 2 times" in output
+    (row,) = read_table(storage, "trials").to_dict("records")
+    assert (row["status"], row["seed"]) == ("failed", 0)
+    assert f"the last time on {os.uname().nodename}" in row["reason"]
+    assert "its worker process has died" in row["reason"]
+    assert storage.names("running") == []
+
+
+def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -> None:
+    with search_process("launch", str(write_config(tmp_path))) as process:
+        read_until(process, "[1/5]")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "interrupted; go on with: fusion-search resume test" in output
+    assert "Traceback" not in output
+    storage = open_storage(tmp_path / "results" / "test")
+    trials = read_table(storage, "trials")
+    assert 1 <= len(trials) < 5
+    assert (trials["status"] == "finished").all()
+    assert not storage.exists("driver.json")
+
+
+def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
+    nobody = {"tracking_uri": "http://127.0.0.1:9"}
+    code, output = run("launch", str(write_config(tmp_path, sweep=sweep, mlflow=nobody)))
+    assert code == 0, output
+    assert output.count("sync-mlflow test") == 1
+    assert "1 of 1 trials finished" in output
+    at = ("--storage", str(tmp_path / "results"))
+    assert main(["sync-mlflow", "test", *at, "--tracking-uri", f"sqlite:///{tmp_path}/up.db"]) == 0
+    assert "1 trials written" in capfd.readouterr().out
+    (child,) = child_runs(tmp_path, "up.db")
+    (row,) = read_table(open_storage(tmp_path / "results" / "test"), "trials").to_dict("records")
+    assert child.data.metrics["mean_accuracy"] == pytest.approx(row["mean_accuracy"])
+
+
+def test_bad_input_ends_with_one_sentence_and_code_2(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_config(tmp_path))
+    used = str(write_used_name(tmp_path))
+    at = ("--storage", str(tmp_path / "results"))
+    cases = [
+        (["launch", str(tmp_path / "none.yaml")], "cannot be read"),
+        (["launch", config, "--set", "trials.units=none"], "trials.units is 'none'"),
+        (["launch", config, "--set", "resources.cpus_per_trial=999"], "but Ray sees"),
+        (["launch", config, "--address", "127.0.0.1:9"], "no Ray cluster at '127.0.0.1:9'"),
+        (["launch", used], "exists in"),
+        (["resume", "nothing", *at], "there is no search 'nothing'"),
+        (["status", "nothing", *at], "searches there: used"),
+        (["sync-mlflow", "nothing", *at], "there is no search"),
+        (["status", "--storage", "nowhere://x"], "cannot be opened by pyarrow"),
+    ]
+    for words, message in cases:
+        assert main(words) == 2
+        error = capfd.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+        assert error.count("\n") == 1
+
+
+def write_used_name(folder: Path) -> Path:
+    path = folder / "results" / "used" / "specification.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(write_config(folder, name="used").read_text())
+    write_config(folder)
+    return path
+
+
+def test_a_search_is_driven_by_one_process_at_a_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results" / "test"
+    folder.mkdir(parents=True)
+    (folder / "specification.yaml").write_text(write_config(tmp_path).read_text())
+    driver = {"host": os.uname().nodename, "pid": os.getpid(), "running": {}}
+    (folder / "driver.json").write_text(json.dumps(driver))
+    assert main(["resume", "test", "--storage", str(tmp_path / "results")]) == 2
+    assert "is being run by process" in capfd.readouterr().err
+
+
+def test_only_the_tuner_knows_ray_and_trials_run_without_it() -> None:
+    code = (
+        "import sys, fusion_search.search.running.recorded_trial; "
+        "import fusion_search.search.commands.launch; print('ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "False", done.stderr

@@ -1,0 +1,252 @@
+"""What the command line does with the address of a cluster, short of a real one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_trials import SMALL
+
+import fusion_search.search.dispatch.connection as ray_cluster
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.commands.command_line import main, parser
+from fusion_search.search.declaration.configuration import build_search, parse_yaml
+from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.dispatch.client import _Console, check_storage
+from fusion_search.search.dispatch.connection import ResourceError, code_to_send, connect
+from fusion_search.search.dispatch.head_command import (
+    HeadCommand,
+    head_command,
+    storage_here,
+    storage_of_head,
+    use_token,
+)
+from fusion_search.search.records.provenance import code_fingerprint, git_commit, package_files
+
+CONFIG = {
+    "name": "test",
+    "trials": {
+        key: value
+        for key, value in SMALL.items()
+        if key not in ("fusion_depth", "train_audio_snr", "train_visual_snr")
+    },
+    "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": [0]},
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({**CONFIG, "storage": str(tmp_path / "results")}))
+    return path
+
+
+@contextlib.contextmanager
+def answering(code: Any = None) -> Iterator[int]:
+    """A server that answers any question of Ray's with nothing, or refuses with a code."""
+    import grpc
+
+    def answer(request: bytes, context: Any) -> bytes:
+        if code is not None:
+            context.abort(code, "no")
+        return b""
+
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, details: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((Handler(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("command", "address"),
+    [
+        ("launch", "ray://127.0.0.1:9"),
+        ("launch", "http://127.0.0.1:9"),
+        ("submit", "http://127.0.0.1:9"),
+        ("launch", "ray://nonsense"),
+    ],
+)
+def test_a_head_that_is_not_there_is_named(
+    config: Path, command: str, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(config), "--address", address]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert error.count("\n") == 0
+    assert address in error
+    assert not (config.parent / "results").exists()
+
+
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_what_refuses_our_token_or_is_not_ray_is_said(prefix: str) -> None:
+    grpc = pytest.importorskip("grpc")
+    with answering(grpc.StatusCode.UNAUTHENTICATED) as port:
+        address = f"{prefix}127.0.0.1:{port}"
+        with pytest.raises(ResourceError, match=r"refuses the token.*RAY_AUTH_TOKEN"):
+            ray_cluster._reach(address)
+    with (
+        answering(grpc.StatusCode.UNIMPLEMENTED) as port,
+        pytest.raises(OSError, match="does not answer as Ray"),
+    ):
+        ray_cluster._reach(f"{prefix}127.0.0.1:{port}")
+
+
+def test_a_cluster_that_asks_for_no_token_is_warned_of_unless_it_is_local(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # since another cluster's token lies here
+    with answering() as port:
+        assert ray_cluster._reach(f"ray://127.0.0.1:{port}") == f"ray://127.0.0.1:{port}"
+        assert capsys.readouterr().err == ""
+    # Else Ray would refuse what the cluster asks of it.
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    ray_cluster.warn_open("192.0.2.7", "192.0.2.7:6379")
+    error = capsys.readouterr().err
+    assert error.startswith("warning: the Ray cluster at 192.0.2.7:6379 asks for no token")
+    assert "RAY_AUTH_MODE=token" in error
+
+
+def test_words_for_the_head_node_are_those_of_the_same_command() -> None:
+    search = build_search({**CONFIG, "storage": "elsewhere"})
+    arguments = parser().parse_args(["launch", "x.yaml", "--data", "/d"])
+    command = head_command(arguments, search, "s3://bucket/results")
+    again = parser().parse_args(command.words)
+    assert (again.verb, again.data, again.storage) == ("launch", "/d", "s3://bucket/results")
+    assert command.config is not None
+    assert build_search(parse_yaml(command.config, "")) == search
+
+    for words in (
+        ["retry", "test"],
+        ["resume", "test"],
+        ["confirm", "test", "--top", "2", "--seeds", "4"],
+    ):
+        asked = parser().parse_args([*words, "--address", "ray://head:10001"])
+        again = parser().parse_args(head_command(asked, None, "/shared").words)
+        assert vars(again) == {**vars(asked), "storage": "/shared", "address": None}
+
+
+def test_storage_keeps_its_meaning_or_is_the_head_nodes_home() -> None:
+    assert storage_here("results") == str(Path.cwd() / "results")
+    assert storage_here("~/results") == str(Path.home() / "results")
+    assert storage_here("s3://bucket/results") == "s3://bucket/results"
+    assert storage_of_head("results") == "~/results"
+    for same in ("/shared/results", "~/results", "s3://bucket/results"):
+        assert storage_of_head(same) == same
+
+
+def test_a_token_that_is_there_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    environ: dict[str, str] = {}
+    use_token(environ)
+    assert environ == {}
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        environ = {name: "x"}
+        use_token(environ)
+        assert environ["RAY_AUTH_MODE"] == "token"
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("x")
+    environ = {}
+    use_token(environ)
+    assert environ == {"RAY_AUTH_MODE": "token"}
+    environ = {"RAY_AUTH_MODE": "disabled"}
+    use_token(environ)
+    assert environ == {"RAY_AUTH_MODE": "disabled"}
+
+
+def test_code_is_sent_without_caches_and_not_when_it_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with code_to_send() as (folder,):
+        assert Path(folder).name == "fusion_search"
+        sent = {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.py")}
+        assert {"__init__.py", "__main__.py", "search/trials/trial.py"} <= sent
+        assert {"models/convlstm.py", "datasets/noise.py", "analysis/statistics.py"} <= sent
+        assert not [name for name in sent if "__pycache__" in name or "search/api" in name]
+    assert not Path(folder).exists()
+    files = {**package_files(), "fusion_search/models/weights.pt": tmp_path / "weights.pt"}
+    (tmp_path / "weights.pt").write_bytes(bytes(21_000_000))
+    monkeypatch.setattr(ray_cluster, "package_files", lambda: files)
+    with (
+        pytest.raises(ResourceError, match=r"2\d MB, allowed: 20 MB.*weights\.pt"),
+        code_to_send(),
+    ):
+        pass
+
+
+def test_code_that_was_sent_has_the_fingerprint_of_its_origin(tmp_path: Path) -> None:
+    with code_to_send() as (folder,):
+        shutil.copytree(folder, tmp_path / "fusion_search")
+    program = "import fusion_search.search.records.provenance as p; print(p.code_fingerprint())"
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == code_fingerprint()
+
+
+def test_records_of_code_without_a_checkout_know_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fusion_search.search.records.provenance.__file__", str(tmp_path / "provenance.py")
+    )
+    monkeypatch.delenv("FUSION_SEARCH_COMMIT", raising=False)
+    assert git_commit() == "unknown"
+    monkeypatch.setenv("FUSION_SEARCH_COMMIT", "abc with changes")
+    assert git_commit() == "abc with changes"
+
+
+@pytest.mark.slow
+def test_the_head_is_asked_for_the_storage_and_runs_a_command(
+    tmp_path: Path,
+) -> None:
+    import ray
+
+    storage = open_storage(tmp_path / f"results-{uuid.uuid4().hex}")
+    with connect("local", Resources()):
+        check_storage(storage)
+        assert storage.names() == []
+        # A path that is another folder in each process, as on another machine.
+        (tmp_path / "hidden").mkdir()
+        descriptor = os.open(tmp_path / "hidden", os.O_RDONLY)
+        hidden = open_storage(f"/proc/self/fd/{descriptor}")
+        with pytest.raises(ResourceError, match=r"head node does not see storage '/proc/.*s3://"):
+            check_storage(hidden)
+        assert hidden.names() == []
+        os.close(descriptor)
+
+        command = HeadCommand(
+            words=("status", "nothing", "--storage", str(tmp_path)),
+            config=None,
+            name="nothing",
+            storage=str(tmp_path),
+        )
+        console: Any = ray.remote(num_cpus=0)(_Console).remote(command, "abc")
+        printed, code = "", None
+        while code is None:
+            text, code = ray.get(console.follow.remote(), timeout=60)
+            printed += text
+        assert code == 2
+        assert "there is no search 'nothing'" in printed

@@ -1,0 +1,88 @@
+"""Schedulers as declared: who is stopped, by the rules' own arithmetic."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from fusion_search.search.declaration.specification import SchedulerSettings
+from fusion_search.search.dispatch.messages import EPOCHS_RUN, PROGRESS
+from fusion_search.search.dispatch.schedulers import make_scheduler
+
+
+class FakeController:
+    """Others are waiting, which must not make a trial pause."""
+
+    def get_live_trials(self) -> list[object]:
+        return [SimpleNamespace(status="PENDING")]
+
+
+class FakeTrial:
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+    def is_finished(self) -> bool:
+        return False
+
+
+def decisions(name: str, curves: list[list[float]], grace: int, epochs: int) -> list[int | None]:
+    """Trials report one after another; per trial the epoch it was stopped at, or None."""
+    settings = SchedulerSettings(name=name, grace_epochs=grace, reduction=3)
+    scheduler = make_scheduler(settings, epochs, {})
+    assert scheduler is not None
+    stopped: list[int | None] = []
+    for number, curve in enumerate(curves):
+        trial = FakeTrial(str(number))
+        scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+        at = None
+        # A start carries no metric and decides nothing.
+        assert scheduler.on_trial_result(FakeController(), trial, {"event": "start"}) == "CONTINUE"  # type: ignore[arg-type]
+        for epoch, accuracy in enumerate(curve[: epochs - 1], start=1):
+            result = {EPOCHS_RUN: epoch, PROGRESS: accuracy, "training_iteration": epoch}
+            decision = scheduler.on_trial_result(FakeController(), trial, result)  # type: ignore[arg-type]
+            assert decision in (TrialScheduler.CONTINUE, TrialScheduler.STOP)
+            if decision == TrialScheduler.STOP:
+                at = epoch
+                break
+        else:
+            end = {EPOCHS_RUN: epochs, PROGRESS: curve[epochs - 1], "event": "end"}
+            scheduler.on_trial_result(FakeController(), trial, end)  # type: ignore[arg-type]
+            scheduler.on_trial_complete(FakeController(), trial, end)  # type: ignore[arg-type]
+        stopped.append(at)
+    return stopped
+
+
+@pytest.mark.parametrize("grace", [1, 2])
+def test_asha_keeps_the_best_third_of_those_seen_so_far(grace: int) -> None:
+    generator = np.random.default_rng(0)
+    levels = generator.permutation(12) / 12
+    curves = [[level] * 10 for level in levels]
+    found = decisions("asha", curves, grace, 10)
+    seen: dict[int, list[float]] = {}
+    for number, level in enumerate(levels):
+        expected = None
+        for rung in (grace, 3 * grace, 9 * grace):
+            if rung > 9:
+                break
+            others = seen.setdefault(rung, [])
+            # Asynchronous: only those that came to the rung before count.
+            cutoff = np.percentile(others, 100 * (1 - 1 / 3)) if others else -np.inf
+            others.append(level)
+            if level < cutoff:
+                expected = rung
+                break
+        assert found[number] == expected, number
+    assert any(one is not None for one in found)
+
+
+def test_median_stops_what_is_worse_than_the_others_running_means() -> None:
+    good = [[0.6, 0.7, 0.8, 0.9, 0.9]] * 4
+    bad = [[0.1, 0.2, 0.3, 0.4, 0.5]]
+    assert decisions("median", [*good, *bad], 2, 5) == [None, None, None, None, 2]
+
+
+def test_none_stops_nobody() -> None:
+    assert make_scheduler(SchedulerSettings(), 5, {}) is None

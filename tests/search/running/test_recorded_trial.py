@@ -1,0 +1,150 @@
+"""What the records hold after a trial, however it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from small_trials import small_trial
+
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import SCHEMA_VERSION, TABLES, read_table
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.search.records.provenance import PACKAGES, provenance
+from fusion_search.search.records.recorder import Recorder, ended_trials
+from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.trial import Epoch, run_trial
+
+
+def recorder(storage: Storage, data: DigitData) -> Recorder:
+    return Recorder(storage, "test", data.fingerprint, data.note, provenance())
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path / "results" / "test")
+
+
+def test_a_finished_trial_is_recorded_whole(storage: Storage, small_data: DigitData) -> None:
+    trial = small_trial(predictions=True)
+    starts, epochs = [], []
+    row = execute(
+        trial,
+        small_data,
+        recorder(storage, small_data),
+        on_start=starts.append,
+        on_epoch=epochs.append,
+    )
+    expected = run_trial(trial, small_data)
+    assert expected.grid is not None
+    trials, grid = read_table(storage, "trials"), read_table(storage, "grid")
+    record = trials.iloc[0]
+    assert record["status"] == "finished"
+    assert pd.isna(record["reason"])
+    assert TrialSpecification.from_json(record["specification"]) == trial
+    assert record["parameters"] == expected.parameters
+    assert record["mean_accuracy"] == pytest.approx(expected.grid.mean_accuracy)
+    assert record["train_pair_accuracy"] == pytest.approx(expected.grid.accuracy((0.5, 0.25)))
+    assert record["data_fingerprint"] == small_data.fingerprint
+    assert "NOT MNIST" in record["data_note"]
+    assert set(json.loads(record["versions"])) == {"python", *PACKAGES}
+    assert record["schema_version"] == SCHEMA_VERSION
+    # A sweep has neither samples nor objectives, and nobody changed its hyperparameters.
+    of_a_space = {"schedule", "objective_values"}
+    assert set(row) == set(TABLES["trials"].names) - {"reason"} - of_a_space
+    assert starts[0]["started_at"] == row["started_at"]
+
+    assert len(grid) == 100
+    assert (grid["n"] == 12).all()
+    cells = {(a, v): c for a, v, c in grid[["test_audio_snr", "test_visual_snr", "correct"]].values}
+    assert cells == {one.pair: one.correct for one in expected.grid.conditions}
+
+    table = read_table(storage, "epochs")
+    assert table["validation_accuracy"].tolist() == [one["validation_accuracy"] for one in epochs]
+
+    predictions = read_table(storage, "predictions")
+    right = predictions["label"] == predictions["predicted"]
+    counted = right.groupby([predictions["test_audio_snr"], predictions["test_visual_snr"]]).sum()
+    assert counted.to_dict() == cells
+
+
+def test_a_train_pair_outside_the_grid_has_no_test_accuracy(
+    storage: Storage, small_data: DigitData
+) -> None:
+    trial = small_trial(train_audio_snr=3.0)
+    row = execute(trial, small_data, recorder(storage, small_data))
+    assert row["train_pair_accuracy"] is None
+    record = read_table(storage, "trials").iloc[0]
+    assert record["status"] == "finished"
+    assert pd.isna(record["train_pair_accuracy"])
+    assert 0 <= record["mean_accuracy"] <= 1
+
+
+def test_the_checkpoint_gives_the_network_back(storage: Storage, small_data: DigitData) -> None:
+    trial = small_trial()
+    execute(trial, small_data, recorder(storage, small_data))
+    path = storage.path("checkpoints", f"{trial.trial_id}.pt")
+    checkpoint = torch.load(path, weights_only=True)
+    network = EarlyFusionNetwork(EarlyFusionSettings.from_plain(checkpoint["network"]))
+    network.load_state_dict(checkpoint["state"])
+    assert checkpoint["train_pair"] == [0.5, 0.25]
+
+
+def test_every_column_of_the_schema_is_filled(storage: Storage, small_data: DigitData) -> None:
+    execute(small_trial(), small_data, recorder(storage, small_data))
+    for table in ("trials", "epochs", "grid"):
+        frame: pd.DataFrame = read_table(storage, table)
+        empty = [name for name in frame.columns if frame[name].isna().all()]
+        of_a_space = ["sample", "schedule", "objective_values"]
+        assert empty == (["reason", *of_a_space] if table == "trials" else [])
+
+
+def test_a_folder_of_records_is_one_dataset_for_pyarrow(
+    storage: Storage, small_data: DigitData
+) -> None:
+    for seed in (0, 1):
+        execute(small_trial(seed=seed), small_data, recorder(storage, small_data))
+    table = pq.read_table(storage.path("grid"))
+    assert table.num_rows == 200
+    assert table.schema.equals(TABLES["grid"])
+
+
+def test_a_failed_trial_is_recorded_with_its_reason(
+    storage: Storage, small_data: DigitData
+) -> None:
+    trial = small_trial(learning_rate=1e30)
+    execute(trial, small_data, recorder(storage, small_data))
+    record = read_table(storage, "trials").iloc[0]
+    assert record["status"] == "failed"
+    assert "lower learning_rate" in record["reason"]
+    assert TrialSpecification.from_json(record["specification"]) == trial
+    assert read_table(storage, "grid").empty
+
+
+def test_an_interrupted_trial_has_not_ended(storage: Storage, small_data: DigitData) -> None:
+    def interrupt(row: dict[str, object]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(small_trial(), small_data, recorder(storage, small_data), on_epoch=interrupt)
+    assert ended_trials(storage) == set()
+
+
+def test_records_can_live_at_a_uri(tmp_path: Path, small_data: DigitData) -> None:
+    storage = open_storage(f"file://{tmp_path}/remote").below("test")
+    trial = small_trial()
+    execute(trial, small_data, recorder(storage, small_data))
+    assert ended_trials(storage) == {trial.trial_id}
+    assert len(read_table(storage, "grid", [trial.trial_id])) == 100
+
+
+def test_epoch_rows_are_the_columns_of_the_table() -> None:
+    assert {*Epoch.__dataclass_fields__} | {"schema_version", "search", "trial_id"} == set(
+        TABLES["epochs"].names
+    )

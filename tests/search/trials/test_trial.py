@@ -1,0 +1,239 @@
+"""One trial as a plain function, and its evaluation against the plain loop."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_trials import small_trial
+from torch.nn import functional
+
+from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.models import gates
+from fusion_search.models.early_fusion import EarlyFusionNetwork
+from fusion_search.search.trials.cost import Stopwatch
+from fusion_search.search.trials.evaluation import Evaluator
+from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import TrialError, choose_engine, draw_pairs
+from fusion_search.search.trials.trial import choose_device, run_trial
+
+
+def evaluator(data: DigitData, batch_size: int = 16) -> Evaluator:
+    return Evaluator(
+        data=data,
+        device=torch.device("cpu"),
+        precision="float32",
+        noise_seed=5,
+        batch_size=batch_size,
+        data_clock=Stopwatch(),
+    )
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"fusion_depth": 0},
+        {"fusion_depth": 1},
+        {"fusion_depth": 2},
+        {"fusion_depth": 1, "couplings": ("mmtm",), "fusion": "gate_audio"},
+        {"fusion_depth": 2, "to_image": ("cross", "none")},
+    ],
+)
+@pytest.mark.parametrize("batch_size", [16, 70])
+def test_grid_equals_the_condition_by_condition_loop(
+    small_data: DigitData, choice: dict[str, Any], batch_size: int
+) -> None:
+    trial = small_trial(**choice)
+    torch.manual_seed(0)
+    network = EarlyFusionNetwork(trial.network)
+    pairs = draw_pairs(len(small_data.splits["test"]), 15, seed=1, split="test")
+    grid = evaluator(small_data, batch_size).grid(
+        network, "test", pairs, trial.test_conditions, keep_predictions=True
+    )
+    assert len(grid.conditions) == 100
+    assert sorted(grid.pairs.tolist()) == sorted(pairs.tolist())
+    for condition in grid.conditions[::9]:
+        audio, visual = condition.pair
+        examples = small_data.examples("test", grid.pairs, noise_seed=5)
+        with torch.no_grad():
+            logits = network(examples.visual(visual), examples.audio(audio))
+        loss = functional.cross_entropy(logits, examples.labels, reduction="sum").item()
+        assert torch.equal(torch.cat(condition.predicted), logits.argmax(1))
+        assert condition.n == 15
+        assert condition.correct == int((logits.argmax(1) == examples.labels).sum())
+        assert condition.loss == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(("modality", "moving"), [("visual", 1), ("audio", 0)])
+def test_a_single_sense_is_tested_over_its_own_snr(
+    small_data: DigitData, modality: str, moving: int
+) -> None:
+    pair = {"train_audio_snr": math.inf, "train_visual_snr": math.inf}
+    result = run_trial(small_trial(modality=modality, **pair), small_data)
+    assert result.grid is not None
+    assert len({condition.pair[moving] for condition in result.grid.conditions}) == 10
+    assert {condition.pair[1 - moving] for condition in result.grid.conditions} == {math.inf}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_seed_gives_the_same_numbers(small_data: DigitData, precision: str) -> None:
+    trial = small_trial(precision=precision, fusion_depth=1)
+    first, second = run_trial(trial, small_data), run_trial(trial, small_data)
+    for name, value in first.state.items():
+        assert torch.equal(value, second.state[name]), name
+    assert first.grid is not None
+    assert second.grid is not None
+    assert [(one.correct, one.loss) for one in first.grid.conditions] == [
+        (one.correct, one.loss) for one in second.grid.conditions
+    ]
+    other = run_trial(small_trial(precision=precision, fusion_depth=1, seed=1), small_data)
+    assert not torch.equal(first.state["head.0.weight"], other.state["head.0.weight"])
+
+
+def test_the_same_seed_shows_every_depth_the_same_pairs(small_data: DigitData) -> None:
+    grids = [run_trial(small_trial(fusion_depth=depth), small_data).grid for depth in (1, 2)]
+    assert grids[0] is not None
+    assert grids[1] is not None
+    assert torch.equal(grids[0].pairs, grids[1].pairs)
+
+
+def test_epochs_count_examples_and_the_best_one_is_kept(small_data: DigitData) -> None:
+    seen = []
+    trial = small_trial(examples=40, epoch_examples=56, epochs=4)
+    result = run_trial(trial, small_data, on_epoch=seen.append)
+    assert seen == result.epochs
+    assert [one.examples_seen for one in result.epochs] == [56, 112, 168, 224]
+    assert result.best is not None
+    best = max(one.validation_accuracy for one in result.epochs)
+    assert result.best.validation_accuracy == best
+    network = EarlyFusionNetwork(trial.network)
+    network.load_state_dict(result.state)
+    pairs = draw_pairs(len(small_data.splits["validation"]), 20, seed=0, split="validation")
+    check = Evaluator(
+        data=small_data,
+        device=torch.device("cpu"),
+        precision="float32",
+        noise_seed=0,
+        batch_size=16,
+        data_clock=Stopwatch(),
+    ).grid(network, "validation", pairs, [trial.train_pair])
+    assert check.mean_accuracy == pytest.approx(best)
+
+
+def test_engines_and_checkpointing_change_rounding_alone(small_data: DigitData) -> None:
+    trial = small_trial(fusion_depth=0, epochs=1)
+    eager = run_trial(trial, small_data)
+    assert eager.engine == "eager"  # compiling would take longer than these few steps
+    for other in ({"engine": "compiled"}, {"engine": "eager", "checkpoint_frames": 5}):
+        result = run_trial(replace(trial, **other), small_data)
+        assert result.engine == other["engine"]
+        assert result.grid is not None
+        assert eager.grid is not None
+        for name, value in eager.state.items():
+            torch.testing.assert_close(result.state[name], value, atol=1e-5, rtol=1e-3)
+        losses = [[one.loss for one in each.grid.conditions] for each in (result, eager)]  # type: ignore[union-attr]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_without_a_compiler_the_gates_run_eagerly_and_the_record_says_so(
+    small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fusion_search.models.gates.probe", lambda device: "InvalidCxxCompiler: none found"
+    )
+    long = small_trial(fusion_depth=0, units=8, epochs=500, epoch_examples=64)
+    name, arithmetic = choose_engine(long, torch.device("cpu"))
+    assert name == "eager, since nothing can be compiled: InvalidCxxCompiler: none found"
+    assert arithmetic is gates.EAGER
+    with pytest.raises(TrialError, match=r"nothing can be compiled .*none found.*engine: auto"):
+        run_trial(small_trial(engine="compiled"), small_data)
+
+
+def test_a_machine_without_a_compiler_is_found_out(tmp_path: Path) -> None:
+    code = "from fusion_search.models import gates; print(gates.probe('cpu'))"
+    environment = {
+        **os.environ,
+        "CXX": str(tmp_path / "missing"),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert "compiler" in done.stdout.lower()
+
+
+REAL = os.environ.get("FUSION_SEARCH_DATA")
+SOURCES = [
+    "builtin",
+    pytest.param(
+        "digits",
+        marks=[
+            pytest.mark.real_data,
+            pytest.mark.skipif(REAL is None, reason="FUSION_SEARCH_DATA is not set"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_training_lowers_the_loss(source: str) -> None:
+    trial = small_trial(
+        data_source=source,
+        modality="visual",
+        train_audio_snr=math.inf,
+        train_visual_snr=math.inf,
+        examples=2000,
+        epoch_examples=1000,
+        epochs=2,
+        units=8,
+        dense_units=32,
+        validation_examples=200,
+    )
+    result = run_trial(trial, load_digits(trial.data, Path(REAL) if REAL else None))
+    assert result.epochs[-1].train_loss < 0.8 * math.log(10)
+    assert result.epochs[-1].validation_accuracy > 0.4
+
+
+def test_drawn_pairs_are_different_and_belong_to_the_split() -> None:
+    pairs = draw_pairs(1000, 900, seed=3, split="train").numpy()
+    assert len(np.unique(pairs)) == 900
+    assert pairs.min() >= 0
+    assert pairs.max() < 1000
+    assert not np.array_equal(pairs, draw_pairs(1000, 900, seed=3, split="test").numpy())
+
+
+def test_too_many_pairs_are_refused(small_data: DigitData) -> None:
+    with pytest.raises(TrialError, match=r"train has .* pairs, .* were asked for"):
+        run_trial(small_trial(examples=10**9), small_data)
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial(small_data: DigitData) -> None:
+    with pytest.raises(TrialError, match=r"the loss became (nan|inf) in epoch 1 .*learning_rate"):
+        run_trial(small_trial(learning_rate=1e30), small_data)
+
+
+def test_data_of_another_specification_are_refused(small_data: DigitData) -> None:
+    with pytest.raises(TrialError, match="are not the trial's"):
+        run_trial(small_trial(frames=30), small_data)
+
+
+def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrialError, match="no CUDA GPU"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
+
+
+def test_costs_are_measured(small_data: DigitData, trial: TrialSpecification) -> None:
+    result = run_trial(trial, small_data)
+    total = result.train_seconds + result.evaluation_seconds
+    assert 0 < result.data_seconds < total
+    assert result.peak_memory_bytes > 50 * 2**20

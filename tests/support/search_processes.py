@@ -1,0 +1,110 @@
+"""Running ``fusion-search`` as a user does, and looking at what it left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import mlflow
+import yaml
+from small_trials import SMALL
+
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.search.records.driver_file import read_driver
+
+ROOT = Path(__file__).parents[2]
+SWEPT = ("fusion_depth", "train_audio_snr", "train_visual_snr")
+UNSWEPT = {key: value for key, value in SMALL.items() if key not in SWEPT}
+
+
+@contextlib.contextmanager
+def search_process(
+    *words: str, program: Sequence[str] = ("-m", "fusion_search"), **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, *program, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} never came:\n{''.join(seen)}")
+
+
+def run(*words: str) -> tuple[int, str]:
+    with search_process(*words) as process:
+        output, _ = process.communicate(timeout=300)
+        return process.returncode, output
+
+
+def records(storage: Storage) -> dict[str, bytes]:
+    return {name: storage.read("trials", name) for name in storage.names("trials")}
+
+
+def child_runs(folder: Path, name: str = "results/mlflow.db") -> list[mlflow.entities.Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/{name}")
+    experiment = client.get_experiment_by_name("test")
+    runs = client.search_runs([experiment.experiment_id])
+    return [one for one in runs if "mlflow.parentRunId" in one.data.tags]
+
+
+def write_config(folder: Path, **fields: object) -> Path:
+    path = folder / "config.yaml"
+    config = {
+        "name": "test",
+        "storage": str(folder / "results"),
+        "trials": UNSWEPT,
+        "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(5))},
+        "resources": {"concurrent_trials": 1},
+    }
+    path.write_text(yaml.safe_dump({**config, **fields}))
+    return path
+
+
+def workers_of(driver: int) -> set[int]:
+    """Processes below ``driver`` that run a trial, from /proc."""
+    parents, workers = {}, set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int(
+                (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+            if (folder / "cmdline").read_bytes().startswith(b"ray::ImplicitFunc"):
+                workers.add(int(folder.name))
+
+    def below(pid: int) -> bool:
+        return pid == driver or (pid in parents and below(parents[pid]))
+
+    return {pid for pid in workers if below(pid)}
+
+
+def wait_for_worker(process: subprocess.Popen[str], storage: Storage, but: set[int]) -> int:
+    """The worker of the running trial, once it has ended an epoch."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        driver = read_driver(storage) or {"running": {}}
+        new = workers_of(process.pid) - but
+        if new and any(one["epoch"] for one in driver["running"].values()):
+            return new.pop()
+        time.sleep(0.1)
+    raise AssertionError("no worker ran the trial")
