@@ -12,6 +12,7 @@ from s3_server import CREDENTIALS, S3Server, s3_server
 from small_trials import small_trial
 
 from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.trials.specification import TrialSpecification
 
 
@@ -23,6 +24,17 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def small_data() -> DigitData:
     return load_digits(small_trial().data)
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """Ray in this process, for all searches that ``run_here`` runs: its start takes seconds."""
+    from fusion_search.search.dispatch.connection import connect
+    from fusion_search.search.dispatch.dispatcher import listen_here_alone
+
+    listen_here_alone()
+    with connect("local", Resources()):
+        yield
 
 
 @pytest.fixture

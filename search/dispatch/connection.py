@@ -76,9 +76,14 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
 def connection(address: str) -> Iterator[None]:
     """Ray itself, with this code on all nodes of a cluster, for as long as the block runs.
 
+    A Ray that this process has started already, as a notebook may have, is used and left running.
+
     Raises:
         ResourceError: there is no such cluster, or it refuses us.
     """
+    if address == "local" and ray.is_initialized():
+        yield
+        return
     options: dict[str, Any] = {"include_dashboard": False}
     try:
         with ExitStack() as until_sent:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import mlflow
+import pytest
 import yaml
 from small_trials import SMALL
 
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import read_driver
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +58,19 @@ def run(*words: str) -> tuple[int, str]:
     with search_process(*words) as process:
         output, _ = process.communicate(timeout=300)
         return process.returncode, output
+
+
+def on_one_ray(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that calls ``run_here``: all of them share a worker of pytest, and its Ray."""
+    return pytest.mark.xdist_group("one_ray")(pytest.mark.usefixtures("one_ray")(test))
+
+
+def run_here(*words: str) -> tuple[int, str]:
+    """The same in this process, on the Ray of the fixture ``one_ray``."""
+    with io.StringIO() as printed:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = main(words)
+        return code, printed.getvalue()
 
 
 def records(storage: Storage) -> dict[str, bytes]:

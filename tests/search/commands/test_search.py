@@ -14,9 +14,10 @@ import pytest
 from search_processes import (
     UNSWEPT,
     child_runs,
+    on_one_ray,
     read_until,
     records,
-    run,
+    run_here,
     search_process,
     wait_for_worker,
     write_config,
@@ -29,6 +30,7 @@ from fusion_search.search.commands.command_line import main
 ROOT = Path(__file__).parents[3]
 
 
+@on_one_ray
 def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,7 +45,7 @@ def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
     assert main(["status", *at]) == 0
     assert "interrupted" in capfd.readouterr().out
 
-    code, output = run("resume", "test", *at)
+    code, output = run_here("resume", "test", *at)
     assert code == 0, output
     assert f"{len(before)} of 5 trials have ended before" in output
     after = records(storage)
@@ -57,7 +59,7 @@ def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
     ids = [one.data.tags["fusion_search.trial_id"] for one in child_runs(tmp_path)]
     assert sorted(ids) == sorted(trials["trial_id"])
 
-    code, output = run("resume", "test", *at)
+    code, output = run_here("resume", "test", *at)
     assert code == 0
     assert "5 of 5 trials have ended before" in output
     assert records(storage) == after
@@ -72,12 +74,13 @@ def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
     assert trials["trial_id"][0] in listed
 
 
+@on_one_ray
 def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Noise this loud overflows float32, so the loss is not a number.
     sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0], [1.0, 1.0]]}
-    code, output = run("launch", str(write_config(tmp_path, sweep=sweep)))
+    code, output = run_here("launch", str(write_config(tmp_path, sweep=sweep)))
     assert code == 0, output
     assert "FAILED: the loss became nan" in output
     assert "1 of 2 trials finished, 1 failed, 0 not run" in output
@@ -130,12 +133,13 @@ def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -
     assert not storage.exists("driver.json")
 
 
+@on_one_ray
 def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
     nobody = {"tracking_uri": "http://127.0.0.1:9"}
-    code, output = run("launch", str(write_config(tmp_path, sweep=sweep, mlflow=nobody)))
+    code, output = run_here("launch", str(write_config(tmp_path, sweep=sweep, mlflow=nobody)))
     assert code == 0, output
     assert output.count("sync-mlflow test") == 1
     assert "1 of 1 trials finished" in output
@@ -147,6 +151,7 @@ def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
     assert child.data.metrics["mean_accuracy"] == pytest.approx(row["mean_accuracy"])
 
 
+@on_one_ray
 def test_bad_input_ends_with_one_sentence_and_code_2(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from search_processes import ROOT, UNSWEPT
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
+from fusion_search.search.dispatch.connection import code_to_send
 
 TIMES = ["started_at", "ended_at", "peak_memory_bytes", "milliseconds_per_example"]
 
@@ -85,6 +87,25 @@ def test_every_address_leaves_the_records_of_a_local_launch(head: Head, tmp_path
         assert "warning" not in output
         for name, table in tables(folder / "results").items():
             pd.testing.assert_frame_equal(table, expected[name])
+
+
+@pytest.mark.parametrize("kind", ["address", "client", "dashboard"])
+def test_a_changed_line_of_code_reaches_a_worker(head: Head, tmp_path: Path, kind: str) -> None:
+    """The node has the package installed; what is launched is a copy with another line."""
+    with code_to_send() as (folder,):
+        shutil.copytree(folder, tmp_path / "changed" / "fusion_search")
+    with (tmp_path / "changed/fusion_search/search/trials/trial.py").open("a") as file:
+        file.write("\n\ndef run_trial(*_, **__):\n    raise TrialError('a changed line')\n")
+    words = ["launch", str(write_config(tmp_path, seeds=1)), "--address", getattr(head, kind)]
+    done = subprocess.run(
+        [sys.executable, "-m", "fusion_search", *words],
+        cwd=tmp_path,
+        env=clean_environment(RAY_AUTH_TOKEN=TOKEN, PYTHONPATH=str(tmp_path / "changed")),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert "FAILED: a changed line" in done.stdout, done.stdout + done.stderr
 
 
 def test_ctrl_c_reaches_a_search_behind_a_client_and_resume_goes_on(

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from search_processes import child_runs, read_until, records, run, search_process
+from search_processes import child_runs, on_one_ray, read_until, records, run_here, search_process
 from small_trials import SMALL
 
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -49,6 +49,7 @@ def planned(storage: Storage) -> list[dict[str, Any]]:
     return [row["sample"] for row in json.loads(storage.read("planned.json"))]
 
 
+@on_one_ray
 @pytest.mark.parametrize("searcher", ["tpe", pytest.param("surrogate", marks=pytest.mark.slow)])
 def test_a_killed_search_goes_on_with_all_that_its_searcher_knew(
     tmp_path: Path, searcher: str
@@ -61,7 +62,7 @@ def test_a_killed_search_goes_on_with_all_that_its_searcher_knew(
         process.wait(timeout=60)
     before, proposed = records(storage), planned(storage)
     assert 12 <= len(before) < 16
-    code, output = run("resume", "test", "--storage", str(tmp_path / "results"))
+    code, output = run_here("resume", "test", "--storage", str(tmp_path / "results"))
     assert code == 0, output
     assert f"{len(before)} of 16 trials have ended before" in output
     after = records(storage)
@@ -81,6 +82,7 @@ def test_a_killed_search_goes_on_with_all_that_its_searcher_knew(
     assert sorted(ids) == sorted(read_table(storage, "trials")["trial_id"])
 
 
+@on_one_ray
 def test_early_stopping_confirmation_and_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +94,7 @@ def test_early_stopping_confirmation_and_report(
         objectives=["mean_accuracy", {"name": "quantile_accuracy", "quantile": 0.5}, "parameters"],
         confirmation={"top": 1, "seeds": 2, "trials": {"epochs": 1}},
     )
-    code, output = run("launch", str(config))
+    code, output = run_here("launch", str(config))
     assert code == 0, output
     storage = open_storage(tmp_path / "results" / "test")
     trials, epochs = read_table(storage, "trials"), read_table(storage, "epochs")
@@ -134,7 +136,7 @@ def test_early_stopping_confirmation_and_report(
     at = ["--storage", str(tmp_path / "results")]
     assert main(["confirm", "test", *at]) == 0
     assert "8 of 8 trials have ended before" in capsys.readouterr().out
-    code, output = run("confirm", "test", *at, "--seeds", "3")
+    code, output = run_here("confirm", "test", *at, "--seeds", "3")
     assert code == 0, output
     assert "8 of 12 trials have ended before" in output
     assert "n = 3 seeds" in output
@@ -157,6 +159,7 @@ def test_early_stopping_confirmation_and_report(
     assert "left out: 3 trials of other candidates" in capsys.readouterr().err
 
 
+@on_one_ray
 def test_averaged_samples_a_replay_and_a_warm_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,7 +170,7 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     }
     grid = {"name": "grid", "samples": 50}
     config = write_config(tmp_path, space=averaged, searcher=grid)
-    code, output = run("launch", str(config))
+    code, output = run_here("launch", str(config))
     assert code == 0, output
     storage = open_storage(tmp_path / "results" / "test")
     trials = read_table(storage, "trials")
@@ -188,11 +191,11 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     one_pair = {**averaged, "train_pairs": [[2, 1]]}
     warm = {"name": "surrogate", "samples": 2, "warm_start": ["test"]}
     config = write_config(tmp_path, name="warm", space=one_pair, searcher=warm)
-    code, output = run("launch", str(config))
+    code, output = run_here("launch", str(config))
     assert code == 0, output
     assert "warm start: 4 samples known from test" in output
     assert len(records(open_storage(tmp_path / "results" / "warm"))) == 2
-    code, output = run(
+    code, output = run_here(
         "launch",
         str(write_config(tmp_path, name="x", searcher={"name": "tpe", "warm_start": ["y"]})),
     )
@@ -200,6 +203,7 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     assert "searcher.warm_start names 'y'" in output
 
 
+@on_one_ray
 def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: Path) -> None:
     space = {
         "fusion_depths": [2],
@@ -214,7 +218,7 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
         scheduler={"name": "pbt", "grace_epochs": 2},
         resources={},
     )
-    code, output = run("launch", str(config))
+    code, output = run_here("launch", str(config))
     assert code == 0, output
     storage = open_storage(tmp_path / "results" / "test")
     table = read_table(storage, "trials")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from search_processes import records, run
+from search_processes import on_one_ray, records, run_here
 from small_trials import SMALL, small_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -270,6 +270,7 @@ def write_search(folder: Path, packed_trials: int) -> list[TrialSpecification]:
     return build_search(config).planned_trials()
 
 
+@on_one_ray
 def test_a_sweep_resumed_in_packs_ends_as_it_would_alone(
     tmp_path: Path, small_data: DigitData
 ) -> None:
@@ -282,7 +283,7 @@ def test_a_sweep_resumed_in_packs_ends_as_it_would_alone(
     packed, alone = storages
     before = records(packed)
 
-    code, output = run("resume", "test", "--storage", str(tmp_path / "packed"))
+    code, output = run_here("resume", "test", "--storage", str(tmp_path / "packed"))
     assert code == 0, output
     assert "1 of 6 trials have ended before" in output
     assert "packing: 4 trials in 1 pack of up to 4, 1 alone" in output
