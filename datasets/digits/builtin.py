@@ -1,11 +1,12 @@
 """Built-in digits: no network, no files, and not the paper's data.
 
 Images are scikit-learn's bundled handwritten digits (1,797 of 8 x 8, from the UCI machine learning
-repository); recordings are spoken by the synthetic voice of ``datasets.voice``.
+repository); recordings are spoken by the synthetic voice of ``voice.py``.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -33,9 +34,10 @@ def builtin_images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return np.round(images * 255).astype(np.uint8), handwriting.target.astype(np.int64)
 
 
-def builtin_recordings() -> list[Recording]:
+@functools.cache  # speaking takes seconds, and a search and its confirmation ask twice
+def builtin_recordings() -> tuple[Recording, ...]:
     """Speak ``TAKES`` takes of every digit by every speaker, always the same ones."""
-    return [
+    recordings = tuple(
         Recording(
             f"{digit}_voice{voice}_{take}.wav",
             digit,
@@ -44,4 +46,7 @@ def builtin_recordings() -> list[Recording]:
         for digit in range(10)
         for voice, speaker in enumerate(SPEAKERS)
         for take in range(TAKES)
-    ]
+    )
+    for recording in recordings:
+        recording.samples.setflags(write=False)
+    return recordings

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -95,7 +96,7 @@ class DigitData:
         settings: DigitsSettings,
         images: NDArray[np.uint8],
         image_labels: NDArray[np.int64],
-        recordings: list[Recording],
+        recordings: Sequence[Recording],
     ) -> None:
         self.settings = settings
         self.images = torch.from_numpy(images)
