@@ -12,7 +12,7 @@ Shapes: B examples, T time steps, S image side, F spectrogram bins, U units.
 
 At d = L the last image maps (flattened) and the last LSTM output are concatenated instead.
 Between the separate levels, couplings may sit at insertion points, and a modality gate may weigh
-the streams where they join: see ``models.placement``.
+the streams where they join: see ``placement.py``.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def _conv_lstm(
     Args:
         maps: [B, N C, H, W], the same at every time step, or [T, B, N C, H, W].
         vectors: [N, B, T, V], with maps that stay the same.
-        layer: parameters as ``models.convlstm.ConvLSTM`` names them.
+        layer: parameters as ``ConvLSTM`` names them.
         padding: of the input convolution; the recurrent one keeps the state's size.
     """
     recurrent = _below(layer, "cell.recurrent.")

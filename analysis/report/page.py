@@ -44,7 +44,7 @@ def build_report(
         search: a search or a sweep, finished or not.
         confirmation: the search NAME-confirmation.
         importance: ``importance.parquet``: ``parameter``, ``importance``.
-        replay: ``replay.parquet``, as :func:`analysis.replay.compute_replay` wants it.
+        replay: ``replay.parquet``, as :func:`compute_replay` wants it.
     """
     try:
         specification = read_specification(search)

@@ -38,7 +38,7 @@ from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import Epoch
 from fusion_search.search.trials.trial import TrialResult
 
-# What search/tracking_runs.py sets beside trial_tags: role, search, trial, parent, source, complete
+# What search/tracking/runs.py sets beside trial_tags: role, search, trial, parent, source, complete
 # and the name; of the search: role, search, source, complete, name, note and best.
 _TRIAL_RUN_TAGS: Final = 7
 _SEARCH_RUN_TAGS: Final = 7
@@ -102,7 +102,7 @@ def search_contents(
     """
     trials = [trial for unit in units for trial in unit.trials]
     samples = search.space is not None
-    brief = not samples and not search.listed  # as search/tracking_runs.py has it
+    brief = not samples and not search.listed  # as search/tracking/runs.py has it
     storage = _Scales("nowhere", fs.LocalFileSystem(), "/nowhere")
     text = to_yaml(search)
     storage.write(text.encode(), SPECIFICATION_FILE)

@@ -1,6 +1,6 @@
 """A search on paper: what will run, for how long, in which order.
 
-Nothing is measured here; :mod:`search.plan_measurement` does that.
+Nothing is measured here; ``measurement.py`` does that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writing the Parquet records: every trial's tables whole, as it ends.
 
-The tables themselves are described in ``analysis.tables``. A trial's row in ``trials`` is written
+The tables themselves are described in ``analysis/records/tables.py``. A trial's row in ``trials`` is written
 last: a trial that has one is complete, and one that has none never ended.
 """
 

@@ -218,7 +218,7 @@ News = Epoch | TrialResult | Exception
 def run_pack(
     trials: Sequence[TrialSpecification], data: DigitData
 ) -> Iterator[tuple[TrialSpecification, News]]:
-    """Train trials together, as ``search.trial.run_trial`` would each: the same numbers.
+    """Train trials together, as ``run_trial`` would each: the same numbers.
 
     A trial whose loss is not finite, or whose evaluation fails, fails alone. In a result,
     ``train_seconds``, ``data_seconds`` and ``peak_memory_bytes`` are those of the whole pack.
