@@ -1,7 +1,7 @@
 """Writing the Parquet records: every trial's tables whole, as it ends.
 
-The tables themselves are described in ``analysis/records/tables.py``. A trial's row in ``trials`` is written
-last: a trial that has one is complete, and one that has none never ended.
+The tables themselves are described in ``analysis/records/tables.py``. A trial's row in ``trials``
+is written last: a trial that has one is complete, and one that has none never ended.
 """
 
 from __future__ import annotations
