@@ -10,11 +10,13 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from search_processes import on_one_ray
 from small_trials import SMALL
 
 import fusion_search.search.dispatch.connection as ray_cluster
@@ -32,6 +34,7 @@ from fusion_search.search.dispatch.head_command import (
     use_token,
 )
 from fusion_search.search.records.provenance import code_fingerprint, git_commit, package_files
+from fusion_search.search.running.current_folder import make_importable
 
 CONFIG = {
     "name": "test",
@@ -189,6 +192,25 @@ def test_code_is_sent_without_caches_and_not_when_it_is_large(
         code_to_send(),
     ):
         pass
+
+
+@on_one_ray
+def test_a_worker_finds_what_lies_in_the_folder_of_the_command_last(tmp_path: Path) -> None:
+    import ray
+
+    (tmp_path / "my_lab.py").write_text("value = 3\n")
+    (tmp_path / "yaml.py").write_text("raise ValueError('not this one')\n")
+
+    def seen(folder: Path) -> tuple[int, str, list[str]]:
+        make_importable(folder)
+        found = import_module("my_lab")
+        return found.value, str(import_module("yaml").__file__), sys.path
+
+    value, other, path = ray.get(ray.remote(num_cpus=0)(seen).remote(tmp_path))
+    assert value == 3
+    assert Path(other).parent != tmp_path
+    # Ray by itself would put the folder that a search is launched from first.
+    assert str(Path.cwd()) not in path
 
 
 def test_code_that_was_sent_has_the_fingerprint_of_its_origin(tmp_path: Path) -> None:
