@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -18,6 +19,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    ((?:fusion-search|make|mlflow) .+)$", README, re.MULTILINE)
 FEWEST = 15  # of our own; with less, the pattern above no longer finds them
+TEXTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "search" / "cluster").iterdir()),
+]
 
 
 def understand(command: str) -> None:
@@ -56,6 +62,44 @@ def test_every_command_is_understood(command: str) -> None:
             check=True,
         ).stdout
         assert all(word in options for word in words if word.startswith("--"))
+
+
+def test_every_command_stands_where_it_is_found() -> None:
+    """A command in a fence, behind a prompt or further in would be neither checked nor run."""
+    shown = [
+        line
+        for line in README.splitlines()
+        if re.match(r"^(\s|\$ |fusion-search |python -m )", line)
+        and re.search(r"(fusion-search|python -m fusion_search) [a-z]", line)
+    ]
+    assert [line.removeprefix("    ") for line in shown] == [
+        one for one in COMMANDS if one.startswith("fusion-search ")
+    ]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_verb_that_is_mentioned_exists(path: Path) -> None:
+    verbs = choices(parser())
+    text = path.read_text()
+    for words in re.findall(r"(?:fusion-search|-m fusion_search) +([a-z][a-z-]* ?[a-z-]*)", text):
+        verb, _, second = words.partition(" ")
+        if f"`fusion-search {verb}" in text or f"    fusion-search {verb}" in text:
+            assert verb in verbs, words
+            below = choices(verbs[verb])
+            assert not below or not second or second in below, words
+
+
+def choices(one: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in one._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def test_ci_finds_the_same_commands() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "grep -E '^    fusion-search ' README.md" in script
+    assert f'"${{#commands[@]}}" -ge {FEWEST} ]' in script
 
 
 def test_the_two_commands_are_the_first() -> None:

@@ -25,7 +25,12 @@ def parser() -> Parser:
     release = f"fusion-search {version('fusion-search')}"
     top.add_argument("--version", action="version", version=release)
     verbs = top.add_subparsers(
-        dest="verb", metavar="VERB", required=True, parser_class=Parser, help=argparse.SUPPRESS
+        dest="verb",
+        metavar="VERB",
+        required=True,
+        prog="fusion-search",
+        parser_class=Parser,
+        help=argparse.SUPPRESS,
     )
     lines = ["Search where in a network two senses should meet."]
     for group, adders in GROUPS.items():
@@ -41,8 +46,8 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code, 2 for bad input."""
     arguments = parser().parse_args(argv)
-    make_importable(Path.cwd())
     try:
+        make_importable(_current_folder())
         return _run(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
@@ -51,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         after = f"; {interrupt}" if interrupt.args else " before the trials began"
         print(f"interrupted{after}", file=sys.stderr)
         return 130
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise FileNotFoundError("the current folder is gone; go to one that exists") from error
 
 
 def _run(arguments: argparse.Namespace) -> int:

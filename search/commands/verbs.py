@@ -7,6 +7,7 @@ is imported.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fusion_search.search.commands.options import (
@@ -246,7 +247,7 @@ def _replay(verbs: Verbs) -> None:
     )
     parser.add_argument("--seeds", type=count, default=30, help="runs of each searcher (30)")
     parser.add_argument("--trials", type=count, help="trials of a run (default: all recorded)")
-    parser.add_argument("--space", help="configuration whose space the records fill")
+    parser.add_argument("--space", type=Path, help="configuration whose space the records fill")
     add_storage(parser)
     parser.set_defaults(run="spaces:replay")
 

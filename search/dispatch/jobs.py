@@ -126,7 +126,8 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
         detail = " ".join(str(error).split())[:300]
         if "does not exist" in detail and "404" in detail:
             detail = f"no such job; list them with: ray job list --address {address}"
-        raise ResourceError(f"the Ray dashboard at {address} does not do it: {detail}") from error
+        what = "cannot be reached" if isinstance(error, OSError) else "refuses"
+        raise ResourceError(f"the Ray dashboard at {address} {what}: {detail}") from error
     finally:
         logging.disable(logging.NOTSET)
 

@@ -9,8 +9,8 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -62,15 +62,21 @@ def package_files() -> dict[str, Path]:
     In a checkout the parts lie beside each other, and the package itself in ``search/api``; where
     it was installed or sent to, they lie inside it.
     """
-    own = Path(str(import_module("fusion_search").__file__)).parent
+    own = _folder_of("fusion_search")
     files = {f"fusion_search/{path.name}": path for path in own.iterdir() if path.is_file()}
     for part in _PARTS:
-        folder = Path(str(import_module(f"fusion_search.{part}").__file__)).parent
+        folder = _folder_of(f"fusion_search.{part}")
         for path in folder.rglob("*"):
             name = f"fusion_search/{part}/{path.relative_to(folder).as_posix()}"
             if path.is_file() and not name.startswith("fusion_search/search/api/"):
                 files[name] = path
     return {name: path for name, path in files.items() if "/__pycache__/" not in name}
+
+
+def _folder_of(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec is not None
+    return Path(str(spec.origin)).parent
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

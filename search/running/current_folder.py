@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-_CHECKOUT: Final = Path(__file__).parents[2]
+_MARK: Final = "search/running/current_folder.py"  # of any checkout of this project
 _OWN_FOLDERS: Final = ("search", "models", "datasets", "analysis", "tests")
 
 
@@ -20,7 +20,7 @@ class _FolderFinder(MetaPathFinder):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # Of a checkout only what a user put there: ``datasets`` is Hugging Face's.
-        self.hidden = _OWN_FOLDERS if folder == _CHECKOUT else ()
+        self.hidden = _OWN_FOLDERS if (folder / _MARK).is_file() else ()
 
     def find_spec(
         self,
@@ -31,7 +31,14 @@ class _FolderFinder(MetaPathFinder):
         """The module's file in the folder, if it is a top-level one."""
         if path is not None or fullname in self.hidden:
             return None
-        return PathFinder.find_spec(fullname, [str(self.folder)], target)
+        spec = PathFinder.find_spec(fullname, [str(self.folder)], target)
+        if spec is not None and spec.loader is None and not _has_code(self.folder / fullname):
+            return None  # a folder of data that is named as some optional package is
+        return spec
+
+
+def _has_code(folder: Path) -> bool:
+    return next(folder.glob("*.py"), None) is not None
 
 
 def make_importable(folder: Path) -> None:

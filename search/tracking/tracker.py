@@ -40,7 +40,7 @@ LONGEST_RETRY_SECONDS: Final = 300.0
 _REASON_LENGTH: Final = 200
 
 
-class TrackingError(RuntimeError):
+class TrackingError(OSError):
     """MLflow's store could not be written; the message is one sentence without secrets."""
 
 

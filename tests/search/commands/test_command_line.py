@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ import pytest
 
 from fusion_search.search.commands.command_line import main, parser
 from fusion_search.search.commands.verbs import GROUPS
+
+ROOT = Path(__file__).parents[3]
 
 
 def parsers(one: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -44,6 +48,13 @@ def test_help_shows_every_verb_in_its_group(capsys: pytest.CaptureFixture[str]) 
     assert [text.index(one) for one in groups] == sorted(text.index(one) for one in groups)
     for verb in {words.split()[0] for words, _ in parsers(parser())}:
         assert f"\n  {verb} " in text
+
+
+def test_the_usage_of_a_verb_begins_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["launch"], ["draw", "grids"], ["data", "fetch"]):
+        with pytest.raises(SystemExit):
+            main([*words, "--help"])
+        assert capsys.readouterr().out.startswith(f"usage: fusion-search {' '.join(words)} [-h]")
 
 
 def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,28 +88,44 @@ def test_words_that_are_off_end_with_one_error_and_code_2(
 def test_the_folder_of_the_command_is_importable_and_hides_nothing(tmp_path: Path) -> None:
     (tmp_path / "my_lab.py").write_text("value = 3\n")
     (tmp_path / "yaml.py").write_text("raise ValueError('not this one')\n")
+    (tmp_path / "numexpr").mkdir()  # pandas would use it, if it were one
+    (tmp_path / "their_lab").mkdir()
+    (tmp_path / "their_lab" / "model.py").write_text("value = 4\n")
     program = (
         "import sys; from fusion_search.search.commands.command_line import main; "
-        "main(['status']); import yaml, my_lab; print(my_lab.value, yaml.__version__)"
+        "main(['status']); import yaml, my_lab, their_lab.model; "
+        "print(my_lab.value, their_lab.model.value, yaml.__version__)"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"3 {version('pyyaml')}"
+    assert done.stdout.splitlines()[-1] == f"3 4 {version('pyyaml')}"
 
 
-def test_in_a_checkout_its_own_folders_stay_hidden() -> None:
+@pytest.mark.parametrize("program", [["-m", "fusion_search"], ["-P", "-m", "fusion_search"]])
+def test_a_current_folder_that_is_gone_is_said(program: list[str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = shlex.join([sys.executable, *program, "status"])
+    done = subprocess.run(
+        ["sh", "-c", f"cd {gone} && rmdir {gone} && {command}"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the current folder is gone; go to one that exists\n"
+
+
+def test_in_a_checkout_its_own_folders_stay_hidden(tmp_path: Path) -> None:
     program = (
         "from importlib.util import find_spec; "
         "from fusion_search.search.commands.command_line import main; main(['status']); "
         "print([find_spec(one) for one in ('search', 'models', 'datasets', 'analysis', 'tests')])"
     )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program],
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines()[-1] == str([None] * 5)
+    for name in ("search/running", "models", "datasets", "analysis", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name)  # also of one that is not installed
+    for folder in (ROOT, tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", program], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == str([None] * 5)

@@ -66,6 +66,10 @@ def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
 
     assert main(["sync-mlflow", "test", *at]) == 0
     assert "0 trials written to MLflow, 5 were there already" in capfd.readouterr().out
+    assert main(["sync-mlflow", "test", *at, "--tracking-uri", "nope://x"]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: MLflow at nope://x cannot be written")
+    assert error.count("\n") == 1
     assert len(child_runs(tmp_path)) == 5
 
     assert main(["status", "test", *at]) == 0

@@ -183,6 +183,12 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     at = ["--storage", str(tmp_path / "results")]
     assert main(["replay", "test", *at, "--searcher", "nsga2", "--seeds", "3"]) == 0
     assert "records: 4 samples of the space's 4" in capsys.readouterr().out
+    assert main(["replay", "test", *at, "--seeds", "1", "--space", str(config)]) == 0
+    assert "records: 4 samples of the space's 4" in capsys.readouterr().out
+    assert main(["replay", "test", *at, "--searcher", "genetic"]) == 2
+    assert "--searcher is 'genetic'; allowed: random, grid" in capsys.readouterr().err
+    assert main(["replay", "test", *at, "--searcher", "nsga2", "--seeds", "3"]) == 0
+    capsys.readouterr()
     figures = ["--output", str(tmp_path / "figures")]
     assert main(["draw", "replay", "test", *at, *figures]) == 0
     assert "of 3 seeds arrived" in capsys.readouterr().out
