@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.tables import FAILED, read_rows
 
 FAILURES: Final = "failures"  # folder of the texts, <trial_id>.txt
 LONGEST: Final = 64 * 1024  # characters
@@ -63,6 +64,19 @@ def remove_failure(search: Storage, trial_id: str) -> None:
     """Remove the text of an earlier attempt, if that can be done now."""
     with contextlib.suppress(OSError):
         search.patient(0).remove(FAILURES, _name(trial_id))
+
+
+def remove_outlived_failures(search: Storage) -> None:
+    """Remove the texts of trials that were tried again and ended otherwise, if that can be done.
+
+    At the end of a search, and not of each trial: most never failed, and to ask costs a request.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        texts = failure_paths(search)
+        ended = {name.removesuffix(".parquet") for name in search.names("trials")} if texts else ()
+        for row in read_rows(search, "trials", sorted(texts.keys() & set(ended))):
+            if row["status"] != FAILED:
+                remove_failure(search, row["trial_id"])
 
 
 def failure_paths(search: Storage) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 import torch
 
-from fusion_search.analysis.records.failures import remove_failure, write_failure
+from fusion_search.analysis.records.failures import write_failure
 from fusion_search.analysis.records.plain_data import parse_json
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
@@ -190,8 +190,6 @@ class Recorder:
         return row
 
     def _end(self, trial: TrialSpecification, row: Mapping[str, Any]) -> None:
-        if row["status"] != FAILED:
-            remove_failure(self.storage, trial.trial_id)  # of an attempt before a retry
         self._write(trial, "trials", [row])
         forget(self.storage, trial.trial_id)
 

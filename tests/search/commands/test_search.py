@@ -103,6 +103,9 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     assert details in told
     assert "retry" not in told
     assert main(["resume", "test", *at]) == 3  # nothing is left to run, and it is as it was
+    storage.write(b"of an attempt before", "failures", f"{by_status['finished']['trial_id']}.txt")
+    assert run_here("retry", "test", *at)[0] == 3
+    assert storage.names("failures") == [f"{failed}.txt"]
     assert main(["report", "test", *at, "--output", str(tmp_path)]) == 0
     assert "training.py" in (tmp_path / "test-report.html").read_text()
 

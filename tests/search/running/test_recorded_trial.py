@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_trials import small_trial
 
-from fusion_search.analysis.records.failures import read_failure
+from fusion_search.analysis.records.failures import read_failure, remove_outlived_failures
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, TABLES, read_table
 from fusion_search.datasets.digits.data import DigitData
@@ -152,8 +152,12 @@ def test_a_trial_that_raises_leaves_its_whole_traceback_until_it_finishes(
     assert text is not None
     assert text.endswith("ZeroDivisionError\n")
     assert "TypeError" not in text
+    remove_outlived_failures(storage)
+    assert storage.names("failures") == [f"{trial.trial_id}.txt"]
+    storage.write(b"its trial is under way", "failures", "running.txt")
     execute(trial, small_data, recorder(storage, small_data))
-    assert storage.names("failures") == []
+    remove_outlived_failures(storage)
+    assert storage.names("failures") == ["running.txt"]
 
 
 def test_an_interrupted_trial_has_not_ended(storage: Storage, small_data: DigitData) -> None:
