@@ -194,6 +194,11 @@ def read_table(search: Storage, table: str, trial_ids: list[str] | None = None) 
     return rows
 
 
+def came_to_nothing(trials: pd.DataFrame) -> bool:
+    """Whether trials ended (rows of TRIALS), and none of them finished."""
+    return len(trials) > 0 and not (trials["status"] == FINISHED).any()
+
+
 def read_rows(
     search: Storage, table: str, trial_ids: list[str] | None = None
 ) -> list[dict[str, Any]]:

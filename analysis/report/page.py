@@ -10,6 +10,7 @@ import pandas as pd
 
 from fusion_search.analysis.figures.course import best_samples, read_specification
 from fusion_search.analysis.figures.drawing import count_label
+from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
 from fusion_search.analysis.records.samples import (
     Objective,
     objectives_of,
@@ -133,11 +134,18 @@ def _failed(search: Search) -> list[str]:
     if failed.empty:
         return [html.paragraph("No trial failed.")]
     rows = [
-        [row["trial_name"], row["trial_id"], row["reason"] or "no reason was recorded"]
+        [
+            row["trial_name"],
+            row["trial_id"],
+            row["reason"] or "no reason was recorded",
+            where_failed(read_failure(search.storage, row["trial_id"]) or "") or "-",
+        ]
         for row in rows_of(failed)
     ]
+    known = f"The whole tracebacks are in the search's folder {FAILURES}."
     again = html.missing("Run them again:", f"fusion-search retry {search.name}")
-    return [html.table(["trial", "id", "reason"], rows), again]
+    table = html.table(["trial", "id", "reason", "where, by the traceback's end"], rows)
+    return [table, html.paragraph(known, "note"), again]
 
 
 def _reproduce(search: Search, is_search: bool) -> list[str]:

@@ -12,7 +12,6 @@ from fusion_search.analysis.figures.confirmation import (
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
-    FINISHED,
     SPECIFICATION_FILE,
     read_table,
 )
@@ -22,6 +21,7 @@ from fusion_search.search.declaration.specification import Confirmation, SearchS
 from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.confirmation import (
+    NothingToConfirmError,
     choose_candidates,
     confirmation_search,
     write_candidates,
@@ -29,7 +29,7 @@ from fusion_search.search.running.confirmation import (
 from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
-from fusion_search.search.running.summary import resume_command, storage_option
+from fusion_search.search.running.summary import SOME_FAILED, resume_command, storage_option
 
 
 def launch(search: SearchSpecification, environment: Environment) -> int:
@@ -104,8 +104,10 @@ def _go_on(
         if search.space is None:
             return run_listed(search, storage, environment, begin=begin, failed_too=failed_too)
         code = run_space(search, storage, environment, begin=begin, failed_too=failed_too)
-        if code == 0 and search.confirmation.top:
-            return _confirm(search, environment)
+        if code in (0, SOME_FAILED) and search.confirmation.top:
+            return _confirm(search, environment) or code
+    except NothingToConfirmError as error:  # of samples of several trials, each lacks one
+        print(f"no confirmation: {error}")
     except KeyboardInterrupt as interrupt:  # a second one, while the end of the search is told
         if not storage.exists(SPECIFICATION_FILE):
             raise
@@ -133,7 +135,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
         confirming = load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
     code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     trials = read_table(storage, "trials")
-    if code == 0 and (trials["status"] == FINISHED).any():
+    if code in (0, SOME_FAILED):
         table, comparisons = compute_confirmation(trials, read_candidates(storage))
         print(f"\n{confirmation_sentence(table, comparisons)}")
     return code

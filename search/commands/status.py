@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
+from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_table
 from fusion_search.search.commands.options import storage_of
@@ -15,6 +16,7 @@ from fusion_search.search.records.search_folder import (
     planned_count,
     search_names,
     search_state,
+    skipped_trials,
 )
 from fusion_search.search.running.summary import percent
 
@@ -39,7 +41,7 @@ def print_searches(location: str) -> int:
         search = load_search(name, location)
         storage = open_storage(location).below(name)
         trials = read_table(storage, "trials")
-        planned = planned_count(search, storage)
+        planned = planned_count(search, storage) - len(skipped_trials(storage, trials))
         best = trials["mean_accuracy"].max() if len(trials) else math.nan
         failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
         print(
@@ -58,11 +60,15 @@ def print_trials(name: str, location: str) -> int:
     """Print all trials of one search."""
     search = load_search(name, location)
     storage = open_storage(location).below(name)
-    records = {row["trial_id"]: row for row in read_table(storage, "trials").to_dict("records")}
+    trials = read_table(storage, "trials")
+    records = {row["trial_id"]: row for row in trials.to_dict("records")}
     planned = known_trials(search, storage)
+    skipped = skipped_trials(storage, trials)
     count = planned_count(search, storage)
-    print(f"search {name}: {search_state(storage, count, len(records))}, {storage.location}")
+    state = search_state(storage, count - len(skipped), len(records))
+    print(f"search {name}: {state}, {storage.location}")
     driver = read_driver(storage) or {"running": {}}
+    details = failure_paths(storage)
     print(f"{'trial_id':13} {'trial':26} {'state':16} {'train pair':>10} {'grid':>6} {'time':>9}")
     for trial in planned:
         start = f"{trial.trial_id:13} {trial.trial_name:26}"
@@ -74,8 +80,12 @@ def print_trials(name: str, location: str) -> int:
                 f"{start} {row['status']:16} {percent(row['train_pair_accuracy']):>10} "
                 f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
             )
+            if row["status"] == FAILED and trial.trial_id in details:
+                print(f"  details: {details[trial.trial_id]}")
         elif running is not None:
             print(f"{start} running, epoch {running['epoch']} of {trial.epochs}")
+        elif trial.trial_id in skipped:
+            print(f"{start} left out: another of its sample failed or stopped")
         else:
             print(f"{start} not run")
     if count > len(planned):

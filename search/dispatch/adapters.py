@@ -16,6 +16,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.search.declaration.specification import Resources
@@ -202,7 +203,9 @@ class Driver(tune.Callback):
             begun = news.running.get(one.trial_id)
             started = begun and begun.started
             started = started or self._recorder.started(one, now, sample, packed_trials=len(lost))
-            self._ended(news, self._recorder.failed(one, reason, started))
+            epochs = f"epochs it told of: {len(begun.epochs) if begun else 0}"
+            known = f"{epochs}; what Ray says:\n\n{_words_of_ray(trial) or 'nothing'}"
+            self._ended(news, self._recorder.failed(one, reason, started, known))
 
     def _news_of(self, trial: Any) -> _News:
         return self._news.setdefault(trial.trial_id, _News(trial))
@@ -287,14 +290,16 @@ def _lost(trial: Any) -> str:
     return f"failed {count}, the last time{where}: {_cause(trial)}"
 
 
-def _cause(trial: Any) -> str:
-    """What Ray says of the last failure, in one line, from its file on the driver's machine.
-
-    That is the last line of a traceback, or why a process died.
-    """
+def _words_of_ray(trial: Any) -> str:
+    """What Ray says of all failures, from its file on the driver's machine."""
     file = Path(trial.local_path) / (trial.run_metadata.error_filename or "error.txt")
-    text = file.read_text(errors="replace") if file.is_file() else ""
-    last = [line for line in text.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _cause(trial: Any) -> str:
+    """What Ray says of the last failure, in one line: of a traceback the last, or of a death."""
+    words = without_password(_words_of_ray(trial))
+    last = [line for line in words.rpartition("Failure #")[2].splitlines()[1:] if line.strip()]
     errors = [line for line in last if re.match(r"[\w.]+(Error|Exception)\b", line)]
     deaths = [line for line in last if re.match(r"The actor (is dead|died) because\b", line)]
     return (deaths[-1:] or errors[-1:] or last[:1] or ["no word from Ray"])[0][:400]

@@ -17,6 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 import torch
 
+from fusion_search.analysis.records.failures import write_failure
 from fusion_search.analysis.records.plain_data import parse_json
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
@@ -173,11 +174,18 @@ class Recorder:
         return row
 
     def failed(
-        self, trial: TrialSpecification, reason: str, started: Mapping[str, Any]
+        self, trial: TrialSpecification, reason: str, started: Mapping[str, Any], known: str
     ) -> dict[str, Any]:
-        """Record a failed trial with its reason; returns its row in ``trials``."""
+        """Record a failed trial; returns its row in ``trials``.
+
+        Args:
+            trial, started: the trial, and its row as :meth:`started` gave it.
+            reason: one sentence.
+            known: all that is known, such as the traceback.
+        """
         ended = _ended(started, datetime.now(UTC))
         row = {**started, "status": FAILED, "reason": reason, **ended}
+        write_failure(self.storage, row, known)
         self._end(trial, row)
         return row
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
+
 from fusion_search.analysis.records.plain_data import shown
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import EXHAUSTED_FILE, SPECIFICATION_FILE
+from fusion_search.analysis.records.tables import EXHAUSTED_FILE, FINISHED, SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import build_search, is_name, parse_yaml
 from fusion_search.search.declaration.fields import ConfigurationError, known
 from fusion_search.search.declaration.specification import SearchSpecification
@@ -57,6 +59,19 @@ def known_trials(search: SearchSpecification, storage: Storage) -> list[TrialSpe
     plan = read_plan(storage, samples=True)
     samples = {json.dumps(row["sample"]): row["sample"] for row in plan}
     return [trial for sample in samples.values() for trial in search.space.trials(sample)]
+
+
+def skipped_trials(storage: Storage, trials: pd.DataFrame) -> set[str]:
+    """Planned trials that are never run: another of their sample failed or was stopped.
+
+    Args:
+        storage: the search's folder.
+        trials: its rows of TRIALS.
+    """
+    plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in read_plan(storage)]
+    spoilt = set(trials.loc[trials["status"] != FINISHED, "trial_id"])
+    over = {sample for sample, trial_id in plan if sample != "null" and trial_id in spoilt}
+    return {trial_id for sample, trial_id in plan if sample in over} - set(trials["trial_id"])
 
 
 def planned_count(search: SearchSpecification, storage: Storage) -> int:

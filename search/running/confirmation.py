@@ -22,6 +22,10 @@ from fusion_search.search.trials.specification import TrialSpecification
 _FIRST_SEED: Final = 1000  # far from the seeds that searches use
 
 
+class NothingToConfirmError(ValueError):
+    """No sample of the search finished."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A network to confirm; ``trials`` differ in seed (and in train pair when averaged)."""
@@ -37,11 +41,11 @@ def choose_candidates(search: SearchSpecification, storage: Storage) -> list[Can
     """The candidates of a finished search: see :func:`candidates_among`.
 
     Raises:
-        ValueError: no sample finished.
+        NothingToConfirmError: no sample finished.
     """
     ranked = _ranked(search, storage)
     if not ranked:
-        raise ValueError(f"search {search.name!r} has no finished trial to confirm")
+        raise NothingToConfirmError(f"search {search.name!r} has no finished trial to confirm")
     return candidates_among(ranked, search.confirmation)
 
 

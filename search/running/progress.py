@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.storage import Storage, StorageError
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
 from fusion_search.search.records.driver_file import remove_driver_file, write_driver_file
@@ -93,8 +94,14 @@ class Progress:
             accuracy = row["validation_accuracy"]
             self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
         else:
-            self.say(f"{label} FAILED: {row['reason']}")
+            self.say(f"{label} FAILED: {row['reason']}{self._details(row['trial_id'])}")
         self._tell()
+
+    def _details(self, trial_id: str) -> str:
+        with contextlib.suppress(StorageError):  # the failure is told all the same
+            path = failure_paths(self._storage).get(trial_id)
+            return f"\n  details: {path}" if path else ""
+        return ""
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""

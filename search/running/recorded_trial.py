@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.digits.data import DigitData
@@ -92,7 +94,12 @@ def execute(
     except StorageError:
         raise
     except Exception as error:
-        return recorder.failed(trial, failure_reason(error), started)
+        return _failed(trial, error, recorder, started)
+
+
+def _failed(trial: TrialSpecification, error: Exception, recorder: Recorder, started: Row) -> Row:
+    known = "".join(traceback.format_exception(error))
+    return recorder.failed(trial, failure_reason(error), started, known)
 
 
 def _saved(
@@ -135,14 +142,16 @@ def execute_pack(
 
     def end(trial: TrialSpecification, outcome: TrialResult | Exception) -> None:
         started = running.pop(trial)
+        if isinstance(outcome, Exception):
+            # Not raised again: one that befalls all would grow with each.
+            on_end(_failed(trial, outcome, recorder, started))
+            return
         try:
-            if isinstance(outcome, Exception):
-                raise outcome
             row = recorder.finished(trial, outcome, started)
         except StorageError:
             raise
         except Exception as error:
-            row = recorder.failed(trial, failure_reason(error), started)
+            row = _failed(trial, error, recorder, started)
         on_end(row)
 
     try:
@@ -170,7 +179,7 @@ def _epoch_row(trial: TrialSpecification, epoch: Epoch) -> Row:
 
 def failure_reason(error: BaseException) -> str:
     """One line: our own sentences as they are, others with their type."""
-    text = " ".join(str(error).split())[:500]
+    text = sentence(error)[:500]
     if _out_of_memory(error):
         return (
             f"out of memory ({type(error).__name__}: {text[:200]}); lower units or batch_size, "

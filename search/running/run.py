@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import FINISHED, read_table
 from fusion_search.datasets.digits.data import DigitData, load_digits
@@ -128,6 +129,7 @@ def run(
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
         forget_ended(storage.patient(0))
+        remove_outlived_failures(storage.patient(0))
         progress.close()
     return tracker
 

@@ -9,10 +9,20 @@ from typing import Final
 import pandas as pd
 
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_table
+from fusion_search.analysis.records.tables import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    came_to_nothing,
+    read_table,
+)
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.records.search_folder import skipped_trials
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
+
+NONE_FINISHED: Final = 1  # exit codes of a search that ended
+SOME_FAILED: Final = 3  # the others finished
 
 _FIGURE: Final = {"both": "grids"}  # of trials with both senses; one alone has one figure
 
@@ -23,16 +33,21 @@ def summary(
     planned: int,
     tracker: Tracker | None,
 ) -> int:
-    """Print what there is and how to look at it; 130 when trials are left, as after Ctrl-C."""
+    """Print what there is, how to look at it and what to type next. Returns the exit code.
+
+    130 when trials are left, as after Ctrl-C; else 1 when none finished, 3 when some failed.
+    """
     trials = read_table(storage, "trials")
     trials = trials[trials["trial_id"].isin([row["trial_id"] for row in read_plan(storage)])]
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
-    left = planned - len(trials)
+    skipped = len(skipped_trials(storage, trials))
+    left = planned - len(trials) - skipped
     stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
     print(
         f"\n{len(finished)} of {planned} trials finished, {stopped}{counts[FAILED]} failed, "
         f"{left} not run"
+        + (f", {skipped} left out: another of their sample failed or stopped" if skipped else "")
     )
     if len(finished):
         best = finished.sort_values("mean_accuracy").iloc[-1]
@@ -54,10 +69,14 @@ def summary(
     name = shlex.quote(search.name)
     for command in _figures(search, finished):
         print(f"figures: fusion-search {command} {name}{option}")
+    if counts[FAILED]:
+        print(f"run what failed again: fusion-search retry {name}{option}")
     if left:
         print(f"interrupted; go on with: {resume_command(search)}")
         return 130
-    return 0
+    if came_to_nothing(trials):
+        return NONE_FINISHED
+    return SOME_FAILED if counts[FAILED] else 0
 
 
 def _figures(search: SearchSpecification, finished: pd.DataFrame) -> list[str]:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import yaml
 from pyarrow import fs
 
+from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.plain_data import parse_json
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
@@ -34,6 +35,7 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.records.search_folder import skipped_trials
 from fusion_search.search.tracking.client import log, log_file, open_client
 from fusion_search.search.tracking.values import (
     Point,
@@ -46,6 +48,7 @@ from fusion_search.search.tracking.values import (
     result_points,
     search_note,
     search_parameters,
+    search_status,
     trial_parameters,
     trial_tags,
 )
@@ -57,6 +60,7 @@ SCHEMA_TAG: Final = "fusion_search.schema"  # version of the tables that the run
 BEST_TAG: Final = "fusion_search.best"  # id of the trial whose grid the parent run shows
 IDENTITY_FILE: Final = "tracking.json"  # in the search's folder, holds its search_id
 GRID_FILE: Final = "grid.csv"  # of a trial
+FAILURE_FILE: Final = "failure.txt"  # of a failed one
 BEST_FILE: Final = "best-grid.png"  # of the search
 KEY: Final = ("schema_version", "search", "trial_id")
 EPOCHS_SECONDS: Final = 2.0  # the curves of a running trial are written at most so often
@@ -162,6 +166,8 @@ class SearchRuns:
         self._log(run, points, tags, trial_parameters(row, self._brief))
         for grid in self._records("grid", trial_id):
             log_file(self._client, run.files, GRID_FILE, grid_csv(grid))
+        if row["status"] == FAILED and (text := read_failure(self._search, trial_id)):
+            log_file(self._client, run.files, FAILURE_FILE, text.encode())
         self._end(run, status, end)  # last: now it is whole
         return True
 
@@ -169,17 +175,19 @@ class SearchRuns:
         """Bring the parent run to the state of the records (the whole table TRIALS).
 
         When trials that were planned have no record, the search is shown as KILLED, that is
-        interrupted, and so are those of them that were started.
+        interrupted, and so are those of them that were started; when all ended and none finished,
+        as FAILED.
         """
         recorded = set(trials["trial_id"])
-        planned = self._planned() or recorded
+        planned = self._planned() - skipped_trials(self._search, trials) or recorded
         self._log(self._parent, [], {"mlflow.note.content": search_note(trials, len(planned))})
         self._show_best(trials)
         for trial_id, run in self._runs.items():
             if trial_id not in recorded and run.status == "RUNNING":
                 self._end(run, "KILLED", None)
         end = None if trials.empty else milliseconds(trials["ended_at"].max())
-        self._end(self._parent, "FINISHED" if planned <= recorded else "KILLED", end)
+        ended = trials[trials["trial_id"].isin(planned)]
+        self._end(self._parent, search_status(ended, len(planned)), end)
 
     def _show_best(self, trials: pd.DataFrame) -> None:
         """Draw the best trial's grid: a picture for every trial would cost 0.2 s each."""

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from pyarrow import csv
 
 from fusion_search.analysis.figures.grids import compute_grid, draw_grid
-from fusion_search.analysis.records.tables import FAILED, STOPPED, TRIALS
+from fusion_search.analysis.records.tables import FAILED, STOPPED, TRIALS, came_to_nothing
 from fusion_search.search.trials.specification import TrialSpecification
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
@@ -126,6 +126,13 @@ def best_trial(trials: pd.DataFrame) -> Row | None:
     rows = [row for row in trials.to_dict("records") if _given(row["validation_accuracy"])]
     best = max(rows, key=lambda row: float(row["validation_accuracy"]), default=None)
     return None if best is None else {str(name): value for name, value in best.items()}
+
+
+def search_status(trials: pd.DataFrame, planned: int) -> str:
+    """MLflow's word for a search with these rows of TRIALS, of which so many were planned."""
+    if len(trials) < planned:
+        return "KILLED"  # interrupted
+    return "FAILED" if came_to_nothing(trials) else "FINISHED"
 
 
 def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:

@@ -50,6 +50,7 @@ SIGNALS: Final = {KILL: signal.SIGKILL, TERM: signal.SIGTERM, INTERRUPT: signal.
 HANGS_EVERY, DIVERGES_EVERY = 60, 10
 DEADLINE_SECONDS = 60
 LIMIT_SECONDS = 3600
+ENDED = 3  # exit code: those that diverge have failed
 
 
 @dataclass
@@ -123,12 +124,12 @@ class Soak:
                     continue
                 process.send_signal(SIGNALS[fault])
                 code = process.wait(timeout=120)
-                if code == 0:
+                if code == ENDED:
                     return  # it had ended just before
                 assert code == (-signal.SIGKILL if fault == KILL else 130), (fault, code)
                 self.injected[fault] += 1
                 process = self.resume()
-            assert process.returncode == 0, process.returncode
+            assert process.returncode == ENDED, process.returncode
         finally:
             process.kill()
 

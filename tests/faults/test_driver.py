@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from small_trials import small_trial
 
+from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_rows
 from fusion_search.search.declaration.specification import Resources
@@ -200,6 +201,24 @@ def test_a_trial_that_ray_gives_up_too_early_is_left_for_resume(tmp_path: Path) 
     scene.lose("The actor died")
     scene.driver.on_trial_error(0, [], scene.trial)
     assert scene.rows()[trial.trial_id]["status"] == "failed"
+
+
+def test_what_is_known_of_a_lost_worker_is_kept(tmp_path: Path) -> None:
+    trial = small_trial()
+    scene = Scene(tmp_path, swept([trial]), Resources(retries=1))
+    scene.start(trial)
+    scene.report("epoch", {"trial_id": trial.trial_id, "epoch": 1})
+    words = "Traceback (most recent call last):\n  in run\nOSError: https://me:hunter2@host away"
+    scene.lose(words)
+    scene.lose("The actor died because of hunger")
+    scene.driver.on_trial_error(0, [], scene.trial)
+    assert scene.rows()[trial.trial_id]["status"] == "failed"
+    text = read_failure(scene.storage, trial.trial_id)
+    assert text is not None
+    assert "reason: the worker failed 2 times, the last time on there (10.0.0.2)" in text
+    assert "epochs it told of: 1; what Ray says:\n" in text
+    assert words.replace("hunter2", "***") in text
+    assert text.endswith("The actor died because of hunger\n")
 
 
 def test_people_are_told_that_a_trial_is_tried_again(tmp_path: Path) -> None:

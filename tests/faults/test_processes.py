@@ -31,7 +31,7 @@ def test_a_trial_that_hangs_in_c_is_killed_at_its_deadline_and_the_search_goes_o
     )
     with search_process("launch", str(config), **FAULTY, FAULTS='{"hang": [0]}') as process:
         output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    assert process.returncode == 3, output
     assert "1 of 2 trials finished, 1 failed, 0 not run" in output
     rows = {
         row["seed"]: row for row in read_rows(open_storage(tmp_path / "results/test"), "trials")
@@ -104,7 +104,7 @@ def test_a_worker_that_the_memory_monitor_kills_is_recorded_with_that_reason(
     tight = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "500"}
     with search_process("launch", str(config), **tight) as process:
         output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
+    assert process.returncode == 1, output
     (row,) = read_rows(open_storage(tmp_path / "results" / "test"), "trials")
     assert row["status"] == "failed"
     assert "memory" in row["reason"]

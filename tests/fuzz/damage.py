@@ -138,7 +138,7 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
     for number, trial in enumerate(trials):
         started = recorder.started(trial, moment)
         if number % 2:
-            recorder.failed(trial, "the loss became nan", started)
+            recorder.failed(trial, "the loss became nan", started, "where it did")
         else:
             recorder.stopped(trial, epochs, started, "stopped by asha")
     chance = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from search_processes import (
@@ -23,6 +24,7 @@ from search_processes import (
     write_config,
 )
 
+from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.commands.command_line import main
@@ -85,16 +87,45 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     # Noise this loud overflows float32, so the loss is not a number.
     sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0], [1.0, 1.0]]}
     code, output = run_here("launch", str(write_config(tmp_path, sweep=sweep)))
-    assert code == 0, output
+    assert code == 3, output
+    storage = open_storage(tmp_path / "results" / "test")
+    trials = read_table(storage, "trials")
+    (failed,) = trials.loc[trials["status"] == "failed", "trial_id"]
+    details = f"  details: {storage.path('failures', failed)}.txt\n"
     assert "FAILED: the loss became nan" in output
+    assert details in output
     assert "1 of 2 trials finished, 1 failed, 0 not run" in output
-    trials = read_table(open_storage(tmp_path / "results" / "test"), "trials")
+    at = ("--storage", str(tmp_path / "results"))
+    assert f"run what failed again: fusion-search retry test {' '.join(at)}\n" in output
     by_status: dict[str, pd.Series] = {row["status"]: row for _, row in trials.iterrows()}
     assert by_status["finished"]["train_audio_snr"] == 1.0
     assert "lower learning_rate" in by_status["failed"]["reason"]
     assert {one.info.status for one in child_runs(tmp_path)} == {"FINISHED", "FAILED"}
-    assert main(["status", "test", "--storage", str(tmp_path / "results")]) == 0
-    assert "the loss became nan" in capfd.readouterr().out
+    assert main(["status", "test", *at]) == 0
+    told = capfd.readouterr().out
+    assert "the loss became nan" in told
+    assert details in told
+    assert "retry" not in told
+    assert main(["resume", "test", *at]) == 3  # nothing is left to run, and it is as it was
+    storage.write(b"of an attempt before", "failures", f"{by_status['finished']['trial_id']}.txt")
+    assert run_here("retry", "test", *at)[0] == 3
+    assert storage.names("failures") == [f"{failed}.txt"]
+    assert main(["report", "test", *at, "--output", str(tmp_path)]) == 0
+    assert "training.py" in (tmp_path / "test-report.html").read_text()
+
+
+@on_one_ray
+def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> None:
+    sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0]]}
+    at = ("--storage", str(tmp_path / "results"))
+    for words in (("launch", str(write_config(tmp_path, sweep=sweep))), ("retry", "test", *at)):
+        code, output = run_here(*words)
+        assert code == 1, output
+        assert "0 of 1 trials finished, 1 failed, 0 not run" in output
+        client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/results/mlflow.db")
+        experiment = client.get_experiment_by_name("test")
+        runs = client.search_runs([experiment.experiment_id])
+        assert [one.info.status for one in runs] == ["FAILED", "FAILED"]
 
 
 def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often(
@@ -113,12 +144,15 @@ def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often
         second = wait_for_worker(process, storage, {first})
         os.kill(second, signal.SIGKILL)
         output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
+    assert process.returncode == 1, output
     assert "FAILED: the worker failed 2 times" in output
     (row,) = read_table(storage, "trials").to_dict("records")
     assert (row["status"], row["seed"]) == ("failed", 0)
     assert f"the last time on {os.uname().nodename}" in row["reason"]
     assert "its worker process has died" in row["reason"]
+    known = read_failure(storage, row["trial_id"]) or ""
+    assert known.count("Failure #") == 2
+    assert known.count("its worker process has died") >= 2
     assert storage.names("running") == []
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from small_trials import small_trial
 
+from fusion_search.analysis.records.failures import read_failure, remove_outlived_failures
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, TABLES, read_table
 from fusion_search.datasets.digits.data import DigitData
@@ -125,6 +126,38 @@ def test_a_failed_trial_is_recorded_with_its_reason(
     assert "lower learning_rate" in record["reason"]
     assert TrialSpecification.from_json(record["specification"]) == trial
     assert read_table(storage, "grid").empty
+
+
+def test_a_trial_that_raises_leaves_its_whole_traceback_until_it_finishes(
+    storage: Storage, small_data: DigitData
+) -> None:
+    trial = small_trial()
+
+    def broken(row: dict[str, object]) -> None:
+        raise TypeError(f"'method' object, see https://me:hunter2@host, {storage.location}")
+
+    def broken_otherwise(row: dict[str, object]) -> None:
+        raise ZeroDivisionError
+
+    row = execute(trial, small_data, recorder(storage, small_data), on_epoch=broken)
+    assert row["reason"].startswith("TypeError: 'method' object, see https://me:***@host")
+    text = read_failure(storage, trial.trial_id)
+    assert text is not None
+    for part in ("Traceback (most recent call last)", "run_trial(", __file__, "in broken\n"):
+        assert part in text
+    assert text.endswith(f"TypeError: {row['reason'].removeprefix('TypeError: ')}\n")
+    assert "hunter2" not in text
+    execute(trial, small_data, recorder(storage, small_data), on_epoch=broken_otherwise)
+    text = read_failure(storage, trial.trial_id)
+    assert text is not None
+    assert text.endswith("ZeroDivisionError\n")
+    assert "TypeError" not in text
+    remove_outlived_failures(storage)
+    assert storage.names("failures") == [f"{trial.trial_id}.txt"]
+    storage.write(b"its trial is under way", "failures", "running.txt")
+    execute(trial, small_data, recorder(storage, small_data))
+    remove_outlived_failures(storage)
+    assert storage.names("failures") == ["running.txt"]
 
 
 def test_an_interrupted_trial_has_not_ended(storage: Storage, small_data: DigitData) -> None:

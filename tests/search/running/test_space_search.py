@@ -210,6 +210,31 @@ def test_averaged_samples_a_replay_and_a_warm_start(
 
 
 @on_one_ray
+def test_a_sample_that_failed_half_way_has_ended_and_is_not_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Noise this loud overflows float32, so the second trial fails and the third is not run.
+    pairs = {"average": [[1, 1], [1e-60, 1], [2, 1]]}
+    config = write_config(
+        tmp_path,
+        space={"fusion_depths": [2], "train_pairs": pairs},
+        searcher={"name": "random", "samples": 1},
+        confirmation={"top": 1, "seeds": 1},
+    )
+    at = ("--storage", str(tmp_path / "results"))
+    for words in (("launch", str(config)), ("resume", "test", *at)):
+        code, output = run_here(*words)
+        assert code == 3, output
+        assert "1 of 3 trials finished, 1 failed, 0 not run, 1 left out: another" in output
+        assert "no confirmation: search 'test' has no finished trial" in output
+        assert "interrupted" not in output
+    assert main(["status", *at]) == 0
+    assert " ended " in capsys.readouterr().out.splitlines()[1]
+    assert main(["status", "test", *at]) == 0
+    assert "left out: another of its sample" in capsys.readouterr().out
+
+
+@on_one_ray
 def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: Path) -> None:
     space = {
         "fusion_depths": [2],

@@ -32,6 +32,7 @@ from tracking_records import (
     start_row,
 )
 
+from fusion_search.analysis.records.failures import remove_failure, write_failure
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.tracking import client as tracking_client
@@ -90,7 +91,7 @@ def closed_port() -> Iterator[int]:
 
 
 def artifacts(run: Any) -> dict[str, Path]:
-    return {path.name: path for path in Path(run.info.artifact_uri).iterdir()}
+    return {path.name: path for path in Path(run.info.artifact_uri).glob("*")}
 
 
 def test_sync_writes_what_the_records_say(search: Storage, uri: str) -> None:
@@ -206,6 +207,28 @@ def test_a_failed_trial_says_why(search: Storage, uri: str) -> None:
     assert run.data.params["seed"] == "0"
     assert "validation_accuracy" not in run.data.metrics
     assert parent.info.status == "KILLED"  # t001 is planned and has no record
+    assert artifacts(run) == {}
+
+
+def test_a_failed_trial_shows_its_traceback_until_it_is_tried_again(
+    search: Storage, uri: str
+) -> None:
+    for number in (0, 1):
+        record(search, failed_row(number), epochs=0, grid=False)
+    write_failure(search, {**failed_row(0), "host": "here"}, "Traceback\nError: \u20ac")
+    sync(search, uri)
+    parent, trials = runs_of(uri)
+    assert parent.info.status == "FAILED"  # nothing came out of it
+    file = artifacts(trials["t000"])["failure.txt"]
+    assert file.read_text().endswith("Traceback\nError: \u20ac\n")
+    assert artifacts(trials["t001"]) == {}
+    again = {"started_at": START + timedelta(hours=1), "ended_at": START + timedelta(hours=2)}
+    record(search, {**end_row(0), **again})
+    remove_failure(search, "t000")
+    sync(search, uri)
+    parent, trials = runs_of(uri)
+    assert parent.info.status == "FINISHED"  # t001 failed, but not all did
+    assert list(artifacts(trials["t000"])) == ["grid.csv"]
 
 
 def test_values_that_mlflow_cannot_keep_are_left_out(search: Storage, uri: str) -> None:

@@ -14,12 +14,14 @@ import yaml
 from search_processes import on_one_ray, records, run_here
 from small_trials import SMALL, small_trial
 
+from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE, read_table
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
+from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
 from fusion_search.search.trials.packing import News, packing_sentence, packs, run_pack
 from fusion_search.search.trials.specification import TrialSpecification
@@ -184,6 +186,9 @@ def test_every_packed_trial_has_records_as_if_alone(tmp_path: Path, small_data: 
     for trial in trials:
         execute(trial, small_data, recorders["alone"])
     assert_same_records(storages["packed"], storages["alone"])
+    for storage in storages.values():
+        assert storage.names("failures") == [f"{failing}.txt"]
+        assert storage.read("failures", f"{failing}.txt").endswith(b"or use precision float32\n")
     table = read_table(storages["packed"], "trials")
     assert (table["packed_trials"] == 3).all()
     assert (read_table(storages["alone"], "trials")["packed_trials"] == 1).all()
@@ -203,6 +208,25 @@ def test_every_packed_trial_has_records_as_if_alone(tmp_path: Path, small_data: 
         ("start", failing),
         ("failed", failing),
     ]
+
+
+def test_what_befalls_a_pack_is_told_of_each_in_the_same_words(
+    tmp_path: Path, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(trials: object, data: object) -> object:
+        raise TypeError("'method' object is not iterable")
+
+    monkeypatch.setattr(recorded_trial, "run_pack", broken)
+    storage = open_storage(tmp_path)
+    recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
+    trials = [small_trial(seed=seed) for seed in range(3)]
+    execute_pack(trials, small_data, recorder)
+    texts = [read_failure(storage, one.trial_id) or "" for one in trials]
+    tracebacks = {text.partition("\n\n")[2] for text in texts}
+    assert len(tracebacks) == 1
+    (known,) = tracebacks
+    assert known.startswith("Traceback (most recent call last):\n")
+    assert known.endswith("TypeError: 'method' object is not iterable\n")
 
 
 def assert_same_records(packed: Storage, alone: Storage) -> None:
