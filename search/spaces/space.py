@@ -165,7 +165,7 @@ class Space:
         if max(self._deepest()) > 0:
             self._declare(found, "fusion", Choice(self.fusions))
         for name, parameter in self.parameters_of.items():
-            if name not in MMTM_FIELDS or any(one.startswith("coupling_") for one in found):
+            if name not in MMTM_FIELDS or self._may_couple():
                 self._declare(found, name, parameter)
         if not self.average:
             pairs = tuple(pair_text(pair) for pair in self.train_pairs)
@@ -240,6 +240,11 @@ class Space:
 
     def _deepest(self) -> Iterable[int]:
         return [max(self.depths(levels)) for levels in self.levels]
+
+    def _may_couple(self) -> bool:
+        # A coupling that is the only option of its insertion point is in no sample, but is there.
+        points = range(1, max(self._deepest()) + 1)
+        return any(one != NONE for point in points for one in self.options("couplings", point))
 
     @staticmethod
     def _declare(found: dict[str, Parameter], name: str, parameter: Parameter) -> None:

@@ -123,6 +123,22 @@ def test_packing_is_refused_where_trials_are_proposed_or_stopped(scheduler: str)
         build_search(raw)
 
 
+def test_population_based_training_takes_no_parameter_of_a_fixed_coupling() -> None:
+    raw = {
+        "name": "x",
+        "space": {
+            "fusion_depths": [1],
+            "couplings": ["mmtm"],
+            "mmtm_ratio": [1, 2],
+            "learning_rate": {"low": 0.001, "high": 0.1},
+            "train_pairs": [[1, 1]],
+        },
+        "scheduler": {"name": "pbt"},
+    }
+    with pytest.raises(ConfigurationError, match="pbt.*copies weights between trials"):
+        build_search(raw)
+
+
 @pytest.mark.parametrize("override", ["trials.examples", "=3", "name.deeper=1", "sweep.7.seeds=1"])
 def test_wrong_overrides_are_refused(override: str) -> None:
     with pytest.raises(ConfigurationError, match="--set"):
