@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
+from datetime import date, datetime
 from typing import Any, Final
 
 import yaml
@@ -26,6 +27,12 @@ class _Shown(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother = 2, 100, 100
+
+    def repr_date(self, value: date, level: int) -> str:
+        return f"the date {value}"
+
+    def repr_datetime(self, value: datetime, level: int) -> str:
+        return f"the time {value}"
 
     def repr_int(self, value: int, level: int) -> str:
         # More digits than these Python refuses to write, or takes long for.
@@ -47,8 +54,19 @@ def shown_name(name: Any) -> str:
     return name if isinstance(name, str) and name.isprintable() and len(name) < 100 else shown(name)
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader without tags, bounded, refusing a key written twice, reading 1e-3."""
+class _Resolver(yaml.resolver.Resolver):
+    """What a text without quotes is, in reading and in writing: YAML 1.1, and 1e-3 is a number."""
+
+
+_Resolver.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+class _Loader(_Resolver, yaml.SafeLoader):
+    """The safe loader without tags, bounded, refusing a key written twice and 010 for 8."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -76,6 +94,8 @@ class _Loader(yaml.SafeLoader):
         self._count += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS:
+            _check_base(node)
         if event.anchor is not None:
             self._sizes[event.anchor] = self._count - before
         return node
@@ -94,11 +114,26 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+class _Dumper(_Resolver, yaml.SafeDumper):
+    """The safe dumper, which puts in quotes what the loader would take for something else."""
+
+
+_NUMBERS: Final = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_BASES: Final = {
+    8: re.compile(r"[-+]?0[0-7_]+"),
+    60: re.compile(r"[-+]?[0-9_]+(:[0-9]+)+(\.[0-9_]*)?"),
+}
+
+
+def _check_base(number: yaml.ScalarNode) -> None:
+    """Refuse what YAML 1.1 alone reads in another base than the decimal one."""
+    for base, form in _BASES.items():
+        if form.fullmatch(number.value):
+            raise _refused(
+                "write a number in base 10, or a text in quotes: YAML reads "
+                f"{shown_name(number.value)} in base {base}",
+                number,
+            )
 
 
 def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
@@ -115,6 +150,12 @@ def parse_yaml(content: str | bytes, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as the 13th month
         raise ValueError(f"{where} is not valid YAML: {sentence(error)}") from error
+
+
+def to_yaml(value: Any) -> str:
+    """Plain data as YAML, which :func:`parse_yaml` reads back."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def parse_json(content: bytes, where: str) -> Any:

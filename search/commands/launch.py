@@ -96,8 +96,9 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
 
 
 def _declared(arguments: argparse.Namespace) -> SearchSpecification:
-    overrides = [f"storage={arguments.storage}"] if arguments.storage else []
-    return build_search(load_configuration(arguments.config, [*arguments.set, *overrides]))
+    raw = load_configuration(arguments.config, arguments.set)
+    # As it was given: "/x/run #2" is no YAML.
+    return build_search({**raw, "storage": arguments.storage} if arguments.storage else raw)
 
 
 def _environment(arguments: argparse.Namespace, address: str) -> Environment:

@@ -41,13 +41,16 @@ def add_name(parser: Parser) -> None:
 
 def add_storage(parser: Parser) -> None:
     """Where the searches are."""
-    parser.add_argument("--storage", help=f"folder or URI of the searches (default: {STORAGE})")
+    parser.add_argument(
+        "--storage", type=filled, help=f"folder or URI of the searches (default: {STORAGE})"
+    )
 
 
 def add_data(parser: Parser) -> None:
     """Where the real files are."""
     parser.add_argument(
         "--data",
+        type=filled,
         metavar="FOLDER",
         help="folder with the real files (FUSION_SEARCH_DATA, else the cache folder)",
     )
@@ -56,7 +59,11 @@ def add_data(parser: Parser) -> None:
 def add_output(parser: Parser) -> None:
     """Where to write what is drawn."""
     parser.add_argument(
-        "--output", default="figures", metavar="FOLDER", help="where to write (figures)"
+        "--output",
+        type=filled,
+        default="figures",
+        metavar="FOLDER",
+        help="where to write (figures)",
     )
 
 
@@ -70,6 +77,13 @@ def data_of(arguments: argparse.Namespace) -> Path:
     from fusion_search.datasets.files import data_folder
 
     return data_folder(arguments.data, os.environ)
+
+
+def filled(text: str) -> str:
+    """A text as it was given; a shell's variable without a value is not taken for the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a value, or leave the option out")
+    return text
 
 
 def count(text: str) -> int:

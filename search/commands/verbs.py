@@ -18,6 +18,7 @@ from fusion_search.search.commands.options import (
     add_output,
     add_storage,
     count,
+    filled,
     positive,
 )
 
@@ -60,13 +61,15 @@ def _data(verbs: Verbs) -> None:
     for action in (fetch, check):
         action.add_argument("dataset", choices=["digits"])
         action.add_argument(
-            "--folder", help="where the files are (FUSION_SEARCH_DATA, else a cache folder)"
+            "--folder",
+            type=filled,
+            help="where the files are (FUSION_SEARCH_DATA, else a cache folder)",
         )
 
 
 def _add_where(parser: Parser) -> None:
     """Where trials run, and between which folders."""
-    parser.add_argument("--address", help=_ADDRESS)
+    parser.add_argument("--address", type=filled, help=_ADDRESS)
     add_data(parser)
     add_storage(parser)
 
@@ -81,6 +84,7 @@ def _launch(verbs: Verbs) -> None:
 def _add_dashboard(parser: Parser) -> None:
     parser.add_argument(
         "--address",
+        type=filled,
         help=f"of the cluster's dashboard (RAY_API_SERVER_ADDRESS, else {DASHBOARD})",
     )
 
@@ -264,7 +268,9 @@ def _importance(verbs: Verbs) -> None:
 def _sync_mlflow(verbs: Verbs) -> None:
     parser = verbs.add_parser("sync-mlflow", help="write a search's MLflow runs from its records")
     add_name(parser)
-    parser.add_argument("--tracking-uri", help="write there instead of where the search logs")
+    parser.add_argument(
+        "--tracking-uri", type=filled, help="write there instead of where the search logs"
+    )
     add_storage(parser)
     parser.set_defaults(run="launch:sync_mlflow")
 

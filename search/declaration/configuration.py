@@ -9,8 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from fusion_search.analysis.records import plain_data
 from fusion_search.analysis.records.plain_data import LARGEST_BYTES, shown, shown_name
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
@@ -83,6 +81,12 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     where = f"--set {shown(override)}"
     if not equals or not path:
         raise ConfigurationError(f"{where} must have the form field=value")
+    given = parse_yaml(value, where)
+    if isinstance(given, str) and value.strip()[:1] not in ("'", '"') and given != value.strip():
+        raise ConfigurationError(  # "run #2" would be "run"
+            f"{where} would be read as {shown(given)}; put the text in quotes, as in "
+            "--set 'FIELD=\"VALUE\"'"
+        )
     *parents, last = path.split(".")
     target: Any = raw
     for parent in parents:
@@ -93,9 +97,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         else:
             target = None
     if isinstance(target, list) and (at := _index(last, target)) is not None:
-        target[at] = parse_yaml(value, where)
+        target[at] = given
     elif isinstance(target, dict):
-        target[last] = parse_yaml(value, where)
+        target[last] = given
     else:
         raise ConfigurationError(f"{where} names no field of the configuration")
 
@@ -151,9 +155,10 @@ def build_search(raw: Mapping[str, Any]) -> SearchSpecification:
 def _check_names(values: Mapping[str, Any]) -> None:
     if "name" not in values:
         raise ConfigurationError("name is missing; give the search a name")
-    if not is_name(values["name"]):
+    name = value_of(str, values["name"], "name")
+    if not is_name(name):
         raise ConfigurationError(
-            f"name is {shown(values['name'])}; allowed: up to 100 letters, digits, dots, dashes "
+            f"name is {shown(name)}; allowed: up to 100 letters, digits, dots, dashes "
             f"and underscores, but {' and '.join(_TAKEN)}"
         )
     storage = value_of(str, values.get("storage", "results"), "storage")
@@ -273,5 +278,4 @@ def to_plain(search: SearchSpecification) -> dict[str, Any]:
 
 def to_yaml(search: SearchSpecification) -> str:
     """The whole specification as YAML."""
-    text: str = yaml.safe_dump(to_plain(search), sort_keys=False, allow_unicode=True)
-    return text
+    return plain_data.to_yaml(to_plain(search))

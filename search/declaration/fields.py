@@ -64,12 +64,21 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and math.isnan(value)):
-        raise ConfigurationError(f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]}")
+        raise ConfigurationError(
+            f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]}{_quotes(kind, value)}"
+        )
     if isinstance(value, str) and (len(value) > _LONGEST or not value.isprintable()):
         raise ConfigurationError(
             f"{where} is {shown(value)}; allowed: up to {_LONGEST:,} printable characters"
         )
     return value
+
+
+def _quotes(kind: Any, value: Any) -> str:
+    """How a text that YAML takes for something else is written, such as the name 1e5 or no."""
+    if kind is not str or isinstance(value, list | Mapping):
+        return ""
+    return '; if that was meant, put it in quotes, as in "1e5" (or --set \'name="1e5"\')'
 
 
 def listed(raw: Any, where: str, *, empty: bool = False, hint: str = "") -> list[Any]:

@@ -40,6 +40,7 @@ from fusion_search.search.spaces.space import (
     Parameter,
     Range,
     Space,
+    pair_text,
 )
 from fusion_search.search.trials.specification import TRAIN_PAIRS, Pair, TrialSpecification
 
@@ -143,6 +144,8 @@ def _pairs(raw: Any) -> tuple[tuple[Pair, ...], bool]:
     if raw == "all":
         return TRAIN_PAIRS, average
     options = _options(listed(raw, where, hint=hint), where, train_pair)
+    # A sample knows a pair by its text, in which an SNR has six digits.
+    _options([pair_text(pair) for pair in options], where, lambda text, _: text)
     return options, average
 
 

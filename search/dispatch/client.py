@@ -85,7 +85,7 @@ class _Console:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         if command.config is not None:
-            (folder / CONFIG_FILE).write_text(command.config)
+            (folder / CONFIG_FILE).write_text(command.config, encoding="utf-8")
         output = folder / "output"
         address = ray.get_runtime_context().gcs_address
         with output.open("wb") as written:

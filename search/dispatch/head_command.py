@@ -41,9 +41,10 @@ def head_command(
         search: to be launched; None when the command goes on with one that is there.
         storage: where the head node finds the searches.
     """
-    options = ["--storage", storage]
+    # One word each: a value that begins with a dash is no option.
+    options = [f"--storage={storage}"]
     if arguments.data:
-        options += ["--data", arguments.data]
+        options.append(f"--data={arguments.data}")
     if search is not None:
         words = ["launch", CONFIG_FILE, *options]
         return HeadCommand(

@@ -48,7 +48,7 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
         code_to_send() as modules,
     ):
         if command.config is not None:
-            (Path(folder) / CONFIG_FILE).write_text(command.config)
+            (Path(folder) / CONFIG_FILE).write_text(command.config, encoding="utf-8")
         job = client.submit_job(
             entrypoint=shlex.join(["python", "-m", "fusion_search", *command.words]),
             submission_id=f"{command.name}-{moment}-{os.getpid()}",

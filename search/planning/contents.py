@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 import torch
-import yaml
 from pyarrow import fs
 
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models.early_fusion import EarlyFusionNetwork, count_parameters
-from fusion_search.search.declaration.configuration import to_yaml
+from fusion_search.search.declaration.configuration import to_plain, to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.units import Unit, alike
 from fusion_search.search.records.provenance import provenance
@@ -108,7 +107,7 @@ def search_contents(
     storage.write(text.encode(), SPECIFICATION_FILE)
     write_plan(storage, trials, {one.trial_id: {} for one in trials} if samples else None)
     rows = Counter(
-        runs=1, parameters=len(search_parameters(yaml.safe_load(text))), tags=_SEARCH_RUN_TAGS
+        runs=1, parameters=len(search_parameters(to_plain(search))), tags=_SEARCH_RUN_TAGS
     )
     objectives = search.objectives if samples else ()
     recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)

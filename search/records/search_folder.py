@@ -33,7 +33,9 @@ def load_search(name: str, location: str) -> SearchSpecification:
     where = storage.named(SPECIFICATION_FILE)
     raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
     try:
-        return build_search({**known(SearchSpecification, raw, ""), "storage": location})
+        # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
+        found = {"name": name, "storage": location}
+        return build_search({**known(SearchSpecification, raw, ""), **found})
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error
 

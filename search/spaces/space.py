@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from fusion_search.models.placement import CONCATENATION, NONE
@@ -138,7 +138,9 @@ class Space:
         # A field with a single option was not asked for.
         pair = fields.pop("train_pair", trial.train_pair)
         same = pair == trial.train_pair and all(
-            value == getattr(trial, name) for name, value in fields.items() if name not in PLACED
+            value == getattr(trial, name)
+            for name, value in fields.items()
+            if name not in (*PLACED, *MMTM_FIELDS)  # the placement has them
         )
         rebuilt = self.trials(sample)[0].network.placement
         return sample if same and rebuilt == trial.network.placement else None
@@ -165,7 +167,7 @@ class Space:
         if max(self._deepest()) > 0:
             self._declare(found, "fusion", Choice(self.fusions))
         for name, parameter in self.parameters_of.items():
-            if name not in MMTM_FIELDS or any(one.startswith("coupling_") for one in found):
+            if name not in MMTM_FIELDS or self._may_couple():
                 self._declare(found, name, parameter)
         if not self.average:
             pairs = tuple(pair_text(pair) for pair in self.train_pairs)
@@ -241,6 +243,11 @@ class Space:
     def _deepest(self) -> Iterable[int]:
         return [max(self.depths(levels)) for levels in self.levels]
 
+    def _may_couple(self) -> bool:
+        # A coupling that is the only option of its insertion point is in no sample, but is there.
+        points = range(1, max(self._deepest()) + 1)
+        return any(one != NONE for point in points for one in self.options("couplings", point))
+
     @staticmethod
     def _declare(found: dict[str, Parameter], name: str, parameter: Parameter) -> None:
         if isinstance(parameter, Range) or len(parameter.options) > 1:
@@ -308,11 +315,29 @@ class _Follow:
 
 
 class _Read(_Follow):
-    """Answers as a trial's fields do."""
+    """Answers as a trial's fields do.
+
+    Of MMTM's settings that build the same network a trial keeps one, which the space need not have.
+    """
 
     def __init__(self, trial: TrialSpecification) -> None:
         super().__init__({})
         self._trial = trial
+
+    def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
+        same = (
+            [] if self._get(name) in options else [one for one in options if self._same(name, one)]
+        )
+        return same[0] if same else super().choice(name, options)
+
+    def number(self, name: str, low: float, high: float, log: bool) -> float:
+        inside = low <= float(self._get(name)) <= high
+        # A larger ratio gives no larger joint: if another builds the same network, the lowest does.
+        return low if not inside and self._same(name, low) else super().number(name, low, high, log)
+
+    def _same(self, name: str, value: Scalar) -> bool:
+        changed: dict[str, Any] = {name: value}
+        return name in MMTM_FIELDS and replace(self._trial, **changed) == self._trial
 
     def _get(self, name: str) -> Scalar:
         if name == "train_pair":

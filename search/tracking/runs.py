@@ -20,11 +20,10 @@ from typing import Final
 
 import pandas as pd
 import pyarrow as pa
-import yaml
 from pyarrow import fs
 
 from fusion_search.analysis.records.failures import read_failure
-from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.plain_data import parse_json, parse_yaml
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -101,8 +100,8 @@ class SearchRuns:
         self._search_id = _search_id(search)
         self._name = search.root.rstrip("/").rpartition("/")[2]
         self._specification = search.read(SPECIFICATION_FILE)
-        declared = yaml.safe_load(self._specification)
-        self._brief = not any(declared.get(other) for other in ("space", "listed"))  # a sweep
+        self._declared = parse_yaml(self._specification, search.named(SPECIFICATION_FILE))
+        self._brief = not any(self._declared.get(other) for other in ("space", "listed"))  # a sweep
         self._client = open_client(uri)
         self.experiment_id = self._open_experiment(_artifact_location(search, uri))
         self._runs = self._find_runs()  # by trial id; the parent's key is ""
@@ -238,7 +237,7 @@ class SearchRuns:
         if run.tags.get(SCHEMA_TAG) != str(SCHEMA_VERSION):
             log_file(self._client, run.files, SPECIFICATION_FILE, self._specification)
             schema = {SCHEMA_TAG: str(SCHEMA_VERSION)}  # MLflow writes tags last
-            self._log(run, [], schema, search_parameters(yaml.safe_load(self._specification)))
+            self._log(run, [], schema, search_parameters(self._declared))
         return run
 
     def _open_trial(self, row: Row, tags: Mapping[str, str] | None = None) -> _Run:

@@ -12,7 +12,13 @@ from declared import PLACES, VALUES, Place, with_value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusion_search.search.declaration.configuration import build_search, parse_yaml, to_yaml
+from fusion_search.analysis.records import plain_data
+from fusion_search.search.declaration.configuration import (
+    build_search,
+    is_name,
+    parse_yaml,
+    to_yaml,
+)
 from fusion_search.search.declaration.fields import ConfigurationError
 
 SHORT = settings(
@@ -59,6 +65,50 @@ def check_place(place: Place, value: Any) -> None:
     # Through YAML's text too, unless that needs a tag, which is refused before the field is read.
     text = yaml.safe_dump(raw)
     check(raw if "!!" in text or "? " in text else parse_yaml(text, "test"), str(place[1][-1]))
+
+
+# What YAML, one version or another, takes for no text.
+LIKE_OTHERS = (
+    *(
+        "1e5",
+        "25921e05",
+        "2025-11-25",
+        "2025-11-25 10:00:00",
+        "2026-13-45",
+        "no",
+        "on",
+        "y",
+        "True",
+    ),
+    *("010", "0o10", "1:30", "1:30.5", "0x1F", "0b11", ".5", "1.", "1.e3", "+1", "-1", "1_000"),
+    *("~", "null", "=", "<<", ".inf", ".NaN", "1e400", "-", "---", "a: b", "a #b", "#", "[", "{a"),
+    *("'", '"', "|", ">", "%", "@", "`", "&a", "*a", "!x", "? a", "- a", " a", "a ", "a  b", ""),
+)
+TEXTS = st.one_of(
+    st.sampled_from(LIKE_OTHERS),
+    st.from_regex(r"[-+.:_0-9a-fA-FxXoO]{1,9}", fullmatch=True),
+    st.text(max_size=200),
+).filter(str.isprintable)
+
+
+@given(text=TEXTS)
+@settings(SHORT, max_examples=200)
+def test_any_text_is_read_as_it_was_written(text: str) -> None:
+    plain = {"a": text, "b": [text], f"b{text}": {text: 1}}
+    assert plain_data.parse_yaml(plain_data.to_yaml(plain), "again") == plain
+
+
+@given(texts=st.lists(TEXTS.filter(bool), min_size=3, max_size=3))
+@settings(SHORT, max_examples=60)
+def test_a_search_is_read_as_it_was_written(texts: list[str]) -> None:
+    raw = {
+        "name": next(filter(is_name, texts), "x"),
+        "storage": texts[0],
+        "mlflow": {"tracking_uri": texts[1]},
+        "space": {"train_pairs": [[1, 1]]},
+        "searcher": {"name": "tpe", "warm_start": [texts[2]]},
+    }
+    assert check(raw)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[0]}-{place[1]}")

@@ -72,6 +72,10 @@ def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) ->
         ["draw", "grid", "x"],
         ["draw", "grids"],
         ["plan", "x", "--gpus", "0"],
+        ["launch", "x", "--storage", ""],
+        ["resume", "x", "--data="],
+        ["sync-mlflow", "x", "--tracking-uri", ""],
+        ["draw", "grids", "x", "--output", ""],
     ],
 )
 def test_words_that_are_off_end_with_one_error_and_code_2(

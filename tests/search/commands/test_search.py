@@ -28,6 +28,7 @@ from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.declaration.configuration import build_search, to_yaml
 
 ROOT = Path(__file__).parents[3]
 
@@ -221,6 +222,34 @@ def write_used_name(folder: Path) -> Path:
     path.write_text(write_config(folder, name="used").read_text())
     write_config(folder)
     return path
+
+
+def test_a_search_with_the_name_of_a_number_is_found(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = to_yaml(build_search({"name": "25921e05", "trials": UNSWEPT}))
+    assert text.startswith("name: '25921e05'\n")
+    folder = tmp_path / "results" / "25921e05"
+    folder.mkdir(parents=True)
+    at = ("--storage", str(tmp_path / "results"))
+    # An earlier version wrote it without quotes.
+    for written in (text, text.replace("'25921e05'", "25921e05")):
+        (folder / "specification.yaml").write_text(written)
+        assert main(["status", *at]) == 0
+        assert "\n25921e05  " in capfd.readouterr().out
+        assert main(["status", "25921e05", *at]) == 0
+        assert "search 25921e05: interrupted" in capfd.readouterr().out
+
+
+def test_replay_reads_the_space_of_another_configuration(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_used_name(tmp_path)
+    config = write_config(tmp_path)
+    config.write_text("name: x\nspace: {train_pairs: [[1, 1]]}")
+    at = ("--storage", str(tmp_path / "results"))
+    assert main(["replay", "used", "--space", str(config), *at]) == 2
+    assert "search 'used' has no finished trial in the space" in capfd.readouterr().err
 
 
 def test_a_search_is_driven_by_one_process_at_a_time(

@@ -104,6 +104,18 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ("name: x\nmlflow: {tracking_uri: 'http://a:b@c'}", "tracking_uri holds a password"),
         ("name: !!python/object:os.system x", "not valid YAML"),
         ("name: [", "not valid YAML"),
+        ("name: 25921e05", r"name is 2592100000.0; allowed: text; .*, put it in quotes"),
+        ("name: 1_000", "name is 1000; allowed: text; .*, put it in quotes"),
+        ("name: 2025-11-25", "name is the date 2025-11-25; allowed: text; .*, put it in quotes"),
+        ("name: no", "name is False; allowed: text; .*, put it in quotes"),
+        ("name: ~", "name is None; allowed: text; .*, put it in quotes"),
+        ("name: 010", "a text in quotes: YAML reads 010 in base 8"),
+        ("name: x\nstorage: 1e5", "storage is 100000.0; .*, put it in quotes"),
+        ("name: x\nsweep: {seeds: [010]}", r"write a number in base 10.* 010 in base 8"),
+        ("name: x\nsweep: {seeds: [-0_7]}", "-0_7 in base 8"),
+        ("name: x\nsweep: {seeds: [1:30]}", "1:30 in base 60"),
+        ("name: x\nsweep: {train_pairs: [[1:30.5, 1]]}", "1:30.5 in base 60"),
+        ("name: x\nspace: {to_audio: {01: none}}", "01 in base 8"),
     ],
 )
 def test_wrong_configurations_name_the_field(text: str, message: str) -> None:
@@ -123,10 +135,41 @@ def test_packing_is_refused_where_trials_are_proposed_or_stopped(scheduler: str)
         build_search(raw)
 
 
+def test_population_based_training_takes_no_parameter_of_a_fixed_coupling() -> None:
+    raw = {
+        "name": "x",
+        "space": {
+            "fusion_depths": [1],
+            "couplings": ["mmtm"],
+            "mmtm_ratio": [1, 2],
+            "learning_rate": {"low": 0.001, "high": 0.1},
+            "train_pairs": [[1, 1]],
+        },
+        "scheduler": {"name": "pbt"},
+    }
+    with pytest.raises(ConfigurationError, match=r"pbt.*copies weights between trials"):
+        build_search(raw)
+
+
 @pytest.mark.parametrize("override", ["trials.examples", "=3", "name.deeper=1", "sweep.7.seeds=1"])
 def test_wrong_overrides_are_refused(override: str) -> None:
     with pytest.raises(ConfigurationError, match="--set"):
         load_configuration(CONFIGS / "demo.yaml", [override])
+
+
+def test_numbers_that_mean_one_thing_are_read() -> None:
+    text = "[0, -0, 10, 1_000, 0x1F, 0b11, 1e5, 1.5e-3, .5, 0.5, 00.5]"
+    assert parse_yaml(text, "") == [0, 0, 10, 1000, 31, 3, 1e5, 1.5e-3, 0.5, 0.5, 0.5]
+    assert parse_yaml("['010', '1:30', 08, 0o7, a:30]", "") == ["010", "1:30", "08", "0o7", "a:30"]
+
+
+@pytest.mark.parametrize("text", ["/x/run #2", "a b #c", "it's #2"])
+def test_an_override_loses_no_comment(text: str) -> None:
+    demo = CONFIGS / "demo.yaml"
+    with pytest.raises(ConfigurationError, match=r"--set .*would be read as .* in quotes"):
+        load_configuration(demo, [f"storage={text}"])
+    assert load_configuration(demo, [f'storage="{text}"'])["storage"] == text
+    assert load_configuration(demo, ["storage= a  b "])["storage"] == "a  b"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

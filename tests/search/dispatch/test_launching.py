@@ -21,9 +21,10 @@ from small_trials import SMALL
 
 import fusion_search.search.dispatch.connection as ray_cluster
 from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.commands import launching
 from fusion_search.search.commands.command_line import main, parser
 from fusion_search.search.declaration.configuration import build_search, parse_yaml
-from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch.client import _Console, check_storage
 from fusion_search.search.dispatch.connection import ResourceError, code_to_send, connect
 from fusion_search.search.dispatch.head_command import (
@@ -144,6 +145,25 @@ def test_words_for_the_head_node_are_those_of_the_same_command() -> None:
         asked = parser().parse_args([*words, "--address", "ray://head:10001"])
         again = parser().parse_args(head_command(asked, None, "/shared").words)
         assert vars(again) == {**vars(asked), "storage": "/shared", "address": None}
+
+
+@pytest.mark.parametrize("text", ["/x/run #2", "1e5", "no", "~", "a: b", "-x", "'", "$(x) y"])
+def test_options_are_taken_literally(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    here: list[SearchSpecification] = []
+    there: list[HeadCommand] = []
+    monkeypatch.setattr(launching, "launch", lambda search, _: here.append(search) or 0)
+    monkeypatch.setattr(
+        "fusion_search.search.commands.launch._submit",
+        lambda address, command, detach: there.append(command) or 0,
+    )
+    demo = str(Path(__file__).parents[3] / "search" / "configs" / "demo.yaml")
+    options = [f"--storage={text}", f"--data={text}", "--address"]
+    assert main(["launch", demo, *options, "local"]) == 0
+    assert main(["launch", demo, *options, "http://head:8265"]) == 0
+    assert here[0].storage == text
+    again = parser().parse_args(there[0].words)
+    assert (again.storage, again.data) == (storage_of_head(text), text)
+    assert parser().parse_args(["sync-mlflow", "x", f"--tracking-uri={text}"]).tracking_uri == text
 
 
 def test_storage_keeps_its_meaning_or_is_the_head_nodes_home() -> None:

@@ -259,6 +259,32 @@ def test_a_replay_finds_everything_in_the_end(name: str) -> None:
     assert (run["unrecorded"] == 0).all()
 
 
+@pytest.mark.parametrize("name", sorted(SEARCHERS))
+def test_a_parameter_of_a_fixed_coupling_is_searched(name: str) -> None:
+    fixed = build_space(
+        {
+            "fusion_depths": [1],
+            "couplings": ["mmtm"],
+            "mmtm_ratio": [1, 2, 4],
+            "batch_size": [16, 32],
+            "train_pairs": [[2, 1]],
+        },
+        {},
+    )
+    table = additive(fixed)
+    run = replay(fixed, table, name, [MAXIMIZE], 0)
+    assert len(run) == len(table) == 6
+    if name in ("tpe", "nsga2", "surrogate"):
+        # One ratio is far better than the others: who learns of it proposes it most.
+        history = [
+            Observation(sample=one, state=FINISHED, values=(float(one["mmtm_ratio"] == 2),))
+            for one in list(enumerate_samples(fixed)) * 10
+        ]
+        searcher = make_searcher(name, fixed, [MAXIMIZE], 0)
+        proposed = [searcher.propose(history, attempt) for attempt in range(30)]
+        assert sum(one is not None and one["mmtm_ratio"] == 2 for one in proposed) > 15
+
+
 def test_a_replay_counts_what_has_no_record() -> None:
     table = additive(PLACEMENTS)
     kept = dict(list(table.items())[::2])

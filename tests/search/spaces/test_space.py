@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS
@@ -17,7 +20,7 @@ from fusion_search.search.declaration.configuration import build_search, parse_y
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.space_fields import build_space, space_to_plain
 from fusion_search.search.spaces.searchers.random_grid import RandomChooser, enumerate_samples
-from fusion_search.search.spaces.space import Space
+from fusion_search.search.spaces.space import Choice, Space
 from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
 
 FIXED = {"units": 2, "dense_units": 3}
@@ -138,6 +141,17 @@ def test_a_sample_is_found_again_from_its_trial() -> None:
     assert whole.sample_of(replace(outside, batch_size=16, train_audio_snr=3.0)) is None
 
 
+@pytest.mark.parametrize("ratios", [[8, 16], {"low": 8, "high": 16}])
+@pytest.mark.parametrize("coupling", ["mmtm", "sum"])
+def test_a_sample_is_found_whose_ratio_a_trial_keeps_as_another(coupling: str, ratios: Any) -> None:
+    # With 2 units, a joint of one from 4 on; a sum has no joint at all.
+    narrow = space(fusion_depths=[1], couplings=[coupling], mmtm_ratio=ratios, train_pairs=[[1, 1]])
+    (trial,) = narrow.trials({"mmtm_ratio": 16})
+    assert narrow.sample_of(trial) == {"mmtm_ratio": 8}
+    other = space(fusion_depths=[1], couplings=["mmtm"], mmtm_ratio=[1, 2], train_pairs=[[1, 1]])
+    assert narrow.sample_of(other.trials({"mmtm_ratio": 2})[0]) is None
+
+
 def test_averaging_gives_a_trial_per_train_pair() -> None:
     whole = space(fusion_depths=[1, 2], train_pairs={"average": "all"})
     trials = whole.trials({"fusion_depth": 2})
@@ -172,6 +186,77 @@ def test_a_name_always_has_the_same_options() -> None:
         assert set(draw(whole, seed)) <= set(declared)
 
 
+def some(values: Sequence[Any], least: int = 1) -> st.SearchStrategy[list[Any]]:
+    return st.lists(st.sampled_from(values), min_size=least, max_size=3, unique_by=str)
+
+
+@st.composite
+def spaces(draw_one: st.DrawFn) -> Space:
+    """Any space: every field fixed, searched or left out, placements alike or point by point."""
+    levels = draw_one(some([1, 2, 3]))
+    fields: dict[str, Any] = {"levels": levels}
+    depths = draw_one(some([0, 1, 2, 3]).filter(lambda them: min(them) <= min(levels)))
+    fields["fusion_depths"] = [one for one in depths if one <= max(levels)]
+    for name, kinds in {
+        "couplings": COUPLINGS,
+        "to_audio": CONNECTIONS,
+        "to_image": CONNECTIONS,
+    }.items():
+        options = some(kinds[:3])
+        by_point = st.dictionaries(st.integers(1, max(levels)), options, max_size=3)
+        fields[name] = draw_one(st.none() | options | by_point)
+    ratio = st.just({"low": 1, "high": 3}) | some([1, 2, 4])
+    rate = st.just({"low": 0.001, "high": 0.1}) | some([0.001, 0.01])
+    fields |= draw_one(
+        st.fixed_dictionaries(
+            {"train_pairs": some([[1, 1], [2, 1]]) | st.just({"average": [[1, 1], [2, 1]]})},
+            optional={
+                "fusion": some(FUSIONS),
+                "mmtm_ratio": ratio,
+                "mmtm_relu": some([True, False]),
+                "mmtm_identity": some([True, False]),
+                "learning_rate": rate,
+                "batch_size": some([16, 32]),
+            },
+        )
+    )
+    return space(**{name: value for name, value in fields.items() if value is not None})
+
+
+@given(whole=spaces(), seed=st.integers(0, 2**31))
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+def test_the_declared_parameters_are_those_of_the_samples(whole: Space, seed: int) -> None:
+    declared = whole.parameters()
+    size = whole.size()
+    if size is not None and size <= 100:
+        samples = list(enumerate_samples(whole))
+        assert set().union(*samples) == set(declared)
+        assert len(samples) == size
+    else:
+        samples = [draw(whole, seed + number) for number in range(20)]
+    for sample in samples:
+        assert list(sample) == [name for name in declared if name in sample]
+        for name, value in sample.items():
+            parameter = declared[name]
+            if isinstance(parameter, Choice):
+                assert value in parameter.options
+            else:
+                assert parameter.low <= float(value) <= parameter.high
+    for sample in samples[:3]:
+        found = whole.sample_of(whole.trials(sample)[0])
+        assert found is not None
+        assert whole.sample_id(found) == whole.sample_id(sample)
+
+
+def test_a_fixed_coupling_has_its_parameters() -> None:
+    declared = {"levels": 2, "mmtm_ratio": [1, 2], "train_pairs": [[2, 1]]}
+    fixed = space(**declared, fusion_depths=[1], couplings=["mmtm"])
+    assert fixed.parameters() == {"mmtm_ratio": Choice((1, 2))}
+    # The coupling at the second insertion point is deeper than any network fuses.
+    for couplings in (["none"], {2: ["mmtm"]}):
+        assert space(**declared, fusion_depths=[1], couplings=couplings).parameters() == {}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -197,6 +282,7 @@ def test_a_name_always_has_the_same_options() -> None:
         ({"train_pairs": [[1]]}, r"allowed: \[audio SNR, visual SNR\]"),
         ({"train_pairs": {"mean": "all"}}, "space.train_pairs.mean is not a field"),
         ({"train_pairs": None}, "space.train_pairs must be a list"),
+        ({"train_pairs": [[1.0000001, 1], [1, 1]]}, "space.train_pairs holds '1/1' twice"),
     ],
 )
 def test_a_wrong_space_names_the_field(fields: dict[str, Any], message: str) -> None:
