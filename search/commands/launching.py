@@ -19,7 +19,7 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
-from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver
+from fusion_search.search.records.driver_file import DRIVER_FILE, is_this_process, read_driver
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.confirmation import (
     choose_candidates,
@@ -84,10 +84,11 @@ def confirm(
 def _check_idle(name: str, storage: Storage) -> None:
     """Raise when another process drives the search."""
     driver = read_driver(storage)
-    if driver is not None:
+    if driver is not None and not is_this_process(driver):
         raise ConfigurationError(
-            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait, "
-            f"stop it, or delete {storage.named(DRIVER_FILE)} if that machine is gone"
+            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait or "
+            f"stop it, or delete {storage.named(DRIVER_FILE)} if that process is not fusion-search "
+            "or its machine is gone"
         )
 
 

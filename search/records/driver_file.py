@@ -1,7 +1,8 @@
 """``driver.json``: which process drives a search, and how far its running trials are.
 
 It is removed when the driver ends in order: one left behind by a dead process means an interrupted
-search.
+search. A process is known by its number, the boot of its machine and its start: after a boot, and
+in a container that was started again, its number is soon another's.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import parse_json
 from fusion_search.analysis.records.storage import Storage
 
 DRIVER_FILE: Final = "driver.json"
+_ENDED: Final = -1  # the start of a process that nobody has buried yet
 
 
 def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, Any]) -> None:
@@ -29,6 +32,8 @@ def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, A
     state = {
         "host": platform.node(),
         "pid": os.getpid(),
+        "boot": _boot(),
+        "process_start": _process_start(os.getpid()),
         "started_at": started_at,
         "running": running,
     }
@@ -58,22 +63,65 @@ def read_driver(storage: Storage) -> dict[str, Any] | None:
     A process of another machine cannot be asked whether it lives, and counts as alive.
     """
     state = read_driver_file(storage)
-    if state is None:
+    if state is None or (_is_here(state) and not _lives(state)):
         return None
-    if state["host"] != platform.node():
-        return state
-    try:
-        os.kill(state["pid"], 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return state
     return state
+
+
+def is_this_process(driver: Mapping[str, Any]) -> bool:
+    """Whether :func:`read_driver` found the process that asks, which need not wait for itself."""
+    return _is_here(driver) and driver["pid"] == os.getpid() and _lives(driver)
+
+
+def _is_here(state: Mapping[str, Any]) -> bool:
+    return bool(state["host"] == platform.node())
+
+
+def _lives(state: Mapping[str, Any]) -> bool:
+    """Whether the process of a file that was written on this machine is there, and no other."""
+    pid, boot = state["pid"], _boot()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    start = _process_start(pid)
+    if state.get("process_start") is None:
+        # Written by an earlier version: by another process than this one, that much is sure.
+        return bool(pid != os.getpid()) and start != _ENDED
+    if boot is not None and state.get("boot") != boot:
+        return False
+    # Whoever may not see the process (its start is unknown) takes it for alive.
+    return start in (None, state["process_start"])
+
+
+def _boot() -> str | None:
+    """Which start of this machine; None where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _process_start(pid: int) -> int | None:
+    """When a process began, in ticks since the boot; None where the system does not say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The name before may hold anything, parentheses and blanks too.
+    fields = stat.rpartition(b")")[2].split()
+    return _ENDED if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def _is_state(state: Any) -> bool:
     """Whether this is what :func:`write_driver_file` writes."""
     if not isinstance(state, dict) or not isinstance(state.get("host"), str):
+        return False
+    if not isinstance(state.get("boot"), str | None):
+        return False
+    if not isinstance(state.get("process_start"), int | None):
         return False
     pid, running = state.get("pid"), state.get("running")
     if type(pid) is not int or not 0 < pid < 2**31 or not isinstance(running, dict):
