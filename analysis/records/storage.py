@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import os
+import platform
+import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -16,7 +20,8 @@ from typing import Final, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password
+from fusion_search.analysis.records.processes import process_lives, process_start
+from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password, sentence
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -24,27 +29,49 @@ LONGEST_PAUSE_SECONDS: Final = 10.0
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 # What storage that works says of one file: trying again would not change it.
-_ANSWERS: Final = (
+_OF_A_FILE: Final = (
     FileExistsError,
     FileNotFoundError,
     IsADirectoryError,
     NotADirectoryError,
     PermissionError,
 )
+# What it says of itself; all other numbers (a host that is down, a stale handle) pass.
+_REFUSALS: Final = (
+    errno.EROFS,
+    errno.EINVAL,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTEMPTY,
+    errno.ENOTSUP,
+    errno.EXDEV,
+    errno.EFBIG,
+)
+# The same in words, where pyarrow gives no number: of Amazon's errors those that do not pass, a
+# request that is wrong or a quota (408, 425, 429: too slow, too early, too many), Google's.
+_REFUSAL: Final = re.compile(
+    r"AWS Error (?!UNKNOWN|NETWORK_CONNECTION|INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN"
+    r"|THROTTLING|REQUEST_TIMEOUT|REQUEST_EXPIRED|NO_SUCH_UPLOAD)[A-Z_]+"
+    r"|HTTP status (?:3\d\d|4(?!08|25|29)\d\d|507)"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED|is a directory"
+)
+_LEFT_SECONDS: Final = 3600.0  # a temporary file of another machine is left behind by then
 
 _Value = TypeVar("_Value")
+_awaited: set[str] = set()  # locations that somebody here waits for, and has said so
 
 
 class StorageError(OSError):
-    """The storage does not answer or is full; the message is one sentence."""
+    """The storage does not answer, refuses or is full; the message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Storage:
     """One folder, local or remote.
 
-    Every method raises :class:`StorageError` when the storage is full, or does not answer within
-    ``patience_seconds``, and the builtin errors for a file that is missing or forbidden.
+    Every method raises :class:`StorageError` when the storage is full or refuses, or does not
+    answer within ``patience_seconds``, and the builtin errors for a file to read that is missing or
+    forbidden. Who waits says so once, on stderr.
 
     Attributes:
         location: what the user wrote.
@@ -82,7 +109,7 @@ class Storage:
     def names(self, *parts: str) -> list[str]:
         """Names of the files and folders directly below, sorted; none when the folder is missing.
 
-        A half-written file (its name starts with a dot) does not count.
+        Hidden ones, such as a half-written file, do not count.
         """
         selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
         entries = self._patiently(lambda: self.filesystem.get_file_info(selector))
@@ -101,16 +128,36 @@ class Storage:
 
     def write(self, content: bytes, *parts: str) -> None:
         """Write a file whole: a reader sees the old content or the new, never a part."""
-        if self._holds_objects:
-            # An object appears when its upload ends, and needs no folder.
-            self._patiently(lambda: self._put(content, self.path(*parts)))
-        else:
-            self._patiently(lambda: self._replace(content, self.path(*parts)))
+        # An object appears when its upload ends, and needs no folder.
+        write = self._put if self._holds_objects else self._replace
+        try:
+            self._patiently(lambda: write(content, self.path(*parts)))
+        except _OF_A_FILE as error:
+            raise StorageError(self._refuses(error)) from error
 
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._patiently(lambda: self.filesystem.delete_file(self.path(*parts)))
+        except FileNotFoundError:
+            pass
+        except _OF_A_FILE as error:
+            raise StorageError(self._refuses(error)) from error
+
+    def remove_leftovers(self, *folders: str) -> None:
+        """Delete what processes left half-written that have died, if that can be done now.
+
+        Args:
+            folders: below this one, where earlier versions left such files.
+        """
+        if self._holds_objects:
+            return
+        for parts in ((), *((one,) for one in folders)):
+            selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
+            with contextlib.suppress(OSError):
+                for entry in self.filesystem.get_file_info(selector):
+                    if _is_leftover(entry):
+                        self.filesystem.delete_file(entry.path)
 
     @property
     def _holds_objects(self) -> bool:
@@ -133,7 +180,8 @@ class Storage:
     def _replace(self, content: bytes, target: str) -> None:
         folder, _, name = target.rpartition("/")
         self.filesystem.create_dir(folder, recursive=True)
-        temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+        # Beside the tables: Polars reads all that lies in a table's folder.
+        temporary = self.path(_temporary_name(name))
         try:
             self._put(content, temporary)
             self.filesystem.move(temporary, target)
@@ -145,26 +193,49 @@ class Storage:
 
     def _patiently(self, action: Callable[[], _Value]) -> _Value:
         began = time.monotonic()
-        pause = FIRST_PAUSE_SECONDS
+        pause, told = FIRST_PAUSE_SECONDS, False
         while True:
             try:
-                return action()
-            except _ANSWERS:
+                value = action()
+                _awaited.discard(self.location)
+                return value
+            except _OF_A_FILE:
                 raise
             except OSError as error:
                 if error.errno in _FULL:
                     raise StorageError(self._full()) from error
+                if error.errno in _REFUSALS or _REFUSAL.search(str(error)):
+                    raise StorageError(self._refuses(error)) from error
                 left = began + self.patience_seconds - time.monotonic()
                 if left <= 0:
                     waited = (
                         f" for {time.monotonic() - began:.0f} s" if self.patience_seconds else ""
                     )
-                    detail = " ".join(str(error).split())[:300]
                     raise StorageError(
-                        f"storage {self.location} did not answer{waited} ({detail})"
+                        f"storage {self.location} did not answer{waited} ({_reason(error)})"
                     ) from error
+                if not told:
+                    self._say_waiting(error)
+                told = True
                 time.sleep(min(pause, left))
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _say_waiting(self, error: OSError) -> None:
+        """Once for all that wait for the same storage side by side."""
+        if self.location not in _awaited:
+            _awaited.add(self.location)
+            print(
+                f"waiting up to {self.patience_seconds:g} s for storage {self.location}: "
+                f"{_reason(error)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _refuses(self, error: OSError) -> str:
+        return (
+            f"storage {self.location} refuses ({_reason(error)}); see to its name, its permissions "
+            "and your credentials, or name another storage"
+        )
 
     def _full(self) -> str:
         if not isinstance(self.filesystem, fs.LocalFileSystem):
@@ -176,6 +247,27 @@ class Storage:
             f"the disk at {disk} is full ({size.free / 2**20:.1f} of {size.total / 2**20:,.1f} MiB "
             f"free, or a quota is used up): nothing more can be written to {self.location}"
         )
+
+
+def _reason(error: OSError) -> str:
+    return re.sub(r"\[[Ee]rrno \d+\] ", "", sentence(error))[:300]
+
+
+def _temporary_name(name: str) -> str:
+    """Hidden, and says which process of which machine writes it."""
+    pid = os.getpid()
+    return f".{name}~{platform.node()}~{pid}~{process_start(pid) or 0}~{uuid.uuid4().hex[:8]}"
+
+
+def _is_leftover(entry: fs.FileInfo) -> bool:
+    """Whether a file is a temporary one, and the process that wrote it is gone."""
+    name = entry.base_name
+    found = re.fullmatch(r"\..+~(?P<host>[^~]*)~(?P<pid>\d+)~(?P<start>\d+)~[0-9a-f]{8}", name)
+    if not found and not re.fullmatch(r"\..+\.[0-9a-f]{8}", name):  # of earlier versions
+        return False
+    if found and found["host"] == platform.node():
+        return not process_lives(int(found["pid"]), int(found["start"]) or None)
+    return bool(entry.mtime is not None and time.time() - entry.mtime.timestamp() > _LEFT_SECONDS)
 
 
 def open_storage(location: str | Path) -> Storage:

@@ -11,14 +11,13 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.processes import boot, process_lives, process_start
 from fusion_search.analysis.records.storage import Storage
 
 DRIVER_FILE: Final = "driver.json"
-_ENDED: Final = -1  # the start of a process that nobody has buried yet
 
 
 def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, Any]) -> None:
@@ -32,8 +31,8 @@ def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, A
     state = {
         "host": platform.node(),
         "pid": os.getpid(),
-        "boot": _boot(),
-        "process_start": _process_start(os.getpid()),
+        "boot": boot(),
+        "process_start": process_start(os.getpid()),
         "started_at": started_at,
         "running": running,
     }
@@ -79,40 +78,12 @@ def _is_here(state: Mapping[str, Any]) -> bool:
 
 def _lives(state: Mapping[str, Any]) -> bool:
     """Whether the process of a file that was written on this machine is there, and no other."""
-    pid, boot = state["pid"], _boot()
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    pid, start, here = state["pid"], state.get("process_start"), boot()
+    if start is None and pid == os.getpid():
+        return False  # written by an earlier version, so by another process than this one
+    if start is not None and here is not None and state.get("boot") != here:
         return False
-    except PermissionError:
-        pass
-    start = _process_start(pid)
-    if state.get("process_start") is None:
-        # Written by an earlier version: by another process than this one, that much is sure.
-        return bool(pid != os.getpid()) and start != _ENDED
-    if boot is not None and state.get("boot") != boot:
-        return False
-    # Whoever may not see the process (its start is unknown) takes it for alive.
-    return start in (None, state["process_start"])
-
-
-def _boot() -> str | None:
-    """Which start of this machine; None where the system does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-
-
-def _process_start(pid: int) -> int | None:
-    """When a process began, in ticks since the boot; None where the system does not say."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    # The name before may hold anything, parentheses and blanks too.
-    fields = stat.rpartition(b")")[2].split()
-    return _ENDED if fields[0] in (b"Z", b"X") else int(fields[19])
+    return process_lives(pid, start)
 
 
 def _is_state(state: Any) -> bool:
