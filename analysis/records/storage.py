@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
-import platform
 import re
 import shutil
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +17,7 @@ from typing import Final, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from fusion_search.analysis.records.processes import process_lives, process_start
+from fusion_search.analysis.records.processes import is_leftover, temporary_name
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password, sentence
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -53,9 +50,8 @@ _REFUSAL: Final = re.compile(
     r"AWS Error (?!UNKNOWN|NETWORK_CONNECTION|INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN"
     r"|THROTTLING|REQUEST_TIMEOUT|REQUEST_EXPIRED|NO_SUCH_UPLOAD)[A-Z_]+"
     r"|HTTP status (?:3\d\d|4(?!08|25|29)\d\d|507)"
-    r"|PERMISSION_DENIED|UNAUTHENTICATED|is a directory"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED"
 )
-_LEFT_SECONDS: Final = 3600.0  # a temporary file of another machine is left behind by then
 
 _Value = TypeVar("_Value")
 _awaited: set[str] = set()  # locations that somebody here waits for, and has said so
@@ -63,6 +59,10 @@ _awaited: set[str] = set()  # locations that somebody here waits for, and has sa
 
 class StorageError(OSError):
     """The storage does not answer, refuses or is full; the message is one sentence."""
+
+
+class RefusedError(StorageError):
+    """The storage answers that it will not."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,13 @@ class Storage:
         info = self._patiently(lambda: self.filesystem.get_file_info(self.path(*parts)))
         return bool(info.type != fs.FileType.NotFound)
 
+    def is_there(self, *parts: str) -> bool:
+        """The same; also what may not be looked at is there."""
+        try:
+            return self.exists(*parts)
+        except (PermissionError, RefusedError):
+            return True
+
     def names(self, *parts: str) -> list[str]:
         """Names of the files and folders directly below, sorted; none when the folder is missing.
 
@@ -115,14 +122,17 @@ class Storage:
         entries = self._patiently(lambda: self.filesystem.get_file_info(selector))
         return sorted(entry.base_name for entry in entries if not entry.base_name.startswith("."))
 
-    def read(self, *parts: str) -> bytes:
-        """The content of a file. Raises ``FileNotFoundError``."""
-        return self._patiently(lambda: self._read(self.path(*parts)))
+    def read(self, *parts: str, most: int | None = None) -> bytes:
+        """The content of a file. Raises ``FileNotFoundError``.
+
+        Raises ``ValueError`` when it has more than ``most`` bytes.
+        """
+        return self._patiently(lambda: self._read(self.path(*parts), most))
 
     def open(self, *parts: str) -> pa.NativeFile | io.BytesIO:
         """A file to read parts of, without holding a local one in memory whole."""
         if isinstance(self.filesystem, fs.LocalFileSystem):
-            return self.filesystem.open_input_file(self.path(*parts))
+            return self._opened(self.path(*parts))
         # One request for all of it, and patience, which a file read in parts would not have.
         return io.BytesIO(self.read(*parts))
 
@@ -133,7 +143,7 @@ class Storage:
         try:
             self._patiently(lambda: write(content, self.path(*parts)))
         except _OF_A_FILE as error:
-            raise StorageError(self._refuses(error)) from error
+            raise self._refused(error) from error
 
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
@@ -142,7 +152,7 @@ class Storage:
         except FileNotFoundError:
             pass
         except _OF_A_FILE as error:
-            raise StorageError(self._refuses(error)) from error
+            raise self._refused(error) from error
 
     def remove_leftovers(self, *folders: str) -> None:
         """Delete what processes left half-written that have died, if that can be done now.
@@ -156,22 +166,32 @@ class Storage:
             selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
             with contextlib.suppress(OSError):
                 for entry in self.filesystem.get_file_info(selector):
-                    if _is_leftover(entry):
+                    if is_leftover(entry.base_name, entry.mtime):
                         self.filesystem.delete_file(entry.path)
 
     @property
     def _holds_objects(self) -> bool:
         return self.filesystem.type_name in _OBJECT_STORES
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int | None) -> bytes:
         while True:
             # A file, since a stream would ask for an object in pieces, each as it then is.
-            with self.filesystem.open_input_file(path) as file:
+            with self._opened(path) as file:
+                if most is not None and file.size() > most:
+                    raise ValueError(f"it is larger than {most >> 20:,} MiB")
                 content = bytes(file.read())
             # pyarrow asks for an object's size and then for so many bytes: of one that was replaced
             # by a longer one in between, it gets a part.
             if not self._holds_objects or self.filesystem.get_file_info(path).size == len(content):
                 return content
+
+    def _opened(self, path: str) -> pa.NativeFile:
+        try:
+            return self.filesystem.open_input_file(path)
+        except OSError as error:
+            if "is a directory" in str(error):  # pyarrow gives no number
+                raise IsADirectoryError(errno.EISDIR, "Is a directory", path) from error
+            raise
 
     def _put(self, content: bytes, target: str) -> None:
         with self.filesystem.open_output_stream(target) as stream:
@@ -181,7 +201,7 @@ class Storage:
         folder, _, name = target.rpartition("/")
         self.filesystem.create_dir(folder, recursive=True)
         # Beside the tables: Polars reads all that lies in a table's folder.
-        temporary = self.path(_temporary_name(name))
+        temporary = self.path(temporary_name(name))
         try:
             self._put(content, temporary)
             self.filesystem.move(temporary, target)
@@ -205,7 +225,7 @@ class Storage:
                 if error.errno in _FULL:
                     raise StorageError(self._full()) from error
                 if error.errno in _REFUSALS or _REFUSAL.search(str(error)):
-                    raise StorageError(self._refuses(error)) from error
+                    raise self._refused(error) from error
                 left = began + self.patience_seconds - time.monotonic()
                 if left <= 0:
                     waited = (
@@ -231,8 +251,8 @@ class Storage:
                 flush=True,
             )
 
-    def _refuses(self, error: OSError) -> str:
-        return (
+    def _refused(self, error: OSError) -> RefusedError:
+        return RefusedError(
             f"storage {self.location} refuses ({_reason(error)}); see to its name, its permissions "
             "and your credentials, or name another storage"
         )
@@ -251,23 +271,6 @@ class Storage:
 
 def _reason(error: OSError) -> str:
     return re.sub(r"\[[Ee]rrno \d+\] ", "", sentence(error))[:300]
-
-
-def _temporary_name(name: str) -> str:
-    """Hidden, and says which process of which machine writes it."""
-    pid = os.getpid()
-    return f".{name}~{platform.node()}~{pid}~{process_start(pid) or 0}~{uuid.uuid4().hex[:8]}"
-
-
-def _is_leftover(entry: fs.FileInfo) -> bool:
-    """Whether a file is a temporary one, and the process that wrote it is gone."""
-    name = entry.base_name
-    found = re.fullmatch(r"\..+~(?P<host>[^~]*)~(?P<pid>\d+)~(?P<start>\d+)~[0-9a-f]{8}", name)
-    if not found and not re.fullmatch(r"\..+\.[0-9a-f]{8}", name):  # of earlier versions
-        return False
-    if found and found["host"] == platform.node():
-        return not process_lives(int(found["pid"]), int(found["start"]) or None)
-    return bool(entry.mtime is not None and time.time() - entry.mtime.timestamp() > _LEFT_SECONDS)
 
 
 def open_storage(location: str | Path) -> Storage:

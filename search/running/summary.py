@@ -14,6 +14,7 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.recorder import read_plan
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
 
+INCOMPLETE: Final = 1  # the exit code when a record or a search cannot be read, and others were
 _FIGURE: Final = {"both": "grids"}  # of trials with both senses; one alone has one figure
 
 
@@ -23,16 +24,22 @@ def summary(
     planned: int,
     tracker: Tracker | None,
 ) -> int:
-    """Print what there is and how to look at it; 130 when trials are left, as after Ctrl-C."""
-    trials = read_table(storage, "trials")
-    trials = trials[trials["trial_id"].isin([row["trial_id"] for row in read_plan(storage)])]
+    """Print what there is and how to look at it. Returns the exit code.
+
+    It is 130 when trials are left, as after Ctrl-C, and else 1 when a record cannot be read.
+    """
+    damaged: set[str] = set()
+    trials = read_table(storage, "trials", on_damage=lambda trial_id, _: damaged.add(trial_id))
+    ids = {row["trial_id"] for row in read_plan(storage)}
+    trials = trials[trials["trial_id"].isin(ids)]
+    unreadable = len(damaged & ids)
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
-    left = planned - len(trials)
+    left = planned - len(trials) - unreadable
     stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
     print(
         f"\n{len(finished)} of {planned} trials finished, {stopped}{counts[FAILED]} failed, "
-        f"{left} not run"
+        f"{f'{unreadable} unreadable, ' if unreadable else ''}{left} not run"
     )
     if len(finished):
         best = finished.sort_values("mean_accuracy").iloc[-1]
@@ -57,7 +64,7 @@ def summary(
     if left:
         print(f"interrupted; go on with: {resume_command(search)}")
         return 130
-    return 0
+    return INCOMPLETE if unreadable else 0
 
 
 def _figures(search: SearchSpecification, finished: pd.DataFrame) -> list[str]:

@@ -19,8 +19,8 @@ from pyarrow import fs
 from s3_server import S3Server
 
 from fusion_search.analysis.records import storage as storage_module
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.processes import process_start
+from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.provenance import provenance
@@ -311,7 +311,7 @@ def test_a_resume_removes_what_dead_processes_left_half_written(
     here, pid, start = platform.node(), os.getpid(), process_start(os.getpid())
     kept = [
         folder / f".a.parquet~{here}~{pid}~{start}~00000000",  # is being written
-        folder / f".a.parquet~elsewhere~1~1~00000000",  # perhaps, since it is young
+        folder / ".a.parquet~elsewhere~1~1~00000000",  # perhaps, since it is young
         folder / "trials" / ".hidden",
     ]
     left = [
