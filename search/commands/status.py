@@ -52,7 +52,7 @@ def print_searches(location: str) -> int:
         if damage:
             damaged = True
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-            print(f"{'':30} damaged: {damage[0]}{more}")
+            print(f"{'':30} {damage[0]}{more}")
     print(
         "stopped: early, by the scheduler; best: accuracy in % over the grid; time: of all trials "
         "together"
