@@ -16,6 +16,7 @@ from fusion_search.analysis.records.tables import (
     FINISHED,
     PLANNED_FILE,
     SPECIFICATION_FILE,
+    OnDamage,
     read_table,
 )
 
@@ -45,6 +46,7 @@ class Search:
         planned: one row per planned trial (its name and what identifies it); the recorded trials
             when the search has no list of planned trials.
         notes: sentences about what was left out or assumed while reading.
+        on_damage: told of each record that cannot be read, while the others are.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Search:
     trials: pd.DataFrame
     planned: pd.DataFrame
     notes: tuple[str, ...] = ()
+    on_damage: OnDamage | None = None
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -78,6 +81,7 @@ class Search:
             self.trials[chosen(self.trials)],
             self.planned[chosen(self.planned)],
             notes=self.notes,
+            on_damage=self.on_damage,
         )
 
     def read_grid(self) -> pd.DataFrame:
@@ -88,9 +92,11 @@ class Search:
         """
         identity = self.finished[_PLANNED_COLUMNS]
         try:
-            grid = read_table(self.storage, "grid", list(identity["trial_id"]))
+            grid = read_table(self.storage, "grid", list(identity["trial_id"]), self.on_damage)
         except (ValueError, FileNotFoundError) as error:
             raise AnalysisError(str(error)) from error
+        if grid.empty and len(identity):
+            raise AnalysisError(f"no grid of search {self.name} can be read")
         return grid.merge(identity, on="trial_id")
 
     def gaps(self) -> list[str]:
@@ -100,7 +106,7 @@ class Search:
         if len(missing):
             names = ", ".join(missing["trial_name"])
             count = f"{len(missing)} of {len(self.planned)} planned trials"
-            lines.append(f"missing, not run yet: {count}: {names}")
+            lines.append(f"missing, not run yet or unreadable: {count}: {names}")
         failed = self.trials[self.trials["status"] == FAILED]
         for name, reason in zip(failed["trial_name"], failed["reason"], strict=True):
             lines.append(f"failed: {name}: {reason or 'no reason was recorded'}")
@@ -110,14 +116,19 @@ class Search:
 def search_names(storage: Storage) -> list[str]:
     """Names of the searches in a storage folder."""
     marks = (SPECIFICATION_FILE, PLANNED_FILE, "trials")
-    return [name for name in storage.names() if any(storage.exists(name, mark) for mark in marks)]
+    return [name for name in storage.names() if any(storage.is_there(name, mark) for mark in marks)]
 
 
-def open_search(storage: Storage, name: str) -> Search:
+def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) -> Search:
     """Read what is known of a search.
 
+    Args:
+        storage: the folder of all searches.
+        name: the search.
+        on_damage: told of each record that cannot be read, while the others are.
+
     Raises:
-        AnalysisError: there is no such search, nothing in it finished, or its files are damaged.
+        AnalysisError: there is no such search, or its files are damaged.
     """
     names = search_names(storage)
     if name not in names:
@@ -125,18 +136,19 @@ def open_search(storage: Storage, name: str) -> Search:
         raise AnalysisError(f"no search named {name!r} in {storage.location}; {known}")
     folder = storage.below(name)
     try:
-        trials = read_table(folder, "trials")
+        trials = read_table(folder, "trials", on_damage=on_damage)
     except ValueError as error:
         raise AnalysisError(str(error)) from error
     if not folder.exists(PLANNED_FILE):
-        return Search(name, folder, trials, trials[_PLANNED_COLUMNS])
+        planned = trials[_PLANNED_COLUMNS]
+        return Search(name, folder, trials, planned, on_damage=on_damage)
     planned = _read_planned(folder)
     kept = trials["trial_id"].isin(planned["trial_id"])
     notes = []
     if not kept.all():
         left_out = ", ".join(trials.loc[~kept, "trial_name"])
         notes.append(f"left out, recorded but not in {PLANNED_FILE}: {left_out}")
-    return Search(name, folder, trials[kept], planned, tuple(notes))
+    return Search(name, folder, trials[kept], planned, tuple(notes), on_damage)
 
 
 def train_pairs(trials: pd.DataFrame) -> list[tuple[float, float]]:

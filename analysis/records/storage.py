@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import re
 import shutil
+import sys
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Final, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password
+from fusion_search.analysis.records.processes import is_leftover, temporary_name
+from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password, sentence
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -24,27 +26,52 @@ LONGEST_PAUSE_SECONDS: Final = 10.0
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 # What storage that works says of one file: trying again would not change it.
-_ANSWERS: Final = (
+_OF_A_FILE: Final = (
     FileExistsError,
     FileNotFoundError,
     IsADirectoryError,
     NotADirectoryError,
     PermissionError,
 )
+# What it says of itself; all other numbers (a host that is down, a stale handle) pass.
+_REFUSALS: Final = (
+    errno.EROFS,
+    errno.EINVAL,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTEMPTY,
+    errno.ENOTSUP,
+    errno.EXDEV,
+    errno.EFBIG,
+)
+# The same in words, where pyarrow gives no number: of Amazon's errors those that do not pass, a
+# request that is wrong or a quota (408, 425, 429: too slow, too early, too many), Google's.
+_REFUSAL: Final = re.compile(
+    r"AWS Error (?!UNKNOWN|NETWORK_CONNECTION|INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN"
+    r"|THROTTLING|REQUEST_TIMEOUT|REQUEST_EXPIRED|NO_SUCH_UPLOAD)[A-Z_]+"
+    r"|HTTP status (?:3\d\d|4(?!08|25|29)\d\d|507)"
+    r"|PERMISSION_DENIED|UNAUTHENTICATED"
+)
 
 _Value = TypeVar("_Value")
+_awaited: set[str] = set()  # locations that somebody here waits for, and has said so
 
 
 class StorageError(OSError):
-    """The storage does not answer or is full; the message is one sentence."""
+    """The storage does not answer, refuses or is full; the message is one sentence."""
+
+
+class RefusedError(StorageError):
+    """The storage answers that it will not."""
 
 
 @dataclass(frozen=True)
 class Storage:
     """One folder, local or remote.
 
-    Every method raises :class:`StorageError` when the storage is full, or does not answer within
-    ``patience_seconds``, and the builtin errors for a file that is missing or forbidden.
+    Every method raises :class:`StorageError` when the storage is full or refuses, or does not
+    answer within ``patience_seconds``, and the builtin errors for a file to read that is missing or
+    forbidden. Who waits says so once, on stderr.
 
     Attributes:
         location: what the user wrote.
@@ -79,52 +106,92 @@ class Storage:
         info = self._patiently(lambda: self.filesystem.get_file_info(self.path(*parts)))
         return bool(info.type != fs.FileType.NotFound)
 
+    def is_there(self, *parts: str) -> bool:
+        """The same; also what may not be looked at is there."""
+        try:
+            return self.exists(*parts)
+        except (PermissionError, RefusedError):
+            return True
+
     def names(self, *parts: str) -> list[str]:
         """Names of the files and folders directly below, sorted; none when the folder is missing.
 
-        A half-written file (its name starts with a dot) does not count.
+        Hidden ones, such as a half-written file, do not count.
         """
         selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
         entries = self._patiently(lambda: self.filesystem.get_file_info(selector))
         return sorted(entry.base_name for entry in entries if not entry.base_name.startswith("."))
 
-    def read(self, *parts: str) -> bytes:
-        """The content of a file. Raises ``FileNotFoundError``."""
-        return self._patiently(lambda: self._read(self.path(*parts)))
+    def read(self, *parts: str, most: int | None = None) -> bytes:
+        """The content of a file. Raises ``FileNotFoundError``.
+
+        Raises ``ValueError`` when it has more than ``most`` bytes.
+        """
+        return self._patiently(lambda: self._read(self.path(*parts), most))
 
     def open(self, *parts: str) -> pa.NativeFile | io.BytesIO:
         """A file to read parts of, without holding a local one in memory whole."""
         if isinstance(self.filesystem, fs.LocalFileSystem):
-            return self.filesystem.open_input_file(self.path(*parts))
+            return self._opened(self.path(*parts))
         # One request for all of it, and patience, which a file read in parts would not have.
         return io.BytesIO(self.read(*parts))
 
     def write(self, content: bytes, *parts: str) -> None:
         """Write a file whole: a reader sees the old content or the new, never a part."""
-        if self._holds_objects:
-            # An object appears when its upload ends, and needs no folder.
-            self._patiently(lambda: self._put(content, self.path(*parts)))
-        else:
-            self._patiently(lambda: self._replace(content, self.path(*parts)))
+        # An object appears when its upload ends, and needs no folder.
+        write = self._put if self._holds_objects else self._replace
+        try:
+            self._patiently(lambda: write(content, self.path(*parts)))
+        except _OF_A_FILE as error:
+            raise self._refused(error) from error
 
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._patiently(lambda: self.filesystem.delete_file(self.path(*parts)))
+        except FileNotFoundError:
+            pass
+        except _OF_A_FILE as error:
+            raise self._refused(error) from error
+
+    def remove_leftovers(self, *folders: str) -> None:
+        """Delete what processes left half-written that have died, if that can be done now.
+
+        Args:
+            folders: below this one, where earlier versions left such files.
+        """
+        if self._holds_objects:
+            return
+        for parts in ((), *((one,) for one in folders)):
+            selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
+            with contextlib.suppress(OSError):
+                for entry in self.filesystem.get_file_info(selector):
+                    if is_leftover(entry.base_name, entry.mtime):
+                        self.filesystem.delete_file(entry.path)
 
     @property
     def _holds_objects(self) -> bool:
         return self.filesystem.type_name in _OBJECT_STORES
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, most: int | None) -> bytes:
         while True:
             # A file, since a stream would ask for an object in pieces, each as it then is.
-            with self.filesystem.open_input_file(path) as file:
+            with self._opened(path) as file:
+                if most is not None and file.size() > most:
+                    raise ValueError(f"it is larger than {most >> 20:,} MiB")
                 content = bytes(file.read())
             # pyarrow asks for an object's size and then for so many bytes: of one that was replaced
             # by a longer one in between, it gets a part.
             if not self._holds_objects or self.filesystem.get_file_info(path).size == len(content):
                 return content
+
+    def _opened(self, path: str) -> pa.NativeFile:
+        try:
+            return self.filesystem.open_input_file(path)
+        except OSError as error:
+            if "is a directory" in str(error):  # pyarrow gives no number
+                raise IsADirectoryError(errno.EISDIR, "Is a directory", path) from error
+            raise
 
     def _put(self, content: bytes, target: str) -> None:
         with self.filesystem.open_output_stream(target) as stream:
@@ -133,7 +200,8 @@ class Storage:
     def _replace(self, content: bytes, target: str) -> None:
         folder, _, name = target.rpartition("/")
         self.filesystem.create_dir(folder, recursive=True)
-        temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+        # Beside the tables: Polars reads all that lies in a table's folder.
+        temporary = self.path(temporary_name(name))
         try:
             self._put(content, temporary)
             self.filesystem.move(temporary, target)
@@ -145,26 +213,49 @@ class Storage:
 
     def _patiently(self, action: Callable[[], _Value]) -> _Value:
         began = time.monotonic()
-        pause = FIRST_PAUSE_SECONDS
+        pause, told = FIRST_PAUSE_SECONDS, False
         while True:
             try:
-                return action()
-            except _ANSWERS:
+                value = action()
+                _awaited.discard(self.location)
+                return value
+            except _OF_A_FILE:
                 raise
             except OSError as error:
                 if error.errno in _FULL:
                     raise StorageError(self._full()) from error
+                if error.errno in _REFUSALS or _REFUSAL.search(str(error)):
+                    raise self._refused(error) from error
                 left = began + self.patience_seconds - time.monotonic()
                 if left <= 0:
                     waited = (
                         f" for {time.monotonic() - began:.0f} s" if self.patience_seconds else ""
                     )
-                    detail = " ".join(str(error).split())[:300]
                     raise StorageError(
-                        f"storage {self.location} did not answer{waited} ({detail})"
+                        f"storage {self.location} did not answer{waited} ({_reason(error)})"
                     ) from error
+                if not told:
+                    self._say_waiting(error)
+                told = True
                 time.sleep(min(pause, left))
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _say_waiting(self, error: OSError) -> None:
+        """Once for all that wait for the same storage side by side."""
+        if self.location not in _awaited:
+            _awaited.add(self.location)
+            print(
+                f"waiting up to {self.patience_seconds:g} s for storage {self.location}: "
+                f"{_reason(error)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _refused(self, error: OSError) -> RefusedError:
+        return RefusedError(
+            f"storage {self.location} refuses ({_reason(error)}); see to its name, its permissions "
+            "and your credentials, or name another storage"
+        )
 
     def _full(self) -> str:
         if not isinstance(self.filesystem, fs.LocalFileSystem):
@@ -176,6 +267,10 @@ class Storage:
             f"the disk at {disk} is full ({size.free / 2**20:.1f} of {size.total / 2**20:,.1f} MiB "
             f"free, or a quota is used up): nothing more can be written to {self.location}"
         )
+
+
+def _reason(error: OSError) -> str:
+    return re.sub(r"\[[Ee]rrno \d+\] ", "", sentence(error))[:300]
 
 
 def open_storage(location: str | Path) -> Storage:

@@ -9,7 +9,7 @@ infinity is "Original" (no noise).
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
@@ -19,6 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fusion_search.analysis.records.bounds import (
+    LARGEST_BYTES,
+    TooLargeError,
+    check_values,
+    read_bounded,
+)
 from fusion_search.analysis.records.checksum import check, sealed
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import Storage, StorageError
@@ -158,7 +164,14 @@ _READERS: Final = 16
 TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
 
 
-class VersionError(ValueError):
+OnDamage = Callable[[str, str], None]  # given a trial's id and one sentence on its record
+
+
+class RecordError(ValueError):
+    """A record cannot be read; the message is one sentence that names the file and the remedy."""
+
+
+class VersionError(RecordError):
     """A record was written by a newer program."""
 
 
@@ -177,20 +190,32 @@ def parse_parquet(content: bytes) -> pa.Table:
     """
     source = io.BytesIO(content)
     check(source)
-    table = pq.ParquetFile(source).read()
+    table = read_bounded(pq.ParquetFile(source), source)
     table.validate(full=True)
     return table
 
 
-def read_table(search: Storage, table: str, trial_ids: list[str] | None = None) -> pd.DataFrame:
+def read_table(
+    search: Storage,
+    table: str,
+    trial_ids: list[str] | None = None,
+    on_damage: OnDamage | None = None,
+) -> pd.DataFrame:
     """Read one table of a search, all trials or the named ones, sorted by file name.
 
-    Columns that an older schema version lacks come back as null. An absent table is empty.
+    Columns that an older schema version lacks come back as null. An absent table is empty. A file
+    that is not named like the trial in it (a copy, another program's) does not count.
+
+    Args:
+        search: the search's folder.
+        table: its name.
+        trial_ids: the trials wanted; all by default.
+        on_damage: told of each record that cannot be read, while the others are.
 
     Raises:
-        ValueError: a file is damaged or was written by a newer schema version.
+        RecordError: a file is damaged or was written by a newer schema version, and nobody is told.
     """
-    rows: pd.DataFrame = _read(search, table, trial_ids).to_pandas()
+    rows: pd.DataFrame = _read(search, table, trial_ids, on_damage).to_pandas()
     return rows
 
 
@@ -203,7 +228,7 @@ def read_rows(
     search: Storage, table: str, trial_ids: list[str] | None = None
 ) -> list[dict[str, Any]]:
     """The same rows as plain Python values, as they were written."""
-    rows: list[dict[str, Any]] = _read(search, table, trial_ids).to_pylist()
+    rows: list[dict[str, Any]] = _read(search, table, trial_ids, None).to_pylist()
     return rows
 
 
@@ -215,9 +240,10 @@ def read_batches(
     Texts come dictionary-encoded.
 
     Raises:
-        ValueError: a file is damaged or was written by a newer schema version.
+        RecordError: a file is damaged or was written by a newer schema version.
     """
     schema = TABLES[table]
+    columns = list(columns)
     texts = [name for name in columns if schema.field(name).type == pa.string()]
     for name in _file_names(search, table, trial_ids):
         with (
@@ -226,12 +252,14 @@ def read_batches(
         ):
             check(source)
             parts = pq.ParquetFile(source, read_dictionary=texts)
-            names = ["schema_version", *columns]
+            check_values(parts.metadata)
+            names = list(dict.fromkeys(["schema_version", "trial_id", *columns]))
             if not set(names) <= set(parts.schema_arrow.names):
                 raise ValueError(f"it lacks a column of {', '.join(names)}")
             for batch in parts.iter_batches(_BATCH_ROWS, columns=names):
                 _check_version(search, table, name, batch["schema_version"])
-                yield batch.select(list(columns))
+                if _is_of(name, batch):
+                    yield batch.select(columns)
 
 
 def _file_names(search: Storage, table: str, trial_ids: Sequence[str] | None) -> list[str]:
@@ -246,9 +274,14 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, StorageError, VersionError):
         raise
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise RecordError(
+            f"{search.named(table, name)} cannot be read ({error.strerror}); see to its permissions"
+        ) from error
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise ValueError(
-            f"{search.named(table, name)} is damaged ({sentence(error)}); delete it and resume the "
+        what = "too large" if isinstance(error, TooLargeError) else "damaged"
+        raise RecordError(
+            f"{search.named(table, name)} is {what} ({sentence(error)}); delete it and resume the "
             "search to run the trial again"
         ) from error
 
@@ -262,21 +295,44 @@ def _check_version(search: Storage, table: str, name: str, versions: Any) -> Non
         )
 
 
-def _read(search: Storage, table: str, trial_ids: list[str] | None) -> pa.Table:
+def _is_of(name: str, part: pa.Table | pa.RecordBatch) -> bool:
+    """Whether a file is the record that it is named like."""
+    return part.num_rows == 0 or bool(part["trial_id"][0].as_py() == name.removesuffix(".parquet"))
+
+
+def _read(
+    search: Storage, table: str, trial_ids: list[str] | None, on_damage: OnDamage | None
+) -> pa.Table:
     schema = TABLES[table]
     names = _file_names(search, table, trial_ids)
+
+    def read(name: str) -> pa.Table | RecordError:
+        try:
+            return _read_file(search, table, name, schema)
+        except RecordError as error:
+            if on_damage is None:
+                raise
+            return error
+
     # Side by side, since storage elsewhere takes its time for each.
     with ThreadPoolExecutor(_READERS) as pool:
-        parts = list(pool.map(lambda name: _read_file(search, table, name, schema), names))
+        found = dict(zip(names, pool.map(read, names), strict=True))
+    for name, part in found.items():
+        if on_damage is not None and isinstance(part, RecordError):
+            on_damage(name.removesuffix(".parquet"), str(part))
+    parts = [part for part in found.values() if isinstance(part, pa.Table)]
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
 def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
     with _damage_named(search, table, name):
-        part = parse_parquet(search.read(table, name))
-        if "schema_version" not in part.column_names:
-            raise ValueError("it has no schema_version")
+        part = parse_parquet(search.read(table, name, most=LARGEST_BYTES))
+        for key in ("schema_version", "trial_id"):
+            if key not in part.column_names:
+                raise ValueError(f"it has no {key}")
         _check_version(search, table, name, part["schema_version"].cast(pa.int32()))
+        if not _is_of(name, part):
+            return schema.empty_table()
         for field in schema:
             if field.name not in part.column_names:
                 part = part.append_column(field, pa.nulls(part.num_rows, field.type))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache
 
 import pandas as pd
 import pyarrow as pa
@@ -87,8 +88,8 @@ def data_caption(search: Search) -> str:
 
 
 def opened(options: argparse.Namespace) -> Search:
-    """The search that was named. Raises ``AnalysisError`` when there is none."""
-    return open_search(storage_at(storage_of(options)), options.name)
+    """The search that was named; says which records cannot be read. Raises ``AnalysisError``."""
+    return open_search(storage_at(storage_of(options)), options.name, say_damage)
 
 
 def storage_at(location: str) -> Storage:
@@ -108,6 +109,12 @@ def save(options: argparse.Namespace, figure: Figure, table: pd.DataFrame, name:
 def say(line: str) -> None:
     """A remark that is not a result."""
     print(f"note: {line}", file=sys.stderr)
+
+
+@cache
+def say_damage(trial_id: str, damage: str) -> None:
+    """Once for each record, however often it is looked at."""
+    say(damage)
 
 
 def specification_of(search: Search) -> dict[str, object]:

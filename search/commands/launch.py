@@ -23,7 +23,7 @@ from fusion_search.search.dispatch.head_command import (
 )
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.run import Environment
-from fusion_search.search.running.summary import print_mlflow
+from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.tracking import tracker
 
 
@@ -92,7 +92,9 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
     counts = tracker.sync(open_storage(location).below(name), uri)
     print(f"{counts.written} trials written to MLflow, {counts.unchanged} were there already")
     print_mlflow(uri, counts.page)
-    return 0
+    for damage in counts.damaged.values():
+        print(f"left out: {damage}", file=sys.stderr)
+    return INCOMPLETE if counts.damaged else 0
 
 
 def _declared(arguments: argparse.Namespace) -> SearchSpecification:

@@ -11,14 +11,17 @@ from fusion_search.analysis.figures.confirmation import (
 )
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
+    CHECKPOINTS,
     CONFIRMATION_SUFFIX,
     SPECIFICATION_FILE,
+    TABLES,
     read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
-from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver
+from fusion_search.search.records.driver_file import DRIVER_FILE, is_this_process, read_driver
+from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.confirmation import (
     NothingToConfirmError,
@@ -84,10 +87,11 @@ def confirm(
 def _check_idle(name: str, storage: Storage) -> None:
     """Raise when another process drives the search."""
     driver = read_driver(storage)
-    if driver is not None:
+    if driver is not None and not is_this_process(driver):
         raise ConfigurationError(
-            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait, "
-            f"stop it, or delete {storage.named(DRIVER_FILE)} if that machine is gone"
+            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait or "
+            f"stop it, or delete {storage.named(DRIVER_FILE)} if that process is not fusion-search "
+            "or its machine is gone"
         )
 
 
@@ -99,6 +103,7 @@ def _go_on(
     begin: bool,
     failed_too: bool,
 ) -> int:
+    storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
     storage = storage.patient(search.resources.storage_wait_seconds)
     try:
         if search.space is None:
@@ -123,6 +128,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
     storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
     _check_idle(search.name + CONFIRMATION_SUFFIX, storage)
     begin = not storage.exists(SPECIFICATION_FILE)
+    storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
     storage = storage.patient(search.resources.storage_wait_seconds)
     if begin or anew:
         candidates = choose_candidates(search, open_storage(search.storage).below(search.name))

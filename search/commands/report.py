@@ -18,7 +18,12 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.analysis.report.page import build_report
-from fusion_search.search.commands.drawing_options import opened, read_beside, storage_at
+from fusion_search.search.commands.drawing_options import (
+    opened,
+    read_beside,
+    say_damage,
+    storage_at,
+)
 from fusion_search.search.commands.options import storage_of
 
 
@@ -27,7 +32,11 @@ def report(options: argparse.Namespace) -> int:
     search = opened(options)
     storage = storage_at(storage_of(options))
     confirming = options.name + CONFIRMATION_SUFFIX
-    confirmation = open_search(storage, confirming) if confirming in search_names(storage) else None
+    confirmation = (
+        open_search(storage, confirming, say_damage)
+        if confirming in search_names(storage)
+        else None
+    )
     page = build_report(
         search,
         confirmation,

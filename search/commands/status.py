@@ -6,7 +6,8 @@ import argparse
 import math
 
 from fusion_search.analysis.records.failures import failure_paths
-from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_table
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.records.driver_file import read_driver
@@ -18,7 +19,7 @@ from fusion_search.search.records.search_folder import (
     search_state,
     skipped_trials,
 )
-from fusion_search.search.running.summary import percent
+from fusion_search.search.running.summary import INCOMPLETE, percent
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -30,42 +31,65 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def print_searches(location: str) -> int:
-    """Print all searches of a storage folder."""
+    """Print all searches of a storage folder.
+
+    What is wrong with one is said in its line, and by the exit code.
+    """
     names = search_names(location)
     if not names:
         print(f"no searches in {location}; start one with `fusion-search launch CONFIG.yaml`")
         return 0
     heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>6} {'time':>9}"
     print(f"{'search':30} {'state':12} {heads}")
+    damaged = False
     for name in names:
-        search = load_search(name, location)
-        storage = open_storage(location).below(name)
-        trials = read_table(storage, "trials")
-        planned = planned_count(search, storage) - len(skipped_trials(storage, trials))
-        best = trials["mean_accuracy"].max() if len(trials) else math.nan
-        failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
-        print(
-            f"{name:30} {search_state(storage, planned, len(trials)):12} "
-            f"{f'{len(trials)} of {planned}':>11} {stopped:7} {failed:6} {percent(best):>6} "
-            f"{_duration(trials['seconds'].sum()):>9}"
-        )
+        try:
+            line, damage = _search_line(name, location)
+        except (ValueError, OSError) as error:
+            if isinstance(error, StorageError) and not isinstance(error, RefusedError):
+                raise  # so it would be for the others
+            line, damage = f"{name:30} {'damaged':12} {sentence(error)}", []
+            damaged = True
+        print(line)
+        if damage:
+            damaged = True
+            more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+            print(f"{'':30} {damage[0]}{more}")
     print(
         "stopped: early, by the scheduler; best: accuracy in % over the grid; time: of all trials "
         "together"
     )
-    return 0
+    return INCOMPLETE if damaged else 0
+
+
+def _search_line(name: str, location: str) -> tuple[str, list[str]]:
+    """A search in a line, and a sentence on each of its records that cannot be read."""
+    search = load_search(name, location)
+    storage = open_storage(location).below(name)
+    damaged: dict[str, str] = {}
+    trials = read_table(storage, "trials", on_damage=damaged.__setitem__)
+    planned = planned_count(search, storage) - len(skipped_trials(storage, trials))
+    best = trials["mean_accuracy"].max() if len(trials) else math.nan
+    failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
+    line = (
+        f"{name:30} {search_state(storage, planned, len(trials) + len(damaged)):12} "
+        f"{f'{len(trials)} of {planned}':>11} {stopped:7} {failed:6} {percent(best):>6} "
+        f"{_duration(trials['seconds'].sum()):>9}"
+    )
+    return line, list(damaged.values())
 
 
 def print_trials(name: str, location: str) -> int:
-    """Print all trials of one search."""
+    """Print all trials of one search; the exit code says whether all could be read."""
     search = load_search(name, location)
     storage = open_storage(location).below(name)
-    trials = read_table(storage, "trials")
+    damaged: dict[str, str] = {}
+    trials = read_table(storage, "trials", on_damage=damaged.__setitem__)
     records = {row["trial_id"]: row for row in trials.to_dict("records")}
     planned = known_trials(search, storage)
     skipped = skipped_trials(storage, trials)
     count = planned_count(search, storage)
-    state = search_state(storage, count - len(skipped), len(records))
+    state = search_state(storage, count - len(skipped), len(records) + len(damaged))
     print(f"search {name}: {state}, {storage.location}")
     driver = read_driver(storage) or {"running": {}}
     details = failure_paths(storage)
@@ -82,6 +106,8 @@ def print_trials(name: str, location: str) -> int:
             )
             if row["status"] == FAILED and trial.trial_id in details:
                 print(f"  details: {details[trial.trial_id]}")
+        elif trial.trial_id in damaged:
+            print(f"{start} {'damaged':16} {damaged[trial.trial_id]}")
         elif running is not None:
             print(f"{start} running, epoch {running['epoch']} of {trial.epochs}")
         elif trial.trial_id in skipped:
@@ -90,7 +116,9 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} not run")
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
-    return 0
+    for trial_id in damaged.keys() - {trial.trial_id for trial in planned}:
+        print(f"not of this search: {damaged[trial_id]}")
+    return INCOMPLETE if damaged else 0
 
 
 def _duration(seconds: float) -> str:

@@ -196,9 +196,10 @@ class Recorder:
     def ended_row(self, trial: TrialSpecification) -> dict[str, Any] | None:
         """The row in ``trials`` of a trial that has ended; None when it has not."""
         try:
-            return read_rows(self.storage, "trials", [trial.trial_id])[0]
+            rows = read_rows(self.storage, "trials", [trial.trial_id])
         except FileNotFoundError:
             return None
+        return rows[0] if rows else None
 
     def _write_epochs(self, trial: TrialSpecification, epochs: Sequence[Mapping[str, Any]]) -> None:
         self._write(trial, "epochs", [{**self._key(trial), **one} for one in epochs])
@@ -297,8 +298,12 @@ def _is_planned(row: Any, sampled: bool) -> bool:
 
 
 def ended_trials(storage: Storage) -> set[str]:
-    """Ids of the trials that have a record: finished, stopped or failed."""
-    return {name.removesuffix(".parquet") for name in storage.names("trials")}
+    """Ids of the trials that have a record: finished, stopped or failed. Other files are none."""
+    return {
+        name.removesuffix(".parquet")
+        for name in storage.names("trials")
+        if name.endswith(".parquet")
+    }
 
 
 def _json_snr(snr: float) -> float | str:

@@ -44,7 +44,7 @@ def search_names(location: str) -> list[str]:
     """The searches in a storage folder."""
     storage = open_storage(location)
     names = [name for name in storage.names() if is_name(name)]
-    return [name for name in names if storage.exists(name, SPECIFICATION_FILE)]
+    return [name for name in names if storage.is_there(name, SPECIFICATION_FILE)]
 
 
 def search_state(storage: Storage, planned: int, ended: int) -> str:

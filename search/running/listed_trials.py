@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, read_table
 from fusion_search.search.declaration.configuration import to_yaml
@@ -32,7 +34,7 @@ def run_listed(
     """
     trials = search.planned_trials()
     done = set() if begin else ended_trials(storage)
-    records = read_table(storage, "trials")
+    records = read_table(storage, "trials", on_damage=_say)
     if failed_too:
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]
@@ -41,7 +43,7 @@ def run_listed(
         write_plan(storage, trials)
         print(f"{len(trials) - len(remaining)} of {len(trials)} trials have ended before")
     if not remaining:
-        tracker = start_tracker(search, storage, print)
+        tracker = start_tracker(search, storage, records["trial_id"], print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
         return summary(search, storage, len(trials), tracker)
@@ -62,3 +64,7 @@ def run_listed(
             epochs=remaining[0].epochs,
         )
     return summary(search, storage, len(trials), tracker)
+
+
+def _say(trial_id: str, damage: str) -> None:
+    print(f"warning: {damage}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder, ended_trials
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_ended
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
@@ -110,7 +110,7 @@ def run(
     if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
-    before = read_table(storage, "trials")
+    before = read_table(storage, "trials", on_damage=lambda *_: None)  # said by then
     progress = Progress(
         storage,
         planned=planned,
@@ -118,7 +118,7 @@ def run(
         epochs=epochs,
         best=_best(before[before["status"] == FINISHED]),
     )
-    tracker = start_tracker(search, storage, progress.say)
+    tracker = start_tracker(search, storage, before["trial_id"], progress.say)
     try:
         dispatcher.run_trials(trials, data, recorder, search, progress, tracker)
     except (SearchStoppedError, StorageError) as error:
@@ -135,9 +135,18 @@ def run(
 
 
 def start_tracker(
-    search: SearchSpecification, storage: Storage, say: Callable[[str], None]
+    search: SearchSpecification,
+    storage: Storage,
+    ended: Iterable[str],
+    say: Callable[[str], None],
 ) -> Tracker | None:
-    """MLflow's thread, which first writes what an earlier, killed driver may not have written."""
+    """MLflow's thread, which first writes what an earlier, killed driver may not have written.
+
+    Args:
+        search, storage: the search and its folder.
+        ended: ids of the trials that have a record.
+        say: takes what there is to be said of MLflow.
+    """
     if not search.mlflow.enabled:
         return None
     parent = open_storage(search.storage)
@@ -146,7 +155,7 @@ def start_tracker(
         say(TRACKING_OFF)
         return None
     tracker = Tracker(storage, uri, say)
-    for trial_id in sorted(ended_trials(storage)):
+    for trial_id in sorted(ended):
         tracker.trial_ended(trial_id)
     return tracker
 

@@ -59,7 +59,7 @@ def run_space(
     if not begin:
         print(f"{ended} of {planned} trials have ended before")
     if not begin and proposals.complete:
-        tracker = start_tracker(search, storage, print)
+        tracker = start_tracker(search, storage, records["trial_id"], print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
     else:

@@ -23,6 +23,7 @@ from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_comm
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
 SOME_FAILED: Final = 3  # the others finished
+INCOMPLETE: Final = 1  # a record or a search cannot be read, and others were
 
 _FIGURE: Final = {"both": "grids"}  # of trials with both senses; one alone has one figure
 
@@ -35,18 +36,22 @@ def summary(
 ) -> int:
     """Print what there is, how to look at it and what to type next. Returns the exit code.
 
-    130 when trials are left, as after Ctrl-C; else 1 when none finished, 3 when some failed.
+    130 when trials are left, as after Ctrl-C; else 1 when none finished or a record cannot be read,
+    3 when some failed.
     """
-    trials = read_table(storage, "trials")
-    trials = trials[trials["trial_id"].isin([row["trial_id"] for row in read_plan(storage)])]
+    damaged: set[str] = set()
+    trials = read_table(storage, "trials", on_damage=lambda trial_id, _: damaged.add(trial_id))
+    ids = {row["trial_id"] for row in read_plan(storage)}
+    trials = trials[trials["trial_id"].isin(ids)]
+    unreadable = len(damaged & ids)
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
     skipped = len(skipped_trials(storage, trials))
-    left = planned - len(trials) - skipped
+    left = planned - len(trials) - unreadable - skipped
     stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
     print(
         f"\n{len(finished)} of {planned} trials finished, {stopped}{counts[FAILED]} failed, "
-        f"{left} not run"
+        f"{f'{unreadable} unreadable, ' if unreadable else ''}{left} not run"
         + (f", {skipped} left out: another of their sample failed or stopped" if skipped else "")
     )
     if len(finished):
@@ -76,6 +81,8 @@ def summary(
         return 130
     if came_to_nothing(trials):
         return NONE_FINISHED
+    if unreadable:
+        return INCOMPLETE
     return SOME_FAILED if counts[FAILED] else 0
 
 

@@ -7,6 +7,7 @@ MLflow's stores, and a trial's run is ended last, so one that has ended is whole
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -30,6 +31,7 @@ from fusion_search.analysis.records.tables import (
     SCHEMA_VERSION,
     SPECIFICATION_FILE,
     TABLES,
+    RecordError,
     read_batches,
     read_table,
 )
@@ -193,10 +195,11 @@ class SearchRuns:
         best = best_trial(trials)
         if best is None or best["trial_id"] == self._parent.tags.get(BEST_TAG):
             return
-        for grid in self._records("grid", best["trial_id"]):
-            figure = grid_figure(best, grid.to_pandas())
-            self._client.log_figure(self._parent.run_id, figure, BEST_FILE)
-            self._log(self._parent, [], {BEST_TAG: best["trial_id"]})
+        with contextlib.suppress(RecordError):  # said when the trial's own run was written
+            for grid in self._records("grid", best["trial_id"]):
+                figure = grid_figure(best, grid.to_pandas())
+                self._client.log_figure(self._parent.run_id, figure, BEST_FILE)
+                self._log(self._parent, [], {BEST_TAG: best["trial_id"]})
 
     def _open_experiment(self, artifact_location: str | None) -> str:
         existing = self._client.get_experiment_by_name(self._name)
@@ -231,7 +234,7 @@ class SearchRuns:
     def _open_parent(self) -> _Run:
         run = self._runs.pop("", None)
         if run is None:
-            trials = read_table(self._search, "trials")
+            trials = read_table(self._search, "trials", on_damage=lambda *_: None)
             start = datetime.now(UTC) if trials.empty else trials["started_at"].min()
             run = self._create_run(self._name, milliseconds(start), {ROLE_TAG: "search"})
         if run.tags.get(SCHEMA_TAG) != str(SCHEMA_VERSION):

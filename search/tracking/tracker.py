@@ -24,7 +24,7 @@ from pyarrow import fs
 
 from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import read_rows, read_table
+from fusion_search.analysis.records.tables import RecordError, read_rows, read_table
 from fusion_search.search.tracking.client import close_store
 from fusion_search.search.tracking.runs import SearchRuns
 from fusion_search.search.tracking.values import Row
@@ -81,19 +81,26 @@ class SyncCounts:
     written: int
     unchanged: int
     page: str  # where to see them
+    damaged: dict[str, str]  # trial id -> a sentence on the record that cannot be read
 
 
 def sync(search: Storage, uri: str) -> SyncCounts:
     """Write all runs of a search from its records; a second time changes nothing.
 
     Raises:
-        ValueError: a record is damaged, or the experiment was deleted in MLflow.
+        ValueError: the experiment was deleted in MLflow.
         TrackingError: MLflow's store cannot be written.
     """
-    trials = read_table(search, "trials")
+    damaged: dict[str, str] = {}
+    trials = read_table(search, "trials", on_damage=damaged.__setitem__)
+    written = 0
     try:
         runs = SearchRuns(search, uri)
-        written = sum(runs.write_trial(row) for row in _rows(trials))
+        for row in _rows(trials):
+            try:
+                written += runs.write_trial(row)
+            except RecordError as error:
+                damaged[row["trial_id"]] = str(error)
         runs.write_search(trials)
         close_store(uri)
     except ValueError:
@@ -102,8 +109,9 @@ def sync(search: Storage, uri: str) -> SyncCounts:
         raise TrackingError(_sentence(uri, error)) from error
     return SyncCounts(
         written=written,
-        unchanged=len(trials) - written,
+        unchanged=len(trials) - written - len(damaged.keys() & set(trials["trial_id"])),
         page=experiment_page(uri, runs.experiment_id),
+        damaged=damaged,
     )
 
 
@@ -229,12 +237,16 @@ class Tracker:
         for trial_id in list(self._owed):
             if self._closed:
                 return
-            for row in read_rows(self._search, "trials", [trial_id]):
-                runs.write_trial(row)
+            try:
+                for row in read_rows(self._search, "trials", [trial_id]):
+                    runs.write_trial(row)
+            except RecordError as error:  # the others' runs are written
+                self._say(f"MLflow lacks the run of trial {trial_id}: {error}")
             self._owed.pop(trial_id, None)
 
     def _finish(self, runs: SearchRuns) -> None:
-        runs.write_search(read_table(self._search, "trials"))
+        # What cannot be read was said when its trial was written, or before.
+        runs.write_search(read_table(self._search, "trials", on_damage=lambda *_: None))
         close_store(self._uri)
 
     def _fail(self, problem: str) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import platform
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from damage import NAME, sweep_folder
 from pyarrow import fs
 from s3_server import S3Server
 
 from fusion_search.analysis.records import storage as storage_module
+from fusion_search.analysis.records.processes import process_start
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.datasets.digits.data import DigitData
+from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
@@ -137,6 +145,94 @@ def test_what_storage_says_of_a_file_is_not_asked_twice(tmp_path: Path) -> None:
     assert asked == ["open_input_file"]
 
 
+AWS = "When uploading object with key 'x' in bucket 'bucket': AWS Error {} during PutObject: m"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "File name too long"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "Not a directory"),
+        (OSError(AWS.format("NO_SUCH_BUCKET")), "NO_SUCH_BUCKET"),
+        (OSError(AWS.format("ACCESS_DENIED")), "ACCESS_DENIED"),
+        (OSError(AWS.format("INVALID_ACCESS_KEY_ID")), "INVALID_ACCESS_KEY_ID"),
+        (OSError(AWS.format("SIGNATURE_DOES_NOT_MATCH")), "SIGNATURE_DOES_NOT_MATCH"),
+        (OSError(AWS.format("UNKNOWN (HTTP status 400)")), "status 400"),  # ExpiredToken
+        (OSError(AWS.format("UNKNOWN (HTTP status 301)")), "status 301"),  # another region
+    ],
+)
+def test_a_refusal_is_an_answer_and_ends_at_once(
+    tmp_path: Path, error: OSError, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def trouble(name: str) -> None:
+        asked.append(name)
+        if name in ("open_output_stream", "delete_file"):
+            raise error
+
+    storage = ailing(tmp_path, trouble, patience=60)
+    for act in (lambda: storage.write(b"content", "folder", "file"), lambda: storage.remove("x")):
+        asked.clear()
+        with pytest.raises(StorageError, match=rf"storage {tmp_path} refuses \(.*{reason}.*\)"):
+            act()
+        assert len([one for one in asked if one != "delete_file"]) <= 2
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EHOSTDOWN, "Host is down"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        OSError(AWS.format("NETWORK_CONNECTION")),
+        OSError(AWS.format("SLOW_DOWN")),
+        OSError(AWS.format("INTERNAL_FAILURE")),
+        OSError(AWS.format("UNKNOWN (HTTP status 503)")),
+        OSError(AWS.format("UNKNOWN (HTTP status 429)")),
+        OSError("Couldn't resolve host name"),
+    ],
+)
+def test_what_passes_is_waited_for_and_that_is_said_once(
+    tmp_path: Path, error: OSError, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trouble(name: str) -> None:
+        if fails and name == "open_output_stream":
+            fails.pop()
+            raise error
+
+    storage = ailing(tmp_path, trouble, patience=60)
+    for _ in range(2):  # and again when it is away again
+        fails = [1, 2, 3]
+        storage.write(b"content", "folder", "file")
+        line = capsys.readouterr().err
+        assert line.startswith(f"waiting up to 60 s for storage {tmp_path}: ")
+        assert line.count("\n") == 1
+
+
+def test_a_search_whose_folder_is_a_file_ends_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").write_text("")
+    with pytest.raises(StorageError, match=r"refuses \(.*(Not a directory|File exists)\)"):
+        open_storage(tmp_path / "results" / "test").patient(60).write(b"", "trials", "x")
+    assert capsys.readouterr().err == ""
+
+
+def test_resuming_an_ended_search_on_a_read_only_disk_ends_at_once(
+    small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_folder(small_disk).remove("driver.json")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert main(["resume", NAME, "--storage", str(small_disk)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: storage {small_disk}/{NAME} refuses (")
+    assert "Read-only file system" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_s3_that_is_down_ends_with_one_sentence(server: S3Server) -> None:
     storage = open_storage(server.uri)
@@ -190,3 +286,43 @@ def test_a_location_that_holds_a_password_is_refused() -> None:
     with pytest.raises(ValueError, match="AWS_SECRET_ACCESS_KEY") as refusal:
         open_storage("s3://somebody:sesame@bucket/results")
     assert "sesame" not in str(refusal.value)
+
+
+def test_a_half_written_file_lies_in_no_table(tmp_path: Path) -> None:
+    seen: list[Path] = []
+
+    def look(name: str) -> None:
+        if name == "move":
+            seen.extend(path for path in tmp_path.rglob("*") if path.is_file())
+
+    ailing(tmp_path, look, 0).write(b"content", "trials", "x.parquet")
+    (temporary,) = seen
+    assert temporary.parent == tmp_path
+    assert temporary.name.startswith(".x.parquet~")
+    assert [path.name for path in tmp_path.rglob("*")] == ["trials", "x.parquet"]
+
+
+def test_a_resume_removes_what_dead_processes_left_half_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = sweep_folder(tmp_path)
+    storage.remove("driver.json")
+    folder = tmp_path / NAME
+    here, pid, start = platform.node(), os.getpid(), process_start(os.getpid())
+    kept = [
+        folder / f".a.parquet~{here}~{pid}~{start}~00000000",  # is being written
+        folder / ".a.parquet~elsewhere~1~1~00000000",  # perhaps, since it is young
+        folder / "trials" / ".hidden",
+    ]
+    left = [
+        folder / f".a.parquet~{here}~{pid}~1~00000000",  # the number was another's
+        folder / f".a.parquet~{here}~{2**31 - 1}~5~00000000",
+        folder / ".b.parquet~elsewhere~1~1~00000000",
+        folder / "trials" / ".a.parquet.0123abcd",  # of an earlier version
+    ]
+    for path in (*kept, *left):
+        path.write_text("half")
+    for path in left[2:]:
+        os.utime(path, (time.time() - 7200,) * 2)
+    assert main(["resume", NAME, "--storage", str(tmp_path)]) == 0, capsys.readouterr().err
+    assert [path for path in (*kept, *left) if path.exists()] == kept

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 from synthetic_records import Trial, write_trial
 
+from fusion_search.analysis.records import bounds
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import GRID, SCHEMA_VERSION, TABLES, TRIALS, read_table
+from fusion_search.analysis.records.tables import (
+    GRID,
+    PREDICTIONS,
+    SCHEMA_VERSION,
+    TABLES,
+    TRIALS,
+    RecordError,
+    read_batches,
+    read_table,
+    to_parquet,
+)
+from fusion_search.search.records.recorder import ended_trials
 
 
 def storages(folder: Path) -> list[Storage]:
@@ -116,3 +129,103 @@ def test_schemas_agree_on_the_columns_they_share() -> None:
     for schema in TABLES.values():
         for field in schema:
             assert seen.setdefault(field.name, field.type) == field.type
+
+
+OLD = ["host", "packed_trials", "data_note"]
+"""Columns that a file of an older version lacks."""
+
+
+def two_versions(tmp_path: Path) -> Storage:
+    search = open_storage(tmp_path)
+    for number, pair in enumerate([(0.5, 0.25), (1.0, 0.5)]):
+        write_trial(search, Trial(pair, seed=number, extra={"host": "here", "packed_trials": 3}))
+    name = search.names("trials")[0]
+    path = search.path("trials", name)
+    pq.write_table(pq.read_table(path).drop_columns(OLD), path)
+    return search
+
+
+def test_pandas_reads_files_of_two_versions_as_the_readme_says(tmp_path: Path) -> None:
+    folder = two_versions(tmp_path).path("trials")
+    own = read_table(open_storage(tmp_path), "trials")
+    # As many rows, but the columns of the first file alone.
+    plain = pd.read_parquet(folder)
+    assert list(plain["seed"]) == list(own["seed"])
+    assert not set(OLD) & set(plain.columns)
+    # Read one by one, nothing is lost.
+    whole = pd.concat(map(pd.read_parquet, sorted(Path(folder).glob("*.parquet"))))
+    assert set(whole.columns) == set(TRIALS.names)
+    assert [one if one == "here" else None for one in whole["host"]] == [None, "here"]
+    assert list(whole["packed_trials"].fillna(0)) == [0, 3]
+
+
+def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:
+    search = open_storage(tmp_path)
+    write_trial(search, Trial((0.5, 0.25)))
+    before = read_table(search, "trials")
+    (name,) = search.names("trials")
+    record = search.read("trials", name)
+    for other in (
+        *("Thumbs.db", "desktop.ini", f"{name}.bak", f"{name}~", f".{name}.swp"),
+        *(f"._{name}", f"{name.removesuffix('.parquet')} (copy).parquet", "conflict.parquet"),
+    ):
+        search.write(record if other.endswith("parquet") else b"others'", "trials", other)
+        search.write(search.read("grid", name), "grid", other)
+    (tmp_path / "trials" / "old").mkdir()
+    pd.testing.assert_frame_equal(read_table(search, "trials"), before)
+    batches = read_batches(search, "grid", ["correct"])
+    assert sum(batch.num_rows for batch in batches) == 100
+    assert name.removesuffix(".parquet") in ended_trials(search)
+    assert not [one for one in ended_trials(search) if "." in one or "~" in one]
+
+
+def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    search = open_storage(tmp_path)
+    trials = [Trial((0.5, 0.25), seed=seed) for seed in range(4)]
+    for trial in trials:
+        write_trial(search, trial)
+    search.write(b"PAR1 nonsense PAR1", "trials", f"{trials[1].trial_id}.parquet")
+    (tmp_path / "trials" / f"{trials[2].trial_id}.parquet").unlink()
+    (tmp_path / "trials" / f"{trials[2].trial_id}.parquet").mkdir()
+    said: dict[str, str] = {}
+    found = read_table(search, "trials", on_damage=said.__setitem__)
+    assert list(found["seed"]) == [0, 3]
+    assert list(said) == [trials[1].trial_id, trials[2].trial_id]
+    assert "is damaged (" in said[trials[1].trial_id]
+    assert "cannot be read (Is a directory)" in said[trials[2].trial_id]
+
+
+def constant(rows: int, text: str, schema: pa.Schema = PREDICTIONS) -> pa.Table:
+    """Rows that are all alike, as a table that takes no memory."""
+    columns = []
+    for field in schema:
+        value = text if field.name == "search" else "x" if field.type == pa.string() else 1
+        one = pa.array([value], field.type)
+        columns.append(pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int8()).fill_null(0), one))
+    return pa.table(columns, schema.names)
+
+
+@pytest.mark.parametrize(("rows", "text"), [(4_000, "y" * 10_000), (1_000_000, "y")])
+def test_a_small_file_that_would_fill_the_memory_is_not_read(
+    rows: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "LARGEST_BYTES", 20 << 20)
+    search = open_storage(tmp_path)
+    content = to_parquet(constant(rows, text))
+    assert len(content) < 1_000_000
+    search.write(content, "predictions", "x.parquet")
+    used = pa.total_allocated_bytes()
+    refusal = r"predictions/x\.parquet is too large \(it would take \d\d MiB .* at most 20 MiB\)"
+    with pytest.raises(RecordError, match=refusal):
+        read_table(search, "predictions")
+    if rows == 1_000_000:  # its batches would be small, but there are too many
+        with pytest.raises(RecordError, match=refusal):
+            list(read_batches(search, "predictions", ["label"]))
+    assert pa.total_allocated_bytes() - used < 20 << 20
+
+
+def test_predictions_of_all_test_images_are_within_the_bounds(tmp_path: Path) -> None:
+    search = open_storage(tmp_path)
+    content = constant(1_000_000, "a search of some name").cast(PREDICTIONS)
+    search.write(to_parquet(content), "predictions", "x.parquet")
+    assert read_table(search, "predictions").shape == (1_000_000, len(PREDICTIONS))

@@ -258,7 +258,7 @@ def test_a_search_is_driven_by_one_process_at_a_time(
     folder = tmp_path / "results" / "test"
     folder.mkdir(parents=True)
     (folder / "specification.yaml").write_text(write_config(tmp_path).read_text())
-    driver = {"host": os.uname().nodename, "pid": os.getpid(), "running": {}}
+    driver = {"host": os.uname().nodename, "pid": os.getppid(), "running": {}}
     (folder / "driver.json").write_text(json.dumps(driver))
     assert main(["resume", "test", "--storage", str(tmp_path / "results")]) == 2
     assert "is being run by process" in capfd.readouterr().err

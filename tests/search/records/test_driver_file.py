@@ -1,0 +1,138 @@
+"""Who drives a search: a process is known by more than its number."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from search_processes import write_config
+
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.search.commands.command_line import main
+from fusion_search.search.records.driver_file import (
+    DRIVER_FILE,
+    is_this_process,
+    read_driver,
+    write_driver_file,
+)
+from fusion_search.search.running import listed_trials
+
+# A name with blanks and parentheses in it stands in /proc/PID/stat before what is read there.
+DRIVE = """
+import sys
+from pathlib import Path
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.records.driver_file import write_driver_file
+Path("/proc/self/comm").write_text("a) Z (b 1 2")
+write_driver_file(open_storage(sys.argv[1]), "2026-01-01", {})
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    storage = open_storage(tmp_path / "results" / "test")
+    storage.write(write_config(tmp_path).read_bytes(), "specification.yaml")
+    return storage
+
+
+@pytest.fixture
+def other(storage: Storage) -> Iterator[subprocess.Popen[bytes]]:
+    """A living process that drives the search."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVE, storage.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def changed(storage: Storage, **fields: Any) -> None:
+    """Other words in the file; None takes one out."""
+    state = {**json.loads(storage.read(DRIVER_FILE)), **fields}
+    kept = {name: value for name, value in state.items() if value is not None}
+    storage.write(json.dumps(kept).encode(), DRIVER_FILE)
+
+
+def resume(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> int:
+    def idle(*_: object) -> None:
+        raise ValueError("nobody drives it")
+
+    monkeypatch.setattr(listed_trials, "load_data", idle)
+    return main(["resume", "test", "--storage", str(Path(storage.root).parent)])
+
+
+def test_a_living_process_drives_and_a_dead_one_does_not(
+    storage: Storage,
+    other: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    driver = read_driver(storage)
+    assert driver is not None
+    assert driver["pid"] == other.pid
+    assert not is_this_process(driver)
+    assert resume(storage, monkeypatch) == 2
+    assert f"is being run by process {other.pid} on" in capsys.readouterr().err
+    changed(storage, process_start=None, boot=None)  # of an earlier version
+    assert read_driver(storage) is not None
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the list
+    os.kill(other.pid, 0)
+    assert read_driver(storage) is None
+
+
+@pytest.mark.parametrize("fields", [{"boot": "another"}, {"process_start": 1}])
+def test_a_stranger_with_the_number_of_a_dead_driver_drives_nothing(
+    fields: dict[str, Any],
+    storage: Storage,
+    other: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changed(storage, **fields)
+    assert read_driver(storage) is None
+    assert main(["status", "--storage", str(Path(storage.root).parent)]) == 0
+    assert "interrupted" in capsys.readouterr().out
+    assert resume(storage, monkeypatch) == 2
+    assert "nobody drives it" in capsys.readouterr().err
+    changed(storage, host="elsewhere")  # that machine cannot be asked
+    assert read_driver(storage) is not None
+
+
+@pytest.mark.parametrize("start", [1, None], ids=["restarted container", "earlier version"])
+def test_the_own_number_in_a_file_of_an_earlier_process_blocks_nobody(
+    start: int | None,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_driver_file(storage, "2026-01-01", {})
+    driver = read_driver(storage)
+    assert driver is not None
+    assert is_this_process(driver)
+    assert resume(storage, monkeypatch) == 2  # the own file does not block either
+    assert "nobody drives it" in capsys.readouterr().err
+    changed(storage, process_start=start)
+    assert read_driver(storage) is None
+    assert resume(storage, monkeypatch) == 2
+    assert "nobody drives it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fields", [{"boot": 5}, {"process_start": "then"}])
+def test_a_damaged_identity_is_named(fields: dict[str, Any], storage: Storage) -> None:
+    write_driver_file(storage, "2026-01-01", {})
+    changed(storage, **fields)
+    with pytest.raises(ValueError, match=r"driver\.json is damaged"):
+        read_driver(storage)
