@@ -7,11 +7,7 @@ by the next ``resume``.
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -121,7 +117,6 @@ def run_trials(
     with (
         contextlib.suppress(KeyboardInterrupt),
         head_watched(head, lost, progress.close),
-        _terminate_as_interrupt(),
     ):
         try:
             tuner.fit()
@@ -244,16 +239,3 @@ def _run(
             # The sample has failed; its other trials would be wasted.
             break
         finished.append(ended["validation_accuracy"])
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM stop the search in the orderly way that Ray Tune stops on Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
