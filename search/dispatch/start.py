@@ -46,8 +46,8 @@ def check_temporary_folder() -> None:
     except OSError as error:
         if error.errno in _FULL:
             raise ConfigurationError(
-                f"Ray's temporary folder {folder} is full, and Ray needs {_ROOM >> 20} MiB there "
-                f"to start; make room, or {remedy}"
+                f"Ray's temporary folder {folder} has no room for the {_ROOM >> 20} MiB that Ray "
+                f"needs there to start; make room, or {remedy}"
             ) from error
         raise ConfigurationError(
             f"Ray cannot write to its temporary folder {folder} ({error.strerror}); {remedy}"

@@ -15,6 +15,7 @@ from typing import Any, Final
 import ray
 import torch
 from ray import tune
+from ray.tune.error import TuneError
 
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
@@ -120,14 +121,21 @@ def run_trials(
     ):
         try:
             tuner.fit()
-        except OSError as error:
-            # Ray reads and writes its own files, even after the last trial.
-            detail = " ".join(str(error).split())[:300]
-            raise SearchStoppedError(
-                driver.stopped or f"Ray's own state cannot be kept in the storage ({detail})"
-            ) from error
+        except (OSError, TuneError) as error:
+            # Ray reads and writes its own files, even after the last trial; of what goes wrong
+            # in its steps it hands on the traceback as a text.
+            cause = error.__context__ if isinstance(error, TuneError) else error
+            if not isinstance(cause, OSError) and driver.stopped is None:
+                raise
+            raise SearchStoppedError(driver.stopped or _unwritten(cause)) from error
     if driver.stopped is not None:
         raise SearchStoppedError(driver.stopped)
+
+
+def _unwritten(error: BaseException | None) -> str:
+    if isinstance(error, StorageError):
+        return str(error)
+    return f"Ray's own state cannot be kept ({' '.join(str(error).split())[:300]})"
 
 
 def _all_at_once(
