@@ -81,8 +81,8 @@ def use_token(environ: MutableMapping[str, str]) -> None:
 
 def close_token_file() -> None:
     """Let nobody else read the token that Ray keeps, which it writes with the usual permissions."""
-    file = _token_file()
-    with contextlib.suppress(OSError):  # there is none, or it is another's
+    with contextlib.suppress(OSError, RuntimeError):  # there is none, or no home, or another's
+        file = _token_file()
         if file.stat().st_mode & 0o077:
             file.chmod(0o600)
             print(
