@@ -84,6 +84,8 @@ TRIALS: Final = pa.schema(
         ("precision", pa.string()),  # float32 or bfloat16
         ("device", pa.string()),  # the device that was used
         ("engine", pa.string()),  # what computed the C-LSTM's gates: eager (and why) or compiled
+        ("threads", pa.int32()),  # with which torch computed where it ran: rounding differs with it
+        ("cpus_per_trial", pa.float64()),  # what the search gave it; null without a search
         ("checkpoint_frames", pa.int32()),
         ("data_source", pa.string()),  # builtin or digits
         ("frames", pa.int32()),

@@ -16,6 +16,7 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
 from fusion_search.search.dispatch.head_command import (
     HeadCommand,
+    close_token_file,
     head_command,
     storage_here,
     storage_of_head,
@@ -108,6 +109,7 @@ def _environment(arguments: argparse.Namespace, address: str) -> Environment:
 
 
 def _address(arguments: argparse.Namespace) -> str:
+    close_token_file()
     address = arguments.address or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
         _use_token()
@@ -115,6 +117,7 @@ def _address(arguments: argparse.Namespace) -> str:
 
 
 def _dashboard(arguments: argparse.Namespace) -> str:
+    close_token_file()
     _use_token()
     return arguments.address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
 

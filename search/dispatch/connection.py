@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,10 +17,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # no proxy, as Ray itself
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
 from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.dispatch.start import check_temporary_folder
 from fusion_search.search.records.provenance import package_files
+from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
 
 CLIENT: Final = "ray://"
 _LARGEST_UPLOAD: Final = 20_000_000  # bytes; the code itself has less than one million
@@ -82,8 +88,23 @@ def connection(address: str) -> Iterator[None]:
         ResourceError: there is no such cluster, or it refuses us.
     """
     if address == "local" and ray.is_initialized():
-        yield
+        with stopped_as_by_interrupt():
+            yield
         return
+    if address == "local":
+        check_temporary_folder()
+    with ExitStack() as until_left:
+        if address == "local":
+            until_left.enter_context(_own_token())
+        with hang_up_held_back():
+            _start_or_join(address)
+        until_left.callback(ray.shutdown)
+        # After Ray's start, which sets a handler of its own.
+        until_left.enter_context(stopped_as_by_interrupt())
+        yield
+
+
+def _start_or_join(address: str) -> None:
     options: dict[str, Any] = {"include_dashboard": False}
     try:
         with ExitStack() as until_sent:
@@ -99,10 +120,27 @@ def connection(address: str) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ResourceError(_why_not(address, error)) from error
+
+
+@contextmanager
+def _own_token() -> Iterator[None]:
+    """Let a Ray that is started here ask for a secret that only this process's children know.
+
+    Ray's own would lie in a file that others may be able to read, and let them run code as us
+    through any of its ports. Nor does it ask for one where the environment says so.
+    """
+    loader = AuthenticationTokenLoader.instance()
+    before = {name: os.environ.pop(name, None) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE")}
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    loader.reset_cache()
     try:
         yield
     finally:
-        ray.shutdown()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        loader.reset_cache()
 
 
 @contextmanager
@@ -155,11 +193,11 @@ def _reach(address: str) -> str:
             "pip install 'fusion-search[cluster]'"
         ) from None
     question = _QUESTIONS[CLIENT if address.startswith(CLIENT) else ""]
-    if _answers(grpc, grpc.insecure_channel(place), question):
+    if _answers(grpc, grpc.insecure_channel(place, GLOBAL_GRPC_OPTIONS), question):
         # With a token of another cluster at hand, Ray here would refuse what this one asks.
         os.environ["RAY_AUTH_MODE"] = "disabled"
         warn_open(host, address)
-    elif not _answers(grpc, init_grpc_channel(place), question):
+    elif not _answers(grpc, init_grpc_channel(place, GLOBAL_GRPC_OPTIONS), question):
         raise ResourceError(wrong_token(address))
     return address
 
@@ -209,6 +247,11 @@ def wrong_token(address: str) -> str:
 
 def _why_not(address: str, error: Exception) -> str:
     detail = " ".join(str(error).split())
+    if address == "local":
+        return (
+            f"Ray cannot be started on this machine ({detail[:300]}); its logs are in "
+            f"{get_default_ray_temp_dir()}/session_latest/logs"
+        )
     if isinstance(error, ray.exceptions.AuthenticationError):
         return wrong_token(address)
     if "version" in detail.lower():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,5 +76,24 @@ def use_token(environ: MutableMapping[str, str]) -> None:
     Ray itself does so only when it finds the cluster by itself.
     """
     given = environ.get("RAY_AUTH_TOKEN") or environ.get("RAY_AUTH_TOKEN_PATH")
-    if given or (Path.home() / ".ray" / "auth_token").is_file():
+    if given or _token_file().is_file():
         environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def close_token_file() -> None:
+    """Let nobody else read the token that Ray keeps, which it writes with the usual permissions."""
+    with contextlib.suppress(OSError, RuntimeError):  # there is none, or no home, or another's
+        file = _token_file()
+        if file.stat().st_mode & 0o077:
+            file.chmod(0o600)
+            print(
+                f"warning: {file} was readable by others, who can run code as you on the clusters "
+                "that ask for it; it is now readable by you alone: if this machine has other "
+                f"users, make a new one (rm {file}; ray get-auth-token --generate; chmod 600 "
+                f"{file}) and start your clusters again",
+                file=sys.stderr,
+            )
+
+
+def _token_file() -> Path:
+    return Path.home() / ".ray" / "auth_token"

@@ -114,6 +114,7 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""
+        _pass_by_proxies(host)
         reach_port(host, parts.port or (443 if parts.scheme == "https" else 80))
         if _asks_for_no_token(address):
             warn_open(host, address)
@@ -130,6 +131,13 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
         raise ResourceError(f"the Ray dashboard at {address} {what}: {detail}") from error
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _pass_by_proxies(host: str) -> None:
+    """Have this process's HTTP go straight to a host, as all else that Ray asks of it does."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    for name in ("no_proxy", "NO_PROXY"):  # some libraries read one, some the other
+        os.environ[name] = f"{known},{host}" if known else host
 
 
 def _asks_for_no_token(address: str) -> bool:

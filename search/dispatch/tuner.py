@@ -7,11 +7,7 @@ by the next ``resume``.
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +15,7 @@ from typing import Any, Final
 import ray
 import torch
 from ray import tune
+from ray.tune.error import TuneError
 
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
@@ -121,18 +118,24 @@ def run_trials(
     with (
         contextlib.suppress(KeyboardInterrupt),
         head_watched(head, lost, progress.close),
-        _terminate_as_interrupt(),
     ):
         try:
             tuner.fit()
-        except OSError as error:
-            # Ray reads and writes its own files, even after the last trial.
-            detail = " ".join(str(error).split())[:300]
-            raise SearchStoppedError(
-                driver.stopped or f"Ray's own state cannot be kept in the storage ({detail})"
-            ) from error
+        except (OSError, TuneError) as error:
+            # Ray reads and writes its own files, even after the last trial; of what goes wrong
+            # in its steps it hands on the traceback as a text.
+            cause = error.__context__ if isinstance(error, TuneError) else error
+            if not isinstance(cause, OSError) and driver.stopped is None:
+                raise
+            raise SearchStoppedError(driver.stopped or _unwritten(cause)) from error
     if driver.stopped is not None:
         raise SearchStoppedError(driver.stopped)
+
+
+def _unwritten(error: BaseException | None) -> str:
+    if isinstance(error, StorageError):
+        return str(error)
+    return f"Ray's own state cannot be kept ({' '.join(str(error).split())[:300]})"
 
 
 def _all_at_once(
@@ -244,16 +247,3 @@ def _run(
             # The sample has failed; its other trials would be wasted.
             break
         finished.append(ended["validation_accuracy"])
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM stop the search in the orderly way that Ray Tune stops on Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -110,7 +110,15 @@ def search_contents(
         runs=1, parameters=len(search_parameters(to_plain(search))), tags=_SEARCH_RUN_TAGS
     )
     objectives = search.objectives if samples else ()
-    recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
+    recorder = Recorder(
+        storage,
+        search.name,
+        data.fingerprint,
+        data.note,
+        provenance(),
+        objectives,
+        search.resources.cpus_per_trial,
+    )
     total = Contents(storage.sizes.copy(), rows)
     for trial, count in _counts(trials).items():
         total += _trial_contents(trial, recorder, storage, brief).times(count)
@@ -141,7 +149,8 @@ def _trial_contents(
     storage.sizes.clear()
     result = _result(trial)
     sample: Sample | None = {} if recorder.objectives else None
-    row = recorder.finished(trial, result, recorder.started(trial, datetime.now(UTC), sample))
+    started = {**recorder.started(trial, datetime.now(UTC), sample), "threads": 1}
+    row = recorder.finished(trial, result, started)
     # As MLflow is given it: what has gone through JSON or a table has lists.
     row = {name: list(one) if isinstance(one, tuple) else one for name, one in row.items()}
     points = [point for epoch in result.epochs for point in epoch_points(vars(epoch))]

@@ -50,6 +50,7 @@ class Recorder:
         fingerprint, note: of the examples; they go into every record.
         origin: code and packages.
         objectives: what a search over a space optimises; a sweep has none.
+        cpus_per_trial: what it gives a trial.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Recorder:
         note: str,
         origin: Provenance,
         objectives: Sequence[Objective] = (),
+        cpus_per_trial: float | None = None,
     ) -> None:
         self.storage = storage
         self.search = search
@@ -67,6 +69,7 @@ class Recorder:
         self._shared = {
             "data_fingerprint": fingerprint,
             "data_note": note,
+            "cpus_per_trial": cpus_per_trial,
             **asdict(origin),
         }
 

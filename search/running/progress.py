@@ -20,6 +20,9 @@ from fusion_search.search.records.driver_file import remove_driver_file, write_d
 _REST_SECONDS: Final = 1.0  # between two epochs that are told in the file
 _AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does not answer
 
+# A terminal that was closed, or a program that reads no longer: no reason to end otherwise.
+_UNHEARD: Final = contextlib.suppress(OSError)
+
 
 class Progress:
     """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
@@ -72,14 +75,14 @@ class Progress:
         running = self._running.setdefault(trial_id, {"trial_name": trial_id})
         running["epoch"] = row["epoch"]
         running["validation_accuracy"] = row["validation_accuracy"]
-        self._bar.update(1)
+        self._advance(1)
         self._tell(rest=_REST_SECONDS)
 
     def ended(self, row: Mapping[str, Any]) -> None:
         """A trial has its record."""
         running = self._running.pop(row["trial_id"], {})
         self._ended += 1
-        self._bar.update(self._epochs - running.get("epoch", 0))
+        self._advance(self._epochs - running.get("epoch", 0))
         label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
         if row["status"] == FINISHED:
             accuracy, mean = row["train_pair_accuracy"], row["mean_accuracy"]
@@ -89,7 +92,8 @@ class Progress:
             text = f"{at_pair}{mean:.3f} over the grid"
             best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
             self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
-            self._bar.set_postfix_str(best)
+            with _UNHEARD:
+                self._bar.set_postfix_str(best)
         elif row["status"] == STOPPED:
             accuracy = row["validation_accuracy"]
             self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
@@ -105,14 +109,20 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        with _UNHEARD:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
 
     def close(self) -> None:
         """The driver ends in order."""
-        self._bar.close()
+        with _UNHEARD:
+            self._bar.close()
         with contextlib.suppress(StorageError):
             remove_driver_file(self._storage)
+
+    def _advance(self, epochs: int) -> None:
+        with _UNHEARD:
+            self._bar.update(epochs)
 
     def _tell(self, rest: float = 0.0) -> None:
         if time.monotonic() - self._written < (_AWAY_REST_SECONDS if self._away else rest):

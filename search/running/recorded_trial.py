@@ -21,7 +21,7 @@ from fusion_search.search.records.saved_states import StateError, load_state, sa
 from fusion_search.search.spaces.space import Sample
 from fusion_search.search.trials.packing import run_pack
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, TrialError
+from fusion_search.search.trials.training import Epoch, TrialError, choose_engine
 from fusion_search.search.trials.trial import (
     Continuation,
     TrialResult,
@@ -168,8 +168,12 @@ def execute_pack(
 
 
 def _started(trial: TrialSpecification, row: Row) -> Row:
-    with contextlib.suppress(TrialError):  # a missing device fails the trial afterwards
-        row["device"] = choose_device(trial.device).type
+    """The row with what this process computes with: of a trial that never finishes, too."""
+    row["threads"] = torch.get_num_threads()
+    with contextlib.suppress(TrialError):  # a missing one fails the trial afterwards
+        device = choose_device(trial.device)
+        row["device"] = device.type
+        row["engine"], _ = choose_engine(trial, device)
     return row
 
 

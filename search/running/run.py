@@ -105,7 +105,15 @@ def run(
         epochs: of each.
     """
     objectives = search.objectives if search.space is not None else ()
-    recorder = Recorder(storage, search.name, data.fingerprint, data.note, provenance(), objectives)
+    recorder = Recorder(
+        storage,
+        search.name,
+        data.fingerprint,
+        data.note,
+        provenance(),
+        objectives,
+        search.resources.cpus_per_trial,
+    )
     print(f"search {search.name}: {remaining} trials to run, records in {storage.location}")
     if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
         resources = search.resources
@@ -126,11 +134,13 @@ def run(
             f"{error}; when that is repaired, go on with: {resume_command(search)}"
         ) from error
     finally:
-        if tracker is not None:
-            tracker.close(MLFLOW_WAIT_SECONDS)
-        forget_ended(storage.patient(0))
-        remove_outlived_failures(storage.patient(0))
-        progress.close()
+        try:
+            if tracker is not None:
+                tracker.close(MLFLOW_WAIT_SECONDS)
+            forget_ended(storage.patient(0))
+            remove_outlived_failures(storage.patient(0))
+        finally:  # also when interrupted again meanwhile
+            progress.close()
     return tracker
 
 

@@ -32,7 +32,7 @@ def _columns(first: str, last: str) -> tuple[str, ...]:
 
 
 # What the machine decides may differ when a trial runs again: tags, no parameters.
-_DECIDED: Final = ("device", "engine")
+_DECIDED: Final = ("device", "engine", "threads", "cpus_per_trial")
 PARAMETERS: Final = tuple(
     name for name in _columns("modality", "split_seed") if name not in _DECIDED
 )
@@ -79,7 +79,7 @@ def trial_parameters(row: Row, brief: bool = False) -> dict[str, str]:
 
 def trial_tags(row: Row) -> dict[str, str]:
     """Tags of a recorded trial; the page shows the note (what data it saw, why it failed)."""
-    tags = {name: str(row[name]) for name in TAGS if _given(row.get(name))}
+    tags = {name: _text(name, row[name]) for name in TAGS if _given(row.get(name))}
     if _given(row.get("git_commit")):
         tags["mlflow.source.git.commit"] = row["git_commit"]
     if _given(row.get("specification")):

@@ -23,7 +23,7 @@ FAULTY: Final = {
 }
 """For ``search_process``: FAULTS in the environment then says what goes wrong in the workers."""
 
-_MEASURED: Final = ("seconds", "_at", "host", "memory", "git_commit")
+_MEASURED: Final = ("seconds", "_at", "host", "memory", "git_commit", "threads", "cpus")
 """Parts of the names of columns in which two runs of a trial differ."""
 
 

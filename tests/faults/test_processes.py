@@ -61,6 +61,7 @@ def wait_for_epoch(folder: Path, epoch: int) -> None:
     [
         ([signal.SIGKILL], -9),
         ([signal.SIGTERM], 130),
+        ([signal.SIGHUP], 130),
         ([signal.SIGINT, signal.SIGINT], 130),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import http.client
 import io
+import json
 import os
 import pickle
 import tarfile
@@ -247,8 +249,8 @@ def descendants(root: int) -> set[int]:
     return {process for process in parents if below(process)}
 
 
-def listening(processes: set[int]) -> set[str]:
-    """The hexadecimal addresses at which these processes accept connections."""
+def listening(processes: set[int]) -> set[tuple[str, int]]:
+    """The hexadecimal addresses and the ports at which these processes accept connections."""
     sockets = set()
     for process in processes:
         for descriptor in Path(f"/proc/{process}/fd").glob("*"):
@@ -261,8 +263,21 @@ def listening(processes: set[int]) -> set[str]:
         for line in Path(table).read_text().splitlines()[1:]:
             words = line.split()
             if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
-                found.add(words[1].partition(":")[0])
+                address, _, port = words[1].partition(":")
+                found.add((address, int(port, 16)))
     return found
+
+
+def asked_to_run_code(port: int, command: str) -> int | None:
+    """What one without the token is answered that posts a job; None when HTTP is not spoken."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("POST", "/api/job_agent/jobs/", json.dumps({"entrypoint": command}))
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
@@ -276,6 +291,11 @@ def test_a_local_launch_listens_here_alone_and_tells_no_secret(
         monkeypatch.setenv(name, SECRET)
     # As another test in this process may have left it.
     monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    # As somebody's shell may say, of a cluster.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    home, ran = tmp_path / "home", tmp_path / "ran"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
     swept = ("fusion_depth", "train_audio_snr", "train_visual_snr")
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -291,11 +311,16 @@ def test_a_local_launch_listens_here_alone_and_tells_no_secret(
     )
     with search_process("launch", str(config)) as process:
         read_until(process, "[1/3]")
-        addresses = listening(descendants(process.pid))
+        sockets = listening(descendants(process.pid))
+        answers = {asked_to_run_code(port, f"touch {ran}") for _, port in sockets}
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert addresses, "Ray was not seen listening at all"
-    assert addresses <= LOOPBACK
+    assert sockets, "Ray was not seen listening at all"
+    assert {address for address, _ in sockets} <= LOOPBACK
+    # Of the agents for jobs and environments; what else speaks HTTP here only tells of metrics.
+    assert 401 in answers
+    assert not ran.exists()
+    assert not (home / ".ray").exists(), "a token lies where others may read it"
     assert SECRET not in output
     files = fingerprint(tmp_path)
     assert {"results/mlflow.db", "results/test/specification.yaml"} <= files.keys()

@@ -93,7 +93,8 @@ def write_config(folder: Path, **fields: object) -> Path:
         "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(5))},
         "resources": {"concurrent_trials": 1},
     }
-    path.write_text(yaml.safe_dump({**config, **fields}))
+    given = {key: one for key, one in {**config, **fields}.items() if one is not None}
+    path.write_text(yaml.safe_dump(given))
     return path
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from search_processes import on_one_ray
 from small_trials import SMALL
@@ -128,6 +132,55 @@ def test_a_cluster_that_asks_for_no_token_is_warned_of_unless_it_is_local(
     assert "RAY_AUTH_MODE=token" in error
 
 
+@pytest.fixture
+def nobodys_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("nobodys_proxy")
+@pytest.mark.parametrize("prefix", ["", "ray://"])
+def test_a_cluster_is_asked_past_any_proxy(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    grpc = pytest.importorskip("grpc")
+    with answering() as port:
+        assert ray_cluster._reach(f"{prefix}127.0.0.1:{port}")
+    with (
+        answering(grpc.StatusCode.UNAUTHENTICATED) as port,
+        pytest.raises(ResourceError, match="refuses the token"),
+    ):
+        ray_cluster._reach(f"{prefix}127.0.0.1:{port}")
+
+
+@pytest.mark.usefixtures("nobodys_proxy")
+def test_a_dashboard_is_asked_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = pytest.importorskip("fusion_search.search.dispatch.jobs")
+    monkeypatch.setenv("NO_PROXY", "elsewhere")
+    monkeypatch.delenv("no_proxy")
+    asked = []
+    version = {"version": "4", "ray_version": ray.__version__, "ray_commit": ray.__commit__}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(version).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with jobs._client(f"http://127.0.0.1:{server.server_port}"):
+            pass
+        server.shutdown()
+    assert set(asked) == {"/api/jobs/", "/api/version"}
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "elsewhere,127.0.0.1"
+
+
 def test_words_for_the_head_node_are_those_of_the_same_command() -> None:
     search = build_search({**CONFIG, "storage": "elsewhere"})
     arguments = parser().parse_args(["launch", "x.yaml", "--data", "/d"])
@@ -192,6 +245,28 @@ def test_a_token_that_is_there_is_sent(tmp_path: Path, monkeypatch: pytest.Monke
     environ = {"RAY_AUTH_MODE": "disabled"}
     use_token(environ)
     assert environ == {"RAY_AUTH_MODE": "disabled"}
+
+
+@pytest.mark.parametrize("words", [["launch"], ["launch", "--address", "127.0.0.1:9"], ["submit"]])
+def test_a_token_that_others_can_read_is_closed_with_a_word(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = [*words, str(tmp_path / "no.yaml")]
+    assert main(command) == 2  # without a token
+    assert "readable" not in capsys.readouterr().err
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.write_text("x")
+    token.chmod(0o644)
+    assert main(command) == 2
+    assert f"warning: {token} was readable by others" in capsys.readouterr().err
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert main(command) == 2
+    assert "readable" not in capsys.readouterr().err
 
 
 def test_code_is_sent_without_caches_and_not_when_it_is_large(

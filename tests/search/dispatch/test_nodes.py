@@ -47,6 +47,7 @@ SEEDS = 8
 VARYING = [
     *("started_at", "ended_at", "seconds", "train_seconds", "evaluation_seconds", "data_seconds"),
     *("milliseconds_per_example", "peak_memory_bytes", "host"),
+    *("threads", "cpus_per_trial"),  # alone: those of this process, and no search's
 ]
 
 

@@ -322,7 +322,14 @@ def test_what_is_left_is_what_was_planned(tmp_path: Path, small_data: DigitData)
     search = small_search(tmp_path, predictions=True)
     planned = search_contents(search, planned_units(search), small_data)
     storage = open_storage(tmp_path).below(search.name)
-    recorder = Recorder(storage, search.name, small_data.fingerprint, small_data.note, provenance())
+    recorder = Recorder(
+        storage,
+        search.name,
+        small_data.fingerprint,
+        small_data.note,
+        provenance(),
+        cpus_per_trial=search.resources.cpus_per_trial,
+    )
     storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
     write_plan(storage, search.planned_trials())
     for trial in search.planned_trials():

@@ -18,7 +18,7 @@ from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.search.records.provenance import PACKAGES, provenance
 from fusion_search.search.records.recorder import Recorder, ended_trials
-from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.running.recorded_trial import execute, execute_pack
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.trial import Epoch, run_trial
 
@@ -73,6 +73,36 @@ def test_a_finished_trial_is_recorded_whole(storage: Storage, small_data: DigitD
     right = predictions["label"] == predictions["predicted"]
     counted = right.groupby([predictions["test_audio_snr"], predictions["test_visual_snr"]]).sum()
     assert counted.to_dict() == cells
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_record_tells_with_what_was_computed_however_the_trial_ends(
+    storage: Storage, small_data: DigitData, threads: int
+) -> None:
+    writer = Recorder(
+        storage, "test", small_data.fingerprint, small_data.note, provenance(), cpus_per_trial=2.5
+    )
+    finished, failing, stopped = small_trial(), small_trial(learning_rate=1e30), small_trial(seed=1)
+    packed = [small_trial(seed=2), small_trial(seed=3, learning_rate=1e30)]
+    starts: list[dict[str, object]] = []
+    epochs: list[dict[str, object]] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for one in (finished, failing):
+            execute(one, small_data, writer, on_start=starts.append, on_epoch=epochs.append)
+        execute_pack(packed, small_data, writer)
+        # As the driver does with a trial that the scheduler stops, in a process of its own.
+        torch.set_num_threads(3 - threads)
+        writer.stopped(stopped, epochs[:1], {**starts[0], "trial_id": stopped.trial_id}, "why")
+    finally:
+        torch.set_num_threads(before)
+    table = read_table(storage, "trials")
+    assert set(table["status"]) == {"finished", "failed", "stopped"}
+    assert len(table) == 5
+    assert (table["threads"] == threads).all()
+    assert (table["cpus_per_trial"] == 2.5).all()
+    assert (table["engine"] == "eager").all()
 
 
 def test_a_train_pair_outside_the_grid_has_no_test_accuracy(

@@ -1,0 +1,58 @@
+"""What stops a search from outside, in the orderly way of Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+_OUTPUTS: Final = (1, 2)
+
+
+@contextmanager
+def stopped_as_by_interrupt() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP when the terminal is closed, do what Ctrl-C does.
+
+    Where SIGHUP is ignored, as under nohup, it stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    terminals = [one for one in _OUTPUTS if os.isatty(one)]
+
+    def hang_up(*_: object) -> None:
+        # Of a terminal that is gone, every further word would be an error.
+        with Path(os.devnull).open("wb") as nowhere:
+            for one in terminals:
+                os.dup2(nowhere.fileno(), one)
+        _interrupt()
+
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _interrupt)}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@contextmanager
+def hang_up_held_back() -> Iterator[None]:
+    """Hold SIGHUP back, also from all processes that are started meanwhile, for good.
+
+    A closed terminal sends it to all of them at once, and without them nothing ends in order.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

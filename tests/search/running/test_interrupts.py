@@ -1,0 +1,122 @@
+"""What a search does that is stopped from outside."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import pytest
+from search_processes import ROOT, write_config
+from small_trials import small_trial
+
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import read_table
+from fusion_search.datasets.digits.data import DigitData
+from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.running import run
+from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
+from fusion_search.search.running.progress import Progress
+
+
+def test_a_closed_terminal_stops_the_search_in_order(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fusion_search", "launch", str(write_config(tmp_path))],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    try:
+        os.close(theirs)
+        seen = b""
+        while b"[1/5]" not in seen:
+            seen += os.read(ours, 4096)
+        os.close(ours)
+        code = process.wait(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert code == 130
+    storage = open_storage(tmp_path / "results" / "test")
+    trials = read_table(storage, "trials")
+    assert 1 <= len(trials) < 5
+    assert (trials["status"] == "finished").all()
+    assert not storage.exists("driver.json")
+
+
+def test_a_hang_up_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stopped_as_by_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_processes_that_are_started_hear_no_hang_up() -> None:
+    own = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with hang_up_held_back():
+        asked = subprocess.run(
+            ["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True, check=True
+        )
+    assert int(asked.stdout.split()[1], 16) & 1 << (signal.SIGHUP - 1)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == own
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "the terminal is gone")
+
+
+def test_a_search_that_nobody_can_hear_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress(open_storage(tmp_path), planned=2, ended=0, epochs=1)
+    monkeypatch.setattr(sys, "stdout", Gone())
+    progress.say("a word")
+    progress.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_while_the_end_is_told_leaves_no_driver_behind(
+    tmp_path: Path, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Waiting:
+        def close(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    class Idle:
+        def run_trials(self, *_: Any) -> None:
+            assert storage.exists("driver.json")
+
+    monkeypatch.setattr(run, "start_tracker", lambda *_: Waiting())
+    storage = open_storage(tmp_path).below("test")
+    search = build_search({"name": "test", "storage": str(tmp_path)})
+    dispatcher: Any = Idle()
+    with pytest.raises(KeyboardInterrupt):
+        run.run(
+            search,
+            storage,
+            [small_trial()],
+            small_data,
+            dispatcher,
+            planned=1,
+            remaining=1,
+            epochs=1,
+        )
+    assert not storage.exists("driver.json")
