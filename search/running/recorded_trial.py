@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ def execute(
     before = recorder.ended_row(trial)
     if before is not None and before["status"] == FINISHED:
         return before
+    clock = time.monotonic()
     started = _started(trial, recorder.started(trial, datetime.now(UTC), sample))
     on_start(started)
 
@@ -88,11 +90,11 @@ def execute(
                 for epoch in epochs:
                     report(epoch)
         result = run_trial(trial, data, on_epoch=report, continuation=continuation)
-        return recorder.finished(trial, result, started)
+        return recorder.finished(trial, result, started, clock)
     except StorageError:
         raise
     except Exception as error:
-        return recorder.failed(trial, failure_reason(error), started)
+        return recorder.failed(trial, failure_reason(error), started, clock)
 
 
 def _saved(
@@ -128,6 +130,7 @@ def execute_pack(
             on_end(row)
     if not waiting:
         return
+    clock = time.monotonic()
     for trial in waiting:
         started = recorder.started(trial, datetime.now(UTC), packed_trials=len(waiting))
         running[trial] = _started(trial, started)
@@ -138,11 +141,11 @@ def execute_pack(
         try:
             if isinstance(outcome, Exception):
                 raise outcome
-            row = recorder.finished(trial, outcome, started)
+            row = recorder.finished(trial, outcome, started, clock)
         except StorageError:
             raise
         except Exception as error:
-            row = recorder.failed(trial, failure_reason(error), started)
+            row = recorder.failed(trial, failure_reason(error), started, clock)
         on_end(row)
 
     try:
