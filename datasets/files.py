@@ -90,20 +90,22 @@ def decompressed(path: Path, most: int) -> bytes:
     return content
 
 
-def default_folder(environ: Mapping[str, str]) -> Path:
-    """Cache folder of downloads: below XDG_CACHE_HOME, else below ~/.cache."""
-    cache = environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "fusion-search"
-
-
 def data_folder(option: str | Path | None, environ: Mapping[str, str]) -> Path:
     """Folder of the data files: the option, else FUSION_SEARCH_DATA, else the cache folder.
 
+    The cache folder is below XDG_CACHE_HOME, else below ~/.cache.
+
     Raises:
-        DataError: it begins with the home folder of nobody.
+        DataError: it is below a home folder that is not known, as that of "~nobody" is not, and
+            without HOME that of a user whom the system does not list.
     """
     chosen = option or environ.get("FUSION_SEARCH_DATA")
+    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(chosen) if chosen else Path(cache) / "fusion-search"
     try:
-        return Path(chosen).expanduser() if chosen else default_folder(environ)
-    except RuntimeError as error:  # "~nobody"
-        raise DataError(f"the data folder {str(chosen)!r} has no home folder: {error}") from error
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"the home folder in {str(folder)!r}, where the data files would be, is not known: "
+            "name their folder with --data (--folder of fetch and check) or FUSION_SEARCH_DATA"
+        ) from error

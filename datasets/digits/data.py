@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from fusion_search.datasets.digits.pairs import SPLITS, Pairs, split_indices
 from fusion_search.datasets.digits.spectrogram import STRIDE, frames_of, samples_of
 from fusion_search.datasets.digits.spoken_digits import Recording, load_spoken_digits
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.files import default_folder
+from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.noise import SNR_RATIOS, unit_noise
 
 __all__ = ["DigitData", "DigitsSettings", "Examples", "Pairs", "load_digits"]
@@ -243,8 +244,8 @@ def load_digits(settings: DigitsSettings, folder: Path | None = None) -> DigitDa
 
     Args:
         settings: what to load.
-        folder: where the real files are; None for ``~/.cache/fusion-search``. Not used by the
-            built-in source.
+        folder: where the real files are; None for FUSION_SEARCH_DATA, else the cache folder. Not
+            looked for when the source is built in.
 
     Raises:
         DataError: a file is missing or damaged, or no recording fits the common length.
@@ -254,5 +255,5 @@ def load_digits(settings: DigitsSettings, folder: Path | None = None) -> DigitDa
         from fusion_search.datasets.digits.builtin import builtin_images, builtin_recordings
 
         return DigitData(settings, *builtin_images(), builtin_recordings())
-    folder = folder or default_folder({})
+    folder = data_folder(folder, os.environ)
     return DigitData(settings, *load_mnist(folder), load_spoken_digits(folder))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.mnist import load_mnist, parse_idx
 from fusion_search.datasets.digits.spoken_digits import load_spoken_digits, read_archive
 from fusion_search.datasets.download import fetch
@@ -229,6 +230,21 @@ def test_the_folder_is_the_option_then_the_environment_then_the_cache() -> None:
     assert data_folder("/here", environ) == Path("/here")
     assert data_folder(None, environ) == Path("/there")
     assert data_folder(None, {"XDG_CACHE_HOME": "/cache"}) == Path("/cache/fusion-search")
+
+
+def test_built_in_data_need_no_folder_and_real_data_say_what_to_set(
+    homeless: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "NOT MNIST" in load_digits(DigitsSettings(source="builtin", frames=24)).note
+    remedy = r"^the home folder in '~/.cache/fusion-search'.*--data .*FUSION_SEARCH_DATA$"
+    with pytest.raises(DataError, match=remedy):
+        load_digits(DigitsSettings())
+    with pytest.raises(DataError, match="home folder in '~nobody-of-that-name/x'"):
+        load_digits(DigitsSettings(), Path("~nobody-of-that-name/x"))
+    assert main(["draw", "noise", "--output", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "digits"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_check_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

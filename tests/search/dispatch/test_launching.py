@@ -172,6 +172,17 @@ def test_a_token_that_is_there_is_sent(tmp_path: Path, monkeypatch: pytest.Monke
     assert environ == {"RAY_AUTH_MODE": "disabled"}
 
 
+def test_a_user_without_a_home_folder_has_no_token_and_no_storage_there(
+    homeless: None,
+) -> None:
+    environ: dict[str, str] = {}
+    use_token(environ)
+    assert environ == {}
+    for read in (storage_here, open_storage):
+        with pytest.raises(ValueError, match=r"'~/results' cannot be opened: its home folder"):
+            read("~/results")
+
+
 def test_code_is_sent_without_caches_and_not_when_it_is_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
