@@ -84,6 +84,13 @@ def connection(address: str) -> Iterator[None]:
     if address == "local" and ray.is_initialized():
         yield
         return
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise ResourceError(
+            "Ray keeps files in the home folder, and that of this user is not known: set HOME to a "
+            "folder that it may write to"
+        ) from error
     options: dict[str, Any] = {"include_dashboard": False}
     try:
         with ExitStack() as until_sent:

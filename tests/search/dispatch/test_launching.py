@@ -181,6 +181,8 @@ def test_a_user_without_a_home_folder_has_no_token_and_no_storage_there(
     for read in (storage_here, open_storage):
         with pytest.raises(ValueError, match=r"'~/results' cannot be opened: its home folder"):
             read("~/results")
+    with pytest.raises(ResourceError, match="set HOME"), connect("local", Resources()):
+        pass
 
 
 def test_code_is_sent_without_caches_and_not_when_it_is_large(
