@@ -26,7 +26,7 @@ _BUSY: Final = (408, 425, 429, 500, 502, 503, 504)
 
 
 def fetch(file: DataFile, folder: Path, waits: Sequence[float] = WAITS_SECONDS) -> bool:
-    """Bring one file below ``folder``, unless it is there and whole already.
+    """Bring one file below ``folder``, unless it or a substitute is there and can be read already.
 
     A part that an earlier try left (``<name>.part``) is continued. The file takes its name only
     after its content was verified.
@@ -39,7 +39,7 @@ def fetch(file: DataFile, folder: Path, waits: Sequence[float] = WAITS_SECONDS) 
     """
     present = file.find(folder)
     if present is not None:
-        file.verify(present)
+        file.describe(present)
         return False
     target = file.home(folder)
     part = target.with_name(target.name + ".part")
@@ -57,13 +57,15 @@ def fetch(file: DataFile, folder: Path, waits: Sequence[float] = WAITS_SECONDS) 
                 ) from error
             time.sleep(wait)
     try:
-        file.verify(part)
+        found, _ = file.describe(part)
     except DataError as error:
+        found = str(error)
+    if found != file.expected:
         part.unlink()
         raise DataError(
             f"the download of {file.url} is not the expected file: run the command again, or put "
             f"the file at {target}"
-        ) from error
+        )
     part.replace(target)
     return True
 

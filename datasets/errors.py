@@ -1,7 +1,7 @@
-"""The one error a person can cause here: files that are missing or damaged."""
+"""The one error a person can cause here: files that are missing or cannot be read."""
 
 from __future__ import annotations
 
 
 class DataError(ValueError):
-    """A data file is missing or damaged; the message is one sentence with the remedy."""
+    """A data file is missing or cannot be read; the message is one sentence with the remedy."""

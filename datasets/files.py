@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fusion_search.datasets.errors import DataError
+
+_GZIP: Final = b"\x1f\x8b"
+_BLOCK: Final = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,38 +23,52 @@ class DataFile:
         folder: the subfolder it is stored in, below the data folder.
         other_folders: further subfolders where it is accepted ("" for the data folder itself).
         other_names: further names under which it is accepted.
+        substitutes: patterns, below the data folder, of what is taken where it is missing.
         url: where it comes from.
         size: bytes of the public download, for progress; packings differ, so never checked.
-        verify: reads the whole file and raises a DataError unless its *content* is the expected
-            one.
+        describe: reads all of it and gives its name, and how many bytes behind its packed content
+            are left out; raises a DataError when it cannot be read.
+        expected: the name of what ``url`` gives.
     """
 
     name: str
     folder: str
     other_folders: tuple[str, ...]
     other_names: tuple[str, ...] = ()
+    substitutes: tuple[str, ...] = ()
     url: str
     size: int
-    verify: Callable[[Path], None]
+    describe: Callable[[Path], tuple[str, int]]
+    expected: str
 
     def home(self, folder: Path) -> Path:
         """Path where a download is stored below the data folder."""
         return folder / self.folder / self.name
 
     def find(self, folder: Path) -> Path | None:
-        """Path of this file below the data folder, or None where it is missing."""
+        """Path of this file, or else of its substitute, below the data folder; None without.
+
+        Raises:
+            DataError: several could be its substitute.
+        """
         for subfolder in (self.folder, *self.other_folders):
             for name in (self.name, *self.other_names):
                 path = folder / subfolder / name
                 if path.is_file():
                     return path
-        return None
+        found = {path for one in self.substitutes for path in folder.glob(one)}
+        paths = sorted(path for path in found if not path.name.startswith("."))
+        if len(paths) > 1:
+            raise DataError(
+                f"any of {', '.join(map(str, paths))} could be meant: leave one of them in {folder}"
+            )
+        return paths[0] if paths else None
 
     def require(self, folder: Path) -> Path:
-        """Path of this file below the data folder.
+        """Path of this file, or else of its substitute, below the data folder.
 
         Raises:
-            DataError: it is missing.
+            DataError: it is missing, or several could be its substitute.
         """
         path = self.find(folder)
         if path is None:
@@ -64,46 +81,81 @@ class DataFile:
 
 
 def damaged(path: Path, reason: str) -> DataError:
-    """Build the error for a file whose content is not the expected one."""
+    """Build the error for a file that is not whole."""
     return DataError(
-        f"{path} is damaged ({reason}): delete it and run 'fusion-search data fetch digits'"
+        f"{path} is damaged ({reason}): put a whole copy in its place, or move it away and run "
+        "'fusion-search data fetch digits'"
     )
 
 
-def decompressed(path: Path, most: int) -> bytes:
-    """The content of a gzip file, which may have several parts.
+def unusable(path: Path, reason: str) -> DataError:
+    """Build the error for a file that may be whole, but is not of the form that is read."""
+    return DataError(
+        f"{path} cannot be used ({reason}): convert it, or move it away and run 'fusion-search "
+        "data fetch digits'"
+    )
+
+
+def read_packed(path: Path, most: int) -> tuple[bytes, int]:
+    """The content of a file, unpacked where it is packed by gzip, perhaps in several parts.
+
+    As gzip itself does, what follows the last part and is none is left out: what is before it has
+    passed gzip's checksum.
 
     Args:
         path: the file.
         most: bytes; a longer content is not looked at.
 
+    Returns:
+        The content, and how many bytes were left out.
+
     Raises:
-        DataError: it is not a whole gzip file, or its content is longer.
+        DataError: it cannot be read, a part is not whole, or the content is longer.
     """
+    content = bytearray()
     try:
-        with path.open("rb") as packed, gzip.GzipFile(fileobj=packed) as file:
-            content = file.read(most + 1)
-    except (EOFError, OSError, zlib.error) as error:
+        with path.open("rb") as file:
+            rest = file.read(_BLOCK)
+            if not rest.startswith(_GZIP):
+                content += rest + file.read(max(0, most + 1 - len(rest)))
+                rest = b""
+            while rest.startswith(_GZIP):
+                part = zlib.decompressobj(wbits=31)
+                while not part.eof and len(content) <= most:
+                    if not rest and not (rest := file.read(_BLOCK)):
+                        raise damaged(path, "not a whole gzip file: it ends too early")
+                    content += part.decompress(rest, most + 1 - len(content))
+                    rest = part.unused_data
+                if len(content) > most:
+                    break
+                if len(rest) < len(_GZIP):
+                    rest += file.read(_BLOCK)
+            left = len(rest) + path.stat().st_size - file.tell()
+    except zlib.error as error:
         raise damaged(path, f"not a whole gzip file: {error}") from error
+    except OSError as error:
+        raise unusable(path, str(error)) from error
     if len(content) > most:
-        raise damaged(path, f"its content is larger than {most:,} bytes")
-    return content
-
-
-def default_folder(environ: Mapping[str, str]) -> Path:
-    """Cache folder of downloads: below XDG_CACHE_HOME, else below ~/.cache."""
-    cache = environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "fusion-search"
+        raise unusable(path, f"its content is larger than {most:,} bytes")
+    return bytes(content), left
 
 
 def data_folder(option: str | Path | None, environ: Mapping[str, str]) -> Path:
     """Folder of the data files: the option, else FUSION_SEARCH_DATA, else the cache folder.
 
+    The cache folder is below XDG_CACHE_HOME, else below ~/.cache.
+
     Raises:
-        DataError: it begins with the home folder of nobody.
+        DataError: it is below a home folder that is not known, as that of "~nobody" is not, and
+            without HOME that of a user whom the system does not list.
     """
     chosen = option or environ.get("FUSION_SEARCH_DATA")
+    cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(chosen) if chosen else Path(cache) / "fusion-search"
     try:
-        return Path(chosen).expanduser() if chosen else default_folder(environ)
-    except RuntimeError as error:  # "~nobody"
-        raise DataError(f"the data folder {str(chosen)!r} has no home folder: {error}") from error
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"the home folder in {str(folder)!r}, where the data files would be, is not known: "
+            "name their folder with --data (--folder of fetch and check) or FUSION_SEARCH_DATA"
+        ) from error

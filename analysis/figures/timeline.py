@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +17,7 @@ from fusion_search.analysis.figures.grids import TrainPair
 from fusion_search.analysis.figures.noise import FRAME_MILLISECONDS, check_pair, draw_spectrogram
 from fusion_search.analysis.records.selection import AnalysisError, Search
 from fusion_search.analysis.records.tables import CHECKPOINTS
+from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, Examples
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 
@@ -28,10 +25,7 @@ from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSet
 SNR_PAIRS: Final = ((math.inf, math.inf), (1.0, 0.25), (0.5, 0.5), (0.25, 1.0))
 
 # What reading a file that is no checkpoint of ours, or no longer, ends with.
-_DAMAGE: Final = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, pickle.UnpicklingError),
-    *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
-)
+_DAMAGE: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -82,9 +76,7 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
     name = f"{trial_id}.pt"
     where = search.storage.named(CHECKPOINTS, name)
     try:
-        content = io.BytesIO(search.storage.read(CHECKPOINTS, name))
-        _check_zip(content)
-        checkpoint = torch.load(content, weights_only=True, map_location="cpu")
+        checkpoint = load_torch(search.storage.read(CHECKPOINTS, name))
         with torch.device("meta"):  # memory is taken by the weights that are there, not promised
             network = EarlyFusionNetwork(EarlyFusionSettings.from_plain(checkpoint["network"]))
         network.load_state_dict(checkpoint["state"], assign=True)
@@ -98,22 +90,11 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
     except FileNotFoundError as error:
         raise AnalysisError(f"checkpoint {where} is missing; choose another --trial") from error
     except _DAMAGE as error:
+        reason = error if isinstance(error, TorchFileError) else type(error).__name__
         raise AnalysisError(
-            f"checkpoint {where} is damaged or of another version ({type(error).__name__}); "
-            "choose another --trial"
+            f"checkpoint {where} is damaged or of another version ({reason}); choose another "
+            "--trial"
         ) from error
-
-
-def _check_zip(content: io.BytesIO) -> None:
-    """Compare the checksums of all parts, as PyTorch does not. Raises what ``_DAMAGE`` lists."""
-    with zipfile.ZipFile(content) as archive:
-        parts = archive.infolist()
-        # PyTorch stores without compression: what claims to be larger is none of its files.
-        if sum(one.file_size for one in parts) > content.getbuffer().nbytes:
-            raise zipfile.BadZipFile("its parts are larger than the file")
-        if archive.testzip() is not None:
-            raise zipfile.BadZipFile("a part is not as it was written")
-    content.seek(0)
 
 
 def example_numbers(data: DigitData, count: int) -> list[int]:

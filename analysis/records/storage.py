@@ -281,17 +281,27 @@ def open_storage(location: str | Path) -> Storage:
     """
     text = str(location)
     if "://" not in text:
-        try:
-            folder = Path(text).expanduser().absolute()
-        except RuntimeError as error:  # "~nobody"
-            raise ValueError(f"storage {text!r} cannot be opened: {error}") from error
-        return Storage(text, fs.LocalFileSystem(), folder.as_posix())
+        return Storage(text, fs.LocalFileSystem(), local_folder(text))
     refuse_password(text, "storage", STORAGE_REMEDY)  # it goes into records and messages
     try:
         filesystem, root = fs.FileSystem.from_uri(_with_options(text))
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"storage {text!r} cannot be opened by pyarrow: {error}") from error
     return Storage(text, filesystem, root)
+
+
+def local_folder(text: str) -> str:
+    """The whole path of a local folder, whose "~" is a home folder.
+
+    Raises:
+        ValueError: that home folder is not known.
+    """
+    try:
+        return Path(text).expanduser().absolute().as_posix()
+    except RuntimeError as error:  # "~nobody", or no HOME and a user the system does not list
+        raise ValueError(
+            f"storage {text!r} cannot be opened: its home folder is not known; give the whole path"
+        ) from error
 
 
 def _with_options(uri: str) -> str:

@@ -109,7 +109,7 @@ TRIALS: Final = pa.schema(
         # Trained together on one device, this one counted; 1 or null: alone. What they cost
         # together is told of each: seconds, train_seconds, data_seconds and peak_memory_bytes.
         ("packed_trials", pa.int32()),
-        ("seconds", pa.float64()),  # from started_at to ended_at
+        ("seconds", pa.float64()),  # it took, by a clock that nobody sets
         ("train_seconds", pa.float64()),
         ("evaluation_seconds", pa.float64()),
         ("data_seconds", pa.float64()),  # noise, padding, spectrograms; part of the two above

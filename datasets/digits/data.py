@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,17 +27,16 @@ from fusion_search.datasets.digits.pairs import SPLITS, Pairs, split_indices
 from fusion_search.datasets.digits.spectrogram import STRIDE, frames_of, samples_of
 from fusion_search.datasets.digits.spoken_digits import Recording, load_spoken_digits
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.files import default_folder
+from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.noise import SNR_RATIOS, unit_noise
 
 __all__ = ["DigitData", "DigitsSettings", "Examples", "Pairs", "load_digits"]
 
 SOURCES: Final = ("builtin", "digits")
-_NAMES: Final = {
-    "builtin": "built-in digits (scikit-learn handwriting, synthesised voice), "
-    "NOT MNIST and Free Spoken Digits",
-    "digits": "MNIST and Free Spoken Digit Dataset v1.0.9",
-}
+_BUILTIN: Final = (
+    "built-in digits (scikit-learn handwriting, synthesised voice), "
+    "NOT MNIST and Free Spoken Digits"
+)
 
 # Streams of random numbers: splits, and unit noise by what its numbers count.
 _IMAGE_SPLIT, _RECORDING_SPLIT = 0, 1
@@ -49,7 +49,7 @@ class DigitsSettings:
     """What the examples are made of.
 
     Attributes:
-        source: "builtin", or "digits" for MNIST and Free Spoken Digits.
+        source: "builtin", or "digits" for MNIST and Free Spoken Digits, or others in their form.
         frames: common length in spectrogram frames of 25 ms; longer recordings are left out.
         snr_ratio: what an SNR is a ratio of: "amplitude" (RMS) or "power" (mean squares). The
             paper does not say; amplitude gives its maps (docs/digits-small.md).
@@ -97,6 +97,7 @@ class DigitData:
         images: NDArray[np.uint8],
         image_labels: NDArray[np.int64],
         recordings: Sequence[Recording],
+        name: str,
     ) -> None:
         self.settings = settings
         self.images = torch.from_numpy(images)
@@ -109,17 +110,20 @@ class DigitData:
         self.left_out = int((~fits).sum())
         self.splits = self._split(fits)
         self.fingerprint = self.content_fingerprint()
-        self.note = _NAMES[settings.source]
+        self.note = name
         if self.left_out:
             self.note += (
                 f", {self.left_out:,} of {len(recordings):,} recordings longer than "
                 f"{settings.frames} frames left out"
             )
-        if not all(len(pairs) for pairs in self.splits.values()):
-            raise DataError(
-                f"frames = {settings.frames} leaves a split without recordings: the longest has "
-                f"{frames_of(int(lengths.max()))} frames"
-            )
+        for split, pairs in self.splits.items():
+            if not len(pairs):
+                raise DataError(
+                    f"the {split} split has no image and recording of the same digit: there are "
+                    f"{len(images):,} images and {len(recordings):,} recordings, {self.left_out:,} "
+                    f"of them longer than frames = {settings.frames} (the longest has "
+                    f"{frames_of(int(lengths.max()))})"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         """Arrays, which pickle hands over as buffers: processes of a machine can share them."""
@@ -243,16 +247,18 @@ def load_digits(settings: DigitsSettings, folder: Path | None = None) -> DigitDa
 
     Args:
         settings: what to load.
-        folder: where the real files are; None for ``~/.cache/fusion-search``. Not used by the
-            built-in source.
+        folder: where the real files are; None for FUSION_SEARCH_DATA, else the cache folder. Not
+            looked for when the source is built in.
 
     Raises:
-        DataError: a file is missing or damaged, or no recording fits the common length.
+        DataError: a file is missing or cannot be read, or a split has no pair.
     """
     if settings.source == "builtin":
         # Here, since SciPy and scikit-learn cost each process 150 MB and 2 s.
         from fusion_search.datasets.digits.builtin import builtin_images, builtin_recordings
 
-        return DigitData(settings, *builtin_images(), builtin_recordings())
-    folder = folder or default_folder({})
-    return DigitData(settings, *load_mnist(folder), load_spoken_digits(folder))
+        return DigitData(settings, *builtin_images(), builtin_recordings(), _BUILTIN)
+    folder = data_folder(folder, os.environ)
+    images, labels, seen = load_mnist(folder)
+    recordings, heard = load_spoken_digits(folder)
+    return DigitData(settings, images, labels, recordings, f"{seen} and {heard}")

@@ -9,14 +9,16 @@ import functools
 import hashlib
 import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_search.datasets.files import DataFile, damaged, decompressed
+from fusion_search.datasets.files import DataFile, read_packed, unusable
 
+NAME: Final = "MNIST"
 URL: Final = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _UINT8: Final = 8  # IDX type code
 _MOST_DIMENSIONS: Final = 3
@@ -31,15 +33,41 @@ _FILES: Final = {
 }
 
 
-def _checked(path: Path, md5: str) -> bytes:
-    content = decompressed(path, _MOST_BYTES)
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise damaged(path, "its content is not MNIST's")
-    return content
+@dataclass(frozen=True)
+class _Part:
+    """What one file holds: its array, whose it is, and the bytes behind it that are left out."""
+
+    array: NDArray[np.uint8]
+    name: str
+    left_out: int
 
 
-def _verify(md5: str, path: Path) -> None:
-    _checked(path, md5)
+def _read(path: Path, name: str) -> _Part:
+    """Read one of ``_FILES``; images or labels of MNIST's form may be others than MNIST's.
+
+    Raises:
+        DataError: it cannot be read, or its form is another one.
+    """
+    content, left_out = read_packed(path, _MOST_BYTES)
+    array = parse_idx(content, path)
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() == _FILES[name][1]:
+        return _Part(array, NAME, left_out)
+    wanted = 3 if "images" in name else 1
+    if array.ndim != wanted:
+        raise unusable(path, f"it has {array.ndim} dimensions, and {wanted} are needed")
+    if wanted == 1:
+        if array.size and array.max() > 9:
+            raise unusable(path, f"it has the label {array.max()}, and 0 to 9 are known")
+        return _Part(array, f"{array.size:,} labels, NOT {NAME}'s", left_out)
+    if array.shape[1:] != (28, 28):
+        size = " x ".join(map(str, array.shape[1:]))
+        raise unusable(path, f"its images are {size}, and 28 x 28 are needed")
+    return _Part(array, f"{len(array):,} images of 28 x 28, NOT {NAME}'s", left_out)
+
+
+def _describe(name: str, path: Path) -> tuple[str, int]:
+    part = _read(path, name)
+    return part.name, part.left_out
 
 
 FILES: Final = tuple(
@@ -49,9 +77,11 @@ FILES: Final = tuple(
         other_folders=("MNIST/raw", ""),
         url=URL + name,
         size=size,
-        verify=functools.partial(_verify, md5),
+        other_names=(name.removesuffix(".gz"),),
+        describe=functools.partial(_describe, name),
+        expected=NAME,
     )
-    for name, (size, md5) in _FILES.items()
+    for name, (size, _) in _FILES.items()
 )
 
 
@@ -69,34 +99,40 @@ def parse_idx(content: bytes, path: Path) -> NDArray[np.uint8]:
         DataError: the header is not that of an IDX array of bytes, or the size differs from it.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UINT8:
-        raise damaged(path, f"not an IDX file of bytes: it starts with {content[:4].hex()}")
+        raise unusable(path, f"not an IDX file of bytes: it starts with {content[:4].hex()}")
     if not 1 <= content[3] <= _MOST_DIMENSIONS:
-        raise damaged(path, f"it has {content[3]} dimensions, 1 to {_MOST_DIMENSIONS} expected")
+        raise unusable(path, f"it has {content[3]} dimensions, 1 to {_MOST_DIMENSIONS} expected")
     header = 4 + 4 * content[3]
     if len(content) < header:
-        raise damaged(path, "its IDX header is cut short")
+        raise unusable(path, "its IDX header is cut short")
     shape = struct.unpack(f">{content[3]}I", content[4:header])
     if len(content) - header != math.prod(shape):
-        raise damaged(
+        raise unusable(
             path, f"{math.prod(shape):,} values promised, {len(content) - header:,} found"
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
 
-def load_mnist(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Load all of MNIST, train files first.
+def load_mnist(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]:
+    """Load all of MNIST, or of what lies in its place, train files first.
 
     Returns:
-        Images [70000, 28, 28] in 0 .. 255 and labels [70000].
+        Images [I, 28, 28] in 0 .. 255 and labels [I], 70,000 of MNIST, and what they are in words.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file is missing or cannot be read, or there are more images than labels.
     """
-    arrays = []
-    for file in FILES:
-        path = file.require(folder)
-        arrays.append(parse_idx(_checked(path, _FILES[file.name][1]), path))
-    train_images, train_labels, test_images, test_labels = arrays
-    images = np.concatenate([train_images, test_images])
-    labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
-    return images, labels
+    paths = [file.require(folder) for file in FILES]
+    parts = [_read(path, file.name) for file, path in zip(FILES, paths, strict=True)]
+    for number in (0, 2):
+        count, named = len(parts[number].array), len(parts[number + 1].array)
+        if count != named:
+            raise unusable(
+                paths[number + 1],
+                f"it has {named:,} labels, and {paths[number].name} {count:,} images",
+            )
+    images = np.concatenate([parts[0].array, parts[2].array])
+    labels = np.concatenate([parts[1].array, parts[3].array]).astype(np.int64)
+    if all(part.name == NAME for part in parts):
+        return images, labels, NAME
+    return images, labels, f"{len(images):,} images in {paths[0].parent.name}/ (NOT {NAME})"

@@ -1,6 +1,7 @@
-"""Free Spoken Digit Dataset, tag v1.0.9: 2,500 recordings, 5 speakers, 8 kHz, 16-bit, mono.
+"""Spoken digits: the Free Spoken Digit Dataset, v1.0.9 or another release, or one's own recordings.
 
-Read straight from the archive of the tag; nothing is written to disk.
+v1.0.9 has 2,500 recordings by 5 speakers, 8 kHz, 16-bit, mono. An archive is read as it is; nothing
+is written to disk.
 """
 
 from __future__ import annotations
@@ -9,26 +10,27 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from fusion_search.datasets.digits.sound_files import Sound, SoundError, counted, read_sound
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.files import DataFile, damaged, decompressed
+from fusion_search.datasets.files import DataFile, damaged, read_packed, unusable
 
-SAMPLE_RATE: Final = 8000
-SPEAKERS: Final = ("george", "jackson", "nicolas", "theo", "yweweler")
-TAKES: Final = 50
+NAME: Final = "Free Spoken Digit Dataset v1.0.9"
 # Over names and samples (see ``content_digest``): GitHub packs an archive anew on request, so the
 # checksum of the .tar.gz itself may differ between downloads.
 DIGEST: Final = "5add2ee0f31a97bb5b8267aba3de6bac5656fe7df8b2ee550b8ea01e27eb820c"
-_MOST_BYTES: Final = 64 << 20
-_NAME: Final = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+_MOST_BYTES: Final = 64 << 20  # of an archive's content, and of one file in a folder
+_MOST_SAMPLES: Final = 1 << 28  # of all recordings at 8 kHz, which are 512 MiB then
+_FOLDER: Final = "recordings"
+_NAME: Final = re.compile(r"([0-9])_(.+)_[0-9]+\.(wav|flac)")
+_SOUNDS: Final = (".wav", ".flac")
 
 
 @dataclass(frozen=True)
@@ -40,99 +42,139 @@ class Recording:
     samples: NDArray[np.int16]
 
 
-def _read_wav(content: bytes, name: str, path: Path) -> NDArray[np.int16]:
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as wav:
-            kind = (wav.samplerate, wav.channels, wav.subtype)
-            samples: NDArray[np.int16] = wav.read(dtype="int16")
-    except soundfile.LibsndfileError as error:
-        raise damaged(path, f"{name} is not a sound file: {error}") from error
-    if kind != (SAMPLE_RATE, 1, "PCM_16"):
-        raise damaged(
-            path, f"{name} is {kind[0]} Hz, {kind[1]} channels, {kind[2]}; 8 kHz mono 16-bit needed"
-        )
-    return samples
+def read_recordings(path: Path) -> tuple[list[Recording], str, int]:
+    """Read every ``recordings/{digit}_{speaker}_{index}.wav`` (or .flac) of an archive.
 
-
-def read_archive(path: Path) -> list[Recording]:
-    """Read every ``recordings/{digit}_{speaker}_{index}.wav`` of an archive.
+    Args:
+        path: of the archive, packed by gzip or not, or of the folder ``recordings`` itself.
 
     Returns:
-        The recordings, by name.
+        The recordings, by name, what they are in words, and how many bytes that follow the packed
+        content were left out.
 
     Raises:
-        DataError: the archive cannot be read, is far larger than it should be, a member's name
-            leads outside it, or a recording is not 8 kHz, mono, 16-bit.
+        DataError: something in it cannot be read, is far larger than it should be, or leads
+            outside; or it has no recordings.
     """
-    recordings, left = [], _MOST_BYTES
-    content = decompressed(path, _MOST_BYTES)
+    left_out = 0
+    if path.is_dir():
+        files = _files_of_folder(path)
+    else:
+        content, left_out = read_packed(path, _MOST_BYTES)
+        files = _files_of_archive(content, path)
+    recordings: dict[str, Recording] = {}
+    sounds, speakers, left = [], set(), _MOST_SAMPLES
+    for file, content in files:
+        match = _NAME.fullmatch(file)
+        if match is None:
+            raise unusable(path, f"{file} is not named {{digit}}_{{speaker}}_{{index}}.wav")
+        name = f"{file.rpartition('.')[0]}.wav"  # the same recording, however it is encoded
+        if name in recordings:
+            raise unusable(path, f"{name} is in it twice")
+        sound = _read_sound(content, file, path)
+        left -= len(sound.samples)
+        if left < 0:
+            raise unusable(path, f"its recordings have more than {_MOST_SAMPLES:,} samples")
+        recordings[name] = Recording(name, int(match[1]), sound.samples)
+        sounds.append(sound)
+        speakers.add(match[2])
+    if not recordings:
+        raise unusable(path, "it has no recordings/{digit}_{speaker}_{index}.wav")
+    ordered = [recordings[name] for name in sorted(recordings)]
+    return ordered, _named(path, ordered, len(speakers), counted(sounds)), left_out
+
+
+def _read_sound(content: bytes, file: str, path: Path) -> Sound:
+    try:
+        return read_sound(content)
+    except SoundError as error:
+        raise unusable(path, f"{file} {error}") from error
+
+
+def _named(path: Path, recordings: list[Recording], speakers: int, changes: str) -> str:
+    if content_digest(recordings) == DIGEST:
+        return NAME
+    place = f"{path.parent.name}/{path.name}/" if path.is_dir() else path.name
+    people = "1 speaker" if speakers == 1 else f"{speakers} speakers"
+    done = f"{changes}; " if changes else ""
+    return f"{len(recordings):,} recordings by {people} in {place} ({done}NOT {NAME})"
+
+
+def _files_of_folder(path: Path) -> Iterator[tuple[str, bytes]]:
+    for file in sorted(path.iterdir()):
+        if _is_sound(file.name) and file.is_file():
+            if file.stat().st_size > _MOST_BYTES:
+                raise unusable(path, f"{file.name} is larger than {_MOST_BYTES:,} bytes")
+            try:
+                content = file.read_bytes()
+            except OSError as error:
+                raise unusable(path, str(error)) from error
+            yield file.name, content
+
+
+def _files_of_archive(content: bytes, path: Path) -> Iterator[tuple[str, bytes]]:
+    left = _MOST_BYTES
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for member in archive:
                 place = PurePosixPath(member.name)
                 if place.is_absolute() or ".." in place.parts:
-                    raise damaged(path, f"member {member.name!r} leads outside the archive")
-                match = _NAME.fullmatch(place.name)
-                if not match or place.parent.name != "recordings" or not member.isreg():
+                    raise unusable(path, f"member {member.name!r} leads outside the archive")
+                if place.parent.name != _FOLDER or not _is_sound(place.name) or not member.isreg():
                     continue
                 left -= member.size  # a sparse member says more than the archive holds
                 if left < 0:
-                    raise damaged(path, f"its recordings are larger than {_MOST_BYTES:,} bytes")
+                    raise unusable(path, f"its recordings are larger than {_MOST_BYTES:,} bytes")
                 file = archive.extractfile(member)
                 assert file is not None  # of a regular file
-                samples = _read_wav(file.read(), place.name, path)
-                recordings.append(Recording(place.name, int(match[1]), samples))
+                yield place.name, file.read()
     except DataError:
         raise
     except (tarfile.TarError, OSError, ValueError, OverflowError) as error:  # of hostile headers
         raise damaged(path, f"not a whole .tar.gz archive: {error}") from error
-    return sorted(recordings, key=lambda recording: recording.name)
+
+
+def _is_sound(name: str) -> bool:
+    # "._x.wav" is what macOS adds to an archive for each file.
+    return name.endswith(_SOUNDS) and not name.startswith(".")
 
 
 def content_digest(recordings: Sequence[Recording]) -> str:
     """SHA-256 over name and samples (little-endian 16-bit) of each recording, in order."""
     digest = hashlib.sha256()
     for recording in recordings:
-        digest.update(recording.name.encode())
+        digest.update(recording.name.encode(errors="surrogateescape"))
         digest.update(recording.samples.astype("<i2").tobytes())
     return digest.hexdigest()
 
 
-def _checked(path: Path) -> list[Recording]:
-    recordings = read_archive(path)
-    wanted = {
-        f"{digit}_{speaker}_{take}.wav"
-        for digit in range(10)
-        for speaker in SPEAKERS
-        for take in range(TAKES)
-    }
-    found = {recording.name for recording in recordings}
-    if len(recordings) != len(wanted) or found != wanted:
-        raise damaged(path, f"{len(wanted & found):,} of {len(wanted):,} recordings found")
-    if content_digest(recordings) != DIGEST:
-        raise damaged(path, "its recordings are not those of v1.0.9")
-    return recordings
+def _describe(path: Path) -> tuple[str, int]:
+    _, name, left_out = read_recordings(path)
+    return name, left_out
 
 
-def _verify(path: Path) -> None:
-    _checked(path)
-
-
+_RELEASE: Final = "free-spoken-digit-dataset-*"
 FILE: Final = DataFile(
     name="free-spoken-digit-dataset-1.0.9.tar.gz",
     folder="fsdd",
     other_folders=("",),
     other_names=("v1.0.9.tar.gz",),
+    substitutes=(
+        *("fsdd/*.tar.gz", "fsdd/*.tgz", "fsdd/*.tar", f"fsdd/{_FOLDER}", f"fsdd/*/{_FOLDER}"),
+        *(f"{_RELEASE}.tar.gz", f"{_RELEASE}/{_FOLDER}", "v[0-9]*.tar.gz", _FOLDER),
+    ),
     url=("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.9.tar.gz"),
     size=11_937_629,
-    verify=_verify,
+    describe=_describe,
+    expected=NAME,
 )
 
 
-def load_spoken_digits(folder: Path) -> list[Recording]:
-    """Load the 2,500 recordings, by name.
+def load_spoken_digits(folder: Path) -> tuple[list[Recording], str]:
+    """Load the recordings, by name, and what they are in words; of v1.0.9 there are 2,500.
 
     Raises:
-        DataError: the archive is missing or damaged.
+        DataError: they are missing or cannot be read.
     """
-    return _checked(FILE.require(folder))
+    recordings, name, _ = read_recordings(FILE.require(folder))
+    return recordings, name

@@ -26,45 +26,57 @@ def fetch_data(arguments: argparse.Namespace) -> int:
     folder = data_folder(arguments.folder, os.environ)
     for file in FILES:
         print(f"{file.name}: {file.url}")
-        done = "downloaded and verified" if fetch(file, folder) else "there already, verified"
-        print(f"  {done}: {file.require(folder)}")
+        done = "downloaded and verified" if fetch(file, folder) else "there already"
+        path = file.require(folder)
+        state, detail = _state(file, path)
+        print(f"  {done}, {'verified' if state == 'present' else detail}: {path}")
     return 0
 
 
 def check_data(arguments: argparse.Namespace) -> int:
-    """``data check digits``: the exit code is 2 when files are missing or damaged."""
+    """``data check digits``: the exit code is 2 when files are missing or cannot be read."""
     return _check(data_folder(arguments.folder, os.environ))
 
 
 def _check(folder: Path) -> int:
     print(f"folder: {folder}")
-    whole = True
+    states = set()
     for file in FILES:
-        path = file.find(folder)
-        state, detail = "present", str(path)
-        if path is None:
-            state, detail = "missing", str(file.home(folder))
-        else:
-            try:
-                file.verify(path)
-            except DataError as error:
-                state, detail = "damaged", str(error)
-        whole &= state == "present"
-        print(f"{state}  {file.name}: {detail}\n         from {file.url}")
-    if not whole:
+        state, detail = "missing", str(file.home(folder))
+        try:
+            path = file.find(folder)
+            if path is not None:
+                state, detail = _state(file, path)
+                detail = f"{path}{detail and f': {detail}'}"
+        except DataError as error:
+            state, detail = "unusable", str(error)
+        states.add(state)
+        print(f"{state:8} {file.name}: {detail}\n         from {file.url}")
+    if states - {"present", "other"}:
         print(
-            f"error: files are missing or damaged in {folder}: run `fusion-search data fetch "
+            f"error: files are missing or unusable in {folder}: run `fusion-search data fetch "
             f"digits --folder {folder}`",
             file=sys.stderr,
         )
         return 2
-    _print_pairs(folder)
+    _print_pairs(folder, papers="other" not in states)
     return 0
 
 
-def _print_pairs(folder: Path) -> None:
+def _state(file: DataFile, path: Path) -> tuple[str, str]:
+    """Whether a file is the expected one or another that is used in its place, and what it is."""
+    name, left_out = file.describe(path)
+    details = [] if name == file.expected else [name]
+    if left_out:
+        details.append(f"{left_out:,} bytes behind its gzip content are left out")
+    return "present" if name == file.expected else "other", ", ".join(details)
+
+
+def _print_pairs(folder: Path, papers: bool) -> None:
     data = load_digits(DigitsSettings(frames=frames_of(LONGEST_SAMPLES)), folder)
-    print("pairs of equal label, all recordings kept:")
+    print(f"data: {data.note} (fingerprint {data.fingerprint})")
+    print(f"pairs of equal label, {data.left_out:,} recordings left out:")
     for split, paper in PAPER_PAIRS.items():
         count = len(data.splits[split])
-        print(f"  {split:10} {count:>10,}   paper {paper:>10,}   {count / paper - 1:+.2%}")
+        compared = f"   paper {paper:>10,}   {count / paper - 1:+.2%}" if papers else ""
+        print(f"  {split:10} {count:>10,}{compared}")

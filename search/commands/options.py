@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -72,11 +71,9 @@ def storage_of(arguments: argparse.Namespace) -> str:
     return arguments.storage or STORAGE
 
 
-def data_of(arguments: argparse.Namespace) -> Path:
-    """The folder of the real files."""
-    from fusion_search.datasets.files import data_folder
-
-    return data_folder(arguments.data, os.environ)
+def data_of(arguments: argparse.Namespace) -> Path | None:
+    """The folder of the real files, where one was named; built-in data need none."""
+    return Path(arguments.data) if arguments.data else None
 
 
 def filled(text: str) -> str:

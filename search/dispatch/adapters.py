@@ -45,6 +45,7 @@ class _Running:
 
     started: Row
     epochs: list[Row] = field(default_factory=list)
+    clock: float = field(default_factory=time.monotonic)  # when the driver heard of it
 
 
 @dataclass
@@ -145,7 +146,8 @@ class Driver(tune.Callback):
             run = news.running[stopped.trial_id]
             reason = f"stopped early by {self._scheduler} after {_count(run.epochs)}"
             with self._stop_without_storage():
-                self._ended(news, self._recorder.stopped(stopped, run.epochs, run.started, reason))
+                row = self._recorder.stopped(stopped, run.epochs, run.started, reason, run.clock)
+                self._ended(news, row)
         if self._proposals is not None:
             number = trial.config[PROPOSAL][NUMBER]
             self._proposals.close(number, news.rows, news.progress)
@@ -200,12 +202,13 @@ class Driver(tune.Callback):
         reason = news.overdue or f"the worker {_lost(trial)}"
         sample, now = sample_of(trial.config), datetime.now(UTC)
         for one in lost:
-            begun = news.running.get(one.trial_id)
-            started = begun and begun.started
-            started = started or self._recorder.started(one, now, sample, packed_trials=len(lost))
-            epochs = f"epochs it told of: {len(begun.epochs) if begun else 0}"
+            begun = news.running.get(one.trial_id) or _Running(
+                self._recorder.started(one, now, sample, packed_trials=len(lost))
+            )
+            epochs = f"epochs it told of: {len(begun.epochs)}"
             known = f"{epochs}; what Ray says:\n\n{_words_of_ray(trial) or 'nothing'}"
-            self._ended(news, self._recorder.failed(one, reason, started, known))
+            row = self._recorder.failed(one, reason, begun.started, known, begun.clock)
+            self._ended(news, row)
 
     def _news_of(self, trial: Any) -> _News:
         return self._news.setdefault(trial.trial_id, _News(trial))

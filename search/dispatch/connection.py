@@ -92,6 +92,7 @@ def connection(address: str) -> Iterator[None]:
             yield
         return
     if address == "local":
+        _check_home()
         check_temporary_folder()
     with ExitStack() as until_left:
         if address == "local":
@@ -102,6 +103,16 @@ def connection(address: str) -> Iterator[None]:
         # After Ray's start, which sets a handler of its own.
         until_left.enter_context(stopped_as_by_interrupt())
         yield
+
+
+def _check_home() -> None:
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise ResourceError(
+            "Ray keeps files in the home folder, and that of this user is not known: set HOME to a "
+            "folder that it may write to"
+        ) from error
 
 
 def _start_or_join(address: str) -> None:

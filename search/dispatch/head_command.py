@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fusion_search.analysis.records.storage import local_folder
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 
@@ -61,7 +62,7 @@ def head_command(
 
 def storage_here(storage: str) -> str:
     """A storage that means the same on all machines which share this one's folders."""
-    return storage if "://" in storage else Path(storage).expanduser().absolute().as_posix()
+    return storage if "://" in storage else local_folder(storage)
 
 
 def storage_of_head(storage: str) -> str:
@@ -75,8 +76,10 @@ def use_token(environ: MutableMapping[str, str]) -> None:
 
     Ray itself does so only when it finds the cluster by itself.
     """
-    given = environ.get("RAY_AUTH_TOKEN") or environ.get("RAY_AUTH_TOKEN_PATH")
-    if given or _token_file().is_file():
+    given = bool(environ.get("RAY_AUTH_TOKEN") or environ.get("RAY_AUTH_TOKEN_PATH"))
+    with contextlib.suppress(RuntimeError):  # no home folder: no token in it
+        given |= _token_file().is_file()
+    if given:
         environ.setdefault("RAY_AUTH_MODE", "token")
 
 

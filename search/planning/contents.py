@@ -6,6 +6,7 @@ storage that only counts.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -150,7 +151,7 @@ def _trial_contents(
     result = _result(trial)
     sample: Sample | None = {} if recorder.objectives else None
     started = {**recorder.started(trial, datetime.now(UTC), sample), "threads": 1}
-    row = recorder.finished(trial, result, started)
+    row = recorder.finished(trial, result, started, time.monotonic())
     # As MLflow is given it: what has gone through JSON or a table has lists.
     row = {name: list(one) if isinstance(one, tuple) else one for name, one in row.items()}
     points = [point for epoch in result.epochs for point in epoch_points(vars(epoch))]

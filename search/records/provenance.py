@@ -29,6 +29,7 @@ PACKAGES: Final = (
 _PARTS: Final = ("search", "models", "datasets", "analysis")  # of this package
 
 COMMIT_VARIABLE: Final = "FUSION_SEARCH_COMMIT"  # of code that was sent here without its checkout
+_OTHER_REPOSITORY: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +94,14 @@ def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def git_commit() -> str:
     """The checkout's commit, marked when files differ from it.
 
-    Outside a checkout, what the environment says, else "unknown".
+    Outside a checkout, what the environment says, else "unknown". A copy of this program may lie in
+    a checkout of something else, such as in a ``.venv`` there: git is believed only where it tracks
+    this very file.
     """
-    folder = Path(__file__).parent
+    file = Path(__file__).resolve()
+    folder = file.parent
     try:
+        _git(folder, "ls-files", "--error-unmatch", "--", file.name)
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
@@ -106,5 +111,9 @@ def git_commit() -> str:
 
 def _git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    # Which repository it is, is for the folder to say, not for a hook that we may run in.
+    environ = {name: value for name, value in os.environ.items() if name not in _OTHER_REPOSITORY}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=30, env=environ
+    )
     return done.stdout.strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -94,13 +95,18 @@ class Recorder:
         }
 
     def finished(
-        self, trial: TrialSpecification, result: TrialResult, started: Mapping[str, Any]
+        self,
+        trial: TrialSpecification,
+        result: TrialResult,
+        started: Mapping[str, Any],
+        clock: float,
     ) -> dict[str, Any]:
         """Record a finished trial and its best checkpoint; returns its row in ``trials``.
 
         Args:
             trial, result: the trial and what it gave.
             started: its row as :meth:`started` gave it.
+            clock: when it began (``time.monotonic`` of this process).
         """
         assert result.grid is not None
         assert result.best is not None
@@ -124,7 +130,6 @@ class Recorder:
         if trial.predictions:
             self._write(trial, "predictions", self._predictions(trial, result))
         self.storage.write(_checkpoint(trial, result), CHECKPOINTS, f"{trial.trial_id}.pt")
-        ended_at = datetime.now(UTC)
         row = {
             **started,
             "status": FINISHED,
@@ -139,7 +144,7 @@ class Recorder:
             "train_pair_accuracy": result.grid.accuracy(trial.train_pair),
             "worst_accuracy": min(result.grid.accuracies),
             "mean_accuracy": result.grid.mean_accuracy,
-            **_ended(started, ended_at),
+            **_ended(clock),
             "train_seconds": result.train_seconds,
             "evaluation_seconds": result.evaluation_seconds,
             "data_seconds": result.data_seconds,
@@ -158,11 +163,14 @@ class Recorder:
         epochs: Sequence[Mapping[str, Any]],
         started: Mapping[str, Any],
         reason: str,
+        clock: float,
     ) -> dict[str, Any]:
-        """Record a trial that the scheduler stopped early, with the epochs it had."""
+        """Record a trial that the scheduler stopped early, with the epochs it had.
+
+        ``clock`` is when this process heard of its beginning (``time.monotonic``).
+        """
         self._write_epochs(trial, epochs)
         best = max(epochs, key=lambda one: (one["validation_accuracy"], -one["validation_loss"]))
-        ended_at = datetime.now(UTC)
         row = {
             **started,
             "status": STOPPED,
@@ -170,14 +178,19 @@ class Recorder:
             "epochs_run": len(epochs),
             "best_epoch": best["epoch"],
             "validation_accuracy": best["validation_accuracy"],
-            **_ended(started, ended_at),
+            **_ended(clock),
             "train_seconds": epochs[-1]["seconds"],
         }
         self._end(trial, row)
         return row
 
     def failed(
-        self, trial: TrialSpecification, reason: str, started: Mapping[str, Any], known: str
+        self,
+        trial: TrialSpecification,
+        reason: str,
+        started: Mapping[str, Any],
+        known: str,
+        clock: float,
     ) -> dict[str, Any]:
         """Record a failed trial; returns its row in ``trials``.
 
@@ -185,9 +198,9 @@ class Recorder:
             trial, started: the trial, and its row as :meth:`started` gave it.
             reason: one sentence.
             known: all that is known, such as the traceback.
+            clock: when this process heard of its beginning (``time.monotonic``).
         """
-        ended = _ended(started, datetime.now(UTC))
-        row = {**started, "status": FAILED, "reason": reason, **ended}
+        row = {**started, "status": FAILED, "reason": reason, **_ended(clock)}
         write_failure(self.storage, row, known)
         self._end(trial, row)
         return row
@@ -237,9 +250,10 @@ class Recorder:
         self.storage.write(to_parquet(content), table, f"{trial.trial_id}.parquet")
 
 
-def _ended(started: Mapping[str, Any], ended_at: datetime) -> dict[str, Any]:
-    seconds = (ended_at - started["started_at"]).total_seconds()
-    return {"ended_at": ended_at, "seconds": seconds}
+def _ended(clock: float) -> dict[str, Any]:
+    # Not the difference of the two times: somebody may set the clock in between, and a trial that
+    # another machine began has that one's time.
+    return {"ended_at": datetime.now(UTC), "seconds": time.monotonic() - clock}
 
 
 def write_plan(

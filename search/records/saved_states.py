@@ -7,14 +7,11 @@ next. A state is written whole and removed when its trial has a record.
 from __future__ import annotations
 
 import contextlib
-import io
-import zipfile
 from collections.abc import Callable
 from typing import Final
 
-import torch
-
 from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -42,12 +39,11 @@ def load_state(storage: Storage, trial: TrialSpecification, data: DigitData) -> 
     except OSError as error:
         raise StateError(f"it cannot be read ({error})") from error
     try:
-        # torch does not look at the checksums that it writes.
-        if zipfile.ZipFile(io.BytesIO(content)).testzip() is not None:
-            raise ValueError("checksums differ")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = load_torch(content)
         specification, fingerprint = state["specification"], state["data_fingerprint"]
-    except Exception as error:  # whatever a damaged file makes torch raise
+    except TorchFileError as error:
+        raise StateError(f"it is damaged: {error}") from error
+    except (LookupError, TypeError) as error:
         raise StateError(f"it is damaged: {type(error).__name__}") from error
     if specification != trial.to_json():
         raise StateError("it belongs to another trial")

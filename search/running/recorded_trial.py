@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -67,6 +68,7 @@ def execute(
     before = recorder.ended_row(trial)
     if before is not None and before["status"] == FINISHED:
         return before
+    clock = time.monotonic()
     started = _started(trial, recorder.started(trial, datetime.now(UTC), sample))
     on_start(started)
 
@@ -90,16 +92,18 @@ def execute(
                 for epoch in epochs:
                     report(epoch)
         result = run_trial(trial, data, on_epoch=report, continuation=continuation)
-        return recorder.finished(trial, result, started)
+        return recorder.finished(trial, result, started, clock)
     except StorageError:
         raise
     except Exception as error:
-        return _failed(trial, error, recorder, started)
+        return _failed(trial, error, recorder, started, clock)
 
 
-def _failed(trial: TrialSpecification, error: Exception, recorder: Recorder, started: Row) -> Row:
+def _failed(
+    trial: TrialSpecification, error: Exception, recorder: Recorder, started: Row, clock: float
+) -> Row:
     known = "".join(traceback.format_exception(error))
-    return recorder.failed(trial, failure_reason(error), started, known)
+    return recorder.failed(trial, failure_reason(error), started, known, clock)
 
 
 def _saved(
@@ -135,6 +139,7 @@ def execute_pack(
             on_end(row)
     if not waiting:
         return
+    clock = time.monotonic()
     for trial in waiting:
         started = recorder.started(trial, datetime.now(UTC), packed_trials=len(waiting))
         running[trial] = _started(trial, started)
@@ -144,14 +149,14 @@ def execute_pack(
         started = running.pop(trial)
         if isinstance(outcome, Exception):
             # Not raised again: one that befalls all would grow with each.
-            on_end(_failed(trial, outcome, recorder, started))
+            on_end(_failed(trial, outcome, recorder, started, clock))
             return
         try:
-            row = recorder.finished(trial, outcome, started)
+            row = recorder.finished(trial, outcome, started, clock)
         except StorageError:
             raise
         except Exception as error:
-            row = _failed(trial, error, recorder, started)
+            row = _failed(trial, error, recorder, started, clock)
         on_end(row)
 
     try:

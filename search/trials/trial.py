@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fusion_search.analysis.records.torch_file import load_torch
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.models.early_fusion import EarlyFusionNetwork, count_parameters
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
@@ -160,7 +161,7 @@ def saved_epochs(saved: bytes) -> list[Epoch]:
 
 
 def _load(saved: bytes) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    content: dict[str, Any] = load_torch(saved)
     return content
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import struct
-import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
-from fusion_search.datasets.digits.mnist import load_mnist, parse_idx
-from fusion_search.datasets.digits.spoken_digits import load_spoken_digits, read_archive
+from fusion_search.datasets.digits.data import DigitsSettings, load_digits
+from fusion_search.datasets.digits.mnist import FILES, load_mnist, parse_idx
+from fusion_search.datasets.digits.spoken_digits import load_spoken_digits
 from fusion_search.datasets.download import fetch
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.files import DataFile, damaged, data_folder
+from fusion_search.datasets.files import DataFile, data_folder, read_packed
 from fusion_search.search.commands.command_line import main
 
 CONTENT = bytes(range(256)) * 2000
@@ -42,7 +40,7 @@ def test_idx_is_read_as_its_header_says() -> None:
     ],
 )
 def test_a_damaged_idx_file_is_named(content: bytes, reason: str) -> None:
-    with pytest.raises(DataError, match=rf"some/file is damaged .*{reason}.*fetch digits"):
+    with pytest.raises(DataError, match=rf"some/file cannot be used .*{reason}.*fetch digits"):
         parse_idx(content, Path("some/file"))
 
 
@@ -53,72 +51,52 @@ def test_missing_mnist_names_file_and_remedy(tmp_path: Path) -> None:
         load_spoken_digits(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(CONTENT)[:-200]])
-def test_a_truncated_gzip_is_damaged(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "mnist").mkdir()
-    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(content)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is damaged"):
-        load_mnist(tmp_path)
-    archive = tmp_path / "free-spoken-digit-dataset-1.0.9.tar.gz"
-    archive.write_bytes(content)
-    with pytest.raises(DataError, match=r"1\.0\.9\.tar\.gz is damaged"):
-        load_spoken_digits(tmp_path)
-
-
-def test_other_content_is_not_taken_for_mnist(tmp_path: Path) -> None:
-    content = b"\0\0\x08\x03" + struct.pack(">3I", 1, 28, 28) + bytes(784)
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
-    with pytest.raises(DataError, match="its content is not MNIST's"):
-        load_mnist(tmp_path)
-
-
-def wav(rate: int = 8000, channels: int = 1) -> bytes:
-    buffer = io.BytesIO()
-    samples = np.arange(100 * channels, dtype=np.int16).reshape(-1, channels)
-    soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def archive(folder: Path, members: dict[str, bytes]) -> Path:
-    path = folder / "x.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
-def test_recordings_are_read_from_the_archive(tmp_path: Path) -> None:
-    path = archive(
-        tmp_path,
-        {"fsdd/recordings/7_theo_3.wav": wav(), "fsdd/README.md": b"x", "fsdd/7_theo_4.wav": b"x"},
-    )
-    (one,) = read_archive(path)
-    assert (one.name, one.label) == ("7_theo_3.wav", 7)
-    assert np.array_equal(one.samples, np.arange(100))
+FLIPPED = bytes(byte ^ (number == 1000) for number, byte in enumerate(gzip.compress(CONTENT)))
 
 
 @pytest.mark.parametrize(
-    ("members", "reason"),
+    ("content", "state"),
     [
-        ({"../recordings/7_theo_3.wav": wav()}, "leads outside"),
-        ({"/recordings/7_theo_3.wav": wav()}, "leads outside"),
-        ({"recordings/7_theo_3.wav": b"RIFF"}, "is not a sound file"),
-        ({"recordings/7_theo_3.wav": wav(rate=16000)}, "8 kHz mono 16-bit needed"),
-        ({"recordings/7_theo_3.wav": wav(channels=2)}, "8 kHz mono 16-bit needed"),
+        (gzip.compress(CONTENT)[:-200], "is damaged"),
+        (gzip.compress(CONTENT)[:-4], "is damaged"),  # inside its checksums
+        (FLIPPED, "is damaged"),
+        (gzip.compress(CONTENT) + gzip.compress(CONTENT)[:-4], "is damaged"),
+        (b"", "(cannot be used|is damaged)"),
+        (b"no gzip", "(cannot be used|is damaged)"),
+        (gzip.compress(CONTENT), "(cannot be used|is damaged)"),  # whole, and something else
     ],
 )
-def test_a_bad_archive_is_refused(tmp_path: Path, members: dict[str, bytes], reason: str) -> None:
-    with pytest.raises(DataError, match=reason):
-        read_archive(archive(tmp_path, members))
+def test_a_file_that_cannot_be_read_is_named_and_not_to_be_deleted(
+    tmp_path: Path, content: bytes, state: str
+) -> None:
+    (tmp_path / "mnist").mkdir()
+    name, archive = "train-images-idx3-ubyte.gz", "free-spoken-digit-dataset-1.0.9.tar.gz"
+    for file in FILES:
+        (tmp_path / "mnist" / file.name).write_bytes(content)
+    (tmp_path / archive).write_bytes(content)
+    loads: dict[str, Callable[[Path], object]] = {name: load_mnist, archive: load_spoken_digits}
+    for file_name, load in loads.items():
+        with pytest.raises(DataError, match=rf"{file_name} {state} .*move it away") as caught:
+            load(tmp_path)
+        assert "delete" not in str(caught.value)
 
 
-def test_an_archive_that_lacks_recordings_is_damaged(tmp_path: Path) -> None:
-    path = archive(tmp_path, {"recordings/7_theo_3.wav": wav()})
-    path.rename(tmp_path / "free-spoken-digit-dataset-1.0.9.tar.gz")
-    with pytest.raises(DataError, match="1 of 2,500 recordings found"):
-        load_spoken_digits(tmp_path)
+@pytest.mark.parametrize("most", [len(CONTENT), 2 * len(CONTENT) + 1])
+def test_what_follows_the_gzip_content_is_left_out(tmp_path: Path, most: int) -> None:
+    """As gzip does itself, with a warning; the content before it has passed its checksum."""
+    path, packed = tmp_path / "x.gz", gzip.compress(CONTENT)
+    empty = gzip.compress(b"")
+    for behind in (b"", b"\n", b"<!-- a server's word -->", bytes(70_000), b"\x1f"):
+        path.write_bytes(packed + empty + behind)
+        assert read_packed(path, most) == (CONTENT, len(behind))
+    path.write_bytes(packed + packed + b"x")
+    if most < 2 * len(CONTENT):
+        with pytest.raises(DataError, match=f"its content is larger than {most:,} bytes"):
+            read_packed(path, most)
+    else:
+        assert read_packed(path, most) == (2 * CONTENT, 1)
+    path.write_bytes(CONTENT)  # not packed at all
+    assert read_packed(path, most) == (CONTENT, 0)
 
 
 class Server(ThreadingHTTPServer):
@@ -165,9 +143,8 @@ def server() -> Iterator[Server]:
 
 
 def file_of(server: Server, expected: bytes = CONTENT) -> DataFile:
-    def verify(path: Path) -> None:
-        if path.read_bytes() != expected:
-            raise damaged(path, "other content")
+    def describe(path: Path) -> tuple[str, int]:
+        return "it" if path.read_bytes() == expected else "another", 0
 
     return DataFile(
         name="data.bin",
@@ -175,7 +152,8 @@ def file_of(server: Server, expected: bytes = CONTENT) -> DataFile:
         other_folders=("",),
         url=f"http://127.0.0.1:{server.server_address[1]}/data.bin",
         size=len(expected),
-        verify=verify,
+        describe=describe,
+        expected="it",
     )
 
 
@@ -231,12 +209,27 @@ def test_the_folder_is_the_option_then_the_environment_then_the_cache() -> None:
     assert data_folder(None, {"XDG_CACHE_HOME": "/cache"}) == Path("/cache/fusion-search")
 
 
+def test_built_in_data_need_no_folder_and_real_data_say_what_to_set(
+    homeless: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "NOT MNIST" in load_digits(DigitsSettings(source="builtin", frames=24)).note
+    remedy = r"^the home folder in '~/.cache/fusion-search'.*--data .*FUSION_SEARCH_DATA$"
+    with pytest.raises(DataError, match=remedy):
+        load_digits(DigitsSettings())
+    with pytest.raises(DataError, match="home folder in '~nobody-of-that-name/x'"):
+        load_digits(DigitsSettings(), Path("~nobody-of-that-name/x"))
+    assert main(["draw", "noise", "--output", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "digits"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_check_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(b"broken")
+    (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
     assert main(["data", "check", "digits", "--folder", str(tmp_path)]) == 2
     printed = capsys.readouterr()
     assert printed.out.count("missing  ") == 4
-    assert "damaged  train-labels-idx1-ubyte.gz" in printed.out
+    assert "unusable train-labels-idx1-ubyte.gz" in printed.out
     assert printed.err.count("\n") == 1
     assert "fetch digits" in printed.err
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -189,6 +189,17 @@ def test_a_trial_whose_worker_died_after_recording_it_is_not_recorded_as_failed(
         "the worker failed once, the last time on there (10.0.0.2): The actor died"
     )
     assert scene.proposals.closed == [(7, ["finished", "failed"])]
+
+
+def test_a_lost_trials_seconds_are_the_drivers_own(tmp_path: Path) -> None:
+    """The machine that began it has another clock, and cannot be asked any more."""
+    trial = small_trial()
+    scene = Scene(tmp_path, swept([trial]), Resources(retries=0))
+    started = scene.recorder.started(trial, datetime.now(UTC) + timedelta(hours=1))
+    scene.report("start", started)
+    scene.lose("The actor died")
+    scene.driver.on_trial_error(0, [], scene.trial)
+    assert 0 <= scene.rows()[trial.trial_id]["seconds"] < 60
 
 
 def test_a_trial_that_ray_gives_up_too_early_is_left_for_resume(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -109,6 +111,21 @@ def test_a_state_that_cannot_be_used_is_named_and_left_alone(
     assert told == [
         f"{second.trial_name}: its saved state is not used: it belongs to another trial; it begins "
         "again"
+    ]
+
+
+def test_a_state_that_unpacks_to_more_than_it_is_is_named_and_not_used(
+    storage: Storage, small_data: DigitData
+) -> None:
+    trial, content = small_trial(), io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("state/data.pkl", bytes(8 << 20))
+    storage.write(content.getvalue(), RUNNING, f"{trial.trial_id}.pt")
+    told, row = begins_again(trial, small_data, storage)
+    assert row["status"] == "finished"
+    assert told == [
+        f"{trial.trial_name}: its saved state is not used: it is damaged: its parts unpack to more "
+        "than the file holds; it begins again"
     ]
 
 

@@ -138,9 +138,9 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
     for number, trial in enumerate(trials):
         started = recorder.started(trial, moment)
         if number % 2:
-            recorder.failed(trial, "the loss became nan", started, "where it did")
+            recorder.failed(trial, "the loss became nan", started, "where it did", 0.0)
         else:
-            recorder.stopped(trial, epochs, started, "stopped by asha")
+            recorder.stopped(trial, epochs, started, "stopped by asha", 0.0)
     chance = np.random.default_rng(0)
     key: dict[str, Any] = {"schema_version": 1, "search": NAME, "trial_id": trials[0].trial_id}
     pairs = {"test_audio_snr": 0.5, "test_visual_snr": 1.0}

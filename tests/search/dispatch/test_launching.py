@@ -38,6 +38,7 @@ from fusion_search.search.dispatch.head_command import (
     storage_of_head,
     use_token,
 )
+from fusion_search.search.records import provenance
 from fusion_search.search.records.provenance import code_fingerprint, git_commit, package_files
 from fusion_search.search.running.current_folder import make_importable
 
@@ -269,6 +270,19 @@ def test_a_token_that_others_can_read_is_closed_with_a_word(
     assert "readable" not in capsys.readouterr().err
 
 
+def test_a_user_without_a_home_folder_has_no_token_and_no_storage_there(
+    homeless: None,
+) -> None:
+    environ: dict[str, str] = {}
+    use_token(environ)
+    assert environ == {}
+    for read in (storage_here, open_storage):
+        with pytest.raises(ValueError, match=r"'~/results' cannot be opened: its home folder"):
+            read("~/results")
+    with pytest.raises(ResourceError, match="set HOME"), connect("local", Resources()):
+        pass
+
+
 def test_code_is_sent_without_caches_and_not_when_it_is_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +347,43 @@ def test_records_of_code_without_a_checkout_know_its_commit(
     assert git_commit() == "unknown"
     monkeypatch.setenv("FUSION_SEARCH_COMMIT", "abc with changes")
     assert git_commit() == "abc with changes"
+
+
+def test_git_is_believed_only_where_it_tracks_this_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when this program is installed into a .venv inside another project's checkout."""
+
+    def git(*words: str) -> str:
+        options = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        command = ["git", "-C", str(tmp_path), *options, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    copy = tmp_path / ".venv" / "fusion_search" / "provenance.py"
+    copy.parent.mkdir(parents=True)
+    shutil.copy(str(provenance.__file__), copy)
+    (tmp_path / "other.py").write_text("1")
+    git("init", "--quiet")
+    git("add", "other.py")
+    git("commit", "--quiet", "--message", "another project")
+    monkeypatch.setattr(provenance, "__file__", str(copy))
+    monkeypatch.delenv("FUSION_SEARCH_COMMIT", raising=False)
+    assert git_commit() == "unknown"
+    monkeypatch.setenv("FUSION_SEARCH_COMMIT", "abc")
+    assert git_commit() == "abc"
+    git("add", "--force", ".venv")
+    git("commit", "--quiet", "--message", "with it")
+    assert git_commit() == git("rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook
+    assert (
+        git_commit()
+        == subprocess.run(
+            ["git", f"--git-dir={tmp_path}/.git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    )
 
 
 @pytest.mark.slow

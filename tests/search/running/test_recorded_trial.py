@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -16,8 +18,10 @@ from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, TABLES, read_table
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.search.records import recorder as recording
 from fusion_search.search.records.provenance import PACKAGES, provenance
 from fusion_search.search.records.recorder import Recorder, ended_trials
+from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.trial import Epoch, run_trial
@@ -211,3 +215,36 @@ def test_epoch_rows_are_the_columns_of_the_table() -> None:
     assert {*Epoch.__dataclass_fields__} | {"schema_version", "search", "trial_id"} == set(
         TABLES["epochs"].names
     )
+
+
+class SetBack(datetime):
+    """A clock that is an hour earlier every time it is looked at."""
+
+    looks = 0
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:
+        cls.looks += 1
+        return datetime(2026, 10, 25, 12, tzinfo=UTC) - cls.looks * timedelta(hours=1)
+
+
+@pytest.mark.parametrize("end", ["finished", "failed", "packed", "stopped"])
+def test_a_clock_that_is_set_back_makes_no_duration_negative(
+    end: str, storage: Storage, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, began = small_trial(), time.monotonic()
+    monkeypatch.setattr(recorded_trial, "datetime", SetBack)
+    monkeypatch.setattr(recording, "datetime", SetBack)
+    scribe = recorder(storage, small_data)
+    if end == "failed":
+        monkeypatch.setattr(recorded_trial, "run_trial", lambda *_, **__: 1 / 0)
+    if end == "packed":
+        execute_pack([trial], small_data, scribe)
+    elif end == "stopped":
+        epoch = {"epoch": 1, "validation_accuracy": 0.5, "validation_loss": 1.0, "seconds": 0.1}
+        scribe.stopped(trial, [epoch], scribe.started(trial, SetBack.now()), "asha", began)
+    else:
+        execute(trial, small_data, scribe)
+    row = read_table(storage, "trials").iloc[0]
+    assert row["ended_at"] < row["started_at"]  # times are those of the clock on the wall
+    assert 0 < row["seconds"] <= time.monotonic() - began
