@@ -98,7 +98,7 @@ def test_every_record_tells_with_what_was_computed_however_the_trial_ends(
         execute_pack(packed, small_data, writer)
         # As the driver does with a trial that the scheduler stops, in a process of its own.
         torch.set_num_threads(3 - threads)
-        writer.stopped(stopped, epochs[:1], {**starts[0], "trial_id": stopped.trial_id}, "why")
+        writer.stopped(stopped, epochs[:1], {**starts[0], "trial_id": stopped.trial_id}, "why", 0.0)
     finally:
         torch.set_num_threads(before)
     table = read_table(storage, "trials")
