@@ -119,7 +119,7 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
 def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> None:
     sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0]]}
     at = ("--storage", str(tmp_path / "results"))
-    for words in (("launch", str(write_config(tmp_path, sweep=sweep))), ("retry", "test", *at)):
+    for words in (("launch", str(write_config(tmp_path, sweep=sweep))), ("resume", "test", *at)):
         code, output = run_here(*words)
         assert code == 1, output
         assert "0 of 1 trials finished, 1 failed, 0 not run" in output
