@@ -246,7 +246,8 @@ def read_batches(
     """
     schema = TABLES[table]
     columns = list(columns)
-    texts = [name for name in columns if schema.field(name).type == pa.string()]
+    names = list(dict.fromkeys(["schema_version", "trial_id", *columns]))
+    texts = [name for name in names if schema.field(name).type == pa.string()]
     for name in _file_names(search, table, trial_ids):
         with (
             _damage_named(search, table, name),
@@ -255,7 +256,6 @@ def read_batches(
             check(source)
             parts = pq.ParquetFile(source, read_dictionary=texts)
             check_values(parts.metadata)
-            names = list(dict.fromkeys(["schema_version", "trial_id", *columns]))
             if not set(names) <= set(parts.schema_arrow.names):
                 raise ValueError(f"it lacks a column of {', '.join(names)}")
             for batch in parts.iter_batches(_BATCH_ROWS, columns=names):
