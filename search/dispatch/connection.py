@@ -74,6 +74,8 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
         # What befalls trials is told by us, without tracebacks.
         for library in ("ray.train", "ray.tune"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
+        # So are lost nodes, of which Ray hands on the whole C++ stack; its own logs keep it.
+        ray._private.worker._worker_logs_enabled = False
         _check_resources(resources)
         yield
 

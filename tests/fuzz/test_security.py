@@ -9,6 +9,8 @@ import json
 import os
 import pickle
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -312,7 +314,9 @@ def test_a_local_launch_listens_here_alone_and_tells_no_secret(
     with search_process("launch", str(config)) as process:
         read_until(process, "[1/3]")
         sockets = listening(descendants(process.pid))
-        answers = {asked_to_run_code(port, f"touch {ran}") for _, port in sockets}
+        ask = partial(asked_to_run_code, command=f"touch {ran}")
+        with ThreadPoolExecutor(len(sockets) or 1) as pool:
+            answers = set(pool.map(ask, [port for _, port in sockets]))
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert sockets, "Ray was not seen listening at all"

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import ray
 from ray._private.utils import validate_socket_filepath
+from ray._private.worker import print_to_stdstream
+from search_processes import on_one_ray
 
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.dispatch import connection
@@ -104,3 +106,11 @@ def test_what_ray_says_itself_is_not_taken_for_a_cluster_that_is_not_there(
         "logs are in /tmp/ray/session_latest/logs"
     )
     assert os.environ["RAY_AUTH_TOKEN"] == "mine"
+
+
+@on_one_ray
+def test_a_stack_that_a_lost_node_leaves_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    stack = "Raylet is terminated.\n    *** StackTrace Information ***\n    raylet(+0xff) main"
+    # As Ray does with what a node's daemon had to say.
+    print_to_stdstream({"lines": [stack], "pid": "raylet", "is_err": False}, ignore_prefix=False)
+    assert capfd.readouterr() == ("", "")
