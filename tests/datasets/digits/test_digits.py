@@ -192,4 +192,10 @@ def test_real_pair_counts_are_the_papers() -> None:
 @needs_real_data
 def test_42_frames_leave_out_two_real_recordings() -> None:
     assert REAL is not None
-    assert load_digits(DigitsSettings(frames=42), Path(REAL)).left_out == 2
+    data = load_digits(DigitsSettings(frames=42), Path(REAL))
+    assert data.left_out == 2
+    assert data.fingerprint == "728fe5eb74f3c73e"  # of all searches on these data so far
+    assert data.note == (
+        "MNIST and Free Spoken Digit Dataset v1.0.9, 2 of 2,500 recordings longer than 42 frames "
+        "left out"
+    )

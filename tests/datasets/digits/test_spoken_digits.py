@@ -200,14 +200,3 @@ def test_other_data_are_checked_and_named(
     name = f"2,499 recordings by 5 speakers in free-spoken-digit-dataset-1.0.10.tar.gz (NOT {NAME})"
     assert f"data: MNIST and {name} (fingerprint " in printed
     assert "paper" not in printed
-
-
-@pytest.mark.real_data
-@needs_real_data
-def test_the_real_data_have_the_fingerprint_they_had() -> None:
-    from fusion_search.datasets.digits.data import DigitsSettings, load_digits
-
-    assert REAL is not None
-    data = load_digits(DigitsSettings(frames=42), Path(REAL))
-    assert data.fingerprint == "728fe5eb74f3c73e"
-    assert data.note.startswith("MNIST and Free Spoken Digit Dataset v1.0.9, 2 of 2,500 rec")
