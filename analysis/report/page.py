@@ -8,15 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_search.analysis.figures.course import best_samples, read_specification
-from fusion_search.analysis.figures.drawing import count_label
+from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.records.samples import (
     Objective,
     objectives_of,
     placement_words,
     rows_of,
 )
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    Search,
+    count_label,
+    read_specification,
+)
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html

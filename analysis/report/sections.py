@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.figures.confirmation import (
+from fusion_search.analysis.confirmation import (
     METRICS,
     compute_confirmation,
     confirmation_sentence,
-    draw_confirmation,
     read_candidates,
 )
+from fusion_search.analysis.figures.confirmation import draw_confirmation
 from fusion_search.analysis.figures.course import (
     best_samples,
     compute_history,
@@ -24,13 +24,12 @@ from fusion_search.analysis.figures.course import (
     draw_pareto,
     pareto_objectives,
 )
-from fusion_search.analysis.figures.drawing import snr_label
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
 from fusion_search.analysis.figures.placement_effects import compute_count, compute_placement
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import AnalysisError, Search, snr_label
 from fusion_search.analysis.report import html
 
 _BEST: Final = 10

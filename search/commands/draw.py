@@ -6,7 +6,7 @@ import argparse
 
 import pandas as pd
 
-from fusion_search.analysis.figures.drawing import accuracy_scale, pair_label, snr_label
+from fusion_search.analysis.figures.drawing import accuracy_scale
 from fusion_search.analysis.figures.fusion import (
     compute_fusion,
     draw_fusion,
@@ -26,7 +26,13 @@ from fusion_search.analysis.figures.timeline import (
 )
 from fusion_search.analysis.figures.unimodal import UNIMODAL, compute_unimodal, draw_unimodal
 from fusion_search.analysis.records.samples import objectives_of
-from fusion_search.analysis.records.selection import AnalysisError, at_train_pair, depth_name
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    at_train_pair,
+    depth_name,
+    pair_label,
+    snr_label,
+)
 from fusion_search.analysis.records.tables import REPLAY_FILE
 from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.search.commands.drawing_options import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fusion_search.analysis.figures.confirmation import (
+from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
     read_candidates,
