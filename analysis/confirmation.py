@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import pandas as pd
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.plain_data import parse_json
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError, count_label
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import CANDIDATES_FILE, FINISHED
+from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
 from fusion_search.analysis.statistics import SIGNIFICANCE, holm, interval, paired_p
 
 METRICS: Final = {
@@ -49,11 +50,17 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
         raw = parse_json(folder.read(CANDIDATES_FILE), where)
         return [{name: one[name] for name in (*_CANDIDATE_COLUMNS[:6], "trial_ids")} for one in raw]
     except FileNotFoundError as error:
-        raise AnalysisError(f"{where} is missing; fusion-search confirm NAME writes it") from error
+        raise AnalysisError(f"{where} is missing; `{_again(folder)}` writes it") from error
     except (ValueError, TypeError, KeyError) as error:
         raise AnalysisError(
-            f"{where} is damaged ({error}); run fusion-search confirm NAME again"
+            f"{where} is damaged ({error}); run `{_again(folder)}` again"
         ) from error
+
+
+def _again(folder: Storage) -> str:
+    name = folder.location.partition("?")[0].rstrip("/").rpartition("/")[2]
+    name = name.removesuffix(CONFIRMATION_SUFFIX)
+    return command("confirm", name, storage=folder.parent.location)
 
 
 def compute_confirmation(

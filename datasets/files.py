@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shlex
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,9 +57,9 @@ class DataFile:
         path = self.find(folder)
         if path is None:
             raise DataError(
-                f"{self.folder}/{self.name} is missing from {folder}: run 'fusion-search data "
-                f"fetch digits --folder {folder}', or set FUSION_SEARCH_DATA to a folder that "
-                "has it"
+                f"{self.folder}/{self.name} is missing from {folder}: run `fusion-search data "
+                f"fetch digits --folder {shlex.quote(str(folder))}`, or set FUSION_SEARCH_DATA to "
+                "a folder that has it"
             )
         return path
 

@@ -83,9 +83,10 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{content}</p>' if kind else f"<p>{content}</p>"
 
 
-def missing(text: str, command: str) -> str:
-    """Says what is not there and the command that makes it."""
-    return f'<p class="absent">{escape(text)} <code>{escape(command)}</code></p>'
+def missing(text: str, command: str | None) -> str:
+    """Says what is not there and the command that makes it, where one does."""
+    code = "" if command is None else f" <code>{escape(command)}</code>"
+    return f'<p class="absent">{escape(text)}{code}</p>'
 
 
 def code(text: str) -> str:

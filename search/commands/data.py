@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.mnist import FILES as MNIST_FILES
 from fusion_search.datasets.digits.spectrogram import frames_of
@@ -53,8 +54,8 @@ def _check(folder: Path) -> int:
         print(f"{state}  {file.name}: {detail}\n         from {file.url}")
     if not whole:
         print(
-            f"error: files are missing or damaged in {folder}: run `fusion-search data fetch "
-            f"digits --folder {folder}`",
+            f"error: files are missing or damaged in {folder}: run "
+            f"`{command('data', 'fetch', 'digits', '--folder', str(folder))}`",
             file=sys.stderr,
         )
         return 2

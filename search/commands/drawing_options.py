@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 
 from fusion_search.analysis.confirmation import read_candidates
-from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import (
     AnalysisError,
     Search,
@@ -53,7 +54,7 @@ def plain_networks(search: Search) -> Search:
     if search.trials["sample"].notna().any():
         raise AnalysisError(
             f"{search.name} is a search over a space, not a sweep; its figures are in "
-            f"`fusion-search report {search.name}`"
+            f"`{command('report', search.name, storage=search.storage.parent.location)}`"
         )
     if not search.storage.exists(CANDIDATES_FILE):
         return search
@@ -125,7 +126,7 @@ def write(options: argparse.Namespace, content: bytes, name: str) -> None:
 
 def say(line: str) -> None:
     """A remark that is not a result."""
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {printable(line)}", file=sys.stderr)
 
 
 def specification_of(search: Search) -> dict[str, object]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_table
 from fusion_search.search.commands.options import storage_of
@@ -31,7 +33,8 @@ def print_searches(location: str) -> int:
     """Print all searches of a storage folder."""
     names = search_names(location)
     if not names:
-        print(f"no searches in {location}; start one with `fusion-search launch CONFIG.yaml`")
+        start = command("launch", "CONFIG.yaml", storage=location)
+        print(f"no searches in {location}; start one with `{start}`")
         return 0
     heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>6} {'time':>9}"
     print(f"{'search':30} {'state':12} {heads}")
@@ -69,13 +72,13 @@ def print_trials(name: str, location: str) -> int:
         row = records.get(trial.trial_id)
         running = driver["running"].get(trial.trial_id)
         if row is not None:
-            end = f" {row['reason']}" if row["status"] != FINISHED else ""
+            end = f" {printable(row['reason'])}" if row["status"] != FINISHED else ""
             print(
-                f"{start} {row['status']:16} {percent(row['train_pair_accuracy']):>10} "
+                f"{start} {printable(row['status']):16} {percent(row['train_pair_accuracy']):>10} "
                 f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
             )
         elif running is not None:
-            print(f"{start} running, epoch {running['epoch']} of {trial.epochs}")
+            print(f"{start} running, epoch {printable(running['epoch'])} of {trial.epochs}")
         else:
             print(f"{start} not run")
     if count > len(planned):
