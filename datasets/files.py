@@ -73,9 +73,9 @@ class DataFile:
         path = self.find(folder)
         if path is None:
             raise DataError(
-                f"{self.folder}/{self.name} is missing from {folder}: run 'fusion-search data "
-                f"fetch digits --folder {folder}', or set FUSION_SEARCH_DATA to a folder that "
-                "has it"
+                f"{self.folder}/{self.name} is missing from {folder}: run `fusion-search data "
+                f"fetch digits --folder {shlex.quote(str(folder))}`, or set FUSION_SEARCH_DATA to "
+                "a folder that has it"
             )
         return path
 

@@ -21,19 +21,22 @@ ROOMS = (
 )
 """Of ``search/``: each may import those before it, and what is lowest."""
 
+COMPUTED = {"analysis.statistics", "analysis.confirmation"}
+
 ALLOWED: dict[str, set[str]] = {
     "models": set(),
     "datasets": set(),
     "analysis": set(),
     "analysis.records": set(),
     "analysis.statistics": set(),
+    "analysis.confirmation": {"analysis.records", "analysis.statistics"},
     "analysis.predictions": {"analysis.records"},
-    "analysis.figures": {*LOWEST, "analysis.statistics"},
-    "analysis.report": {*LOWEST, "analysis.statistics", "analysis.figures"},
+    "analysis.figures": {*LOWEST, *COMPUTED},
+    "analysis.report": {*LOWEST, *COMPUTED, "analysis.figures"},
     "search": set(),
     "search.configs": set(),
 }
-DRAWN = {"analysis.figures", "analysis.report", "analysis.predictions", "analysis.statistics"}
+DRAWN = {"analysis.figures", "analysis.report", "analysis.predictions", *COMPUTED}
 for _number, _room in enumerate(ROOMS):
     _above = {f"search.{one}" for one in ROOMS[:_number]}
     _shown = DRAWN if _room in ("tracking", "commands") else set()

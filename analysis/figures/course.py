@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fusion_search.analysis.figures.drawing import add_caption, count_label, new_figure
-from fusion_search.analysis.records.plain_data import parse_yaml
+from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.records.samples import (
     MEAN_ACCURACY,
     MULTIPLY_ACCUMULATES,
@@ -22,30 +21,12 @@ from fusion_search.analysis.records.samples import (
     rows_of,
     sample_table,
 )
-from fusion_search.analysis.records.selection import AnalysisError, Search
-from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
+from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
 BEST_COLOUR: Final = "tab:blue"
 FRONT_COLOUR: Final = "tab:red"
 _MARKS: Final = {STOPPED: ("|", "0.45"), FAILED: ("x", "tab:red")}
-
-
-def read_specification(search: Search) -> dict[str, Any]:
-    """A search's ``specification.yaml`` as plain data.
-
-    Raises:
-        AnalysisError: it is missing or damaged.
-    """
-    where = search.storage.named(SPECIFICATION_FILE)
-    try:
-        raw = parse_yaml(search.storage.read(SPECIFICATION_FILE), where)
-    except FileNotFoundError as error:
-        raise AnalysisError(f"{where} is missing; launch the search to write it") from error
-    except ValueError as error:
-        raise AnalysisError(str(error)) from error
-    if not isinstance(raw, dict):
-        raise AnalysisError(f"{where} is damaged: it is not a mapping")
-    return raw
 
 
 def compute_history(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
@@ -73,6 +54,7 @@ def compute_history(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
     )
 
 
+@drawn
 def draw_history(
     table: pd.DataFrame, objective: Objective, *, title: str = "", caption: str = ""
 ) -> Figure:
@@ -175,6 +157,7 @@ def _front(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.logical_not(dominated)
 
 
+@drawn
 def draw_pareto(
     table: pd.DataFrame, objectives: Sequence[Objective], *, title: str = "", caption: str = ""
 ) -> Figure:
@@ -220,6 +203,7 @@ def draw_pareto(
     return figure
 
 
+@drawn
 def draw_importance(table: pd.DataFrame, *, title: str = "", caption: str = "") -> Figure:
     """Draw how much each choice mattered, the most important on top.
 

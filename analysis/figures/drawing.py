@@ -1,6 +1,7 @@
-"""What all figures share: SNR labels, maps of test conditions, captions, and saving.
+"""What all figures share: their style, maps of test conditions, captions, and saving.
 
-Everything draws on ``matplotlib.figure.Figure`` objects; pyplot and its global state are not used.
+Everything draws on ``matplotlib.figure.Figure`` objects; pyplot and its global state are not used,
+and what a user's matplotlibrc says (LaTeX, fonts, dark paper) does not reach our figures.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Final, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +24,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fusion_search.analysis.records.selection import snr_label
 from fusion_search.analysis.records.storage import Storage
 
 AUDIO_LABEL: Final = "test audio SNR"
@@ -34,21 +38,31 @@ CHANCE: Final = 0.1  # ten classes
 _DOTS_PER_INCH: Final = 160
 _CAPTION_SIZE: Final = 7
 _LABEL_SIZE: Final = 9
+# Names come from records of anybody, and a dollar sign in one is no formula.
+_OWN_STYLE: Final[dict[Any, Any]] = {
+    **{name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"},
+    "text.parse_math": False,
+}
+
+_Arguments = ParamSpec("_Arguments")
 
 
-def snr_label(snr: float) -> str:
-    """``Orig.`` for infinity (no noise), else the plain number."""
-    return "Orig." if math.isinf(snr) else f"{snr:g}"
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Matplotlib's defaults and what we set, whatever the user's own configuration says."""
+    with mpl.rc_context(_OWN_STYLE):
+        yield
 
 
-def pair_label(train_pair: tuple[float, float]) -> str:
-    """A train pair (audio SNR, visual SNR) in words."""
-    return f"audio {snr_label(train_pair[0])}, visual {snr_label(train_pair[1])}"
+def drawn(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
+    """Have a function draw in our style: much of it is fixed when a text or axis is made."""
 
+    @wraps(draw)
+    def draw_in_own_style(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Figure:
+        with own_style():
+            return draw(*args, **kwargs)
 
-def count_label(count: int, noun: str) -> str:
-    """A number with its noun, in the plural where it belongs."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return draw_in_own_style
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -217,13 +231,18 @@ def save_figure(figure: Figure, table: pd.DataFrame, output: Storage, name: str)
     """
     written = []
     for suffix in ("png", "svg"):
-        content = io.BytesIO()
-        # A fixed salt and no date: the same figure gives the same file.
-        with mpl.rc_context({"svg.hashsalt": name}):
-            metadata = {"Date": None} if suffix == "svg" else None
-            figure.savefig(content, format=suffix, dpi=_DOTS_PER_INCH, metadata=metadata)
-        written.append(write_file(content.getvalue(), output, f"{name}.{suffix}"))
+        content = image(figure, suffix, _DOTS_PER_INCH, salt=name)
+        written.append(write_file(content, output, f"{name}.{suffix}"))
     return [*written, save_table(table, output, name)]
+
+
+def image(figure: Figure, suffix: str, dots_per_inch: int, *, salt: str = "") -> bytes:
+    """A figure as the content of a file; with a fixed salt, the same figure gives the same SVG."""
+    content = io.BytesIO()
+    with own_style(), mpl.rc_context({"svg.hashsalt": salt}):
+        metadata = {"Date": None} if suffix == "svg" else None
+        figure.savefig(content, format=suffix, dpi=dots_per_inch, metadata=metadata)
+    return content.getvalue()
 
 
 def save_table(table: pd.DataFrame, output: Storage, name: str) -> str:

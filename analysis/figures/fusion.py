@@ -19,13 +19,19 @@ from fusion_search.analysis.figures.drawing import (
     accuracy_scale,
     add_caption,
     add_colour_bar,
-    count_label,
     draw_map,
     draw_missing,
+    drawn,
     new_figure,
 )
-from fusion_search.analysis.figures.grids import CONDITION, TrainPair
-from fusion_search.analysis.records.selection import Search, at_train_pair, train_pairs
+from fusion_search.analysis.figures.grids import CONDITION
+from fusion_search.analysis.records.selection import (
+    Search,
+    TrainPair,
+    at_train_pair,
+    count_label,
+    train_pairs,
+)
 from fusion_search.analysis.statistics import SIGNIFICANCE, TIE, holm, paired_p
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with
@@ -142,6 +148,7 @@ def summarise_fusion(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@drawn
 def draw_fusion(
     table: pd.DataFrame,
     train_pair: TrainPair,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,16 +17,19 @@ from fusion_search.analysis.figures.drawing import (
     accuracy_scale,
     add_caption,
     add_colour_bar,
-    count_label,
     draw_map,
     draw_missing,
+    drawn,
     new_figure,
-    pair_label,
     root_figure,
 )
-from fusion_search.analysis.records.selection import Search, at_train_pair
-
-TrainPair: TypeAlias = tuple[float, float]  # audio SNR, visual SNR
+from fusion_search.analysis.records.selection import (
+    Search,
+    TrainPair,
+    at_train_pair,
+    count_label,
+    pair_label,
+)
 
 CONDITION: Final = ["test_audio_snr", "test_visual_snr"]
 _COLUMNS: Final = 4  # of panels, when the train pairs are no full product
@@ -50,6 +53,7 @@ def compute_grid(grid: pd.DataFrame, trial_ids: Sequence[str] | None = None) -> 
     return accuracy.sort_index(ascending=False).sort_index(axis=1, ascending=False)
 
 
+@drawn
 def draw_grid(
     accuracy: pd.DataFrame,
     *,
@@ -110,6 +114,7 @@ def compute_sheet(search: Search, train_pairs: Sequence[TrainPair]) -> pd.DataFr
     return sheet.sort_index(ascending=[True] + [False] * 4).reset_index()
 
 
+@drawn
 def draw_sheet(
     sheet: pd.DataFrame,
     train_pairs: Sequence[TrainPair],

@@ -13,8 +13,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fusion_search.analysis.figures.drawing import add_caption, new_figure, snr_label
-from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
+from fusion_search.analysis.records.selection import AnalysisError, snr_label
 from fusion_search.datasets import DataError
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
 from fusion_search.datasets.noise import TEST_SNRS
@@ -98,6 +98,7 @@ def compute_noise(data: DigitData, number: int) -> NoisyExample:
     )
 
 
+@drawn
 def draw_noise(example: NoisyExample) -> Figure:
     """Draw the images above, the spectrograms below, one column per SNR."""
     columns = len(example.table)

@@ -17,6 +17,7 @@ from fusion_search.analysis.figures.drawing import (
     ACCURACY_COLOURS,
     add_caption,
     add_colour_bar,
+    drawn,
     new_figure,
 )
 from fusion_search.analysis.records.samples import (
@@ -69,6 +70,7 @@ def _place(name: str) -> tuple[int, int, int]:
     return (2, 0, 0) if name == "fusion" else (3, 0, 0)
 
 
+@drawn
 def draw_parallel(
     table: pd.DataFrame, objective: Objective, *, title: str = "", caption: str = ""
 ) -> Figure:

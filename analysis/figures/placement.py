@@ -19,7 +19,7 @@ from fusion_search.analysis.figures.drawing import (
     DIFFERENCE_COLOURS,
     add_caption,
     add_colour_bar,
-    count_label,
+    drawn,
     new_figure,
 )
 from fusion_search.analysis.figures.placement_effects import COUNTED
@@ -30,6 +30,7 @@ from fusion_search.analysis.records.samples import (
     connection_words,
     rows_of,
 )
+from fusion_search.analysis.records.selection import count_label
 
 _IMAGE: Final = 3.0  # height of the image stream's middle
 _AUDIO: Final = 0.0
@@ -43,6 +44,7 @@ _COUNT_LABELS: Final = dict(
 )
 
 
+@drawn
 def draw_placement(
     table: pd.DataFrame, objective: Objective, levels: int, *, title: str = "", caption: str = ""
 ) -> Figure:
@@ -243,6 +245,7 @@ def _draw_means(axes: Axes, rows: pd.DataFrame, objective: Objective, label: str
     axes.set_title(label, fontsize=8.5)
 
 
+@drawn
 def draw_count(
     table: pd.DataFrame, objective: Objective, *, title: str = "", caption: str = ""
 ) -> Figure:

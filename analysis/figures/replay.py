@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
-from fusion_search.analysis.figures.drawing import add_caption, count_label, new_figure
+from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.records.samples import MEAN_ACCURACY, Objective, rows_of
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import holm, interval
 
 RANDOM: Final = "random"
@@ -102,6 +103,7 @@ def _signed_rank_p(difference: npt.NDArray[np.float64]) -> float:
     return float(stats.wilcoxon(difference).pvalue)
 
 
+@drawn
 def draw_replay(
     curves: pd.DataFrame,
     runs: pd.DataFrame,

@@ -12,10 +12,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fusion_search.analysis.figures.drawing import add_caption, new_figure, pair_label
-from fusion_search.analysis.figures.grids import TrainPair
+from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.figures.noise import FRAME_MILLISECONDS, check_pair, draw_spectrogram
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import AnalysisError, Search, TrainPair, pair_label
 from fusion_search.analysis.records.tables import CHECKPOINTS
 from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, Examples
@@ -145,6 +144,7 @@ def compute_timeline(trained: TrainedNetwork, example: Examples) -> pd.DataFrame
     return pd.concat(tables, ignore_index=True)
 
 
+@drawn
 def draw_timeline(
     table: pd.DataFrame, example: Examples, *, title: str = "", caption: str = ""
 ) -> Figure:

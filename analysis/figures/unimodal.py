@@ -13,12 +13,11 @@ from fusion_search.analysis.figures.drawing import (
     ACCURACY_COLOURS,
     CHANCE,
     add_caption,
-    count_label,
     draw_missing,
+    drawn,
     new_figure,
-    snr_label,
 )
-from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.selection import Search, count_label, snr_label
 
 UNIMODAL: Final = ("visual", "audio")
 _COLUMNS: Final = ["modality", "train_snr", "test_snr", "seeds", "accuracy", "deviation"]
@@ -49,6 +48,7 @@ def compute_unimodal(search: Search) -> pd.DataFrame:
     return table.sort_values(order, ascending=False, ignore_index=True)[_COLUMNS]
 
 
+@drawn
 def draw_unimodal(table: pd.DataFrame, *, title: str = "", caption: str = "") -> Figure:
     """Draw a visual and an audio panel, one line per train SNR.
 

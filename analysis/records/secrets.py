@@ -1,4 +1,4 @@
-"""Passwords and keys: where they must not be, and how a message shows what holds them."""
+"""Texts fit to be shown: without passwords and keys, and without what commands a terminal."""
 
 from __future__ import annotations
 
@@ -30,10 +30,19 @@ def without_password(text: str) -> str:
     return _PARAMETER.sub(r"\1***", _WEB_TOKEN.sub(r"\1***@", text))
 
 
+def printable(text: object) -> str:
+    """A text on one line, with what would command a terminal made visible as a replacement mark.
+
+    Records may come from anybody: whatever text of theirs is printed goes through here.
+    """
+    return "".join(
+        one if one.isprintable() else " " if one.isspace() else "\ufffd" for one in str(text)
+    )
+
+
 def sentence(error: BaseException) -> str:
     """An error's message for people: one line, printable, no passwords."""
-    line = " ".join(str(error).split())
-    return without_password("".join(one if one.isprintable() else "\ufffd" for one in line))
+    return without_password(printable(" ".join(str(error).split())))
 
 
 def refuse_password(uri: str, where: str, remedy: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
-from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.plain_data import parse_json, parse_yaml
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -19,6 +19,8 @@ from fusion_search.analysis.records.tables import (
     OnDamage,
     read_table,
 )
+
+TrainPair: TypeAlias = tuple[float, float]  # audio SNR, visual SNR
 
 _PLANNED_COLUMNS: Final = [
     "trial_id",
@@ -151,13 +153,31 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
     return Search(name, folder, trials[kept], planned, tuple(notes), on_damage)
 
 
-def train_pairs(trials: pd.DataFrame) -> list[tuple[float, float]]:
+def read_specification(search: Search) -> dict[str, Any]:
+    """A search's ``specification.yaml`` as plain data.
+
+    Raises:
+        AnalysisError: it is missing or damaged.
+    """
+    where = search.storage.named(SPECIFICATION_FILE)
+    try:
+        raw = parse_yaml(search.storage.read(SPECIFICATION_FILE), where)
+    except FileNotFoundError as error:
+        raise AnalysisError(f"{where} is missing; launch the search to write it") from error
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
+    if not isinstance(raw, dict):
+        raise AnalysisError(f"{where} is damaged: it is not a mapping")
+    return raw
+
+
+def train_pairs(trials: pd.DataFrame) -> list[TrainPair]:
     """The distinct train pairs (audio SNR, visual SNR), descending."""
     pairs = trials[["train_audio_snr", "train_visual_snr"]].drop_duplicates()
     return sorted(((float(a), float(v)) for a, v in pairs.to_numpy()), reverse=True)
 
 
-def at_train_pair(table: pd.DataFrame, train_pair: tuple[float, float]) -> pd.DataFrame:
+def at_train_pair(table: pd.DataFrame, train_pair: TrainPair) -> pd.DataFrame:
     """The rows of one train pair."""
     audio, visual = train_pair
     return table[(table["train_audio_snr"] == audio) & (table["train_visual_snr"] == visual)]
@@ -170,6 +190,21 @@ def depth_name(depth: int, levels: int) -> str:
     if depth == levels:
         return "fully-connected fusion"
     return "second-layer fusion" if depth == 1 else f"fusion depth {depth}"
+
+
+def snr_label(snr: float) -> str:
+    """``Orig.`` for infinity (no noise), else the plain number."""
+    return "Orig." if math.isinf(snr) else f"{snr:g}"
+
+
+def pair_label(train_pair: TrainPair) -> str:
+    """A train pair (audio SNR, visual SNR) in words."""
+    return f"audio {snr_label(train_pair[0])}, visual {snr_label(train_pair[1])}"
+
+
+def count_label(count: int, noun: str) -> str:
+    """A number with its noun, in the plural where it belongs."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _read_planned(folder: Storage) -> pd.DataFrame:

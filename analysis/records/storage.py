@@ -97,6 +97,14 @@ class Storage:
         """The folder at ``parts`` below this one."""
         return replace(self, location=self.named(*parts), root=self.path(*parts))
 
+    @property
+    def parent(self) -> Storage:
+        """The folder that this one is in: the storage of a search's folder."""
+        address, mark, options = self.location.partition("?" if "://" in self.location else "\0")
+        above = address.rstrip("/").rpartition("/")[0]
+        root = self.root.rstrip("/").rpartition("/")[0]
+        return replace(self, location=above + mark + options, root=root)
+
     def patient(self, seconds: float) -> Storage:
         """The same folder, trying again for so long while it does not answer."""
         return replace(self, patience_seconds=seconds)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from matplotlib.figure import Figure
+from fusion_search.analysis.figures.drawing import image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _DOTS_PER_INCH: Final = 120
 _SMALLEST: Final = 66  # pixels per inch; a narrower screen scrolls sideways
@@ -81,9 +83,10 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{content}</p>' if kind else f"<p>{content}</p>"
 
 
-def missing(text: str, command: str) -> str:
-    """Says what is not there and the command that makes it."""
-    return f'<p class="absent">{escape(text)} <code>{escape(command)}</code></p>'
+def missing(text: str, command: str | None) -> str:
+    """Says what is not there and the command that makes it, where one does."""
+    code = "" if command is None else f" <code>{escape(command)}</code>"
+    return f'<p class="absent">{escape(text)}{code}</p>'
 
 
 def code(text: str) -> str:
@@ -126,10 +129,8 @@ def facts(rows: Mapping[str, object]) -> str:
 
 def picture(figure: Figure, caption: str) -> str:
     """A figure inside the page, with how to read it."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=_DOTS_PER_INCH)
     width = round(figure.get_size_inches()[0] * _SMALLEST)
-    data = base64.b64encode(content.getvalue()).decode()
+    data = base64.b64encode(image(figure, "png", _DOTS_PER_INCH)).decode()
     return (
         f'<figure><div class="scroll"><img style="min-width: {width}px" '
         f'src="data:image/png;base64,{data}" '

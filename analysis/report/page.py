@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from fusion_search.analysis.figures.course import best_samples, read_specification
-from fusion_search.analysis.figures.drawing import count_label
+from fusion_search.analysis.figures.course import best_samples
+from fusion_search.analysis.records.advice import STORAGE, command
 from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
 from fusion_search.analysis.records.samples import (
     Objective,
@@ -17,10 +18,16 @@ from fusion_search.analysis.records.samples import (
     placement_words,
     rows_of,
 )
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    Search,
+    count_label,
+    read_specification,
+)
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
+from fusion_search.analysis.report.advised import advised, figures_of_sweep
 from fusion_search.analysis.report.sections import (
     best_section,
     confirmation_section,
@@ -52,24 +59,23 @@ def build_report(
     except AnalysisError:
         specification = {}  # the last section says that it is missing
     objectives = objectives_of(specification)
+    commands = advised(search.name, specification, search.storage.parent.location)
     sections: dict[str, Sequence[str]] = {}
     is_search = "space" in specification or bool(search.trials["sample"].notna().any())
     if is_search:
-        sections["Confirmation"] = confirmation_section(search, confirmation, objectives[0])
-    sections["Best trials"] = best_section(search, objectives, specification)
+        sections["Confirmation"] = confirmation_section(confirmation, objectives[0], commands)
+    sections["Best trials"] = best_section(search, objectives, specification, commands)
     if is_search:
-        sections |= course_sections(search, objectives)
-        sections["Importance of the choices"] = importance_section(search, importance)
-        sections["Searchers replayed"] = replay_section(search, replay, objectives[0])
+        sections |= course_sections(search, objectives, commands)
+        sections["Importance of the choices"] = importance_section(search, importance, commands)
+        sections["Searchers replayed"] = replay_section(search, replay, objectives[0], commands)
     else:
         sections["Accuracy maps"] = [
-            html.missing(
-                "This is a sweep: its result are the accuracy maps.",
-                f"fusion-search draw grids {search.name}",
-            )
+            html.missing("This is a sweep: its result are the accuracy maps.", one)
+            for one in figures_of_sweep(search)
         ]
-    sections["Failed trials"] = _failed(search)
-    sections["How to reproduce"] = _reproduce(search, is_search)
+    sections["Failed trials"] = _failed(search, commands)
+    sections["How to reproduce"] = _reproduce(search, specification)
     lead = _summary(search, specification, objectives)
     return html.page(f"{'Search' if is_search else 'Sweep'} {search.name}", lead, sections)
 
@@ -129,7 +135,7 @@ def _searched(space: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _failed(search: Search) -> list[str]:
+def _failed(search: Search, commands: Mapping[str, str]) -> list[str]:
     failed = search.trials[search.trials["status"] == FAILED]
     if failed.empty:
         return [html.paragraph("No trial failed.")]
@@ -143,27 +149,27 @@ def _failed(search: Search) -> list[str]:
         for row in rows_of(failed)
     ]
     known = f"The whole tracebacks are in the search's folder {FAILURES}."
-    again = html.missing("Run them again:", f"fusion-search retry {search.name}")
     table = html.table(["trial", "id", "reason", "where, by the traceback's end"], rows)
-    return [table, html.paragraph(known, "note"), again]
+    parts = [table, html.paragraph(known, "note")]
+    again = commands.get("retry")
+    return [*parts, html.missing("Run them again:", again)] if again else parts
 
 
-def _reproduce(search: Search, is_search: bool) -> list[str]:
-    commits = search.trials["git_commit"].dropna().unique()
-    lines = [f"git checkout {commit}" for commit in commits[:1]]
-    lines.append(f"fusion-search launch {search.name}.yaml")
-    if is_search:
-        lines += [
-            f"fusion-search confirm {search.name}",
-            f"fusion-search importance {search.name}",
-            f"fusion-search replay {search.name}",
-        ]
+def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
+    """Launched from its specification, a search lies in the storage that is declared there."""
     text = _specification_text(search.storage)
+    file = f"{search.name}.yaml"
     if text is None:
         said = f"{SPECIFICATION_FILE} is missing from the search's folder."
-        return [html.missing(said, f"fusion-search launch {search.name}.yaml")]
+        launch = command("launch", file, storage=search.storage.parent.location)
+        return [html.missing(said, launch)]
+    commits = search.trials["git_commit"].dropna().unique()
+    lines = [shlex.join(["git", "checkout", commit]) for commit in commits[:1]]
+    lines.append(command("launch", file))
+    commands = advised(search.name, specification, str(specification.get("storage", STORAGE)))
+    lines += [commands[verb] for verb in ("confirm", "importance", "replay") if verb in commands]
     return [
-        html.paragraph(f"Save the specification below as {search.name}.yaml, then:"),
+        html.paragraph(f"Save the specification below as {file}, then:"),
         html.code("\n".join(lines)),
         html.details(f"The full {SPECIFICATION_FILE}", html.code(text)),
     ]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
-from fusion_search.analysis.figures.confirmation import (
+from fusion_search.analysis.confirmation import (
     METRICS,
     compute_confirmation,
     confirmation_sentence,
-    draw_confirmation,
     read_candidates,
 )
+from fusion_search.analysis.figures.confirmation import draw_confirmation
 from fusion_search.analysis.figures.course import (
     best_samples,
     compute_history,
@@ -24,30 +24,32 @@ from fusion_search.analysis.figures.course import (
     draw_pareto,
     pareto_objectives,
 )
-from fusion_search.analysis.figures.drawing import snr_label
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
 from fusion_search.analysis.figures.placement_effects import compute_count, compute_placement
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import AnalysisError, Search, snr_label
 from fusion_search.analysis.report import html
+
+Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
 
 _BEST: Final = 10
 _WITHIN: Final = 0.005  # half a point of accuracy; of other objectives, half a per cent
 
 
 def confirmation_section(
-    search: Search, confirmation: Search | None, objective: Objective
+    confirmation: Search | None, objective: Objective, commands: Commands
 ) -> list[str]:
     """The best against plain fusion, with fresh seeds."""
-    command = f"fusion-search confirm {search.name}"
+    confirm = commands.get("confirm")
     if confirmation is None:
-        return [html.missing("The best are not confirmed with fresh seeds yet.", command)]
+        return [html.missing("The best are not confirmed with fresh seeds yet.", confirm)]
     try:
         candidates = read_candidates(confirmation.storage)
     except AnalysisError as error:
-        return [html.missing(f"{error}.", command)]
+        return [html.missing(f"{error}.", confirm)]
     metric = objective.name if objective.name in METRICS else "mean_accuracy"
     computed = {one: compute_confirmation(confirmation.trials, candidates, one) for one in METRICS}
     table, comparisons = computed[metric]
@@ -81,18 +83,22 @@ def confirmation_section(
         ),
     ]
     if (table["finished"] < table["trials"]).any():
-        resume = f"fusion-search resume {confirmation.name}"
+        storage = confirmation.storage.parent.location
+        resume = command("resume", confirmation.name, storage=storage)
         pieces.append(html.missing("Some of its trials are missing.", resume))
     return pieces
 
 
 def best_section(
-    search: Search, objectives: Sequence[Objective], specification: Mapping[str, Any]
+    search: Search,
+    objectives: Sequence[Objective],
+    specification: Mapping[str, Any],
+    commands: Commands,
 ) -> list[str]:
     """The samples with the best values."""
     best = best_samples(search.trials, objectives, _BEST)
     if not best:
-        return [_nothing(search)]
+        return [_nothing(commands)]
     pairs = (specification.get("space") or {}).get("train_pairs")
     average = isinstance(pairs, Mapping)
     rows = []
@@ -115,7 +121,9 @@ def best_section(
     return [html.table(headings, rows)]
 
 
-def course_sections(search: Search, objectives: Sequence[Objective]) -> dict[str, Sequence[str]]:
+def course_sections(
+    search: Search, objectives: Sequence[Objective], commands: Commands
+) -> dict[str, Sequence[str]]:
     """The sections that need finished samples of a space."""
     trials, first, data = search.trials, objectives[0], data_words(search)
     names = (
@@ -126,7 +134,7 @@ def course_sections(search: Search, objectives: Sequence[Objective]) -> dict[str
         "All choices",
     )
     if not best_samples(trials, objectives, 1):
-        return {name: [_nothing(search)] for name in names}
+        return {name: [_nothing(commands)] for name in names}
     history = draw_history(compute_history(trials, first), first, caption=data)
     front = compute_pareto(trials, objectives)
     goals = pareto_objectives(objectives)
@@ -189,11 +197,13 @@ def course_sections(search: Search, objectives: Sequence[Objective]) -> dict[str
     return dict(zip(names, contents, strict=True))
 
 
-def importance_section(search: Search, importance: pd.DataFrame | None) -> list[str]:
+def importance_section(
+    search: Search, importance: pd.DataFrame | None, commands: Commands
+) -> list[str]:
     """How much every choice mattered."""
     if importance is None or importance.empty:
-        command = f"fusion-search importance {search.name}"
-        return [html.missing("The importance of the choices is not computed yet.", command)]
+        said = "The importance of the choices is not computed yet."
+        return [html.missing(said, commands.get("importance"))]
     return [
         html.picture(
             draw_importance(importance, caption=data_words(search)),
@@ -203,11 +213,16 @@ def importance_section(search: Search, importance: pd.DataFrame | None) -> list[
     ]
 
 
-def replay_section(search: Search, replay: pd.DataFrame | None, objective: Objective) -> list[str]:
+def replay_section(
+    search: Search, replay: pd.DataFrame | None, objective: Objective, commands: Commands
+) -> list[str]:
     """How soon searchers would have found the best of these records."""
     if replay is None or replay.empty:
-        command = f"fusion-search replay {search.name}"
-        return [html.missing("No searcher was replayed against the records yet.", command)]
+        again = commands.get("replay")
+        if commands and again is None:
+            said = "Its space has numbers drawn from ranges, which records cannot fill: no replay."
+            return [html.paragraph(said, "absent")]
+        return [html.missing("No searcher was replayed against the records yet.", again)]
     minimize = objective.sign < 0
     optimum = float(replay["best"].min() if minimize else replay["best"].max())
     within = _WITHIN if objective.is_accuracy else _WITHIN * abs(optimum)
@@ -241,8 +256,8 @@ def data_words(search: Search) -> str:
     return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
 
 
-def _nothing(search: Search) -> str:
-    return html.missing("No trial has finished yet.", f"fusion-search resume {search.name}")
+def _nothing(commands: Commands) -> str:
+    return html.missing("No trial has finished yet.", commands.get("resume"))
 
 
 def _other_choices(sample: Any) -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.search.commands.options import Parser
 from fusion_search.search.commands.verbs import GROUPS
 from fusion_search.search.running.current_folder import make_importable
+
+READER_LEFT: Final = 141  # as a shell reports a program that SIGPIPE ended
 
 
 def parser() -> Parser:
@@ -44,12 +50,27 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a verb; returns the exit code, 2 for bad input."""
+    """Run a verb; returns the exit code, 2 for bad input, 141 when nobody reads on (``| head``)."""
+    try:
+        try:
+            code = _answer(argv)
+        finally:
+            sys.stdout.flush()  # now, when it can still be told that nobody reads
+            sys.stderr.flush()
+    except BrokenPipeError:
+        _print_nowhere()
+        return READER_LEFT
+    return code
+
+
+def _answer(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     try:
         make_importable(_current_folder())
         return _run(arguments)
     except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
@@ -63,6 +84,23 @@ def _current_folder() -> Path:
         return Path.cwd()
     except FileNotFoundError as error:
         raise FileNotFoundError("the current folder is gone; go to one that exists") from error
+
+
+def _unread() -> list[int]:
+    """Which of what we print to is a pipe that nobody reads: another broken pipe is an error."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a test's own stream has no number
+            poll.register(stream.fileno(), 0)
+    return [number for number, _ in poll.poll(0)]
+
+
+def _print_nowhere() -> None:
+    """What is left is dropped, at the interpreter's exit too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in _unread():
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def _run(arguments: argparse.Namespace) -> int:

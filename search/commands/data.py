@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.mnist import FILES as MNIST_FILES
 from fusion_search.datasets.digits.spectrogram import frames_of
@@ -54,8 +55,8 @@ def _check(folder: Path) -> int:
         print(f"{state:8} {file.name}: {detail}\n         from {file.url}")
     if states - {"present", "other"}:
         print(
-            f"error: files are missing or unusable in {folder}: run `fusion-search data fetch "
-            f"digits --folder {folder}`",
+            f"error: files are missing or unusable in {folder}: run "
+            f"`{command('data', 'fetch', 'digits', '--folder', str(folder))}`",
             file=sys.stderr,
         )
         return 2

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 import pandas as pd
 
-from fusion_search.analysis.figures.drawing import accuracy_scale, pair_label, snr_label
+from fusion_search.analysis.figures.drawing import accuracy_scale
 from fusion_search.analysis.figures.fusion import (
     compute_fusion,
     draw_fusion,
@@ -25,8 +26,16 @@ from fusion_search.analysis.figures.timeline import (
     make_example,
 )
 from fusion_search.analysis.figures.unimodal import UNIMODAL, compute_unimodal, draw_unimodal
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import objectives_of
-from fusion_search.analysis.records.selection import AnalysisError, at_train_pair, depth_name
+from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    at_train_pair,
+    depth_name,
+    pair_label,
+    snr_label,
+)
 from fusion_search.analysis.records.tables import REPLAY_FILE
 from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.search.commands.drawing_options import (
@@ -41,7 +50,7 @@ from fusion_search.search.commands.drawing_options import (
     specification_of,
     wanted_pairs,
 )
-from fusion_search.search.commands.options import data_of
+from fusion_search.search.commands.options import data_of, storage_of
 
 
 def grids(options: argparse.Namespace) -> int:
@@ -146,7 +155,7 @@ def timeline(options: argparse.Namespace) -> int:
     trial = choose_trial(search, options.trial)
     trained = load_trial(search, trial["trial_id"])
     data = load_data(trained.data, data_of(options))
-    print(f"trial: {trial['trial_name']} ({trial['trial_id']})\ndata: {data.note}")
+    print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})\ndata: {data.note}")
     if data.fingerprint != trial["data_fingerprint"]:
         say("the data at hand are not those the trial was trained on (other fingerprint)")
     for number in example_numbers(data, options.examples):
@@ -159,7 +168,7 @@ def timeline(options: argparse.Namespace) -> int:
             f"trained at {pair_label(trained.train_pair)}",
             caption=f"Trial {trial['trial_name']}, test pair {number}. Data: {data.note}.",
         )
-        short = str(trial["trial_name"]).replace(" ", "-")
+        short = re.sub(r"[^\w.-]", "-", str(trial["trial_name"]))  # it may say "../"
         name = f"{search.name}-timeline-{short}-example{number}"
         save(options, figure, table, name)
     return 0
@@ -171,7 +180,8 @@ def replay(options: argparse.Namespace) -> int:
     table = read_beside(search.storage, REPLAY_FILE)
     if table is None:
         raise AnalysisError(
-            f"search {options.name} has no replay yet; run `fusion-search replay {options.name}`"
+            f"search {options.name} has no replay yet; run "
+            f"`{command('replay', options.name, storage=storage_of(options))}`"
         )
     objective = objectives_of(specification_of(search))[0]
     minimize = objective.direction == "minimize"
@@ -192,7 +202,7 @@ def replay(options: argparse.Namespace) -> int:
     for row in summary.to_dict("records"):
         against = "" if pd.isna(row["p"]) else f", against random p = {row['p_holm']:.2g} (Holm)"
         print(
-            f"  {row['searcher']:10} median {row['median']:g} (quartiles "
+            f"  {printable(row['searcher']):10} median {row['median']:g} (quartiles "
             f"{row['lower_quartile']:g} to {row['upper_quartile']:g}, {row['reached']:.0%} of "
             f"{row['seeds']} seeds arrived){against}"
         )

@@ -6,20 +6,29 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
-from matplotlib.figure import Figure
 
-from fusion_search.analysis.figures.confirmation import read_candidates
-from fusion_search.analysis.figures.course import read_specification
-from fusion_search.analysis.figures.drawing import pair_label, save_figure
-from fusion_search.analysis.figures.grids import TrainPair
-from fusion_search.analysis.records.secrets import sentence
-from fusion_search.analysis.records.selection import AnalysisError, Search, open_search, train_pairs
+from fusion_search.analysis.confirmation import read_candidates
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.secrets import printable, sentence
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    Search,
+    TrainPair,
+    open_search,
+    pair_label,
+    read_specification,
+    train_pairs,
+)
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, parse_parquet
 from fusion_search.search.commands.options import storage_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def open_narrowed(
@@ -46,7 +55,7 @@ def plain_networks(search: Search) -> Search:
     if search.trials["sample"].notna().any():
         raise AnalysisError(
             f"{search.name} is a search over a space, not a sweep; its figures are in "
-            f"`fusion-search report {search.name}`"
+            f"`{command('report', search.name, storage=search.storage.parent.location)}`"
         )
     if not search.storage.exists(CANDIDATES_FILE):
         return search
@@ -102,13 +111,23 @@ def storage_at(location: str) -> Storage:
 
 def save(options: argparse.Namespace, figure: Figure, table: pd.DataFrame, name: str) -> None:
     """Write a figure and its table into the output folder, and print where."""
+    # Imports Matplotlib, which a verb that draws nothing does without.
+    from fusion_search.analysis.figures.drawing import save_figure
+
     for path in save_figure(figure, table, storage_at(options.output), name):
         print(path)
 
 
+def write(options: argparse.Namespace, content: bytes, name: str) -> None:
+    """Write one file into the output folder, and print where."""
+    output = storage_at(options.output)
+    output.write(content, name)
+    print(output.named(name))
+
+
 def say(line: str) -> None:
     """A remark that is not a result."""
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {printable(line)}", file=sys.stderr)
 
 
 @cache

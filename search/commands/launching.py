@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fusion_search.analysis.figures.confirmation import (
+from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
     read_candidates,
 )
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
@@ -32,7 +33,7 @@ from fusion_search.search.running.confirmation import (
 from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
-from fusion_search.search.running.summary import SOME_FAILED, resume_command, storage_option
+from fusion_search.search.running.summary import SOME_FAILED, resume_command
 
 
 def launch(search: SearchSpecification, environment: Environment) -> int:
@@ -44,9 +45,8 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
     storage = open_storage(search.storage).below(search.name)
     if storage.exists(SPECIFICATION_FILE):
         raise ConfigurationError(
-            f"search {search.name!r} exists in {search.storage}; go on with `fusion-search "
-            f"resume {search.name}{storage_option(search.storage)}`, or choose another name with "
-            "--set name=..."
+            f"search {search.name!r} exists in {search.storage}; go on with "
+            f"`{resume_command(search)}`, or choose another name with --set name=..."
         )
     return _go_on(search, storage, environment, begin=True, failed_too=False)
 
@@ -143,5 +143,5 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
     trials = read_table(storage, "trials")
     if code in (0, SOME_FAILED):
         table, comparisons = compute_confirmation(trials, read_candidates(storage))
-        print(f"\n{confirmation_sentence(table, comparisons)}")
+        print(f"\n{printable(confirmation_sentence(table, comparisons))}")
     return code

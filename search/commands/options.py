@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+from fusion_search.analysis.records.advice import STORAGE
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction["Parser"]
-
-STORAGE: Final = "results"  # folder of the searches when none is given
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from fusion_search.analysis.figures.drawing import count_label, write_file
 from fusion_search.analysis.predictions import compute_counts, differences
 from fusion_search.analysis.records.selection import (
     AnalysisError,
+    count_label,
     open_search,
     search_names,
 )
@@ -17,18 +17,21 @@ from fusion_search.analysis.records.tables import (
     REPLAY_FILE,
     read_table,
 )
-from fusion_search.analysis.report.page import build_report
 from fusion_search.search.commands.drawing_options import (
     opened,
     read_beside,
     say_damage,
     storage_at,
+    write,
 )
 from fusion_search.search.commands.options import storage_of
 
 
 def report(options: argparse.Namespace) -> int:
     """Write NAME-report.html."""
+    # Imports Matplotlib, which ``predictions`` does without.
+    from fusion_search.analysis.report.page import build_report
+
     search = opened(options)
     storage = storage_at(storage_of(options))
     confirming = options.name + CONFIRMATION_SUFFIX
@@ -43,7 +46,7 @@ def report(options: argparse.Namespace) -> int:
         importance=read_beside(search.storage, IMPORTANCE_FILE),
         replay=read_beside(search.storage, REPLAY_FILE),
     )
-    print(write_file(page.encode(), storage_at(options.output), f"{options.name}-report.html"))
+    write(options, page.encode(), f"{options.name}-report.html")
     return 0
 
 
@@ -60,7 +63,7 @@ def predictions(options: argparse.Namespace) -> int:
             "`--set trials.predictions=true`"
         )
     content = counts.to_csv(index=False).encode()
-    print(write_file(content, storage_at(options.output), f"{options.name}-predictions.csv"))
+    write(options, content, f"{options.name}-predictions.csv")
     wrong = differences(counts, read_table(search.storage, "grid"))
     trials = counts["trial_id"].nunique()
     if len(wrong):

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import storage_of
@@ -143,7 +144,7 @@ def replay_search(
     for searcher in names:
         last = runs[runs["searcher"] == searcher].groupby("seed")["trial"].max()
         print(f"  {searcher:10} {int(np.median(last))} trials a run")
-    print(f"figures: fusion-search draw replay {name}")
+    print(f"figures: {command('draw', 'replay', name, storage=location)}")
     return 0
 
 

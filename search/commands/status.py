@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.failures import failure_paths
-from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_table
 from fusion_search.search.commands.options import storage_of
@@ -37,7 +38,8 @@ def print_searches(location: str) -> int:
     """
     names = search_names(location)
     if not names:
-        print(f"no searches in {location}; start one with `fusion-search launch CONFIG.yaml`")
+        start = command("launch", "CONFIG.yaml", storage=location)
+        print(f"no searches in {location}; start one with `{start}`")
         return 0
     heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>6} {'time':>9}"
     print(f"{'search':30} {'state':12} {heads}")
@@ -99,9 +101,9 @@ def print_trials(name: str, location: str) -> int:
         row = records.get(trial.trial_id)
         running = driver["running"].get(trial.trial_id)
         if row is not None:
-            end = f" {row['reason']}" if row["status"] != FINISHED else ""
+            end = f" {printable(row['reason'])}" if row["status"] != FINISHED else ""
             print(
-                f"{start} {row['status']:16} {percent(row['train_pair_accuracy']):>10} "
+                f"{start} {printable(row['status']):16} {percent(row['train_pair_accuracy']):>10} "
                 f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
             )
             if row["status"] == FAILED and trial.trial_id in details:
@@ -109,7 +111,7 @@ def print_trials(name: str, location: str) -> int:
         elif trial.trial_id in damaged:
             print(f"{start} {'damaged':16} {damaged[trial.trial_id]}")
         elif running is not None:
-            print(f"{start} running, epoch {running['epoch']} of {trial.epochs}")
+            print(f"{start} running, epoch {printable(running['epoch'])} of {trial.epochs}")
         elif trial.trial_id in skipped:
             print(f"{start} left out: another of its sample failed or stopped")
         else:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from fusion_search.analysis.records import advice
 from fusion_search.search.dispatch.connection import (
     ResourceError,
     code_to_send,
@@ -99,8 +100,8 @@ async def _show(client: JobSubmissionClient, job: str) -> None:
 
 def _how_to_go_on(address: str, job: str) -> str:
     return (
-        f"follow it with: fusion-search attach {job} --address {address}\n"
-        f"stop it with: ray job stop --address {address} {job}"
+        f"follow it with: {advice.command('attach', job, '--address', address)}\n"
+        f"stop it with: {shlex.join(['ray', 'job', 'stop', '--address', address, job])}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from fusion_search.analysis.records.failures import failure_paths
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, StorageError
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
 from fusion_search.search.records.driver_file import remove_driver_file, write_driver_file
@@ -56,6 +58,7 @@ class Progress:
         self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._written = -math.inf
         self._away = False
+        self._unread = False
         # The bar counts epochs, so that it moves also while the first trials run.
         self._bar = tqdm(
             total=(planned - ended) * epochs,
@@ -93,25 +96,37 @@ class Progress:
             best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
             self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
             with _UNHEARD:
-                self._bar.set_postfix_str(best)
+                self._bar.set_postfix_str(printable(best))
         elif row["status"] == STOPPED:
             accuracy = row["validation_accuracy"]
             self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
         else:
-            self.say(f"{label} FAILED: {row['reason']}{self._details(row['trial_id'])}")
+            self.say(f"{label} FAILED: {row['reason']}")
+            self._say_details(row["trial_id"])
         self._tell()
 
-    def _details(self, trial_id: str) -> str:
+    def _say_details(self, trial_id: str) -> None:
         with contextlib.suppress(StorageError):  # the failure is told all the same
             path = failure_paths(self._storage).get(trial_id)
-            return f"\n  details: {path}" if path else ""
-        return ""
+            if path:
+                self.say(f"  details: {path}")
 
     def say(self, text: str) -> None:
-        """Print a line without breaking the bar."""
-        with _UNHEARD:
-            tqdm.write(text, file=sys.stdout)
+        """Print a line without breaking the bar.
+
+        Where nobody reads on (``| head``), the search ends as after Ctrl-C: Ray, which calls this,
+        would make another error of a broken pipe.
+        """
+        if self._unread:
+            return
+        try:
+            tqdm.write(printable(text), file=sys.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:
+            self._unread = True
+            signal.raise_signal(signal.SIGINT)
+        except OSError:  # as of _UNHEARD
+            return
 
     def close(self) -> None:
         """The driver ends in order."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import shlex
 from typing import Final
 
 import pandas as pd
 
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -57,25 +58,24 @@ def summary(
     if len(finished):
         best = finished.sort_values("mean_accuracy").iloc[-1]
         print(
-            f"best over the grid: {best['trial_name']} with {percent(best['mean_accuracy'])} % "
+            f"best over the grid: {printable(best['trial_name'])} with "
+            f"{percent(best['mean_accuracy'])} % "
             f"({percent(best['train_pair_accuracy'])} % at its train pair)"
         )
     for device in sorted(set(finished["device"])):
-        print(f"device: {device}")
+        print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):
-        print(f"C-LSTM gates: {engine}")
+        print(f"C-LSTM gates: {printable(engine)}")
     for note in sorted(set(trials["data_note"])):
-        print(f"data: {note}")
+        print(f"data: {printable(note)}")
     print(f"records: {storage.location}")
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
         print_mlflow(uri, tracker.page if tracker else None)
-    option = storage_option(search.storage)
-    name = shlex.quote(search.name)
-    for command in _figures(search, finished):
-        print(f"figures: fusion-search {command} {name}{option}")
+    for verb in _figures(search, finished):
+        print(f"figures: {command(*verb, search.name, storage=search.storage)}")
     if counts[FAILED]:
-        print(f"run what failed again: fusion-search retry {name}{option}")
+        print(f"run what failed again: {command('retry', search.name, storage=search.storage)}")
     if left:
         print(f"interrupted; go on with: {resume_command(search)}")
         return 130
@@ -86,29 +86,24 @@ def summary(
     return SOME_FAILED if counts[FAILED] else 0
 
 
-def _figures(search: SearchSpecification, finished: pd.DataFrame) -> list[str]:
+def _figures(search: SearchSpecification, finished: pd.DataFrame) -> list[tuple[str, ...]]:
     if search.space is not None:
-        return ["report"]
-    return sorted({f"draw {_FIGURE.get(one, 'unimodal')}" for one in finished["modality"]})
+        return [("report",)]
+    return sorted({("draw", _FIGURE.get(one, "unimodal")) for one in finished["modality"]})
 
 
 def print_mlflow(uri: str, page: str | None) -> None:
     """Say how to look at the runs."""
-    command = ui_command(uri)
-    if command:
-        print(f"MLflow: {command}")
+    ui = ui_command(uri)
+    if ui:
+        print(f"MLflow: {ui}")
     if page:
-        print(f"{'        then open' if command else 'MLflow:'} {page}")
+        print(f"{'        then open' if ui else 'MLflow:'} {page}")
 
 
 def resume_command(search: SearchSpecification) -> str:
     """What runs the trials of a search that have not ended."""
-    return f"fusion-search resume {shlex.quote(search.name)}{storage_option(search.storage)}"
-
-
-def storage_option(location: str) -> str:
-    """The option that a command needs to find this storage."""
-    return "" if location == "results" else f" --storage {shlex.quote(location)}"
+    return command("resume", search.name, storage=search.storage)
 
 
 def percent(share: float | None) -> str:

@@ -44,7 +44,7 @@ from fusion_search.search.tracking.values import (
     best_trial,
     epoch_points,
     grid_csv,
-    grid_figure,
+    grid_picture,
     milliseconds,
     result_points,
     search_note,
@@ -197,8 +197,8 @@ class SearchRuns:
             return
         with contextlib.suppress(RecordError):  # said when the trial's own run was written
             for grid in self._records("grid", best["trial_id"]):
-                figure = grid_figure(best, grid.to_pandas())
-                self._client.log_figure(self._parent.run_id, figure, BEST_FILE)
+                picture = grid_picture(best, grid.to_pandas())
+                log_file(self._client, self._parent.files, BEST_FILE, picture)
                 self._log(self._parent, [], {BEST_TAG: best["trial_id"]})
 
     def _open_experiment(self, artifact_location: str | None) -> str:

@@ -22,6 +22,7 @@ from typing import Final
 import pandas as pd
 from pyarrow import fs
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import RecordError, read_rows, read_table
@@ -191,10 +192,11 @@ class Tracker:
             where = without_password(self._uri)
             slow = f"MLflow at {where} is slow; {timeout_seconds:g} s were waited"
             name = self._search.root.rstrip("/").rpartition("/")[2]
+            sync = command("sync-mlflow", name, storage=self._search.parent.location)
             self._warn(
                 f"{slow if self._thread.is_alive() else self._problem}; runs are missing there, "
-                f"trials and their records are not affected, and `fusion-search sync-mlflow "
-                f"{shlex.quote(name)}` writes the runs afterwards"
+                f"trials and their records are not affected, and `{sync}` writes the runs "
+                "afterwards"
             )
         return self._complete
 

@@ -16,10 +16,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib.figure import Figure
 from pyarrow import csv
 
-from fusion_search.analysis.figures.grids import compute_grid, draw_grid
 from fusion_search.analysis.records.tables import FAILED, STOPPED, TRIALS, came_to_nothing
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -46,6 +44,7 @@ TAGS: Final = (
 SPECIFICATION_TAG: Final = "fusion_search.specification"
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DOTS_PER_INCH: Final = 100
 _PARAMETER_LENGTH: Final = 6000  # MLflow's limit
 
 
@@ -112,13 +111,18 @@ def grid_csv(grid: pa.RecordBatch) -> bytes:
     return bytes(sink.getvalue())
 
 
-def grid_figure(row: Row, grid: pd.DataFrame) -> Figure:
-    """The map of a trial's grid."""
-    return draw_grid(
+def grid_picture(row: Row, grid: pd.DataFrame) -> bytes:
+    """The map of a trial's grid, as PNG."""
+    # Imports Matplotlib, which commands that draw nothing do without.
+    from fusion_search.analysis.figures.drawing import image
+    from fusion_search.analysis.figures.grids import compute_grid, draw_grid
+
+    figure = draw_grid(
         compute_grid(grid),
         train_pair=(row["train_audio_snr"], row["train_visual_snr"]),
         title=row["trial_name"],
     )
+    return image(figure, "png", _DOTS_PER_INCH)
 
 
 def best_trial(trials: pd.DataFrame) -> Row | None:

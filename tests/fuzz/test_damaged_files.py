@@ -23,10 +23,14 @@ import soundfile
 import torch
 from damage import NAME, damaged, fingerprint, flipped, space_folder, sweep_folder
 
-from fusion_search.analysis.figures.confirmation import read_candidates
-from fusion_search.analysis.figures.course import read_specification
+from fusion_search.analysis.confirmation import read_candidates
 from fusion_search.analysis.figures.timeline import load_trial
-from fusion_search.analysis.records.selection import AnalysisError, Search, open_search
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    Search,
+    open_search,
+    read_specification,
+)
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import CHECKPOINTS, TABLES, read_batches, read_table
 from fusion_search.datasets.digits import mnist, spoken_digits

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fusion_search.analysis.figures.confirmation import (
+from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
-    draw_confirmation,
     read_candidates,
 )
+from fusion_search.analysis.figures.confirmation import draw_confirmation
 from fusion_search.analysis.records.selection import AnalysisError
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, FAILED, FINISHED

@@ -20,7 +20,6 @@ from fusion_search.analysis.figures.course import (
     draw_history,
     draw_importance,
     draw_pareto,
-    read_specification,
 )
 from fusion_search.analysis.figures.parallel import ABSENT_LANE, compute_parallel, draw_parallel
 from fusion_search.analysis.records.samples import (
@@ -29,7 +28,7 @@ from fusion_search.analysis.records.samples import (
     placement_words,
     sample_table,
 )
-from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.records.selection import AnalysisError, read_specification
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 
 FEWER = Objective("multiply_accumulates", "minimize", 1)

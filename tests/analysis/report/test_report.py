@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from synthetic_search import NOTE, frame, open_made_up, random_search, row
 
 from fusion_search.analysis.records.selection import Search
@@ -187,6 +189,57 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
     for command in ("confirm", "importance", "replay"):
         assert f"fusion-search {command} made-up" in page.text
     assert "No trial failed." in page.text
+
+
+@pytest.mark.parametrize(
+    ("space", "verbs"),
+    [
+        ({"levels": [1, 2]}, {"confirm", "importance", "replay"}),
+        ({"levels": [1, 2], "units": {"low": 4, "high": 8}}, {"confirm", "importance", "replay"}),
+        ({"learning_rate": {"low": 0.001, "high": 0.1, "log": True}}, {"confirm", "importance"}),
+        (None, set()),
+    ],
+    ids=["choices", "whole numbers", "numbers", "a sweep"],
+)
+def test_a_page_advises_only_what_works_on_that_search(
+    tmp_path: Path, space: dict[str, Any] | None, verbs: set[str]
+) -> None:
+    rows = [row(1, 0.5, sample=None), row(2, None, "failed", sample=None)]
+    search = open_made_up(tmp_path / "my results", frame(rows))
+    storage = str(tmp_path / "my results")
+    specification = {"name": "made-up", "storage": "s3://declared/there", "space": space}
+    search.storage.write(yaml.safe_dump(specification).encode(), SPECIFICATION_FILE)
+    page = Page(build_report(search))
+    advised = set(re.findall(r"fusion-search (confirm|importance|replay)", page.text))
+    assert advised == verbs
+    for verb in verbs:
+        assert f"fusion-search {verb} made-up --storage '{storage}'" in page.text
+        assert f"fusion-search {verb} made-up --storage s3://declared/there" in page.text
+    assert f"fusion-search retry made-up --storage '{storage}'" in page.text
+    assert "fusion-search launch made-up.yaml\n" in page.text + "\n"
+
+
+def test_without_a_specification_only_a_launch_works(tmp_path: Path) -> None:
+    trials = frame([row(1, None, STOPPED), row(2, None, "failed")])
+    search = open_made_up(tmp_path, trials)
+    search.storage.remove(SPECIFICATION_FILE)
+    page = Page(build_report(search))
+    assert set(re.findall(r"fusion-search ([a-z-]+)", page.text)) == {"launch"}
+    assert f"fusion-search launch made-up.yaml --storage {tmp_path}" in page.text
+
+
+@pytest.mark.parametrize(
+    ("modalities", "figures"),
+    [(["both"], ["grids"]), (["audio"], ["unimodal"]), (["both", "visual"], ["grids", "unimodal"])],
+)
+def test_a_sweep_is_drawn_by_what_draws_its_senses(
+    tmp_path: Path, modalities: list[str], figures: list[str]
+) -> None:
+    rows = [row(n, 0.5, modality=one, sample=None) for n, one in enumerate(modalities)]
+    search = open_made_up(tmp_path, frame(rows))
+    search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
+    page = Page(build_report(search))
+    assert re.findall(r"fusion-search draw (\w+) made-up --storage", page.text) == figures
 
 
 def test_before_anything_finished_there_is_a_page(tmp_path: Path) -> None:

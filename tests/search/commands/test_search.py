@@ -180,7 +180,8 @@ def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
     nobody = {"tracking_uri": "http://127.0.0.1:9"}
     code, output = run_here("launch", str(write_config(tmp_path, sweep=sweep, mlflow=nobody)))
     assert code == 0, output
-    assert output.count("sync-mlflow test") == 1
+    sync = f"`fusion-search sync-mlflow test --storage {tmp_path / 'results'}`"
+    assert output.count(sync) == 1
     assert "1 of 1 trials finished" in output
     at = ("--storage", str(tmp_path / "results"))
     assert main(["sync-mlflow", "test", *at, "--tracking-uri", f"sqlite:///{tmp_path}/up.db"]) == 0
