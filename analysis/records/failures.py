@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fusion_search.analysis.records.secrets import without_password
-from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.storage import RefusedError, Storage, StorageError
 from fusion_search.analysis.records.tables import FAILED, read_rows
 
 FAILURES: Final = "failures"  # folder of the texts, <trial_id>.txt
@@ -40,9 +40,9 @@ def write_failure(search: Storage, row: Mapping[str, Any], known: str) -> None:
     try:
         content = without_password(_bounded(text)).encode(errors="backslashreplace")
         search.write(content, FAILURES, _name(row["trial_id"]))
-    except StorageError:
-        raise
-    except OSError:
+    except OSError as error:
+        if _away(error):
+            raise
         remove_failure(search, row["trial_id"])  # an older one would tell of another attempt
 
 
@@ -54,9 +54,9 @@ def read_failure(search: Storage, trial_id: str) -> str | None:
     """
     try:
         return search.read(FAILURES, _name(trial_id)).decode(errors="replace")
-    except StorageError:
-        raise
-    except OSError:
+    except OSError as error:
+        if _away(error):
+            raise
         return None
 
 
@@ -87,9 +87,9 @@ def failure_paths(search: Storage) -> dict[str, str]:
     """
     try:
         names = search.names(FAILURES)
-    except StorageError:
-        raise
-    except OSError:
+    except OSError as error:
+        if _away(error):
+            raise
         return {}
     return {name.removesuffix(".txt"): search.named(FAILURES, name) for name in names}
 
@@ -99,6 +99,11 @@ def where_failed(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     code = [line for line in lines if line.startswith('File "')]
     return (code or lines or [""])[-1]
+
+
+def _away(error: OSError) -> bool:
+    """Whether the storage does not answer: a file where the folder should be is an answer."""
+    return isinstance(error, StorageError) and not isinstance(error, RefusedError)
 
 
 def _bounded(text: str) -> str:

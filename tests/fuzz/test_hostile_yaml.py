@@ -213,7 +213,7 @@ def test_the_home_folder_of_nobody(
     assert main(["status", "--storage", nowhere]) == 2
     assert main(["data", "check", "digits", "--folder", nowhere]) == 2
     monkeypatch.setenv("FUSION_SEARCH_DATA", nowhere)
-    assert main(["draw", "noise"]) == 2
+    assert main(["draw", "noise", "--source", "digits"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(nowhere in line for line in lines)

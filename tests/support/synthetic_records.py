@@ -58,7 +58,7 @@ def write_trial(search: Storage, trial: Trial, reason: str | None = None) -> Non
         "data_note": NOTE,
         **trial.extra,
     }
-    write_rows(search, "trials", trial.trial_id, [row], TRIALS)
+    write_rows(search, "trials", str(row["trial_id"]), [row], TRIALS)
     if reason:
         return
     audio_snrs = [math.inf] if trial.modality == "visual" else trial.snrs
