@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,13 @@ from small_trials import small_trial
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.trials.specification import TrialSpecification
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """In the background of a script, and under nohup, some are ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
