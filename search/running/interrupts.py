@@ -31,7 +31,9 @@ def stopped_as_by_interrupt() -> Iterator[None]:
                 os.dup2(nowhere.fileno(), one)
         _interrupt()
 
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, _interrupt)}
+    # Ray Tune leaves a handler of its own, which would swallow the first Ctrl-C after the search.
+    before = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
+    before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
     try:

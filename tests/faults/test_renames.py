@@ -42,6 +42,7 @@ def test_a_file_whose_rename_reported_an_error_is_there_whole(tmp_path: Path) ->
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 @on_one_ray
 @pytest.mark.parametrize("where", ["Ray's own file", "a step of Ray Tune"])
 def test_what_ray_cannot_write_is_one_sentence_and_nothing_is_lost(

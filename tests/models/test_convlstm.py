@@ -104,9 +104,17 @@ def test_without_padding_the_map_shrinks_by_the_kernel() -> None:
     assert outputs.shape == (1, 2, 2, 5, 4)
 
 
-@pytest.mark.parametrize("checkpoint_frames", [0, 2])
-@pytest.mark.parametrize("engine", ["eager", "compiled"])
-@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize(
+    ("engine", "constant", "checkpoint_frames"),
+    [
+        *(("eager", constant, frames) for constant in (True, False) for frames in (0, 2)),
+        # Compiling takes long: every way once, all of them with the slow tests.
+        ("compiled", True, 0),
+        ("compiled", False, 2),
+        pytest.param("compiled", True, 2, marks=pytest.mark.slow),
+        pytest.param("compiled", False, 0, marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_match_finite_differences(
     engine: str, constant: bool, checkpoint_frames: int
 ) -> None:

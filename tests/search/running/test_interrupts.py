@@ -27,6 +27,7 @@ from fusion_search.search.running.interrupts import hang_up_held_back, stopped_a
 from fusion_search.search.running.progress import Progress
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_stops_the_search_in_order(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -66,6 +67,13 @@ def test_a_hang_up_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> 
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_handler_that_a_library_leaves_is_taken_away() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stopped_as_by_interrupt():
+        signal.signal(signal.SIGINT, lambda *_: None)  # as Ray Tune does
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_processes_that_are_started_hear_no_hang_up() -> None:
