@@ -56,7 +56,7 @@ def test_every_sample_builds_runs_and_round_trips(levels: int) -> None:
     # The network's inputs need no more than show that every gradient arrives.
     images, sound = torch.rand(2, 1, 28, 28), torch.rand(2, 2, 201)
     built: set[str] = set()
-    for seed in range(500):
+    for seed in range(1000):
         sample = draw(whole, seed)
         (trial,) = whole.trials(sample)
         text = yaml.safe_dump(trial.to_plain())
