@@ -25,8 +25,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest -n 2 --dist loadgroup; tests=$$?; \
+		wait $$types || { echo "mypy: see above" >&2; exit 1; }; exit $$tests
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -49,7 +49,7 @@ def draw(one: Space, seed: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "levels",
-    [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)],
+    [2, *(pytest.param(levels, marks=pytest.mark.slow) for levels in (3, 4, 5))],
 )
 def test_every_sample_builds_runs_and_round_trips(levels: int) -> None:
     whole = space(**{**FULL, "levels": levels})

@@ -76,7 +76,7 @@ def assert_same(packed: News, alone: TrialResult) -> None:
             assert torch.equal(some, others)
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("depth", [pytest.param(0, marks=pytest.mark.slow), 1, 2])
 def test_packed_training_gives_the_numbers_of_training_alone(
     small_data: DigitData, depth: int
 ) -> None:
