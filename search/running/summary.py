@@ -26,8 +26,6 @@ NONE_FINISHED: Final = 1  # exit codes of a search that ended
 SOME_FAILED: Final = 3  # the others finished
 INCOMPLETE: Final = 1  # a record or a search cannot be read, and others were
 
-_FIGURE: Final = {"both": "grids"}  # of trials with both senses; one alone has one figure
-
 
 def summary(
     search: SearchSpecification,
@@ -89,7 +87,8 @@ def summary(
 def _figures(search: SearchSpecification, finished: pd.DataFrame) -> list[tuple[str, ...]]:
     if search.space is not None:
         return [("report",)]
-    return sorted({("draw", _FIGURE.get(one, "unimodal")) for one in finished["modality"]})
+    figures = {"grids" if one == "both" else "unimodal" for one in finished["modality"]}
+    return [("draw", figure) for figure in sorted(figures)]
 
 
 def print_mlflow(uri: str, page: str | None) -> None:
