@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pwd
 import signal
 import subprocess
@@ -35,15 +36,28 @@ def small_data() -> DigitData:
     return load_digits(small_trial().data)
 
 
-@pytest.fixture(scope="module")
-def one_ray() -> Iterator[None]:
+_ray = contextlib.ExitStack()
+_rays: list[bool] = []  # that one runs, for the tests that follow on each other
+
+
+@pytest.fixture
+def one_ray() -> None:
     """Ray in this process, for all searches that ``run_here`` runs: its start takes seconds."""
     from fusion_search.search.dispatch.connection import connect
     from fusion_search.search.dispatch.dispatcher import listen_here_alone
 
-    listen_here_alone()
-    with connect("local", Resources()):
-        yield
+    if not _rays:
+        listen_here_alone()
+        _ray.enter_context(connect("local", Resources()))
+        _rays.append(True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End it before a test that does not share it."""
+    if "one_ray" not in getattr(nextitem, "fixturenames", ()):
+        _ray.close()
+        _rays.clear()
 
 
 @pytest.fixture

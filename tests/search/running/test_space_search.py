@@ -10,8 +10,15 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from search_processes import child_runs, on_one_ray, read_until, records, run_here, search_process
-from small_trials import SMALL
+from search_processes import (
+    UNSWEPT,
+    child_runs,
+    on_one_ray,
+    read_until,
+    records,
+    run_here,
+    search_process,
+)
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FINISHED, STOPPED, read_table
@@ -20,7 +27,7 @@ from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.proposals import observation, read_proposals
 from fusion_search.search.spaces.searchers import make_searcher, propose_new
 
-SEARCHED = ("fusion_depth", "train_audio_snr", "train_visual_snr", "learning_rate", "seed")
+SEARCHED = ("learning_rate", "seed")
 SPACE = {
     "fusion_depths": [2],
     "couplings": ["none", "mmtm", "sum"],
@@ -35,7 +42,7 @@ def write_config(folder: Path, **fields: Any) -> Path:
     config = {
         "name": "test",
         "storage": str(folder / "results"),
-        "trials": {key: value for key, value in SMALL.items() if key not in SEARCHED},
+        "trials": {key: value for key, value in UNSWEPT.items() if key not in SEARCHED},
         "space": SPACE,
         "searcher": {"name": "random", "samples": 6},
         "resources": {"concurrent_trials": 1},
