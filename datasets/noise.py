@@ -67,6 +67,74 @@ def unit_noise(
     return noise.mul_((counts / noise.square().sum(dim=1)).sqrt_()[:, None])
 
 
+def uniform(seed: int, stream: int, numbers: Tensor) -> Tensor:
+    """Numbers in [0, 1), [B] float64: a hash of (seed, stream, number), as the noise is."""
+    key = torch.full_like(numbers, _GOLDEN)
+    for word in (seed, stream, numbers):
+        key = _scramble(key ^ word)
+    return _shifted(key, 11).double() * 2.0**-53
+
+
+def with_noise(
+    clean: Tensor,
+    snr: Tensor,
+    keys: Tensor,
+    *,
+    seed: int,
+    stream: int,
+    where: Tensor | None = None,
+) -> Tensor:
+    """Add white noise at an amplitude (RMS) ratio of each example, where there is a signal.
+
+    Signal and noise are measured over the elements that ``where`` allows, the others stay as they
+    are; the noise of an example does not depend on how far its batch is padded.
+
+    Args:
+        clean: [B, ...] float.
+        snr: [B]; infinity leaves an example untouched, minus infinity makes it zero.
+        keys: [B] int64 on the CPU; equal keys give equal unit noise.
+        seed, stream: of the noise.
+        where: [B, ...] bool over the leading dimensions of ``clean``, or over all of them.
+
+    Returns:
+        As ``clean``, not clipped.
+
+    Raises:
+        ValueError: an SNR is neither above 0 nor minus infinity, or ``where`` has another shape.
+    """
+    if not ((snr > 0) | (snr == -math.inf)).all():
+        raise ValueError("snr must be above 0, inf for no noise or -inf for absent input")
+    present = (snr != -math.inf).view(-1, *[1] * (clean.dim() - 1))
+    finite = snr.isfinite()
+    if not finite.any():
+        return clean if bool(present.all()) else clean * present
+    mask = _over_all(where, clean)
+    counts = mask.sum(1)
+    signal = (clean.flatten(1).float() * mask).square().sum(1) / counts.clamp(min=1)
+    lengths = counts.cpu()
+    total = max(1, int(lengths.max()))
+    unit = unit_noise(seed, stream, keys, lengths, total, clean.device)
+    # In the order of the elements, so that padding behind any dimension shifts nothing.
+    held = torch.arange(total, 0, -1, device=clean.device) <= counts[:, None]
+    noise = torch.zeros_like(mask, dtype=torch.float32).masked_scatter_(mask, unit[held])
+    scale = torch.where(finite, signal.sqrt() / snr, 0.0)
+    noisy = clean + (noise * scale[:, None]).view_as(clean).to(clean.dtype)
+    return noisy * present
+
+
+def _over_all(where: Tensor | None, clean: Tensor) -> Tensor:
+    """A mask of the leading dimensions over all of them, [B, elements] bool."""
+    if where is None:
+        return torch.ones_like(clean, dtype=torch.bool).flatten(1)
+    if where.dim() > clean.dim() or where.shape != clean.shape[: where.dim()]:
+        raise ValueError(
+            f"the mask has shape {list(where.shape)}, the input {list(clean.shape)}; allowed: the "
+            "input's shape or its leading dimensions"
+        )
+    wide = where.view(*where.shape, *[1] * (clean.dim() - where.dim()))
+    return wide.expand_as(clean).flatten(1).bool()
+
+
 def _scramble(words: Tensor) -> Tensor:
     """The finaliser of SplitMix64, a bijection of 64-bit words (int64, which wraps around)."""
     for shift, factor in ((30, _FIRST_FACTOR), (27, _SECOND_FACTOR)):

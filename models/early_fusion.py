@@ -27,7 +27,13 @@ from torch.nn import functional
 
 from fusion_search.models.cases import Sounds, Stream, last_outputs, meet
 from fusion_search.models.convlstm import ConvLSTM
-from fusion_search.models.placement import CONCATENATION, PLAIN, GatedEnd, InsertionPoint, Placement
+from fusion_search.models.placement import (
+    CONCATENATION,
+    PLAIN,
+    EarlyFusionPlacement,
+    GatedEnd,
+    InsertionPoint,
+)
 from fusion_search.models.streams import AudioLevel, ImageLevel
 
 MODALITIES: Final = ("both", "visual", "audio")
@@ -61,7 +67,7 @@ class EarlyFusionSettings:
     padding: bool = True
     dense_units: int = 128
     modality: str = "both"
-    placement: Placement = PLAIN
+    placement: EarlyFusionPlacement = PLAIN
     dropout: float = 0.0
     image_size: int = 28
     bins: int = 201
@@ -93,7 +99,7 @@ class EarlyFusionSettings:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in plain.get("placement", {}).items()
         }
-        return EarlyFusionSettings(**{**plain, "placement": Placement(**placement)})
+        return EarlyFusionSettings(**{**plain, "placement": EarlyFusionPlacement(**placement)})
 
     def map_sizes(self) -> list[int]:
         """Side of the maps after 0, 1, ... L levels. A map of side 1 is no longer pooled."""

@@ -45,7 +45,7 @@ FUSIONS: Final = (CONCATENATION, "gate_audio", "gate_image")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class EarlyFusionPlacement:
     """What sits where.
 
     Attributes:
@@ -108,7 +108,7 @@ class Placement:
         """Whether the ``mmtm_`` fields mean anything."""
         return any(one != NONE for one in self.couplings)
 
-    def canonical(self, units: int) -> Placement:
+    def canonical(self, units: int) -> EarlyFusionPlacement:
         """The one placement that stands for all that build the same network.
 
         What is not used has its default, and the ratio is the smallest that gives the same joint.
@@ -123,13 +123,13 @@ class Placement:
             "to_image": kept(self.to_image),
         }
         if not self.uses_mmtm:
-            return Placement(**shared, fusion=self.fusion)
+            return EarlyFusionPlacement(**shared, fusion=self.fusion)
         # A larger ratio gives no larger joint, so those that give the same one are neighbours.
         joints = self._joints(self.mmtm_ratio, units)
         ratio = 1 + bisect.bisect_left(
             range(1, self.mmtm_ratio + 1), True, key=lambda one: self._joints(one, units) == joints
         )
-        return Placement(
+        return EarlyFusionPlacement(
             **shared,
             fusion=self.fusion,
             mmtm_ratio=ratio,
@@ -154,10 +154,10 @@ class Placement:
         return coupling, to_audio, to_image
 
 
-PLAIN: Final = Placement()
+PLAIN: Final = EarlyFusionPlacement()
 
 
-def make_coupling(kind: str, units: int, placement: Placement) -> nn.Module | None:
+def make_coupling(kind: str, units: int, placement: EarlyFusionPlacement) -> nn.Module | None:
     """The module of one coupling between two streams of ``units`` channels each."""
     options: dict[str, Any] = {
         "ratio": placement.mmtm_ratio,
@@ -198,7 +198,14 @@ class InsertionPoint(nn.Module):
     """
 
     def __init__(
-        self, level: int, placement: Placement, *, units: int, size: int, image_size: int, bins: int
+        self,
+        level: int,
+        placement: EarlyFusionPlacement,
+        *,
+        units: int,
+        size: int,
+        image_size: int,
+        bins: int,
     ) -> None:
         super().__init__()
         coupling, to_audio, to_image = placement.at(level)

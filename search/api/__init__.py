@@ -9,29 +9,81 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from fusion_search.datasets.batch import Batch, Data, TensorData
+    from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, Range
+    from fusion_search.datasets.metrics import Metric
     from fusion_search.models.convlstm import ConvLSTM
     from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-    from fusion_search.models.placement import Placement
+    from fusion_search.models.layout import (
+        TOKENS,
+        Feature,
+        Layout,
+        Placement,
+        Site,
+        View,
+        first_of,
+        frames,
+    )
+    from fusion_search.models.placement import EarlyFusionPlacement
+    from fusion_search.search.tasks.base import Classification, Regression, Task
     from fusion_search.search.trials.specification import TrialSpecification
     from fusion_search.search.trials.trial import TrialResult, run_trial
 
 __all__ = [
+    "ABSENT",
+    "ORIGINAL",
+    "TOKENS",
+    "Axis",
+    "Batch",
+    "Classification",
     "ConvLSTM",
+    "Data",
     "EarlyFusionNetwork",
+    "EarlyFusionPlacement",
     "EarlyFusionSettings",
+    "Feature",
+    "Layout",
+    "Metric",
     "Placement",
+    "Range",
+    "Regression",
+    "Site",
+    "Task",
+    "TensorData",
     "TrialResult",
     "TrialSpecification",
+    "View",
+    "first_of",
+    "frames",
     "run_trial",
 ]
 
 _HOMES: Final = {
+    "ABSENT": "datasets.conditions",
+    "Axis": "datasets.conditions",
+    "Batch": "datasets.batch",
+    "Classification": "search.tasks.base",
     "ConvLSTM": "models.convlstm",
+    "Data": "datasets.batch",
     "EarlyFusionNetwork": "models.early_fusion",
+    "EarlyFusionPlacement": "models.placement",
     "EarlyFusionSettings": "models.early_fusion",
-    "Placement": "models.placement",
+    "Feature": "models.layout",
+    "Layout": "models.layout",
+    "Metric": "datasets.metrics",
+    "ORIGINAL": "datasets.conditions",
+    "Placement": "models.layout",
+    "Range": "datasets.conditions",
+    "Regression": "search.tasks.base",
+    "Site": "models.layout",
+    "TOKENS": "models.layout",
+    "Task": "search.tasks.base",
+    "TensorData": "datasets.batch",
     "TrialResult": "search.trials.trial",
     "TrialSpecification": "search.trials.specification",
+    "View": "models.layout",
+    "first_of": "models.layout",
+    "frames": "models.layout",
     "run_trial": "search.trials.trial",
 }
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from fusion_search.datasets.digits.data import SOURCES, DigitsSettings
 from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.models.early_fusion import EarlyFusionSettings
-from fusion_search.models.placement import CONCATENATION, NONE, Placement
+from fusion_search.models.placement import CONCATENATION, NONE, EarlyFusionPlacement
 
 Pair = tuple[float, float]
 """(audio SNR, visual SNR); infinity is "original", no noise."""
@@ -61,8 +61,8 @@ class TrialSpecification:
         fusion_depth, levels, units, kernel, padding, dense_units, dropout: see
             ``EarlyFusionSettings``.
         couplings, to_audio, to_image, fusion, mmtm_ratio, mmtm_relu, mmtm_identity: see
-            ``Placement``. They are brought to their canonical form, so that specifications that
-            build the same network are equal.
+            ``EarlyFusionPlacement``. They are brought to their canonical form, so that
+            specifications that build the same network are equal.
         train_audio_snr, train_visual_snr: the train pair.
         seed: of the initial weights, the drawn pairs and the noise. Trials with the same seed are
             trained and tested on the same pairs with the same unit noise.
@@ -186,7 +186,7 @@ class TrialSpecification:
             padding=self.padding,
             dense_units=self.dense_units,
             modality=self.modality,
-            placement=Placement(
+            placement=EarlyFusionPlacement(
                 couplings=self.couplings,
                 to_audio=self.to_audio,
                 to_image=self.to_image,

@@ -16,7 +16,7 @@ from torch import Tensor
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
 from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from fusion_search.models.placement import PLAIN, Placement
+from fusion_search.models.placement import PLAIN, EarlyFusionPlacement
 from fusion_search.search.trials.cost import Stopwatch
 from fusion_search.search.trials.evaluation import Evaluator
 from tests.benchmarks.table import Measurement, side_by_side
@@ -33,7 +33,7 @@ class Setting:
     images: int
     recordings: int = 1  # per image
     aim: float | None = None
-    placement: Placement = PLAIN
+    placement: EarlyFusionPlacement = PLAIN
 
 
 SETTINGS = [
@@ -47,7 +47,7 @@ SETTINGS = [
         depth=1,
         frames=42,
         images=6,
-        placement=Placement(couplings=("mmtm",), fusion="gate_audio"),
+        placement=EarlyFusionPlacement(couplings=("mmtm",), fusion="gate_audio"),
     ),
 ]
 

@@ -9,19 +9,19 @@ from torch import Tensor
 from fusion_search.models.convlstm import set_engine
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.models.gates import Arithmetic, advance
-from fusion_search.models.placement import COUPLINGS, PLAIN, Placement
+from fusion_search.models.placement import COUPLINGS, PLAIN, EarlyFusionPlacement
 
 STEPS = 9
 SILENT = torch.tensor([5, 0, 8, 5, 9])
 PLACEMENTS = {
     "plain": PLAIN,
-    "gate_audio": Placement(fusion="gate_audio"),
-    "gate_image": Placement(fusion="gate_image"),
-    **{kind: Placement(couplings=("none", kind)) for kind in COUPLINGS[1:]},
-    "first level": Placement(couplings=("mmtm", "none")),
-    "to_audio": Placement(to_audio=("cross", "residual")),
-    "to_image": Placement(to_image=("both", "none"), fusion="gate_image"),
-    "all": Placement(
+    "gate_audio": EarlyFusionPlacement(fusion="gate_audio"),
+    "gate_image": EarlyFusionPlacement(fusion="gate_image"),
+    **{kind: EarlyFusionPlacement(couplings=("none", kind)) for kind in COUPLINGS[1:]},
+    "first level": EarlyFusionPlacement(couplings=("mmtm", "none")),
+    "to_audio": EarlyFusionPlacement(to_audio=("cross", "residual")),
+    "to_image": EarlyFusionPlacement(to_image=("both", "none"), fusion="gate_image"),
+    "all": EarlyFusionPlacement(
         couplings=("squeeze_excitation", "mmtm"),
         to_audio=("none", "both"),
         to_image=("residual", "cross"),
@@ -30,7 +30,9 @@ PLACEMENTS = {
 }
 
 
-def build(levels: int, depth: int, placement: Placement, **other: str) -> EarlyFusionNetwork:
+def build(
+    levels: int, depth: int, placement: EarlyFusionPlacement, **other: str
+) -> EarlyFusionNetwork:
     torch.manual_seed(0)
     settings = EarlyFusionSettings(
         levels=levels,

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.models.packed import PackedNetwork, can_pack
-from fusion_search.models.placement import Placement
+from fusion_search.models.placement import EarlyFusionPlacement
 
 SMALL = {"units": 3, "dense_units": 5, "image_size": 12, "bins": 7, "classes": 4}
 NETWORKS, BATCH, STEPS = 3, 2, 5
@@ -84,8 +84,8 @@ def test_bfloat16_by_autocast_gives_each_networks_logits_to_its_precision(depth:
 
 
 def test_what_cannot_be_packed_is_refused() -> None:
-    coupled = settings(fusion_depth=1, placement=Placement(couplings=("mmtm",)))
-    gated = settings(fusion_depth=1, placement=Placement(fusion="gate_audio"))
+    coupled = settings(fusion_depth=1, placement=EarlyFusionPlacement(couplings=("mmtm",)))
+    gated = settings(fusion_depth=1, placement=EarlyFusionPlacement(fusion="gate_audio"))
     for shape in (coupled, gated, settings(dropout=0.1)):
         assert not can_pack(shape)
         with pytest.raises(ValueError, match="without couplings, gate and dropout"):

@@ -11,7 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.models.operations import count_multiply_accumulates
-from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS, PLAIN, Placement
+from fusion_search.models.placement import (
+    CONNECTIONS,
+    COUPLINGS,
+    FUSIONS,
+    PLAIN,
+    EarlyFusionPlacement,
+)
 
 SMALL = EarlyFusionSettings(levels=2, fusion_depth=2, units=3, dense_units=5, image_size=12, bins=7)
 
@@ -29,7 +35,7 @@ def inputs(settings: EarlyFusionSettings = SMALL) -> tuple[torch.Tensor, torch.T
 
 
 def placed(depth: int, **fields: object) -> EarlyFusionSettings:
-    placement = Placement(**fields)  # type: ignore[arg-type]
+    placement = EarlyFusionPlacement(**fields)  # type: ignore[arg-type]
     return replace(SMALL, fusion_depth=depth, placement=placement)
 
 
@@ -127,7 +133,7 @@ def test_any_level_of_any_depth_can_be_coupled(levels: int) -> None:
             fusion_depth=depth,
             units=2,
             dense_units=4,
-            placement=Placement(
+            placement=EarlyFusionPlacement(
                 couplings=("convolutional",) * depth,
                 to_audio=both,
                 to_image=both,
@@ -168,18 +174,22 @@ def test_operations_equal_torchs_own_counter(
 
 
 def test_placements_that_build_the_same_network_are_equal() -> None:
-    assert Placement(couplings=("none", "none"), mmtm_ratio=8).canonical(4) == PLAIN
-    joint_of_two = [Placement(couplings=("mmtm",), mmtm_ratio=r).canonical(8) for r in (6, 7, 8)]
+    assert EarlyFusionPlacement(couplings=("none", "none"), mmtm_ratio=8).canonical(4) == PLAIN
+    joint_of_two = [
+        EarlyFusionPlacement(couplings=("mmtm",), mmtm_ratio=r).canonical(8) for r in (6, 7, 8)
+    ]
     # 16 channels over 6, 7 and 8 are 2 each; over 5 they are 3.
     assert {one.mmtm_ratio for one in joint_of_two} == {6}
-    assert Placement(couplings=("mmtm",), mmtm_ratio=5).canonical(8).mmtm_ratio == 5
-    assert Placement(to_audio=("cross",)).canonical(8).to_audio == ("cross",)
+    assert EarlyFusionPlacement(couplings=("mmtm",), mmtm_ratio=5).canonical(8).mmtm_ratio == 5
+    assert EarlyFusionPlacement(to_audio=("cross",)).canonical(8).to_audio == ("cross",)
 
 
 def test_equal_canonical_placements_build_equal_networks() -> None:
-    shapes: dict[Placement, set[tuple[object, ...]]] = {}
+    shapes: dict[EarlyFusionPlacement, set[tuple[object, ...]]] = {}
     for coupling, ratio, relu in itertools.product(COUPLINGS, range(1, 12), (True, False)):
-        placement = Placement(couplings=("none", coupling), mmtm_ratio=ratio, mmtm_relu=relu)
+        placement = EarlyFusionPlacement(
+            couplings=("none", coupling), mmtm_ratio=ratio, mmtm_relu=relu
+        )
         network = build(replace(SMALL, placement=placement))
         built = tuple((name, tuple(one.shape)) for name, one in network.state_dict().items())
         shapes.setdefault(placement.canonical(SMALL.units), set()).add(built)

@@ -1,0 +1,291 @@
+"""Where streams of a network may be coupled, and what a trial puts there: all of it data.
+
+Shapes: B examples, C channels; at a site every stream's tensor is seen as [B, C, *size].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from torch import Tensor, nn
+
+Tree = Any
+"""What one stream takes or gives: a tensor, or tensors by name (tokens with their mask)."""
+
+NONE: Final = "none"
+COUPLING: Final = "coupling"
+_ARROW: Final = ">"
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def _frozen(mapping: Mapping[_Key, _Value]) -> Mapping[_Key, _Value]:
+    return MappingProxyType(dict(mapping))
+
+
+@dataclass(frozen=True)
+class Feature:
+    """The shape of a stream's features, [B, channels, *size]; a size is None where it varies."""
+
+    channels: int
+    size: tuple[int | None, ...] = ()
+
+    @property
+    def rank(self) -> int:
+        """How many dimensions follow the channels: 0 for vectors, 2 for maps."""
+        return len(self.size)
+
+
+def _itself(output: Tree) -> Tensor:
+    assert isinstance(output, Tensor)
+    return output
+
+
+def _replaced(output: Tree, new: Tensor) -> Tree:
+    return new
+
+
+@dataclass(frozen=True)
+class View:
+    """How a level's own output is seen as [B, C, *size], and how the exchanged one is put back.
+
+    Attributes:
+        see: output -> [B, C, *size].
+        put: (output, new [B, C', *size]) -> what the level would have given.
+        mask: the stream's input -> [B, *size], True where there is something; None for everywhere.
+    """
+
+    see: Callable[[Tree], Tensor] = _itself
+    put: Callable[[Tree, Tensor], Tree] = _replaced
+    mask: Callable[[Tree], Tensor] | None = None
+
+
+def _channels_second(output: Tree) -> Tensor:
+    return _itself(output).movedim(-1, 1)
+
+
+def _channels_last(output: Tree, new: Tensor) -> Tree:
+    return new.movedim(1, -1)
+
+
+TOKENS: Final = View(_channels_second, _channels_last)
+"""Of [B, N, C], as transformers give them."""
+
+
+@dataclass(frozen=True)
+class _Frames:
+    count: int
+
+    def see(self, output: Tree) -> Tensor:
+        clip: Tensor = _itself(output).unflatten(0, (-1, self.count))
+        return clip.movedim(1, 2)
+
+    def put(self, output: Tree, new: Tensor) -> Tree:
+        return new.movedim(2, 1).flatten(0, 1)
+
+
+def frames(count: int) -> View:
+    """View [B * count, C, H, W], a clip's frames one by one, as [B, C, count, H, W]."""
+    view = _Frames(count)
+    return View(view.see, view.put)
+
+
+@dataclass(frozen=True)
+class _First:
+    view: View
+
+    def see(self, output: Tree) -> Tensor:
+        seen: Tensor = self.view.see(output[0])
+        return seen
+
+    def put(self, output: Tree, new: Tensor) -> Tree:
+        return (self.view.put(output[0], new), *output[1:])
+
+
+def first_of(view: View) -> View:
+    """View the first of the tuple that a module gives; the others stay as they are."""
+    first = _First(view)
+    return View(first.see, first.put, view.mask)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place where levels of several streams can be coupled.
+
+    Attributes:
+        name: in YAML, records and figures.
+        after: stream -> level, or name of a submodule, behind which the site lies.
+        views: stream -> how its output is seen there; those not named are [B, C, *size] already.
+        gated: streams that a coupling may change; None for all.
+        options: kind, or kind and direction ("cross image>audio") -> arguments of it at this site.
+        merged: (stream, feature) -> module behind a concatenation, built only where there is one.
+    """
+
+    name: str
+    after: Mapping[str, str]
+    views: Mapping[str, View] = field(default_factory=dict)
+    gated: tuple[str, ...] | None = None
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    merged: Callable[[str, Feature], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or "." in self.name or _ARROW in self.name:
+            raise ValueError(f"site name is {self.name!r}; allowed: a word without '.' and '>'")
+        for one in self.gated or ():
+            if one not in self.after:
+                raise ValueError(
+                    f"site {self.name} gates {one!r}; allowed: {', '.join(self.after)}"
+                )
+        for name in ("after", "views", "options"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
+
+
+def connection(source: str, target: str) -> str:
+    """The name of a connection, such as ``image>audio``."""
+    return f"{source}{_ARROW}{target}"
+
+
+def direction(name: str) -> tuple[str, str]:
+    """(source, target) of a connection's name.
+
+    Raises:
+        ValueError: it is none.
+    """
+    source, arrow, target = name.partition(_ARROW)
+    if not (source and arrow and target) or source == target:
+        raise ValueError(f"connection is {name!r}; allowed: two streams, as image>audio")
+    return source, target
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What sits where: data that makes a network of a task's settings.
+
+    Attributes:
+        sites: site -> {"coupling": kind, "image>audio": kind}; what is not named is "none", and
+            is left out of the canonical form that equal placements share.
+        end: how the streams end, one of the layout's ``ends``; "" for its first.
+        streams: those that the network has, for a unimodal baseline; () for all.
+
+    Raises:
+        ValueError: a connection's name is none.
+    """
+
+    sites: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    end: str = ""
+    streams: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        kept = {}
+        for site, placed in sorted(self.sites.items()):
+            there = {name: kind for name, kind in sorted(placed.items()) if kind != NONE}
+            for name in there:
+                if name != COUPLING:
+                    direction(name)
+            if there:
+                kept[site] = _frozen(there)
+        object.__setattr__(self, "sites", _frozen(kept))
+        object.__setattr__(self, "streams", tuple(self.streams))
+
+    def at(self, site: str, name: str = COUPLING) -> str:
+        """The kind of a site's coupling, or of one of its connections; "none" for nothing."""
+        return self.sites.get(site, {}).get(name, NONE)
+
+    def __hash__(self) -> int:
+        return hash((str(self.to_plain()),))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain = self.to_plain()
+        return Placement, (plain["sites"], self.end, self.streams)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As YAML or JSON holds it."""
+        sites = {site: dict(placed) for site, placed in self.sites.items()}
+        return {"sites": sites, "end": self.end, "streams": list(self.streams)}
+
+    def to_text(self) -> str:
+        """For people, such as ``s1 mmtm, s2 image>audio cross, gate, video alone``."""
+        words = [
+            f"{site} {kind}" if name == COUPLING else f"{site} {name} {kind}"
+            for site, placed in self.sites.items()
+            for name, kind in placed.items()
+        ]
+        alone = [f"{' + '.join(self.streams)} alone"] if self.streams else []
+        return ", ".join([*words, *([self.end] if self.end else []), *alone])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a network offers to placements: written by hand by networks with a forward of their own.
+
+    Attributes:
+        streams: in the order of the network.
+        inputs: features of the streams whose input is a float tensor.
+        sites: each with its streams' features there, in the order in which data pass them.
+        choices: site -> {"coupling" or connection -> kinds offered, "none" first}; only what fits.
+        widen: whether a concatenation may change a level's channels.
+        ends: how the streams may end, the default first; () where there is one way.
+
+    Raises:
+        ValueError: a name is used twice, or choices name a site or stream that is not there.
+    """
+
+    streams: tuple[str, ...]
+    inputs: Mapping[str, Feature] = field(default_factory=dict)
+    sites: tuple[tuple[Site, Mapping[str, Feature]], ...] = ()
+    choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    widen: bool = False
+    ends: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [site.name for site, _ in self.sites]
+        for what, found in (("stream", list(self.streams)), ("site", names)):
+            if len(set(found)) < len(found):
+                raise ValueError(f"two {what}s of a layout have one name: {', '.join(found)}")
+        for site, kinds in self.choices.items():
+            if site not in names:
+                raise ValueError(f"choices name site {site!r}; allowed: {', '.join(names)}")
+            for name, offered in kinds.items():
+                self._check_choice(site, name, offered)
+
+    def _check_choice(self, site: str, name: str, offered: tuple[str, ...]) -> None:
+        if not offered or offered[0] != NONE:
+            raise ValueError(f"choices of {site}.{name} are {offered}; the first is to be 'none'")
+        if name != COUPLING:
+            for stream in direction(name):
+                if stream not in self.streams:
+                    raise ValueError(
+                        f"choices of {site} connect {name!r}; allowed: {', '.join(self.streams)}"
+                    )
+
+    def options(self) -> dict[str, tuple[str, ...]]:
+        """What a space may ask: ``site.coupling`` or ``site.image>audio`` -> kinds that fit."""
+        return {
+            f"{site}.{name}": kinds
+            for site, offered in self.choices.items()
+            for name, kinds in offered.items()
+        }
+
+    def check(self, placement: Placement) -> None:
+        """Raise ``ValueError`` when a placement is not one of this layout's."""
+        for site, placed in placement.sites.items():
+            for name, kind in placed.items():
+                offered = self.options().get(f"{site}.{name}")
+                if offered is None:
+                    raise ValueError(
+                        f"placement names {site}.{name}; allowed: "
+                        f"{', '.join(self.options()) or 'nothing, for there is no site'}"
+                    )
+                if kind not in offered:
+                    raise ValueError(f"{site}.{name} is {kind!r}; allowed: {', '.join(offered)}")
+        if placement.end and placement.end not in self.ends:
+            raise ValueError(
+                f"end is {placement.end!r}; allowed: {', '.join(self.ends) or 'none but the one'}"
+            )
+        for stream in placement.streams:
+            if stream not in self.streams:
+                raise ValueError(f"streams holds {stream!r}; allowed: {', '.join(self.streams)}")

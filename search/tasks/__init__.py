@@ -1,0 +1,1 @@
+"""What is fused, on which data, judged how: the one seam to everything else."""

@@ -1,0 +1,219 @@
+"""A task: data, network with named places where streams may be coupled, loss, metrics, conditions.
+
+Spaces, searchers, trials, records, figures and clusters know tasks through this class alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
+from fusion_search.datasets.conditions import ORIGINAL, Axis, impaired
+from fusion_search.datasets.loading import Presentation, load
+from fusion_search.datasets.metrics import Metric
+from fusion_search.models.layout import Placement
+
+Condition = Mapping[str, float]
+"""Axis -> SNR."""
+
+Answer = tuple[Condition, Tree, Batch]
+"""What a network gave for a batch at a condition."""
+
+Run = Callable[[nn.Module, Batch], Tree]
+"""``Task.predict`` under a trial's device and precision, without gradients."""
+
+
+class TaskError(ValueError):
+    """A task breaks the contract; the message is one sentence for who wrote it."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Settings of a network or of data that have none."""
+
+
+class Task:
+    """Subclass it: ``open``, ``build`` and ``loss`` at the least.
+
+    Attributes:
+        network, data: frozen dataclasses of settings, which check themselves; every field is a
+            dimension that a search may ask for.
+        metrics: the first one chooses: the best epoch, and among trials.
+        axes: of the conditions that networks are tested at.
+    """
+
+    network: ClassVar[type] = Nothing
+    data: ClassVar[type] = Nothing
+    metrics: tuple[Metric, ...] = ()
+    axes: tuple[Axis, ...] = ()
+
+    def open(self, data: Any, fold: int = 0) -> Data:
+        """The data sets of a fold: an index, for it is asked for by the driver and every worker.
+
+        Args:
+            data: an instance of ``self.data``.
+            fold: which persons or objects are held out, from 0 on.
+        """
+        raise NotImplementedError
+
+    def build(self, network: Any, data: Data, placement: Placement) -> nn.Module:
+        """A network that has ``.layout`` and takes every stream's input by name.
+
+        Args:
+            network: an instance of ``self.network``.
+            data: as ``open`` gave it, with ``inputs``.
+            placement: one of the layout's.
+        """
+        raise NotImplementedError
+
+    def loss(self, outputs: Tree, batch: Batch) -> Tensor:
+        """Of each example, [B], or their mean."""
+        raise NotImplementedError
+
+    def impair(
+        self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
+    ) -> Batch:
+        """A clean batch at a condition: white noise on the inputs that the axes name.
+
+        Args:
+            batch: clean, as loaded; it is not to be changed.
+            condition: axis -> [B] SNRs.
+            keys: [B] int64 on the CPU; equal ones meet equal noise.
+            seed: of the noise.
+        """
+        return impaired(batch, self.axes, condition, keys, seed=seed)
+
+    def predict(self, network: nn.Module, batch: Batch) -> Tree:
+        """What loss and metrics judge; where windows or masks are made whole again."""
+        return network(**batch.inputs)
+
+    def answers(
+        self,
+        network: nn.Module,
+        dataset: Dataset[Any],
+        numbers: Sequence[int],
+        conditions: Sequence[Condition],
+        run: Run,
+        *,
+        seed: int,
+        size: int,
+        device: torch.device,
+        workers: int = 0,
+    ) -> Iterator[Answer]:
+        """What the network gives for examples of a split at every condition.
+
+        Every batch is loaded once, clean, and met at every condition. A task may override this to
+        compute nothing twice; the answers are to be equal but for rounding.
+
+        Args:
+            network: in evaluation mode.
+            dataset: of the split.
+            numbers: of the examples.
+            conditions: none names an axis that the task does not have.
+            run: gives a network's outputs for a batch.
+            seed: of the noise.
+            size: examples in a batch.
+            device: where batches are moved.
+            workers: processes that load ahead.
+        """
+        shown = [Presentation(number, number) for number in numbers]
+        for batch, keys in load(dataset, shown, size, seed=seed, workers=workers):
+            clean = batch.to(device)
+            for condition in conditions:
+                everywhere = {
+                    name: torch.full((len(keys),), float(snr)) for name, snr in condition.items()
+                }
+                met = self.impair(clean, everywhere, keys, seed)
+                yield condition, run(network, met), met
+
+
+class Classification(Task):
+    """Logits [B, classes] and targets [B] int64: cross-entropy and accuracy."""
+
+    metrics = (
+        Metric("accuracy", lambda outputs, batch: outputs.argmax(1) == batch.targets, share=True),
+    )
+
+    def loss(self, outputs: Tree, batch: Batch) -> Tensor:
+        """Cross-entropy of each example, [B]."""
+        return functional.cross_entropy(outputs, batch.targets, reduction="none")
+
+
+class Regression(Task):
+    """Outputs and targets [B] or [B, values]: squared error, and mean absolute error as metric."""
+
+    metrics = (
+        Metric(
+            "mean_absolute_error",
+            lambda outputs, batch: (
+                (outputs - batch.targets).abs().flatten(1).mean(1)
+                if outputs.dim() > 1
+                else (outputs - batch.targets).abs()
+            ),
+            direction="minimize",
+        ),
+    )
+
+    def loss(self, outputs: Tree, batch: Batch) -> Tensor:
+        """Mean squared error of each example, [B]."""
+        if outputs.shape != batch.targets.shape:
+            raise TaskError(
+                f"outputs have shape {list(outputs.shape)}, targets {list(batch.targets.shape)}; "
+                "a regression needs them equal"
+            )
+        error = functional.mse_loss(outputs, batch.targets, reduction="none")
+        return error.flatten(1).mean(1) if error.dim() > 1 else error
+
+
+def open_task(task: Task, data: Any, fold: int = 0) -> Data:
+    """Open a fold, take over what depends on the data, and find two examples for shapes.
+
+    Args:
+        task: its ``axes`` and ``metrics`` become those of the data where these have some.
+        data: an instance of ``task.data``.
+        fold: from 0 on.
+
+    Raises:
+        TaskError: a data set is empty, or there is no such fold.
+    """
+    opened = task.open(data, fold)
+    if not isinstance(opened, Data):
+        raise TaskError(f"open gave a {type(opened).__name__}; a task's open gives Data")
+    if not 0 <= fold < opened.folds:
+        raise TaskError(f"fold is {fold}; allowed: 0 to {opened.folds - 1}")
+    for split in SPLITS:
+        if not len(opened.split(split)):  # type: ignore[arg-type]
+            raise TaskError(f"the {split} split of fold {fold} has no example")
+    task.axes = task.axes if opened.axes is None else opened.axes
+    task.metrics = task.metrics if opened.metrics is None else opened.metrics
+    if not task.metrics:
+        raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
+    opened.inputs = example_inputs(task, opened)
+    return opened
+
+
+def example_inputs(task: Task, data: Data) -> dict[str, Tree]:
+    """Two validation examples through ``impair`` without noise, as networks take them."""
+    count = len(data.validation)  # type: ignore[arg-type]
+    shown = [Presentation(number % count, number) for number in range(2)]
+    batch, keys = next(load(data.validation, shown, 2, seed=0))
+    original = {axis.name: torch.full((2,), ORIGINAL) for axis in task.axes}
+    return task.impair(batch, original, keys, 0).inputs
+
+
+def settings_fields(settings: type) -> tuple[str, ...]:
+    """Names of a settings dataclass.
+
+    Raises:
+        TaskError: it is no frozen dataclass.
+    """
+    if not is_dataclass(settings) or not settings.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise TaskError(f"{settings.__name__} is to be a frozen dataclass of settings")
+    return tuple(one.name for one in fields(settings))
