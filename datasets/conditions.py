@@ -106,7 +106,7 @@ def drawn(
         seed: of the draws.
 
     Returns:
-        axis -> [B] float32.
+        axis -> [B] float64.
     """
     return {
         name: _draw(one, presentations, seed, _TRAIN_STREAM + 2 * number)
@@ -122,8 +122,8 @@ def _draw(one: TrainCondition, presentations: Tensor, seed: int, stream: int) ->
         return options.gather(0, which[None])[0]
     if isinstance(one, Range):
         share = uniform(seed, stream, presentations)
-        return (one.low + share * (one.high - one.low)).float()
-    return torch.full((len(presentations),), float(one))
+        return one.low + share * (one.high - one.low)
+    return torch.full((len(presentations),), float(one), dtype=torch.float64)
 
 
 def impaired(

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,8 +23,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from fusion_search.datasets.batch import Batch, as_batch
 from fusion_search.datasets.noise import uniform
 
-_ORDER_STREAM = (1 << 20) - 1  # before those of drawn train conditions
-_LOADING_STREAM = (1 << 20) - 2
+_LOADING_STREAM: Final = (1 << 20) - 1  # before those of drawn train conditions
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,42 @@ def _as_it_is(loaded: Any) -> Any:
     return loaded
 
 
-def epoch_order(dataset: Dataset[Any], epoch: int, *, seed: int) -> list[int]:
-    """The numbers of an epoch's examples in their order.
+def passes(
+    dataset: Dataset[Any], numbers: Tensor, size: int, *, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless passes over examples of a data set, each in a new order.
 
-    The data set's own ``order(generator)``, as a balanced one has, or all in a random order.
+    Args:
+        dataset: its own ``order(generator)``, as a balanced one has, is taken instead of a random
+            one when all its examples are passed over.
+        numbers: [N] int64, of the examples.
+        size: of a batch; a last batch of one joins the one before, which batch normalisation
+            needs, unless the data set makes whole batches itself.
+        seed: of the orders.
+
+    Yields:
+        Numbers [B] and presentations [B], int64 on the CPU, of a batch.
+
+    Raises:
+        ValueError: the data set has an order of its own, and some of its examples are left out.
     """
-    word = uniform(seed, _ORDER_STREAM, torch.tensor([epoch]))
-    generator = torch.Generator().manual_seed(int(word.item() * 2**53))
-    if hasattr(dataset, "order"):
-        return torch.as_tensor(dataset.order(generator)).tolist()
-    return torch.randperm(len(dataset), generator=generator).tolist()  # type: ignore[arg-type]
+    own = getattr(dataset, "order", None)
+    if own is not None and len(numbers) < len(dataset):  # type: ignore[arg-type]
+        raise ValueError(
+            f"examples is {len(numbers):,}, but the train data have an order of their own; "
+            "allowed: 0 (all)"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    shown = 0
+    while True:
+        if own is None:
+            order = numbers[torch.randperm(len(numbers), generator=generator)]
+        else:
+            order = torch.as_tensor(own(generator))
+        for chunk in chunks(len(order), size, join_single=not hasattr(dataset, "batch")):
+            batch = order[chunk]
+            yield batch, torch.arange(shown, shown + len(batch))
+            shown += len(batch)
 
 
 def chunks(count: int, size: int, *, join_single: bool = False) -> list[slice]:
@@ -116,30 +141,24 @@ def chunks(count: int, size: int, *, join_single: bool = False) -> list[slice]:
 
 def load(
     dataset: Dataset[Any],
-    presentations: Sequence[Presentation],
-    size: int,
+    batches: Sequence[Sequence[Presentation]],
     *,
     seed: int,
     workers: int = 0,
-    join_single: bool = False,
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Load presentations, batch by batch.
+    """Load batches of presentations.
 
     Args:
         dataset: may have ``collate``, ``set_epoch`` or ``batch``; see ``datasets.batch.Data``.
-        presentations: in the order in which they are shown.
-        size: of a batch.
+        batches: in the order in which they are shown.
         seed: of the generators.
         workers: processes that load ahead; 0 to load in this one.
-        join_single: see :func:`chunks`.
 
     Yields:
         The batch, and which presentations it holds: [B] int64 on the CPU.
     """
-    cuts = chunks(len(presentations), size, join_single=join_single)
-    cut = [list(presentations[one]) for one in cuts]
     if hasattr(dataset, "batch"):
-        for chunk in cut:
+        for chunk in batches:
             numbers = torch.tensor([one.number for one in chunk])
             shown = torch.tensor([one.shown for one in chunk])
             yield dataset.batch(numbers, shown), shown
@@ -148,7 +167,7 @@ def load(
     # A generator of its own: DataLoader draws its workers' seed from the global one otherwise.
     yield from DataLoader(
         seeded,
-        batch_sampler=cut,
+        batch_sampler=[list(one) for one in batches],
         collate_fn=_as_it_is,
         num_workers=workers,
         generator=torch.Generator(),

@@ -26,6 +26,7 @@ from fusion_search.search.planning.units import Unit, alike
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder, write_plan
 from fusion_search.search.spaces.space import Sample
+from fusion_search.search.tasks.evaluation import Evaluation
 from fusion_search.search.tracking.values import (
     epoch_points,
     result_points,
@@ -33,9 +34,8 @@ from fusion_search.search.tracking.values import (
     trial_parameters,
     trial_tags,
 )
-from fusion_search.search.trials.evaluation import Condition, Grid
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch
+from fusion_search.search.trials.training import Epoch, Grid
 from fusion_search.search.trials.trial import TrialResult
 
 # What search/tracking/runs.py sets beside trial_tags: role, search, trial, parent, source, complete
@@ -174,6 +174,7 @@ def _result(trial: TrialSpecification) -> TrialResult:
     network = EarlyFusionNetwork(trial.network)
     result = TrialResult(
         device=trial.device,
+        metric=trial.trial.task.metrics[0],
         engine="compiled",
         parameters=count_parameters(network),
         multiply_accumulates=1,
@@ -188,25 +189,20 @@ def _result(trial: TrialSpecification) -> TrialResult:
             epoch=number,
             examples_seen=number * trial.epoch_examples,
             train_loss=draw(),
-            train_accuracy=draw(),
+            train={"accuracy": draw()},
             validation_loss=draw(),
-            validation_accuracy=draw(),
+            validation={"accuracy": draw()},
             seconds=draw(),
             ended_at=datetime.now(UTC),
         )
         result.keep(epoch, network)
     count = trial.test_examples
-    correct = torch.randint(count + 1, (len(trial.test_conditions),), generator=generator).tolist()
-    conditions = [
-        Condition(pair, count, right, count * draw())
-        for pair, right in zip(trial.test_conditions, correct, strict=True)
+    conditions = trial.trial.test_conditions()
+    correct = torch.randint(count + 1, (len(conditions),), generator=generator).tolist()
+    cells = [
+        Evaluation(one, count, count * draw(), {"accuracy": right / count}, {"accuracy": right})
+        for one, right in zip(conditions, correct, strict=True)
     ]
-    if trial.predictions:
-        for one in conditions:
-            one.predicted = [torch.randint(10, (count,), generator=generator)]
-    result.grid = Grid(
-        conditions,
-        torch.randint(10**6, (count,), generator=generator),
-        torch.randint(10, (count,), generator=generator),
-    )
+    kept = tuple(torch.randint(most, (count,), generator=generator) for most in (10**6, 10, 10))
+    result.grid = Grid(cells, [kept] * len(cells) if trial.predictions else [])  # type: ignore[list-item]
     return result

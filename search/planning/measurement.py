@@ -20,10 +20,11 @@ from torch import Tensor
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.planning.timing import measure_line, timed
+from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
 from fusion_search.search.trials.packing import Member, PackTraining
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import TrialTraining
+from fusion_search.search.trials.training import Tally, TrialTraining
 from fusion_search.search.trials.trial import choose_device, seeded
 
 # Of the seconds spent on a kind: most of a trial is steps, then the grid.
@@ -249,15 +250,16 @@ class _Work:
         self._trial = kind.trial
         self._pack: PackTraining | None = None
         if kind.packed == 1:
-            self._run = TrialTraining(kind.trial, data, device)
+            splits = digit_splits(data.on(device))
+            self._run = TrialTraining(kind.trial.trial, splits, device)
         else:
             # In seed alone: trials of a seed would share the work of making examples.
             trials = [replace(kind.trial, seed=seed) for seed in range(kind.packed)]
-            self._pack = PackTraining([Member(one, data, device) for one in trials], device)
+            self._pack = PackTraining([Member(one, data, device) for one in trials])
             self._run = self._pack.members[0].run
         self._batches = self._run.batches()
         self._pairs = {
-            use: typical_first(data, split, self._run.pairs[use])
+            use: typical_first(data, split, self._run.numbers[use])
             for use, split in (("validation", "validation"), ("grid", kind.trial.evaluation_split))
         }
 
@@ -267,23 +269,20 @@ class _Work:
         if self._pack is not None:
             self._pack.step(examples)
             return
-        pairs, presentations = next(self._batches)
-        self._run.step(pairs[:examples], presentations[:examples])
+        numbers, presentations = (one[:examples] for one in next(self._batches))
+        with self._run.data_clock:
+            batch = self._run.loaded(numbers, presentations)
+        self._run.step(batch, presentations, Tally(self._run.task.metrics))
 
     def validate(self, examples: int) -> None:
         """Validation at the train pair, of one trial."""
         pairs = self._pairs["validation"][:examples]
-        self._run.evaluator.grid(self._run.network, "validation", pairs, [self._trial.train_pair])
+        self._run.judge("validation", pairs, [self._run.trial.train])
 
     def grid(self, examples: int) -> None:
         """All test conditions, of one trial."""
-        self._run.evaluator.grid(
-            self._run.network,
-            self._trial.evaluation_split,
-            self._pairs["grid"][:examples],
-            self._trial.test_conditions,
-            keep_predictions=self._trial.predictions,
-        )
+        pairs = self._pairs["grid"][:examples]
+        self._run.judge(self._trial.evaluation_split, pairs, self._run.trial.test_conditions())
 
 
 def typical_first(data: DigitData, split: str, pairs: Tensor) -> Tensor:

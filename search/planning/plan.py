@@ -34,7 +34,7 @@ from fusion_search.search.planning.units import (
     stopped_after,
     unit_seconds,
 )
-from fusion_search.search.trials.cost import Stopwatch
+from fusion_search.search.tasks.run import Stopwatch
 
 _SECONDS: Final = 40.0  # for measuring all kinds
 _SECONDS_PER_KIND: Final = (2.0, 12.0)  # at least, at most

@@ -111,20 +111,19 @@ class Recorder:
         assert result.grid is not None
         assert result.best is not None
         key = self._key(trial)
-        self._write_epochs(trial, [asdict(epoch) for epoch in result.epochs])
-        conditions = result.grid.conditions
+        self._write_epochs(trial, [epoch.row() for epoch in result.epochs])
         self._write(
             trial,
             "grid",
             [
                 {
                     **key,
-                    **_snrs(one.pair),
+                    **_snrs(one.condition),
                     "n": one.n,
-                    "correct": one.correct,
-                    "loss": one.loss / one.n,
+                    "correct": int(one.sums["accuracy"]),
+                    "loss": one.loss,
                 }
-                for one in conditions
+                for one in result.grid.evaluations
             ],
         )
         if trial.predictions:
@@ -140,10 +139,10 @@ class Recorder:
             "epochs_run": len(result.epochs),
             **({"schedule": json.dumps(result.schedule)} if result.schedule else {}),
             "best_epoch": result.best.epoch,
-            "validation_accuracy": result.best.validation_accuracy,
-            "train_pair_accuracy": result.grid.accuracy(trial.train_pair),
-            "worst_accuracy": min(result.grid.accuracies),
-            "mean_accuracy": result.grid.mean_accuracy,
+            "validation_accuracy": result.best.validation["accuracy"],
+            "train_pair_accuracy": result.grid.at(trial.trial.train, "accuracy"),
+            "worst_accuracy": min(result.grid.values("accuracy")),
+            "mean_accuracy": result.grid.mean("accuracy"),
             **_ended(clock),
             "train_seconds": result.train_seconds,
             "evaluation_seconds": result.evaluation_seconds,
@@ -152,7 +151,7 @@ class Recorder:
             "peak_memory_bytes": result.peak_memory_bytes,
         }
         if self.objectives:
-            accuracies = result.grid.accuracies
+            accuracies = result.grid.values("accuracy")
             row["objective_values"] = [one.value(row, accuracies) for one in self.objectives]
         self._end(trial, row)
         return row
@@ -231,13 +230,11 @@ class Recorder:
         self, trial: TrialSpecification, result: TrialResult
     ) -> Iterable[Mapping[str, Any]]:
         assert result.grid is not None
-        pairs, labels = result.grid.pairs.tolist(), result.grid.labels.tolist()
-        for one in result.grid.conditions:
-            predicted = torch.cat(one.predicted).tolist()
-            for pair, label, answer in zip(pairs, labels, predicted, strict=True):
+        for one, kept in zip(result.grid.evaluations, result.grid.predictions, strict=True):
+            for pair, label, answer in zip(*(part.tolist() for part in kept), strict=True):
                 yield {
                     **self._key(trial),
-                    **_snrs(one.pair),
+                    **_snrs(one.condition),
                     "pair": pair,
                     "label": label,
                     "predicted": answer,
@@ -328,8 +325,8 @@ def _json_snr(snr: float) -> float | str:
     return text if text == "original" else snr
 
 
-def _snrs(pair: tuple[float, float]) -> dict[str, float]:
-    return {"test_audio_snr": pair[0], "test_visual_snr": pair[1]}
+def _snrs(condition: Mapping[str, Any]) -> dict[str, float]:
+    return {f"test_{axis}": snr for axis, snr in condition.items()}
 
 
 def _checkpoint(trial: TrialSpecification, result: TrialResult) -> bytes:

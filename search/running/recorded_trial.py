@@ -6,7 +6,6 @@ import contextlib
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,13 +19,15 @@ from fusion_search.datasets.errors import DataError
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import StateError, load_state, saver
 from fusion_search.search.spaces.space import Sample
+from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.trials.packing import run_pack
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, TrialError, choose_engine
+from fusion_search.search.trials.training import Epoch
 from fusion_search.search.trials.trial import (
     Continuation,
     TrialResult,
     choose_device,
+    engine_of,
     run_trial,
     saved_epochs,
 )
@@ -178,12 +179,12 @@ def _started(trial: TrialSpecification, row: Row) -> Row:
     with contextlib.suppress(TrialError):  # a missing one fails the trial afterwards
         device = choose_device(trial.device)
         row["device"] = device.type
-        row["engine"], _ = choose_engine(trial, device)
+        row["engine"] = engine_of(trial, device)
     return row
 
 
 def _epoch_row(trial: TrialSpecification, epoch: Epoch) -> Row:
-    return {"trial_id": trial.trial_id, **asdict(epoch)}
+    return {"trial_id": trial.trial_id, **epoch.row()}
 
 
 def failure_reason(error: BaseException) -> str:

@@ -5,9 +5,9 @@ Spaces, searchers, trials, records, figures and clusters know tasks through this
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +15,27 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
-from fusion_search.datasets.conditions import ORIGINAL, Axis, impaired
-from fusion_search.datasets.loading import Presentation, load
+from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, drawn, impaired
+from fusion_search.datasets.loading import Presentation, chunks, load
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Placement
+from fusion_search.search.tasks.run import Run
 
-Condition = Mapping[str, float]
-"""Axis -> SNR."""
+Condition = Mapping[str, TrainCondition]
+"""Axis -> SNR, or what every example's is drawn from."""
 
-Answer = tuple[Condition, Tree, Batch]
-"""What a network gave for a batch at a condition."""
 
-Run = Callable[[nn.Module, Batch], Tree]
-"""``Task.predict`` under a trial's device and precision, without gradients."""
+class Answer(NamedTuple):
+    """What a network gave for a batch at a condition; ``numbers`` [B] of its examples."""
+
+    condition: Condition
+    outputs: Tree
+    batch: Batch
+    numbers: Tensor
+
+
+class TrialError(RuntimeError):
+    """The trial cannot go on; the message is one sentence for the record."""
 
 
 class TaskError(ValueError):
@@ -104,7 +112,6 @@ class Task:
         *,
         seed: int,
         size: int,
-        device: torch.device,
         workers: int = 0,
     ) -> Iterator[Answer]:
         """What the network gives for examples of a split at every condition.
@@ -117,21 +124,45 @@ class Task:
             dataset: of the split.
             numbers: of the examples.
             conditions: none names an axis that the task does not have.
-            run: gives a network's outputs for a batch.
+            run: gives a network's outputs for a batch, and says on which device.
             seed: of the noise.
             size: examples in a batch.
-            device: where batches are moved.
             workers: processes that load ahead.
         """
         shown = [Presentation(number, number) for number in numbers]
-        for batch, keys in load(dataset, shown, size, seed=seed, workers=workers):
-            clean = batch.to(device)
+        cut = [shown[one] for one in chunks(len(shown), size)]
+        loaded = load(dataset, cut, seed=seed, workers=workers)
+        while True:
+            with run.data_clock:
+                batch, keys = next(loaded, (None, torch.empty(0)))
+                clean = batch and batch.to(run.device)
+            if clean is None:
+                return
             for condition in conditions:
-                everywhere = {
-                    name: torch.full((len(keys),), float(snr)) for name, snr in condition.items()
-                }
-                met = self.impair(clean, everywhere, keys, seed)
-                yield condition, run(network, met), met
+                with run.data_clock:
+                    met = self.impair(clean, drawn(condition, keys, seed=seed), keys, seed)
+                yield Answer(condition, run(network, met), met, keys)
+
+    def prepare(self, network: nn.Module, settings: Any, steps: float, device: torch.device) -> str:
+        """Choose what computes the network, before it is trained; its name for the record.
+
+        Args:
+            network: on its device.
+            settings: an instance of ``self.network``.
+            steps: of the optimiser, that the trial will take.
+            device: of the network.
+
+        Raises:
+            TrialError: what the settings ask for cannot be had here.
+        """
+        return "eager"
+
+    def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
+        """One module for networks of one architecture; None where there is none.
+
+        It takes every input stacked, [N, B, ...], and gives outputs stacked.
+        """
+        return None
 
 
 class Classification(Task):
@@ -203,7 +234,7 @@ def example_inputs(task: Task, data: Data) -> dict[str, Tree]:
     """Two validation examples through ``impair`` without noise, as networks take them."""
     count = len(data.validation)  # type: ignore[arg-type]
     shown = [Presentation(number % count, number) for number in range(2)]
-    batch, keys = next(load(data.validation, shown, 2, seed=0))
+    batch, keys = next(load(data.validation, [shown], seed=0))
     original = {axis.name: torch.full((2,), ORIGINAL) for axis in task.axes}
     return task.impair(batch, original, keys, 0).inputs
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusion_search.datasets.batch import Batch, Tree
+from fusion_search.datasets.conditions import TrainCondition
 from fusion_search.datasets.metrics import Metric, Statistics
 from fusion_search.search.tasks.base import Answer, Condition, Task, TaskError
 
@@ -19,18 +19,23 @@ class Evaluation:
     """A network's metrics at one condition.
 
     Attributes:
-        condition: axis -> SNR.
+        condition: axis -> SNR, or what it is drawn from.
         n: examples.
-        loss: their mean.
+        loss_sum: of the examples' losses.
         metrics: name -> value.
         sums: name -> sum over the examples, of the metrics that are means.
     """
 
     condition: Condition
     n: int
-    loss: float
+    loss_sum: float
     metrics: dict[str, float] = field(default_factory=dict)
     sums: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        """The mean over the examples."""
+        return self.loss_sum / self.n
 
 
 def example_losses(task: Task, outputs: Tree, batch: Batch) -> Tensor:
@@ -63,43 +68,50 @@ class _Tally:
         return Evaluation(
             condition=self.condition,
             n=self.n,
-            loss=self.loss / self.n,
+            loss_sum=self.loss,
             metrics={one.metric.name: one.value() for one in self.statistics},
             sums={one.metric.name: one.total for one in self.statistics if one.metric.is_mean},
         )
 
 
 def evaluate(
-    task: Task, answers: Iterable[Answer], *, metrics: Sequence[Metric] | None = None
+    task: Task,
+    answers: Iterable[Answer],
+    conditions: Sequence[Condition],
+    *,
+    metrics: Sequence[Metric] | None = None,
 ) -> list[Evaluation]:
-    """Judge the answers of ``Task.answers``, condition by condition in the order they came.
+    """Judge the answers of ``Task.answers``.
 
     Args:
         task: whose loss is counted.
-        answers: of a network on a split.
+        answers: of a network on a split, in any order.
+        conditions: those asked for, in the order of the result.
         metrics: those to count; None for all of the task's.
+
+    Raises:
+        TaskError: there was no answer at a condition, or one at a condition not asked for.
     """
-    tallies: dict[tuple[tuple[str, float], ...], _Tally] = {}
     wanted = task.metrics if metrics is None else metrics
+    tallies = {_key(one): _Tally(one, wanted) for one in conditions}
     with torch.inference_mode():
-        for condition, outputs, batch in answers:
-            key = tuple(sorted(condition.items()))
-            if key not in tallies:
-                tallies[key] = _Tally(condition, wanted)
-            tallies[key].add(task, outputs, batch)
+        for condition, outputs, batch, _ in answers:
+            tally = tallies.get(_key(condition))
+            if tally is None:
+                raise TaskError(
+                    f"answers gave condition {dict(condition)}, which was not asked for"
+                )
+            tally.add(task, outputs, batch)
+    for one in tallies.values():
+        if not one.n:
+            raise TaskError(f"answers gave nothing at condition {dict(one.condition)}")
     return [one.result() for one in tallies.values()]
+
+
+def _key(condition: Condition) -> tuple[tuple[str, TrainCondition], ...]:
+    return tuple(sorted(condition.items(), key=lambda one: one[0]))
 
 
 def each_epoch(metrics: Sequence[Metric]) -> list[Metric]:
     """Those that are counted after every epoch; the first, which chooses, always is."""
     return [one for number, one in enumerate(metrics) if one.each_epoch or number == 0]
-
-
-def as_float(outputs: Any) -> Any:
-    """Outputs of mixed precision in float32, for losses and metrics."""
-
-    def whole(one: Any) -> Any:
-        half = isinstance(one, Tensor) and one.is_floating_point() and one.dtype != torch.float64
-        return one.float() if half else one
-
-    return torch.utils._pytree.tree_map(whole, outputs)

@@ -4,48 +4,67 @@ from __future__ import annotations
 
 import resource
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
-class Stopwatch:
-    """Adds up the seconds spent inside ``with`` blocks."""
+def multiply_accumulates(network: nn.Module, call: Callable[[], None]) -> int:
+    """Of one forward pass, as torch counts them: half its floating-point operations.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._started = 0.0
+    Counted are the products of matrix products and convolutions, LSTMs included; element-wise
+    work, pooling and biases are not, as is usual.
 
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
+    Args:
+        network: put into evaluation mode for it.
+        call: runs it.
+    """
+    training = network.training
+    counter = FlopCounterMode(display=False)
+    try:
+        network.eval()
+        # The LSTMs of oneDNN and cuDNN are one operation each, which the counter does not know;
+        # torch warns of Intel's GPUs when oneDNN is switched.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            torch.inference_mode(),
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.cudnn.flags(enabled=False),
+            counter,
+        ):
+            call()
+    finally:
+        network.train(training)
+    return int(counter.get_total_flops()) // 2
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.seconds += time.perf_counter() - self._started
 
-
-def milliseconds_per_example(network: nn.Module, *inputs: Tensor) -> float:
-    """Of a forward pass over ``inputs`` [B, ...]: the fastest of five, after one to warm up.
+def milliseconds_per_example(
+    network: nn.Module, call: Callable[[], object], examples: int, device: torch.device
+) -> float:
+    """Of a forward pass: the fastest of five, after one to warm up.
 
     The fastest, because other trials on the machine can only add to it.
+
+    Args:
+        network: put into evaluation mode.
+        call: runs it on a batch.
+        examples: of the batch.
+        device: of the network.
     """
-    device = inputs[0].device
     seconds = []
     network.eval()
     with torch.inference_mode():
         for _ in range(6):
             started = time.perf_counter()
-            network(*inputs)
+            call()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds.append(time.perf_counter() - started)
-    return 1000 * min(seconds[1:]) / len(inputs[0])
+    return 1000 * min(seconds[1:]) / examples
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.digits.data import DigitData
-from fusion_search.datasets.digits.examples import Examples
 from fusion_search.models.early_fusion import count_parameters
-from fusion_search.models.packed import PackedNetwork, can_pack
-from fusion_search.search.trials.cost import Stopwatch, reset_peak_memory
-from fusion_search.search.trials.evaluation import autocast
+from fusion_search.models.packed import can_pack
+from fusion_search.search.tasks.digits.task import digit_splits
+from fusion_search.search.tasks.run import Stopwatch
+from fusion_search.search.trials.cost import reset_peak_memory
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, TrialTraining
+from fusion_search.search.trials.training import Epoch, Tally, TrialTraining
 from fusion_search.search.trials.trial import TrialResult, check_data, choose_device, seeded
 
 PACK_FREE: Final[dict[str, Any]] = {
@@ -84,18 +85,21 @@ class Member:
     def __init__(self, trial: TrialSpecification, data: DigitData, device: torch.device) -> None:
         self.trial = trial
         with seeded(trial.seed, device):
-            self.run = TrialTraining(trial, data, device)
-        parameters = count_parameters(self.run.network)
-        self.result = TrialResult(device.type, self.run.engine, parameters)
+            self.run = TrialTraining(trial.trial, digit_splits(data.on(device)), device)
+        self.result = TrialResult(
+            device.type,
+            self.run.task.metrics[0],
+            self.run.engine,
+            count_parameters(self.run.network),
+        )
         self.batches = self.run.batches()
-        self.loss = self.correct = 0.0
+        self.tally = Tally(self.run.task.metrics)
 
-    def end_epoch(self, number: int, seen: int, count: int, clock: float) -> Epoch:
+    def end_epoch(self, number: int, seen: int, clock: float) -> Epoch:
         """Validate; see ``TrialTraining.end_epoch``."""
-        loss, accuracy = self.loss / count, self.correct / count
-        epoch = self.run.end_epoch(number, seen, loss, accuracy, clock)
+        epoch = self.run.end_epoch(number, seen, self.tally, clock)
         self.result.keep(epoch, self.run.network)
-        self.loss = self.correct = 0.0
+        self.tally = Tally(self.run.task.metrics)
         return epoch
 
 
@@ -104,24 +108,22 @@ class PackTraining:
 
     Args:
         members: trials that :func:`packs` puts together.
-        device: of their networks.
 
     Attributes:
         members: those still in training.
         data_clock: seconds spent on the examples.
     """
 
-    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self.members = list(members)
         self.data_clock = Stopwatch()
-        self._device = device
         # One group for all trials with the same settings: their parameters are then updated by
         # the same few kernels. AdamW knows no sums over parameters, so each is updated as alone.
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for one in members:
             settings = (one.trial.learning_rate, one.trial.weight_decay)
             groups.setdefault(settings, []).extend(one.run.network.parameters())
-        self._optimiser = torch.optim.AdamW(
+        self._optimizer = torch.optim.AdamW(
             [
                 {"params": parameters, "lr": rate, "weight_decay": decay}
                 for (rate, decay), parameters in groups.items()
@@ -138,77 +140,68 @@ class PackTraining:
             Examples of the batch, and the members whose loss is not finite, with this loss; these
             are in training no more.
         """
-        images, sounds, labels = self._inputs(left)
-        self._optimiser.zero_grad()
-        losses, correct, finite = self._together(images, sounds, labels)
+        batches = self._batches(left)
+        self._optimizer.zero_grad()
+        losses, packed, finite = self._together(batches)
+        outputs = list(packed)
         if not finite:
             # Done again without packing: a kernel for all could carry what is not a number from
             # one trial to another (0 x infinity), and only alone can one tell whose it was.
-            self._optimiser.zero_grad()
-            losses, correct = self._one_by_one(images, sounds, labels)
-        self._optimiser.step()
-        batch = labels.shape[1]
-        for member, loss, right in zip(self.members, losses, correct, strict=True):
-            member.loss += loss * batch
-            member.correct += right
+            self._optimizer.zero_grad()
+            losses, outputs = self._one_by_one(batches)
+        self._optimizer.step()
+        for member, loss, own, batch in zip(self.members, losses, outputs, batches, strict=True):
+            member.tally.add(loss, own, batch)
         outcomes = list(zip(self.members, losses, strict=True))
         self.members = [member for member, loss in outcomes if math.isfinite(loss)]
-        return batch, [(member, loss) for member, loss in outcomes if not math.isfinite(loss)]
+        diverged = [(member, loss) for member, loss in outcomes if not math.isfinite(loss)]
+        return len(batches[0]), diverged
 
-    def _inputs(self, left: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Every member's images [N, B, ...], spectrograms [N, B, ...] and labels [N, B]."""
-        # Pairs, their order and their noise depend on the seed alone: only the SNRs differ.
-        made: dict[int, Examples] = {}
-        images, sounds, labels = [], [], []
+    def _batches(self, left: int) -> list[Batch]:
+        """Every member's next batch at its train condition."""
+        # Examples, their order and their noise depend on the seed alone: only the SNRs differ.
+        made: dict[int, Batch] = {}
+        met = []
         with self.data_clock:
             for member in self.members:
-                seed, (audio_snr, visual_snr) = member.trial.seed, member.trial.train_pair
-                pairs, presentations = next(member.batches)
+                numbers, presentations = (one[:left] for one in next(member.batches))
+                seed = member.trial.seed
                 if seed not in made:
-                    made[seed] = member.run.train_examples(pairs[:left], presentations[:left])
-                images.append(made[seed].visual(visual_snr))
-                sounds.append(made[seed].audio(audio_snr))
-                labels.append(made[seed].labels)
-        return torch.stack(images), torch.stack(sounds), torch.stack(labels)
+                    made[seed] = member.run.loaded(numbers, presentations)
+                met.append(member.run.met(made[seed], presentations))
+        return met
 
-    def _together(
-        self, images: Tensor, sounds: Tensor, labels: Tensor
-    ) -> tuple[list[float], list[float], bool]:
-        """Gradients in one pass; mean losses, numbers correct, and whether all is finite."""
+    def _together(self, batches: list[Batch]) -> tuple[list[float], Tensor, bool]:
+        """Gradients in one pass; mean losses, outputs [N, B, ...], and whether all is finite."""
         networks = [one.run.network for one in self.members]
-        with autocast(self._device, self.members[0].trial.precision):
-            logits: Tensor = PackedNetwork(networks)(images, sounds)
-        each = functional.cross_entropy(
-            logits.float().flatten(0, 1), labels.flatten(), reduction="none"
-        )
+        run = self.members[0].run.run
+        packed = run.task.pack(networks)
+        assert packed is not None
+        stacked = {
+            name: torch.stack([one.inputs[name] for one in batches]) for name in batches[0].inputs
+        }
+        labels = torch.stack([one.targets for one in batches])
+        logits: Tensor = run(packed, Batch(stacked, labels))
+        each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
         losses = each.view(labels.shape).mean(1)
         # The sum: a trial's gradients are those of its own mean loss.
         losses.sum().backward()
         gradients = [one.grad for network in networks for one in network.parameters()]
         size = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
-        correct = (logits.argmax(2) == labels).sum(1)
         # In one transfer: every other one would wait for the device again.
-        numbers = torch.cat([losses.detach().double(), correct.double(), size.double()[None]])
-        values: list[float] = numbers.tolist()
-        count = len(networks)
-        finite = math.isfinite(values[-1]) and all(map(math.isfinite, values[:count]))
-        return values[:count], values[count:-1], finite
+        values: list[float] = torch.cat([losses.detach().double(), size.double()[None]]).tolist()
+        return values[:-1], logits, all(map(math.isfinite, values))
 
-    def _one_by_one(
-        self, images: Tensor, sounds: Tensor, labels: Tensor
-    ) -> tuple[list[float], list[float]]:
-        """The same gradients, losses and numbers, each network by itself."""
-        losses, correct = [], []
-        for member, own_images, own_sounds, own_labels in zip(
-            self.members, images, sounds, labels, strict=True
-        ):
-            with autocast(self._device, member.trial.precision):
-                logits: Tensor = member.run.network(own_images, own_sounds)
-            loss = functional.cross_entropy(logits.float(), own_labels)
+    def _one_by_one(self, batches: list[Batch]) -> tuple[list[float], list[Tensor]]:
+        """The same gradients, losses and outputs, each network by itself."""
+        losses, outputs = [], []
+        for member, batch in zip(self.members, batches, strict=True):
+            logits: Tensor = member.run.run(member.run.network, batch)
+            loss = member.run.task.loss(logits, batch).mean()
             loss.backward()
             losses.append(loss.item())
-            correct.append(float((logits.argmax(1) == own_labels).sum()))
-        return losses, correct
+            outputs.append(logits)
+        return losses, outputs
 
 
 News = Epoch | TrialResult | Exception
@@ -235,7 +228,7 @@ def run_pack(
     check_data(first, data)
     reset_peak_memory(device)
     clock = time.perf_counter()
-    pack = PackTraining([Member(trial, data, device) for trial in trials], device)
+    pack = PackTraining([Member(trial, data, device) for trial in trials])
     seen = 0
     for number in range(1, first.epochs + 1):
         count = 0
@@ -248,7 +241,7 @@ def run_pack(
                 yield member.trial, member.run.diverged(loss, number, seen + count)
         seen += count
         for member in pack.members:
-            yield member.trial, member.end_epoch(number, seen, count, clock)
+            yield member.trial, member.end_epoch(number, seen, clock)
     train_seconds = time.perf_counter() - clock
     for member in pack.members:
         member.result.train_seconds = train_seconds

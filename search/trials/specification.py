@@ -14,7 +14,17 @@ from typing import Any, Final
 from fusion_search.datasets.digits.data import SOURCES, DigitsSettings
 from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.models.early_fusion import EarlyFusionSettings
+from fusion_search.models.early_fusion_layout import placement_of
 from fusion_search.models.placement import CONCATENATION, NONE, EarlyFusionPlacement
+from fusion_search.search.tasks.digits.engine import ENGINES
+from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
+from fusion_search.search.trials.settings import TrainingSettings
+from fusion_search.search.trials.task_trial import (
+    DEVICES,
+    EVALUATION_SPLITS,
+    PRECISIONS,
+    TaskTrial,
+)
 
 Pair = tuple[float, float]
 """(audio SNR, visual SNR); infinity is "original", no noise."""
@@ -24,10 +34,6 @@ TRAIN_VISUAL_SNRS: Final = (1.0, 0.5, 0.25, 0.125)
 TRAIN_PAIRS: Final = tuple((a, v) for a in TRAIN_AUDIO_SNRS for v in TRAIN_VISUAL_SNRS)
 """The paper's 16 train pairs."""
 
-PRECISIONS: Final = ("float32", "bfloat16")
-ENGINES: Final = ("auto", "eager", "compiled")
-DEVICES: Final = ("auto", "cpu", "cuda")
-EVALUATION_SPLITS: Final = ("test", "validation")
 
 _LATER: Final = {
     "couplings": (),
@@ -212,6 +218,45 @@ class TrialSpecification:
     def train_pair(self) -> Pair:
         """(audio SNR, visual SNR) of training."""
         return self.train_audio_snr, self.train_visual_snr
+
+    @property
+    def trial(self) -> TaskTrial:
+        """The trial of the digit task."""
+        return TaskTrial(
+            task=Digits(),
+            network=DigitsNetwork(
+                levels=self.levels,
+                fusion_depth=self.fusion_depth,
+                units=self.units,
+                kernel=self.kernel,
+                padding=self.padding,
+                dense_units=self.dense_units,
+                dropout=self.dropout,
+                mmtm_ratio=self.mmtm_ratio,
+                mmtm_relu=self.mmtm_relu,
+                mmtm_identity=self.mmtm_identity,
+                engine=self.engine,
+                checkpoint_frames=self.checkpoint_frames,
+            ),
+            data=self.data,
+            placement=placement_of(self.network.placement, self.modality),
+            train={"audio_snr": self.train_audio_snr, "visual_snr": self.train_visual_snr},
+            seed=self.seed,
+            training=TrainingSettings(
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                epochs=self.epochs,
+                epoch_examples=self.epoch_examples,
+                batch_size=self.batch_size,
+                examples=self.examples,
+            ),
+            evaluation_split=self.evaluation_split,
+            validation_examples=self.validation_examples,
+            test_examples=self.test_examples,
+            precision=self.precision,
+            predictions=self.predictions,
+            specification=self.to_json(),
+        )
 
     @property
     def test_conditions(self) -> list[Pair]:

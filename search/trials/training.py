@@ -1,134 +1,150 @@
-"""Training one network: pairs, optimiser steps, validation after every epoch."""
+"""Training one network: examples, optimiser steps, validation after every epoch."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fusion_search.datasets.digits.data import DigitData
-from fusion_search.datasets.digits.examples import Examples
-from fusion_search.models import gates
-from fusion_search.models.convlstm import set_engine
-from fusion_search.models.early_fusion import EarlyFusionNetwork
-from fusion_search.models.operations import count_multiply_accumulates
-from fusion_search.search.trials.cost import Stopwatch, milliseconds_per_example
-from fusion_search.search.trials.evaluation import Evaluator, Grid, autocast
-from fusion_search.search.trials.specification import TrialSpecification
-
-# Compiling takes a worker up to 12 s once; with 8 units it then saves 0.05 s a step of 24 frames.
-_COMPILED_UNITS: Final = 8
-_COMPILED_STEPS: Final = 500
-
-
-class TrialError(RuntimeError):
-    """The trial cannot go on; the message is one sentence for the record."""
+from fusion_search.datasets.batch import SPLITS, Batch, Data
+from fusion_search.datasets.conditions import drawn
+from fusion_search.datasets.loading import Presentation, load, passes
+from fusion_search.datasets.metrics import Metric, Statistics
+from fusion_search.search.tasks.base import Answer, Condition, TrialError
+from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
+from fusion_search.search.tasks.run import Run, Stopwatch
+from fusion_search.search.trials.cost import milliseconds_per_example, multiply_accumulates
+from fusion_search.search.trials.settings import make_optimizer, make_schedule
+from fusion_search.search.trials.task_trial import TaskTrial
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one epoch gave; the fields are columns of the ``epochs`` table."""
+    """What one epoch gave.
+
+    Attributes:
+        epoch: from 1 on.
+        examples_seen: since the trial began.
+        train_loss, train: means and metrics over the epoch's training examples.
+        validation_loss, validation: at the train condition, after the epoch.
+        seconds: since the trial began.
+        ended_at: when.
+    """
 
     epoch: int
     examples_seen: int
     train_loss: float
-    train_accuracy: float
+    train: Mapping[str, float]
     validation_loss: float
-    validation_accuracy: float
+    validation: Mapping[str, float]
     seconds: float
     ended_at: datetime
 
+    def row(self) -> dict[str, Any]:
+        """As columns of the ``epochs`` table, a metric's with its split before its name."""
+        return {
+            "epoch": self.epoch,
+            "examples_seen": self.examples_seen,
+            "train_loss": self.train_loss,
+            **{f"train_{name}": value for name, value in self.train.items()},
+            "validation_loss": self.validation_loss,
+            **{f"validation_{name}": value for name, value in self.validation.items()},
+            "seconds": self.seconds,
+            "ended_at": self.ended_at,
+        }
 
-def draw_pairs(total: int, count: int, *, seed: int, split: str) -> Tensor:
-    """``count`` different pairs [count] of a split, the same for every model with this seed.
+
+@dataclass(frozen=True)
+class Grid:
+    """A network's metrics at every condition.
+
+    Attributes:
+        evaluations: in the order of the conditions.
+        predictions: of each, if kept: (numbers [N], targets [N], predicted [N]).
+    """
+
+    evaluations: list[Evaluation]
+    predictions: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+
+    def values(self, metric: str) -> list[float]:
+        """A metric at every condition."""
+        return [one.metrics[metric] for one in self.evaluations]
+
+    def mean(self, metric: str) -> float:
+        """Of a metric over the conditions."""
+        return sum(self.values(metric)) / len(self.evaluations)
+
+    def at(self, condition: Condition, metric: str) -> float | None:
+        """A metric at one condition; None when it was not tested."""
+        found = (one.metrics[metric] for one in self.evaluations if one.condition == condition)
+        return next(found, None)
+
+
+def draw_examples(total: int, count: int, *, seed: int, split: str) -> Tensor:
+    """Numbers of ``count`` different examples of a split, [count]; of all in order for 0.
+
+    They are the same for every network with this seed.
 
     Raises:
-        TrialError: the split has fewer pairs.
+        TrialError: the split has fewer.
     """
+    if not count:
+        return torch.arange(total)
     if count > total:
-        raise TrialError(f"{split} has {total:,} pairs, {count:,} were asked for; ask for fewer")
-    stream = ("train", "validation", "test").index(split)
-    generator = np.random.default_rng([seed, stream])
+        raise TrialError(f"{split} has {total:,} examples, {count:,} were asked for; ask for fewer")
+    generator = np.random.default_rng([seed, SPLITS.index(split)])
     return torch.from_numpy(generator.choice(total, size=count, replace=False))
 
 
-def choose_engine(
-    specification: TrialSpecification, device: torch.device
-) -> tuple[str, gates.Arithmetic]:
-    """What computes the gates, for the record and itself.
+class TrialTraining:
+    """The moving parts of one trial: network, optimiser, examples.
+
+    Args:
+        trial: all there is to know.
+        data: of the trial's fold, opened.
+        device: where the network is trained.
+        workers: processes that load ahead; the numbers do not depend on them.
 
     Raises:
-        TrialError: a compiled engine is asked for and cannot be had.
+        TrialError: the examples do not suffice.
     """
-    if specification.engine == "auto":
-        steps = specification.epochs * specification.epoch_examples / specification.batch_size
-        if not (
-            specification.fusion_depth < specification.levels
-            and specification.units >= _COMPILED_UNITS
-            and steps >= _COMPILED_STEPS
-        ):
-            return "eager", gates.EAGER
-    elif specification.engine == "eager":
-        return "eager", gates.EAGER
-    problem = gates.probe(device.type)
-    if not problem:
-        return "compiled", gates.compiled()
-    if specification.engine == "compiled":
-        raise TrialError(
-            f"engine is compiled but nothing can be compiled for {device.type} here ({problem}); "
-            "install a C++ compiler or set engine: auto"
-        )
-    return f"eager, since nothing can be compiled: {problem}", gates.EAGER
-
-
-class TrialTraining:
-    """The moving parts of one trial: network, optimiser, pairs, evaluator."""
 
     def __init__(
-        self, specification: TrialSpecification, data: DigitData, device: torch.device
+        self, trial: TaskTrial, data: Data, device: torch.device, *, workers: int = 0
     ) -> None:
-        self.specification = specification
-        self.data = data.on(device)
-        self.device = device
+        self.trial, self.data, self.device, self.workers = trial, data, device, workers
+        self.task, self.settings = trial.task, trial.training
         self.data_clock = Stopwatch()
+        self.run = Run(trial.task, device, trial.precision, self.data_clock)
         wanted = {
-            "train": ("train", specification.examples),
-            "validation": ("validation", specification.validation_examples),
-            "grid": (specification.evaluation_split, specification.test_examples),
+            "train": ("train", self.settings.examples),
+            "validation": ("validation", trial.validation_examples),
+            "grid": (trial.evaluation_split, trial.test_examples),
         }
-        self.pairs = {
-            use: draw_pairs(len(data.splits[split]), count, seed=specification.seed, split=split)
+        self.numbers = {
+            use: draw_examples(
+                len(data.split(split)),  # type: ignore[arg-type]
+                count,
+                seed=trial.seed,
+                split=split,
+            )
             for use, (split, count) in wanted.items()
         }
-        self.network = EarlyFusionNetwork(specification.network).to(device)
-        self.engine, arithmetic = choose_engine(specification, device)
-        set_engine(
-            self.network,
-            arithmetic=arithmetic,
-            checkpoint_frames=specification.checkpoint_frames,
-        )
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            specification.learning_rate,
-            weight_decay=specification.weight_decay,
-        )
+        self.epoch_examples = self.settings.epoch_examples or len(self.numbers["train"])
+        self.network = trial.task.build(trial.network, data, trial.placement).to(device)
+        steps = self.settings.steps(len(self.numbers["train"]))
+        self.engine = trial.task.prepare(self.network, trial.network, steps, device)
+        self.optimizer = make_optimizer(self.network, self.settings)
+        self.schedule = make_schedule(self.optimizer, self.settings)
         self.batches_taken = 0
-        self.evaluator = Evaluator(
-            data=self.data,
-            device=device,
-            precision=specification.precision,
-            noise_seed=specification.seed,
-            batch_size=specification.batch_size,
-            data_clock=self.data_clock,
-        )
 
     def epochs(self, clock: float, done: int = 0) -> Iterator[Epoch]:
         """Train, one epoch at a time.
@@ -141,120 +157,189 @@ class TrialTraining:
             TrialError: the loss is not finite.
         """
         batches = self.batches()
-        seen = done * self.specification.epoch_examples
-        for number in range(done + 1, self.specification.epochs + 1):
+        seen = done * self.epoch_examples
+        for number in range(done + 1, self.settings.epochs + 1):
             self.network.train()
-            loss = correct = count = 0.0
-            while count < self.specification.epoch_examples:
-                left = self.specification.epoch_examples - int(count)
-                chunk, presentations = next(batches)
-                self.batches_taken += 1
-                batch_loss, batch_correct = self.step(chunk[:left], presentations[:left])
-                batch = len(chunk[:left])
-                count, loss = count + batch, loss + batch_loss * batch
-                correct += batch_correct
-                if not math.isfinite(batch_loss):
-                    raise self.diverged(batch_loss, number, seen + int(count))
-            seen += int(count)
-            yield self.end_epoch(number, seen, loss / count, correct / count, clock)
+            tally = Tally(self.task.metrics)
+            for batch, presentations in self._loaded(batches, number):
+                loss = self.step(batch, presentations, tally)
+                if not math.isfinite(loss):
+                    raise self.diverged(loss, number, seen + tally.n)
+            seen += tally.n
+            yield self.end_epoch(number, seen, tally, clock)
+
+    def _loaded(
+        self, batches: Iterator[tuple[Tensor, Tensor]], epoch: int
+    ) -> Iterator[tuple[Batch, Tensor]]:
+        """The batches of one epoch; the last is cut where the epoch ends."""
+        cut, left = [], self.epoch_examples
+        while left > 0:
+            numbers, presentations = next(batches)
+            cut.append(presented(numbers[:left], presentations[:left], epoch))
+            left -= len(cut[-1])
+        loading = load(self.data.train, cut, seed=self.trial.seed, workers=self.workers)
+        for _ in cut:
+            with self.data_clock:
+                loaded = next(loading)
+            self.batches_taken += 1
+            yield loaded
 
     def diverged(self, loss: float, epoch: int, seen: int) -> TrialError:
         """What to raise when the loss is not finite, after ``seen`` examples."""
         return TrialError(
             f"the loss became {loss} in epoch {epoch} after {seen:,} examples; lower "
-            f"learning_rate ({self.specification.learning_rate:g}) or use precision float32"
+            f"learning_rate ({self.settings.learning_rate:g}) or use precision float32"
         )
 
-    def end_epoch(
-        self, number: int, seen: int, loss: float, accuracy: float, clock: float
-    ) -> Epoch:
-        """Validate at the train pair.
+    def end_epoch(self, number: int, seen: int, tally: Tally, clock: float) -> Epoch:
+        """Validate at the train condition.
 
         Args:
             number: of the epoch.
             seen: examples since the trial began.
-            loss, accuracy: mean over the epoch's training examples.
+            tally: of the epoch's training examples.
             clock: when the trial began (perf_counter).
         """
-        validation = self.evaluator.grid(
-            self.network,
-            "validation",
-            self.pairs["validation"],
-            [self.specification.train_pair],
-        ).conditions[0]
+        if self.schedule is not None:
+            self.schedule.step()
+        metrics = each_epoch(self.task.metrics)
+        (validation,) = self.judge(
+            "validation", self.numbers["validation"], [self.trial.train], metrics
+        )
         return Epoch(
             epoch=number,
             examples_seen=seen,
-            train_loss=loss,
-            train_accuracy=accuracy,
-            validation_loss=validation.loss / validation.n,
-            validation_accuracy=validation.correct / validation.n,
+            train_loss=tally.loss / tally.n,
+            train=tally.values(),
+            validation_loss=validation.loss,
+            validation=validation.metrics,
             seconds=time.perf_counter() - clock,
             ended_at=datetime.now(UTC),
         )
 
+    def judge(
+        self,
+        split: str,
+        numbers: Tensor,
+        conditions: Sequence[Condition],
+        metrics: Sequence[Metric] | None = None,
+    ) -> list[Evaluation]:
+        """The network as it is on examples of a split, at conditions."""
+        answers = self._answers(split, numbers, conditions)
+        return evaluate(self.task, answers, conditions, metrics=metrics)
+
+    def _answers(
+        self, split: str, numbers: Tensor, conditions: Sequence[Condition]
+    ) -> Iterator[Answer]:
+        self.network.eval()
+        with torch.inference_mode():
+            yield from self.task.answers(
+                self.network,
+                self.data.split(split),
+                numbers.tolist(),
+                conditions,
+                self.run,
+                seed=self.trial.seed,
+                size=self.settings.batch_size,
+                workers=self.workers,
+            )
+
+    def evaluate(self) -> Grid:
+        """Measure the network as it is at the trial's test conditions."""
+        conditions = self.trial.test_conditions()
+        kept: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {}
+
+        def noted(answers: Iterator[Answer]) -> Iterator[Answer]:
+            for one in answers:
+                if self.trial.predictions:
+                    predicted = one.outputs.argmax(1).cpu()
+                    place = next(n for n, c in enumerate(conditions) if c == one.condition)
+                    row = one.numbers, one.batch.targets.cpu(), predicted
+                    kept.setdefault(place, []).append(row)
+                yield one
+
+        answers = self._answers(self.trial.evaluation_split, self.numbers["grid"], conditions)
+        evaluations = evaluate(self.task, noted(answers), conditions)
+        joined = [
+            tuple(torch.cat(parts) for parts in zip(*kept[place], strict=True))
+            for place in sorted(kept)
+        ]
+        return Grid(evaluations, joined)  # type: ignore[arg-type]
+
     def measure(self) -> tuple[int, float]:
         """Multiply-accumulates of one example, and milliseconds per example of a batch."""
-        count = min(self.specification.batch_size, len(self.pairs["validation"]))
-        examples = self.data.examples(
-            "validation", self.pairs["validation"][:count], noise_seed=self.specification.seed
+        count = min(self.settings.batch_size, len(self.numbers["validation"]))
+        several, one = (self._met(self.numbers["validation"][:n]) for n in (count, 1))
+        operations = multiply_accumulates(self.network, lambda: self._plain(one))
+        return operations, milliseconds_per_example(
+            self.network, lambda: self.run(self.network, several), count, self.device
         )
-        audio_snr, visual_snr = self.specification.train_pair
-        images, sounds = examples.visual(visual_snr), examples.audio(audio_snr)
-        operations = count_multiply_accumulates(self.network, images[:1], sounds[:1])
-        with autocast(self.device, self.specification.precision):
-            return operations, milliseconds_per_example(self.network, images, sounds)
+
+    def _plain(self, batch: Batch) -> None:
+        self.task.predict(self.network, batch)
+
+    def _met(self, numbers: Tensor) -> Batch:
+        """Validation examples as the network meets them at the train condition."""
+        shown = presented(numbers, numbers)
+        batch, keys = next(load(self.data.validation, [shown], seed=self.trial.seed))
+        condition = drawn(self.trial.train, keys, seed=self.trial.seed)
+        return self.task.impair(batch.to(self.device), condition, keys, self.trial.seed)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Endless passes over the train pairs, each in a new order, with fresh noise.
+        """Endless passes over the train examples, without those that an earlier run has taken.
 
-        Those that an earlier run has taken are left out. Yields pairs [B] and the numbers of their
-        presentations [B].
+        Yields numbers [B] and presentations [B].
         """
-        pairs = self.pairs["train"]
-        generator = torch.Generator().manual_seed(self.specification.seed)
-        shown = taken = 0
-        before = self.batches_taken
-        while True:
-            order = torch.randperm(len(pairs), generator=generator)
-            for chunk in order.split(self.specification.batch_size):
-                if taken >= before:
-                    yield pairs[chunk], torch.arange(shown, shown + len(chunk))
-                taken += 1
-                shown += len(chunk)
-
-    def train_examples(self, pairs: Tensor, presentations: Tensor) -> Examples:
-        """The examples of a batch of :meth:`batches`, the same for all trials with this seed."""
-        return self.data.examples(
-            "train", pairs, noise_seed=self.specification.seed, presentations=presentations
+        endless = passes(
+            self.data.train,
+            self.numbers["train"],
+            self.settings.batch_size,
+            seed=self.trial.seed,
         )
+        return itertools.islice(endless, self.batches_taken, None)
 
-    def step(self, pairs: Tensor, presentations: Tensor) -> tuple[float, int]:
-        """One optimiser step: mean loss and number correct."""
-        audio_snr, visual_snr = self.specification.train_pair
+    def loaded(self, numbers: Tensor, presentations: Tensor, epoch: int = 0) -> Batch:
+        """One clean batch of :meth:`batches`, the same for all trials with this seed."""
+        shown = presented(numbers, presentations, epoch)
+        batch, _ = next(load(self.data.train, [shown], seed=self.trial.seed))
+        return batch
+
+    def met(self, batch: Batch, presentations: Tensor) -> Batch:
+        """A clean train batch at the train condition, on the device."""
+        condition = drawn(self.trial.train, presentations, seed=self.trial.seed)
+        return self.task.impair(batch.to(self.device), condition, presentations, self.trial.seed)
+
+    def step(self, batch: Batch, presentations: Tensor, tally: Tally) -> float:
+        """One optimiser step on a clean batch; its mean loss."""
         with self.data_clock:
-            examples = self.train_examples(pairs, presentations)
-            images, sounds = examples.visual(visual_snr), examples.audio(audio_snr)
-        with autocast(self.device, self.specification.precision):
-            logits: Tensor = self.network(images, sounds)
-        loss = functional.cross_entropy(logits.float(), examples.labels)
-        self.optimiser.zero_grad()
+            met = self.met(batch, presentations)
+        outputs = self.run(self.network, met)
+        loss = self.task.loss(outputs, met).mean()
+        self.optimizer.zero_grad()
         loss.backward()
-        self.optimiser.step()
-        return loss.item(), int((logits.argmax(1) == examples.labels).sum())
+        if self.settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        value = loss.item()
+        tally.add(value, outputs, met)
+        return value
 
     def set_hyperparameters(self, values: Mapping[str, float]) -> None:
         """Change learning_rate, weight_decay or dropout from the next step on."""
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = values.get("learning_rate", group["lr"])
             group["weight_decay"] = values.get("weight_decay", group["weight_decay"])
-        self.network.dropout.p = values.get("dropout", self.network.dropout.p)
+        if "dropout" in values:
+            for module in self.network.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = values["dropout"]
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on, as plain values and tensors."""
         return {
             "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "batches_taken": self.batches_taken,
             "generator": torch.get_rng_state(),
             "cuda_generator": (
@@ -266,19 +351,37 @@ class TrialTraining:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
         self.batches_taken = state["batches_taken"]
         torch.set_rng_state(state["generator"])
         if self.device.type == "cuda" and state["cuda_generator"] is not None:
             torch.cuda.set_rng_state(state["cuda_generator"], self.device)
         self.data_clock.seconds = state["data_seconds"]
 
-    def evaluate(self) -> Grid:
-        """Measure the network as it is at the trial's test conditions."""
-        return self.evaluator.grid(
-            self.network,
-            self.specification.evaluation_split,
-            self.pairs["grid"],
-            self.specification.test_conditions,
-            keep_predictions=self.specification.predictions,
-        )
+
+class Tally:
+    """Loss and metrics over the training examples of an epoch."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.n, self.loss = 0, 0.0
+        self._statistics = [Statistics(one) for one in each_epoch(metrics)]
+
+    def add(self, loss: float, outputs: Any, batch: Batch) -> None:
+        """Add a batch and its mean loss."""
+        self.n += len(batch)
+        self.loss += loss * len(batch)
+        with torch.inference_mode():
+            for one in self._statistics:
+                one.add(outputs, batch)
+
+    def values(self) -> dict[str, float]:
+        """Every metric counted after an epoch."""
+        return {one.metric.name: one.value() for one in self._statistics}
+
+
+def presented(numbers: Tensor, presentations: Tensor, epoch: int = 0) -> list[Presentation]:
+    """Examples [B] as the loader takes them."""
+    shown = zip(numbers.tolist(), presentations.tolist(), strict=True)
+    return [Presentation(number, place, epoch) for number, place in shown]

@@ -1,4 +1,7 @@
-"""One trial as a plain function: build, train, validate, evaluate the grid. No Ray here."""
+"""One trial as a plain function: build, train, validate, evaluate the grid. No Ray here.
+
+``run_task_trial`` runs a trial of any task, ``run_trial`` one of digits from its specification.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,25 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusion_search.analysis.records.torch_file import load_torch
+from fusion_search.datasets.batch import Data
 from fusion_search.datasets.digits.data import DigitData, load_digits
-from fusion_search.models.early_fusion import EarlyFusionNetwork, count_parameters
+from fusion_search.datasets.metrics import Metric
+from fusion_search.models.early_fusion import count_parameters
+from fusion_search.search.tasks.base import TrialError
+from fusion_search.search.tasks.digits.engine import choose_engine
+from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
-from fusion_search.search.trials.evaluation import Grid
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, TrialError, TrialTraining
+from fusion_search.search.trials.task_trial import TaskTrial
+from fusion_search.search.trials.training import Epoch, Grid, TrialTraining
 
 Schedule = list[tuple[int, dict[str, float]]]
 """(first epoch, hyperparameters from there on)."""
@@ -27,9 +35,10 @@ Schedule = list[tuple[int, dict[str, float]]]
 
 @dataclass
 class TrialResult:
-    """What a trial gave, kept up to date while it runs."""
+    """What a trial gave, kept up to date while it runs; ``metric`` chooses the best epoch."""
 
     device: str
+    metric: Metric
     engine: str = ""
     parameters: int = 0
     multiply_accumulates: int = 0
@@ -44,10 +53,10 @@ class TrialResult:
     data_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
-    def keep(self, epoch: Epoch, network: EarlyFusionNetwork) -> None:
+    def keep(self, epoch: Epoch, network: nn.Module) -> None:
         """Add an epoch that has just ended; the best one's state is copied."""
         self.epochs.append(epoch)
-        if self.best is None or _rank(epoch) > _rank(self.best):
+        if self.best is None or rank(epoch, self.metric) > rank(self.best, self.metric):
             self.best = epoch
             self.state = {
                 name: value.detach().to("cpu", copy=True)
@@ -90,9 +99,7 @@ def run_trial(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     continuation: Continuation | None = None,
 ) -> TrialResult:
-    """Train one network at one train pair, keep the best epoch, and test it on the grid.
-
-    The best epoch has the highest validation accuracy at the train pair, then the lowest loss.
+    """Train one digit network at one train pair, keep the best epoch, and test it on the grid.
 
     Args:
         specification: all there is to know about the trial.
@@ -106,21 +113,53 @@ def run_trial(
     device = choose_device(specification.device)
     data = data or load_digits(specification.data)
     check_data(specification, data)
-    with seeded(specification.seed, device):
-        return _run(specification, data, device, on_epoch, continuation)
+    splits = digit_splits(data.on(device))
+    return run_task_trial(
+        specification.trial, splits, device, on_epoch=on_epoch, continuation=continuation
+    )
+
+
+def run_task_trial(
+    trial: TaskTrial,
+    data: Data,
+    device: torch.device,
+    *,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    continuation: Continuation | None = None,
+    workers: int = 0,
+) -> TrialResult:
+    """Train one network, keep the best epoch, and test it at every condition.
+
+    The best epoch has the best first metric on the validation split at the train condition, then
+    the lowest loss.
+
+    Args:
+        trial: all there is to know.
+        data: of the trial's fold, opened.
+        device: where the network is trained.
+        on_epoch: called after every epoch of this run.
+        continuation: of a trial that may go on from an earlier run.
+        workers: processes that load examples ahead; the numbers do not depend on them.
+
+    Raises:
+        TrialError: the examples do not suffice, or the loss is not finite.
+    """
+    with seeded(trial.seed, device):
+        return _run(trial, data, device, on_epoch, continuation, workers)
 
 
 def _run(
-    specification: TrialSpecification,
-    data: DigitData,
+    trial: TaskTrial,
+    data: Data,
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
     continuation: Continuation | None,
+    workers: int,
 ) -> TrialResult:
-    result = TrialResult(device=device.type)
+    result = TrialResult(device=device.type, metric=trial.task.metrics[0])
     reset_peak_memory(device)
     clock = time.perf_counter()
-    run = TrialTraining(specification, data, device)
+    run = TrialTraining(trial, data, device, workers=workers)
     result.engine = run.engine
     result.parameters = count_parameters(run.network)
     if continuation is not None:
@@ -145,7 +184,7 @@ def _go_on(run: TrialTraining, result: TrialResult, continuation: Continuation) 
         saved = _load(continuation.saved)
         run.load_state(saved["training"])
         result.epochs = _epochs(saved)
-        result.best = max(result.epochs, key=_rank)
+        result.best = max(result.epochs, key=lambda one: rank(one, result.metric))
         result.state = saved["best"]
         result.schedule = [(first, dict(values)) for first, values in saved["schedule"]]
     if continuation.hyperparameters:
@@ -174,9 +213,13 @@ def _epochs(saved: Mapping[str, Any]) -> list[Epoch]:
 
 def _saved(run: TrialTraining, result: TrialResult) -> bytes:
     buffer = io.BytesIO()
-    epochs = [{**asdict(one), "ended_at": one.ended_at.isoformat()} for one in result.epochs]
+    names = [one.name for one in fields(Epoch)]
+    epochs = [
+        {name: getattr(one, name) for name in names} | {"ended_at": one.ended_at.isoformat()}
+        for one in result.epochs
+    ]
     content: dict[str, Any] = {
-        "specification": run.specification.to_json(),
+        "specification": run.trial.specification,
         "data_fingerprint": run.data.fingerprint,
         "training": run.state(),
         "epochs": epochs,
@@ -191,6 +234,18 @@ def check_data(specification: TrialSpecification, data: DigitData) -> None:
     """Raise ``TrialError`` when the data are not those of the trial."""
     if data.settings != specification.data:
         raise TrialError(f"the data given ({data.settings}) are not the trial's")
+
+
+def engine_of(specification: TrialSpecification, device: torch.device) -> str:
+    """What computes the gates, before there is a network. Raises ``TrialError`` as it does."""
+    engine, _ = choose_engine(
+        specification.engine,
+        recurrent=specification.fusion_depth < specification.levels,
+        units=specification.units,
+        steps=specification.trial.training.steps(specification.examples),
+        device=device,
+    )
+    return engine
 
 
 @contextmanager
@@ -220,5 +275,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _rank(epoch: Epoch) -> tuple[float, float]:
-    return epoch.validation_accuracy, -epoch.validation_loss
+def rank(epoch: Epoch, metric: Metric) -> tuple[float, float]:
+    """The greater, the better the epoch."""
+    value = epoch.validation[metric.name]
+    return value if metric.direction == "maximize" else -value, -epoch.validation_loss

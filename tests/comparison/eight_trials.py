@@ -128,10 +128,10 @@ def arrays(result: TrialResult) -> dict[str, np.ndarray]:
     """All numbers of a trial that training it again must give again."""
     assert result.grid is not None
     assert result.best is not None
-    conditions = result.grid.conditions
+    cells = result.grid.evaluations
     return {
         "losses": np.array([numbers_of(epoch) for epoch in result.epochs]),
-        "grid": np.array([[one.n, one.correct, one.loss] for one in conditions]),
+        "grid": np.array([[one.n, one.sums["accuracy"], one.loss_sum] for one in cells]),
         "weights": in_a_row(result.state.values()),
         "sizes": np.array([result.parameters, result.multiply_accumulates, result.best.epoch]),
     }
@@ -142,8 +142,8 @@ def numbers_of(epoch: Epoch) -> list[float]:
     return [
         epoch.train_loss,
         epoch.validation_loss,
-        epoch.train_accuracy,
-        epoch.validation_accuracy,
+        epoch.train["accuracy"],
+        epoch.validation["accuracy"],
         epoch.epoch,
         epoch.examples_seen,
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import Batch, Data, TensorData, as_batch
-from fusion_search.datasets.loading import Presentation, chunks, epoch_order, load
+from fusion_search.datasets.loading import Presentation, chunks, load, passes
 
 SHOWN = [Presentation(number, 100 + place, 3) for place, number in enumerate((4, 0, 4, 2, 1, 3, 0))]
 
@@ -42,9 +44,11 @@ class Mixed(Drawing):
 
 
 def loaded(dataset: Dataset[object], size: int, workers: int = 0, first: int = 0) -> Tensor:
+    kept = SHOWN[first:]
+    cut = [kept[one] for one in chunks(len(kept), size)]
     parts = [
         torch.cat([batch.inputs["x"], shown[:, None]], 1)
-        for batch, shown in load(dataset, SHOWN[first:], size, seed=7, workers=workers)
+        for batch, shown in load(dataset, cut, seed=7, workers=workers)
     ]
     return torch.cat(parts)
 
@@ -72,10 +76,10 @@ def test_generators_are_given_back_as_they_were() -> None:
         torch.manual_seed(1), np.random.seed(1), random.seed(1)
         drawn.append(following())
         if workers is not None:
-            for _ in load(Drawing(), SHOWN, 3, seed=7, workers=workers):
+            for _ in load(Drawing(), [SHOWN[:3], SHOWN[3:]], seed=7, workers=workers):
                 drawn[-1] += following()
         else:
-            drawn[-1] += [one for _ in range(3) for one in following()]
+            drawn[-1] += [one for _ in range(2) for one in following()]
     assert drawn[0] == drawn[1] == drawn[2]
 
 
@@ -101,22 +105,38 @@ def test_whole_batches_come_from_data_sets_that_make_them() -> None:
     assert found[:, 1].tolist() == found[:, 2].tolist() == list(range(100, 107))
 
 
-def test_the_order_of_an_epoch_is_the_data_sets_own() -> None:
-    plain, rare = TensorData({}, torch.zeros(50)), Imbalanced().open(Imbalanced.data()).train
-    order = epoch_order(plain, 0, seed=1)
-    assert sorted(order) == list(range(50))
-    assert order == epoch_order(plain, 0, seed=1)
-    assert order != epoch_order(plain, 1, seed=1)
-    assert order != epoch_order(plain, 0, seed=2)
-    labels = [int(rare.targets[n]) for epoch in range(40) for n in epoch_order(rare, epoch, seed=1)]
+def taken(dataset: Dataset[object], numbers: Tensor, size: int, batches: int, seed: int) -> Any:
+    found = itertools.islice(passes(dataset, numbers, size, seed=seed), batches)
+    drawn, shown = zip(*found, strict=True)
+    assert torch.cat(shown).tolist() == list(range(len(torch.cat(shown))))
+    return [one.tolist() for one in drawn]
+
+
+def test_every_pass_shows_all_examples_in_a_new_order() -> None:
+    plain, numbers = TensorData({}, torch.zeros(50)), torch.arange(30, 41)
+    first, last, *second = taken(plain, numbers, 6, 4, seed=1)
+    assert [len(one) for one in (first, last, *second)] == [6, 5, 6, 5]
+    assert sorted(first + last) == sorted(second[0] + second[1]) == numbers.tolist()
+    assert first + last != second[0] + second[1]
+    assert taken(plain, numbers, 6, 4, seed=1)[0] == first
+    assert taken(plain, numbers, 6, 4, seed=2)[0] != first
+    assert [len(one) for one in taken(plain, numbers, 5, 2, seed=1)] == [5, 6]
+
+
+def test_a_data_set_may_have_an_order_of_its_own() -> None:
+    rare = Imbalanced().open(Imbalanced.data()).train
+    shown = [one for batch in taken(rare, torch.arange(24), 24, 40, seed=1) for one in batch]
+    labels = [int(rare.targets[number]) for number in shown]
     # 20 of 24 are of class 0, and every class is drawn one time in three.
     for label in range(3):
         assert labels.count(label) / len(labels) == pytest.approx(1 / 3, abs=0.06)
+    with pytest.raises(ValueError, match="examples is 7, but the train data have an order"):
+        next(passes(rare, torch.arange(7), 4, seed=1))
 
 
 def test_padded_texts_are_batches_of_streams_with_parts() -> None:
     data: Data = Captions().open(None)
-    batch, _ = next(load(data.test, [Presentation(n, n) for n in range(4)], 4, seed=0))
+    batch, _ = next(load(data.test, [[Presentation(n, n) for n in range(4)]], seed=0))
     assert batch.inputs["text"]["embeddings"].shape == (4, 5, 6)
     assert batch.inputs["text"]["valid"].sum(1).tolist() == [2, 3, 4, 5]
     assert len(batch) == 4

@@ -26,6 +26,7 @@ from fusion_search.search.tasks.base import (
     settings_fields,
 )
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
+from fusion_search.search.tasks.run import Run
 
 CPU = torch.device("cpu")
 PLAIN = Placement()
@@ -40,10 +41,10 @@ def built(task: Task, placement: Placement = PLAIN) -> tuple[Data, nn.Module]:
 def judged(task: Task, network: nn.Module, data: Data, **loading: Any) -> list[Evaluation]:
     conditions: list[Condition] = [*grid(task.axes), *absent(task.axes)]
     numbers = range(len(data.test))  # type: ignore[arg-type]
-    options = {"seed": 3, "size": 5, "device": CPU, **loading}
+    options = {"seed": 3, "size": 5, **loading}
     with torch.inference_mode():
-        answers = task.answers(network, data.test, numbers, conditions, task.predict, **options)
-        return evaluate(task, answers)
+        answers = task.answers(network, data.test, numbers, conditions, Run(task, CPU), **options)
+        return evaluate(task, answers, conditions)
 
 
 def item_by_item(task: Task, network: nn.Module, data: Data) -> list[dict[str, Any]]:
@@ -126,12 +127,13 @@ def test_absent_input_is_zero_and_conditions_change_what_they_name() -> None:
     data, network = built(task)
     seen: dict[float, Batch] = {}
 
-    def look(network: nn.Module, batch: Batch) -> Any:
-        seen[len(seen)] = batch
-        return task.predict(network, batch)
+    class Looking(Run):
+        def __call__(self, network: nn.Module, batch: Batch) -> Any:
+            seen[len(seen)] = batch
+            return super().__call__(network, batch)
 
     conditions = [{"ecg_snr": ABSENT, "heat_snr": 0.0}, {"ecg_snr": 1.0, "heat_snr": -5.0}]
-    list(task.answers(network, data.test, [0, 1], conditions, look, seed=3, size=2, device=CPU))
+    list(task.answers(network, data.test, [0, 1], conditions, Looking(task, CPU), seed=3, size=2))
     assert not seen[0].inputs["ecg"].any()
     clean = torch.stack([data.test[n][0]["motion"] for n in (0, 1)])
     for one in seen.values():

@@ -1,4 +1,4 @@
-"""A model over all test SNR conditions, nothing computed twice.
+"""A network's answers at a product of SNRs, nothing computed twice.
 
 Every example's unit noise is drawn once and scaled to each SNR. What depends on a sound alone is
 run once per recording and audio SNR, what depends on an image alone once per image and visual SNR;
@@ -9,57 +9,27 @@ Shapes: N pairs, R recordings, A audio SNRs, V visual SNRs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models.cases import Sounds
 from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.models.placement import PLAIN
-from fusion_search.search.trials.cost import Stopwatch
-from fusion_search.search.trials.specification import Pair
+from fusion_search.search.tasks.base import Answer
+from fusion_search.search.tasks.run import Run
+
+LOSSES: Final = "losses"
+"""Key in a batch's extra of each example's loss [n], counted with those of all conditions."""
 
 # Noisy images whose states are held while their sounds begin, and sounds run at once.
 _ROWS_AT_ONCE: Final = 128
-
-
-@dataclass
-class Condition:
-    """Counts at one test condition; ``loss`` is the sum of cross-entropies, nats."""
-
-    pair: Pair
-    n: int = 0
-    correct: int = 0
-    loss: float = 0.0
-    predicted: list[Tensor] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One model's results at every condition, and the test pairs in the order predicted."""
-
-    conditions: list[Condition]
-    pairs: Tensor
-    labels: Tensor
-
-    def accuracy(self, pair: Pair) -> float | None:
-        """Share of correct answers at one condition; None when it was not tested."""
-        return next((one.correct / one.n for one in self.conditions if one.pair == pair), None)
-
-    @property
-    def accuracies(self) -> list[float]:
-        """Share of correct answers at every condition."""
-        return [one.correct / one.n for one in self.conditions]
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean over the conditions: robust accuracy."""
-        return sum(self.accuracies) / len(self.conditions)
 
 
 @dataclass(frozen=True)
@@ -77,34 +47,37 @@ class _Heard:
         return self.sounds.pick(rows.to(device)), (place * audio).to(device)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluator:
-    """How a model is evaluated: on what, where, with which noise."""
+class SharedAnswers:
+    """Gives the logits of many pairs at many SNRs.
 
-    data: DigitData
-    device: torch.device
-    precision: str
-    noise_seed: int
-    batch_size: int
-    data_clock: Stopwatch
+    Args:
+        data: on the device of ``run``.
+        run: precision and device.
+        noise_seed: of the unit noise.
+        batch_size: cases that are run through the C-LSTM levels at once.
+    """
 
-    def grid(
+    def __init__(self, data: DigitData, run: Run, *, noise_seed: int, batch_size: int) -> None:
+        self.data, self.run = data, run
+        self.noise_seed, self.batch_size = noise_seed, batch_size
+
+    def answers(
         self,
         network: EarlyFusionNetwork,
         split: str,
         pairs: Tensor,
-        conditions: Sequence[Pair],
-        *,
-        keep_predictions: bool = False,
-    ) -> Grid:
-        """Evaluate ``pairs`` [N] of a split at every condition (a full product of SNRs)."""
-        audio_snrs = sorted({audio for audio, _ in conditions}, reverse=True)
-        visual_snrs = sorted({visual for _, visual in conditions}, reverse=True)
-        results = {pair: Condition(pair) for pair in conditions}
+        conditions: Sequence[Mapping[str, Any]],
+    ) -> Iterator[Answer]:
+        """Logits [n, classes] of parts of ``pairs`` [N] at every condition, on the CPU.
+
+        The conditions are a product of SNRs; each example's loss comes with the batch.
+        """
+        at = {(one["audio_snr"], one["visual_snr"]): one for one in conditions}
+        audio_snrs = sorted({audio for audio, _ in at}, reverse=True)
+        visual_snrs = sorted({visual for _, visual in at}, reverse=True)
         images, recordings, labels = self.data.splits[split].lookup(pairs)
         order = self._order(images, recordings)
         pairs, images, labels = pairs[order], images[order], labels[order]
-        network.eval()
         with torch.inference_mode():
             heard = self._hear(network, split, pairs, recordings[order], audio_snrs)
             for chunk, visuals in self._chunks(network, images, len(audio_snrs), visual_snrs):
@@ -115,7 +88,7 @@ class Evaluator:
                     image_of[:, None, None] + self._range(visuals)[:, None],
                     sound_of[:, None, None] + self._range(audio_snrs),
                 )
-                with autocast(self.device, self.precision):
+                with self.run.autocast():
                     answer = network.answer(
                         seen,
                         image_rows.flatten(),
@@ -124,8 +97,15 @@ class Evaluator:
                         batch=self.batch_size,
                     )
                 logits = answer.float().cpu().unflatten(0, image_rows.shape)
-                _count(results, visuals, audio_snrs, logits, labels[chunk], keep_predictions)
-        return Grid(list(results.values()), pairs, labels)
+                expected = labels[chunk, None, None].expand(logits.shape[:-1])
+                losses = functional.cross_entropy(logits.movedim(-1, 1), expected, reduction="none")
+                for column, visual in enumerate(visuals):
+                    for row, audio in enumerate(audio_snrs):
+                        if (audio, visual) in at:
+                            own = {LOSSES: losses[:, column, row]}
+                            batch = Batch({}, labels[chunk], own)
+                            one = at[audio, visual]
+                            yield Answer(one, logits[:, column, row], batch, pairs[chunk])
 
     def _order(self, images: Tensor, recordings: Tensor) -> Tensor:
         """All pairs of an image together, and images with like silence."""
@@ -166,11 +146,11 @@ class Evaluator:
         some_pair = torch.empty_like(different).scatter_(0, place, pairs)
         parts = []
         for chunk in some_pair.split(max(1, _ROWS_AT_ONCE // len(audio_snrs))):
-            with self.data_clock:
+            with self.run.data_clock:
                 examples = self.data.examples(split, chunk, noise_seed=self.noise_seed)
                 sounds = examples.audio_at(audio_snrs)
                 silent = examples.onset_frames.repeat_interleave(len(audio_snrs))
-            with autocast(self.device, self.precision):
+            with self.run.autocast():
                 parts.append(network.hear(sounds.flatten(0, 1), silent))
         return _Heard(Sounds.join(parts), place)
 
@@ -180,40 +160,10 @@ class Evaluator:
         """Every image at every visual SNR [., 1, S, S], and where each pair's begin [n]."""
         different, place = images.unique_consecutive(return_inverse=True)
         some_pair = torch.empty_like(different).scatter_(0, place, pairs)
-        with self.data_clock:
+        with self.run.data_clock:
             examples = self.data.examples(split, some_pair, noise_seed=self.noise_seed)
             seen = torch.stack([examples.visual(snr) for snr in visual_snrs], dim=1)
-        return seen.flatten(0, 1), (place * len(visual_snrs)).to(self.device)
+        return seen.flatten(0, 1), (place * len(visual_snrs)).to(self.run.device)
 
     def _range(self, values: Sequence[float]) -> Tensor:
-        return torch.arange(len(values), device=self.device)
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Mixed precision by setting; the weights and the logits stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def _count(
-    results: dict[Pair, Condition],
-    visual_snrs: Sequence[float],
-    audio_snrs: Sequence[float],
-    logits: Tensor,
-    labels: Tensor,
-    keep: bool,
-) -> None:
-    """Add the logits [n, V, A, classes] of some pairs, whose labels are [n]."""
-    predicted = logits.argmax(-1)
-    correct = (predicted == labels[:, None, None]).sum(0).tolist()
-    expected = labels[:, None, None].expand_as(predicted)
-    losses = functional.cross_entropy(logits.movedim(-1, 1), expected, reduction="none")
-    sums = losses.double().sum(0).tolist()
-    for column, visual in enumerate(visual_snrs):
-        for row, audio in enumerate(audio_snrs):
-            condition = results.get((audio, visual))
-            if condition is not None:
-                condition.n += len(labels)
-                condition.correct += correct[column][row]
-                condition.loss += sums[column][row]
-                if keep:
-                    condition.predicted.append(predicted[:, column, row])
+        return torch.arange(len(values), device=self.run.device)

@@ -1,0 +1,231 @@
+"""The digit task: images and recordings of digits, white noise on both, C-LSTM networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
+from fusion_search.datasets.conditions import Axis
+from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
+from fusion_search.datasets.digits.examples import Examples
+from fusion_search.datasets.noise import TEST_SNRS
+from fusion_search.models.convlstm import set_engine
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.models.early_fusion_layout import early_fusion_placement, modality_of
+from fusion_search.models.layout import Placement
+from fusion_search.models.packed import PackedNetwork
+from fusion_search.search.tasks.base import Answer, Classification, Condition
+from fusion_search.search.tasks.digits.engine import ENGINES, choose_engine
+from fusion_search.search.tasks.digits.shared_answers import LOSSES, SharedAnswers
+from fusion_search.search.tasks.run import Run
+
+EXAMPLES = "examples"
+"""Key in a batch's extra of what makes its examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsNetwork:
+    """Settings of the network; a placement adds what couples its streams.
+
+    Attributes:
+        levels, fusion_depth, units, kernel, padding, dense_units, dropout: see
+            ``EarlyFusionSettings``.
+        mmtm_ratio, mmtm_relu, mmtm_identity: see ``EarlyFusionPlacement``.
+        engine: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
+            or auto (compiled where that pays and works; the record says which it was).
+        checkpoint_frames: when training, keep the C-LSTM's state of every so many frames and
+            compute those between again on the way back: less memory for a third more work; 0
+            keeps all.
+
+    Raises:
+        ValueError: a field is outside its range.
+    """
+
+    levels: int = 2
+    fusion_depth: int = 0
+    units: int = 64
+    kernel: int = 3
+    padding: bool = True
+    dense_units: int = 128
+    dropout: float = 0.0
+    mmtm_ratio: int = 4
+    mmtm_relu: bool = True
+    mmtm_identity: bool = False
+    engine: str = "auto"
+    checkpoint_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine is {self.engine!r}; allowed: {', '.join(ENGINES)}")
+        if self.checkpoint_frames < 0:
+            raise ValueError(
+                f"checkpoint_frames is {self.checkpoint_frames}; allowed: 0 (keep all) or more"
+            )
+        self.with_placement(Placement())
+
+    def with_placement(self, placement: Placement) -> EarlyFusionSettings:
+        """The architecture."""
+        own = early_fusion_placement(
+            placement,
+            self.fusion_depth,
+            mmtm_ratio=self.mmtm_ratio,
+            mmtm_relu=self.mmtm_relu,
+            mmtm_identity=self.mmtm_identity,
+        )
+        return EarlyFusionSettings(
+            levels=self.levels,
+            fusion_depth=self.fusion_depth,
+            units=self.units,
+            kernel=self.kernel,
+            padding=self.padding,
+            dense_units=self.dense_units,
+            modality=modality_of(placement.streams),
+            placement=own.canonical(self.units),
+            dropout=self.dropout,
+        )
+
+
+class _Maker:
+    """Makes the examples of a batch, once per noise seed."""
+
+    def __init__(
+        self, data: DigitData, split: str, pairs: Tensor, presentations: Tensor | None
+    ) -> None:
+        self._data, self._split = data, split
+        self._pairs, self._presentations = pairs, presentations
+        self.examples = lru_cache(maxsize=1)(self._examples)
+
+    def _examples(self, seed: int) -> Examples:
+        return self._data.examples(
+            self._split, self._pairs, noise_seed=seed, presentations=self._presentations
+        )
+
+
+class DigitSplit(Dataset[Any]):
+    """Pairs of a split, made in whole batches on the device of the data.
+
+    In training every presentation of a pair has noise of its own; in testing an image has the same
+    noise whatever recording it is paired with, and a recording likewise.
+    """
+
+    def __init__(self, data: DigitData, split: str) -> None:
+        self.data, self.split = data, split
+
+    def __len__(self) -> int:
+        return len(self.data.splits[self.split])
+
+    def __getitem__(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
+        made = self.data.examples(self.split, torch.tensor([number]), noise_seed=0)
+        return {"image": made.images[0], "audio": made.waveforms[0]}, made.labels[0]
+
+    def batch(self, numbers: Tensor, presentations: Tensor) -> Batch:
+        """The pairs' labels, and in ``extra`` what makes images [B, 1, 28, 28] and sounds."""
+        _, _, labels = self.data.splits[self.split].lookup(numbers)
+        fresh = presentations if self.split == "train" else None
+        maker = _Maker(self.data, self.split, numbers, fresh)
+        return Batch({}, labels.to(self.data.images.device), {EXAMPLES: maker})
+
+
+def digit_splits(data: DigitData) -> Data:
+    """The splits of digits that are loaded already."""
+    train, validation, test = (DigitSplit(data, split) for split in SPLITS)
+    return Data(
+        train,
+        validation,
+        test,
+        classes=10,
+        fingerprint=data.fingerprint,
+        note=data.note,
+        labels=tuple("0123456789"),
+    )
+
+
+class Digits(Classification):
+    """Which digit is seen and heard."""
+
+    network, data = DigitsNetwork, DigitsSettings
+    axes = (Axis("audio_snr", "audio", TEST_SNRS), Axis("visual_snr", "image", TEST_SNRS))
+
+    def open(self, data: DigitsSettings, fold: int = 0) -> Data:
+        """The images and recordings; there is one fold."""
+        return digit_splits(load_digits(data))
+
+    def build(self, network: DigitsNetwork, data: Data, placement: Placement) -> nn.Module:
+        """The network of early fusion at the settings' depth."""
+        return EarlyFusionNetwork(network.with_placement(placement))
+
+    def impair(
+        self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
+    ) -> Batch:
+        """Noise first, then the spectrogram [B, frames, 201] of the front-padded waveform.
+
+        Raises:
+            ValueError: the examples of a batch are to meet several SNRs.
+        """
+        made: Examples = batch.extra[EXAMPLES].examples(seed)
+        audio, visual = (_one_snr(condition[name]) for name in ("audio_snr", "visual_snr"))
+        return replace(batch, inputs={"image": made.visual(visual), "audio": made.audio(audio)})
+
+    def predict(self, network: nn.Module, batch: Batch) -> Tree:
+        """Logits [B, 10]."""
+        return network(batch.inputs["image"], batch.inputs["audio"])
+
+    def loss(self, outputs: Tree, batch: Batch) -> Tensor:
+        """Cross-entropy: their mean in training; of each example when answers are judged."""
+        if LOSSES in batch.extra:
+            losses: Tensor = batch.extra[LOSSES]
+            return losses
+        # The mean's own kernel rounds otherwise than a mean of the parts.
+        reduction = "mean" if torch.is_grad_enabled() else "none"
+        return functional.cross_entropy(outputs, batch.targets, reduction=reduction)
+
+    def answers(
+        self,
+        network: nn.Module,
+        dataset: Dataset[Any],
+        numbers: Sequence[int],
+        conditions: Sequence[Condition],
+        run: Run,
+        *,
+        seed: int,
+        size: int,
+        workers: int = 0,
+    ) -> Iterator[Answer]:
+        """Nothing computed twice over a product of SNRs."""
+        assert isinstance(network, EarlyFusionNetwork)
+        assert isinstance(dataset, DigitSplit)
+        shared = SharedAnswers(dataset.data.on(run.device), run, noise_seed=seed, batch_size=size)
+        yield from shared.answers(network, dataset.split, torch.tensor(numbers), conditions)
+
+    def prepare(
+        self, network: nn.Module, settings: DigitsNetwork, steps: float, device: torch.device
+    ) -> str:
+        """Choose what computes the C-LSTM's gates."""
+        name, arithmetic = choose_engine(
+            settings.engine,
+            recurrent=settings.fusion_depth < settings.levels,
+            units=settings.units,
+            steps=steps,
+            device=device,
+        )
+        set_engine(network, arithmetic=arithmetic, checkpoint_frames=settings.checkpoint_frames)
+        return name
+
+    def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
+        """Networks without couplings, gate and dropout."""
+        return PackedNetwork([one for one in networks if isinstance(one, EarlyFusionNetwork)])
+
+
+def _one_snr(snrs: Tensor) -> float:
+    different = snrs.unique().tolist()
+    if len(different) != 1:
+        raise ValueError(f"digits meet one SNR per batch, not {different}; train at single values")
+    return float(different[0])

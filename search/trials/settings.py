@@ -1,0 +1,135 @@
+"""Training settings that a task may need: optimiser, schedule, clipping, budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+OPTIMIZERS: Final = ("adam", "adamw", "sgd")
+SCHEDULES: Final = ("constant", "step", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    Attributes:
+        optimizer: adam, adamw (decoupled weight decay) or sgd.
+        learning_rate, weight_decay: of the optimiser.
+        momentum: of sgd.
+        coupling_weight_decay: of the couplings alone, as MMTM's regularised gates have; None for
+            ``weight_decay``.
+        schedule: of the learning rate, epoch by epoch: constant; step (times ``step_factor`` every
+            ``step_epochs``); cosine (to zero at the end).
+        gradient_clip: largest norm of all gradients together; 0 for no limit.
+        epochs: how many; validation comes after each.
+        epoch_examples: examples shown in an epoch, which need not be a whole pass; 0 for one.
+        batch_size: examples per optimiser step.
+        examples: train examples drawn at random; 0 for all.
+
+    Raises:
+        ValueError: a field is outside its range.
+    """
+
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    coupling_weight_decay: float | None = None
+    schedule: str = "constant"
+    step_epochs: int = 1
+    step_factor: float = 0.1
+    gradient_clip: float = 0.0
+    epochs: int = 5
+    epoch_examples: int = 0
+    batch_size: int = 32
+    examples: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
+                )
+        for name in ("epochs", "batch_size", "step_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
+        for name in ("epoch_examples", "examples"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 (all) or more")
+        for name in ("weight_decay", "gradient_clip", "coupling_weight_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; allowed: 0 or more")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0")
+        if not 0 < self.step_factor <= 1:
+            raise ValueError(f"step_factor is {self.step_factor}; allowed: above 0 to 1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}; allowed: 0 to below 1")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(
+                f"momentum is {self.momentum} with optimizer {self.optimizer}; allowed with: sgd"
+            )
+
+    def steps(self, examples: int) -> float:
+        """Of the optimiser over the whole trial, about; ``examples`` are those of a pass."""
+        return self.epochs * (self.epoch_examples or examples) / self.batch_size
+
+    def factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in an epoch, counted from 0."""
+        if self.schedule == "step":
+            return float(self.step_factor ** (epoch // self.step_epochs))
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        return 1.0
+
+
+def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The optimiser of a network's trainable parameters; frozen ones are left out.
+
+    Raises:
+        ValueError: couplings are to decay apart, and the network names none.
+    """
+    rate = settings.learning_rate
+    groups = list(_groups(network, settings))
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, rate)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, rate)
+
+
+def _groups(network: nn.Module, settings: TrainingSettings) -> Iterator[dict[str, Any]]:
+    trained = [one for one in network.parameters() if one.requires_grad]
+    if settings.coupling_weight_decay is None:
+        yield {"params": trained, "weight_decay": settings.weight_decay}
+        return
+    exchanges = getattr(network, "exchanges", None)
+    if not isinstance(exchanges, nn.Module):
+        raise ValueError(
+            "coupling_weight_decay is given, but the network names no couplings; allowed: leave it "
+            "out, or give the network a module `exchanges` that holds them"
+        )
+    coupling = {id(one) for one in exchanges.parameters()}
+    yield {
+        "params": [one for one in trained if id(one) not in coupling],
+        "weight_decay": settings.weight_decay,
+    }
+    yield {
+        "params": [one for one in trained if id(one) in coupling],
+        "weight_decay": settings.coupling_weight_decay,
+    }
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> LambdaLR | None:
+    """What sets the learning rate after every epoch; None where it is constant."""
+    if settings.schedule == "constant":
+        return None
+    return LambdaLR(optimizer, settings.factor)
