@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
 from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.digits.pairs import split_indices
@@ -44,8 +45,9 @@ from fusion_search.search.spaces.objectives import MAXIMIZE, MINIMIZE
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation
 from fusion_search.search.spaces.space import Choice, Range, Sample, Scalar, Space
+from fusion_search.search.tasks.digits.task import EXAMPLES, digit_splits
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import TrialTraining
+from fusion_search.search.trials.training import Tally, TrialTraining
 from fusion_search.search.trials.trial import seeded
 
 CPU: Final = torch.device("cpu")
@@ -136,7 +138,7 @@ def network(fields: dict[str, Any]) -> list[int | str]:
     """Parameters, and the initial weights as a trial draws them."""
     trial = small_trial(**fields)
     with seeded(trial.seed, CPU):
-        built = TrialTraining(trial, digits(), CPU).network
+        built = TrialTraining(trial.trial, digit_splits(digits()), CPU).network
     return [count_parameters(built), sha(*built.state_dict().values())]
 
 
@@ -144,13 +146,14 @@ class Drawn(TrialTraining):
     """Notes what every step of a trial would train on."""
 
     def __init__(self, **fields: Any) -> None:
-        super().__init__(small_trial(**fields), digits(), CPU)
+        super().__init__(small_trial(**fields).trial, digit_splits(digits()), CPU)
         self.steps: list[list[list[int]]] = []
         list(self.epochs(time.perf_counter()))
 
-    def step(self, pairs: Tensor, presentations: Tensor) -> tuple[float, int]:
-        self.steps.append([pairs.tolist(), presentations.tolist()])
-        return 0.0, 0
+    def step(self, batch: Batch, presentations: Tensor, tally: Tally) -> float:
+        tally.add(0.0, torch.zeros(len(batch), 10), batch)
+        self.steps.append([batch.extra[EXAMPLES].pairs.tolist(), presentations.tolist()])
+        return 0.0
 
 
 def integers() -> dict[str, Any]:
@@ -165,7 +168,7 @@ def integers() -> dict[str, Any]:
             for count, seed, stream in ((1797, 0, 0), (1797, 0, 1), (1797, 1, 0), (13, 7, 1))
         ],
         "pairs": [[len(one), sha(*one.lookup(torch.arange(len(one))))] for one in splits],
-        "drawn": [[pairs.tolist() for pairs in run.pairs.values()] for run in runs],
+        "drawn": [[drawn.tolist() for drawn in run.numbers.values()] for run in runs],
         "steps": [run.steps for run in runs],
         "labels": [one.labels.tolist() for one in batches()],
         "frames": [[one.lengths.tolist(), one.onset_frames.tolist()] for one in batches()],
@@ -175,9 +178,10 @@ def integers() -> dict[str, Any]:
 
 def batches() -> tuple[Examples, Examples]:
     """A batch of training, with fresh noise, and one of testing, with each example's own."""
-    run = TrialTraining(small_trial(), digits(), CPU)
-    fixed = digits().examples("test", run.pairs["grid"], noise_seed=5)
-    return run.train_examples(*next(run.batches())), fixed
+    run = TrialTraining(small_trial().trial, digit_splits(digits()), CPU)
+    fixed = digits().examples("test", run.numbers["grid"], noise_seed=5)
+    batch = run.loaded(*next(run.batches()))
+    return batch.extra[EXAMPLES].examples(run.trial.seed), fixed
 
 
 def floats() -> dict[str, list[float]]:

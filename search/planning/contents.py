@@ -154,7 +154,7 @@ def _trial_contents(
     row = recorder.finished(trial, result, started, time.monotonic())
     # As MLflow is given it: what has gone through JSON or a table has lists.
     row = {name: list(one) if isinstance(one, tuple) else one for name, one in row.items()}
-    points = [point for epoch in result.epochs for point in epoch_points(vars(epoch))]
+    points = [point for epoch in result.epochs for point in epoch_points(epoch.row())]
     rows = Counter(
         runs=1,
         parameters=len(trial_parameters(row, brief)),

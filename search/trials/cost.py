@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def multiply_accumulates(network: nn.Module, call: Callable[[], None]) -> int:
+def multiply_accumulates(network: nn.Module, call: Callable[[], object]) -> int:
     """Of one forward pass, as torch counts them: half its floating-point operations.
 
     Counted are the products of matrix products and convolutions, LSTMs included; element-wise

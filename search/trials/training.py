@@ -270,13 +270,12 @@ class TrialTraining:
         """Multiply-accumulates of one example, and milliseconds per example of a batch."""
         count = min(self.settings.batch_size, len(self.numbers["validation"]))
         several, one = (self._met(self.numbers["validation"][:n]) for n in (count, 1))
-        operations = multiply_accumulates(self.network, lambda: self._plain(one))
+        operations = multiply_accumulates(
+            self.network, lambda: self.task.predict(self.network, one)
+        )
         return operations, milliseconds_per_example(
             self.network, lambda: self.run(self.network, several), count, self.device
         )
-
-    def _plain(self, batch: Batch) -> None:
-        self.task.predict(self.network, batch)
 
     def _met(self, numbers: Tensor) -> Batch:
         """Validation examples as the network meets them at the train condition."""

@@ -12,17 +12,19 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from fusion_search.datasets.conditions import grid
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
-from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.models.placement import PLAIN, EarlyFusionPlacement
-from fusion_search.search.trials.cost import Stopwatch
-from fusion_search.search.trials.evaluation import Evaluator
+from fusion_search.search.tasks.digits.task import Digits, digit_splits
+from fusion_search.search.tasks.evaluation import Evaluation, evaluate
+from fusion_search.search.tasks.run import Run
 from tests.benchmarks.table import Measurement, side_by_side
 
 BATCH = 32
-CONDITIONS = [(audio, visual) for audio in TEST_SNRS for visual in TEST_SNRS]
+CONDITIONS = grid(Digits.axes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,29 +72,35 @@ def choose_pairs(data: DigitData, images: int, recordings: int) -> Tensor:
     return torch.cat([part[:recordings] for part in parts])
 
 
-def plain_loop(
-    network: EarlyFusionNetwork, data: DigitData, pairs: Tensor
-) -> dict[tuple[float, float], Tensor]:
+def plain_loop(network: EarlyFusionNetwork, data: DigitData, pairs: Tensor) -> list[Tensor]:
     """Logits [N, classes] of every condition, each run by itself."""
     network.eval()
-    logits = {}
+    logits = []
     with torch.inference_mode():
         batches = [data.examples("test", part, noise_seed=0) for part in pairs.split(BATCH)]
-        for audio, visual in CONDITIONS:
-            parts = [network(one.visual(visual), one.audio(audio)) for one in batches]
-            logits[audio, visual] = torch.cat(parts)
+        for snrs in CONDITIONS:
+            parts = [
+                network(one.visual(snrs["visual_snr"]), one.audio(snrs["audio_snr"]))
+                for one in batches
+            ]
+            logits.append(torch.cat(parts))
     return logits
 
 
-def evaluator(data: DigitData) -> Evaluator:
-    return Evaluator(
-        data=data,
-        device=torch.device("cpu"),
-        precision="float32",
-        noise_seed=0,
-        batch_size=BATCH,
-        data_clock=Stopwatch(),
-    )
+def ours(network: EarlyFusionNetwork, data: DigitData, pairs: Tensor) -> list[Evaluation]:
+    """As a trial evaluates its grid."""
+    task = Digits()
+    with torch.inference_mode():
+        answers = task.answers(
+            network.eval(),
+            digit_splits(data).test,
+            pairs.tolist(),
+            CONDITIONS,
+            Run(task, torch.device("cpu")),
+            seed=0,
+            size=BATCH,
+        )
+        return evaluate(task, answers, CONDITIONS)
 
 
 def compare(setting: Setting, data: DigitData, units: int, rounds: int) -> Measurement:
@@ -102,20 +110,17 @@ def compare(setting: Setting, data: DigitData, units: int, rounds: int) -> Measu
         EarlyFusionSettings(fusion_depth=setting.depth, units=units, placement=setting.placement)
     )
     pairs = choose_pairs(data, setting.images, setting.recordings)
-    ours = evaluator(data)
-    grid = ours.grid(network, "test", pairs, CONDITIONS)
-    plain = plain_loop(network, data, grid.pairs)
+    _, _, labels = data.splits["test"].lookup(pairs)
     difference = max(
-        abs(
-            torch.nn.functional.cross_entropy(plain[one.pair], grid.labels, reduction="sum").item()
-            - one.loss
+        abs(functional.cross_entropy(logits, labels).item() - cell.loss)
+        for logits, cell in zip(
+            plain_loop(network, data, pairs), ours(network, data, pairs), strict=True
         )
-        for one in grid.conditions
-    ) / len(pairs)
+    )
     assert difference < 1e-5, difference
     baseline, seconds = side_by_side(
         lambda: plain_loop(network, data, pairs),
-        lambda: ours.grid(network, "test", pairs, CONDITIONS),
+        lambda: ours(network, data, pairs),
         rounds=rounds,
     )
     return Measurement(

@@ -14,7 +14,6 @@ from fusion_search.models import gates
 from fusion_search.models.convlstm import set_engine
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
-from fusion_search.search.trials.evaluation import autocast
 from fusion_search.search.trials.trial import choose_device
 from tests.benchmarks.table import Measurement
 
@@ -39,7 +38,7 @@ def step(
     def run(count: int) -> None:
         nonlocal loss
         network.zero_grad()
-        with autocast(device, precision):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = network(images[:count], sounds[:count])
         loss = functional.cross_entropy(logits.float(), labels[:count])
         loss.backward()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
+from torch import Tensor
 
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.trials.packing import Member, PackTraining
 from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
+from fusion_search.search.trials.training import Tally, TrialTraining
 from fusion_search.search.trials.trial import choose_device
 from tests.benchmarks.table import Measurement, side_by_side
 
@@ -66,18 +67,23 @@ def losses_per_step(
     """Two functions that train every trial one step: one after another, and packed."""
     device = choose_device("auto")
     alone = [Member(one, data, device).run for one in sweep]
-    steps: list[Iterator[tuple[torch.Tensor, torch.Tensor]]] = [run.batches() for run in alone]
-    pack = PackTraining([Member(one, data, device) for one in sweep], device)
+    steps: list[Iterator[tuple[Tensor, Tensor]]] = [run.batches() for run in alone]
+    pack = PackTraining([Member(one, data, device) for one in sweep])
+
+    def step(run: TrialTraining, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
+        numbers, presentations = next(batches)
+        clean = run.loaded(numbers, presentations)
+        return run.step(clean, presentations, Tally(run.task.metrics))
 
     def one_after_another() -> list[float]:
-        return [run.step(*next(step))[0] for run, step in zip(alone, steps, strict=True)]
+        return [step(run, batches) for run, batches in zip(alone, steps, strict=True)]
 
     def packed() -> list[float]:
         for member in pack.members:
-            member.loss = 0.0
-        batch, diverged = pack.step(sweep[0].batch_size)
+            member.tally = Tally(member.run.task.metrics)
+        _, diverged = pack.step(sweep[0].batch_size)
         assert not diverged
-        return [member.loss / batch for member in pack.members]
+        return [member.tally.loss / member.tally.n for member in pack.members]
 
     return one_after_another, packed
 

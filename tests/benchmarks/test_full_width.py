@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.trial import TrialTraining
+from fusion_search.search.trials.training import Tally, TrialTraining
 
 STEPS = 3
 
@@ -43,14 +44,18 @@ def paper_trial(depth: int) -> TrialSpecification:
 def measure(depth: int, data: DigitData) -> Cost:
     device = torch.device("cpu")
     reset_peak_memory(device)
-    run = TrialTraining(paper_trial(depth), data, device)
-    batches = run.batches()
-    run.step(*next(batches))  # warm-up
+    run = TrialTraining(paper_trial(depth).trial, digit_splits(data), device)
+    batches, tally = run.batches(), Tally(run.task.metrics)
+
+    def step() -> float:
+        numbers, presentations = next(batches)
+        return run.step(run.loaded(numbers, presentations), presentations, tally)
+
+    step()  # warm-up
     before = run.data_clock.seconds
     start = time.perf_counter()
     for _ in range(STEPS):
-        loss, _ = run.step(*next(batches))
-        assert loss < 10
+        assert step() < 10
     seconds = time.perf_counter() - start
     return Cost(
         parameters=sum(one.numel() for one in run.network.parameters()),

@@ -23,8 +23,8 @@ _trainable = tuner._trainable
 _step = TrialTraining.step
 
 
-def step(self: TrialTraining, *words: Any) -> tuple[float, int]:
-    if self.batches_taken > _STEPS_BEFORE and self.specification.seed in FAULTS.get("hang", []):
+def step(self: TrialTraining, *words: Any) -> float:
+    if self.batches_taken > _STEPS_BEFORE and self.trial.seed in FAULTS.get("hang", []):
         ctypes.PyDLL(None).sleep(3600)
     return _step(self, *words)
 

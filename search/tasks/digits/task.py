@@ -100,12 +100,12 @@ class _Maker:
         self, data: DigitData, split: str, pairs: Tensor, presentations: Tensor | None
     ) -> None:
         self._data, self._split = data, split
-        self._pairs, self._presentations = pairs, presentations
+        self.pairs, self._presentations = pairs, presentations
         self.examples = lru_cache(maxsize=1)(self._examples)
 
     def _examples(self, seed: int) -> Examples:
         return self._data.examples(
-            self._split, self._pairs, noise_seed=seed, presentations=self._presentations
+            self._split, self.pairs, noise_seed=seed, presentations=self._presentations
         )
 
 

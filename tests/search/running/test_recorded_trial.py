@@ -54,8 +54,10 @@ def test_a_finished_trial_is_recorded_whole(storage: Storage, small_data: DigitD
     assert pd.isna(record["reason"])
     assert TrialSpecification.from_json(record["specification"]) == trial
     assert record["parameters"] == expected.parameters
-    assert record["mean_accuracy"] == pytest.approx(expected.grid.mean_accuracy)
-    assert record["train_pair_accuracy"] == pytest.approx(expected.grid.accuracy((0.5, 0.25)))
+    assert record["mean_accuracy"] == pytest.approx(expected.grid.mean("accuracy"))
+    assert record["train_pair_accuracy"] == pytest.approx(
+        expected.grid.values("accuracy")[6 * 10 + 7]
+    )
     assert record["data_fingerprint"] == small_data.fingerprint
     assert "NOT MNIST" in record["data_note"]
     assert set(json.loads(record["versions"])) == {"python", *PACKAGES}
@@ -68,7 +70,9 @@ def test_a_finished_trial_is_recorded_whole(storage: Storage, small_data: DigitD
     assert len(grid) == 100
     assert (grid["n"] == 12).all()
     cells = {(a, v): c for a, v, c in grid[["test_audio_snr", "test_visual_snr", "correct"]].values}
-    assert cells == {one.pair: one.correct for one in expected.grid.conditions}
+    assert cells == {
+        tuple(one.condition.values()): one.sums["accuracy"] for one in expected.grid.evaluations
+    }
 
     table = read_table(storage, "epochs")
     assert table["validation_accuracy"].tolist() == [one["validation_accuracy"] for one in epochs]

@@ -23,9 +23,10 @@ from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
+from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.trials.packing import News, packing_sentence, packs, run_pack
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, TrialError, TrialTraining
+from fusion_search.search.trials.training import Epoch, TrialTraining
 from fusion_search.search.trials.trial import TrialResult, run_trial
 
 
@@ -57,8 +58,8 @@ def assert_same(packed: News, alone: TrialResult) -> None:
         assert (one.epoch, one.examples_seen) == (other.epoch, other.examples_seen)
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-5)
-        assert one.train_accuracy == other.train_accuracy
-        assert one.validation_accuracy == other.validation_accuracy
+        assert one.train == other.train
+        assert one.validation == other.validation
     assert packed.best is not None
     assert alone.best is not None
     assert packed.best.epoch == alone.best.epoch
@@ -68,12 +69,13 @@ def assert_same(packed: News, alone: TrialResult) -> None:
         torch.testing.assert_close(packed.state[name], value, rtol=1e-4, atol=1e-4)
     assert packed.grid is not None
     assert alone.grid is not None
-    for mine, theirs in zip(packed.grid.conditions, alone.grid.conditions, strict=True):
-        assert mine.pair == theirs.pair
+    for mine, theirs in zip(packed.grid.evaluations, alone.grid.evaluations, strict=True):
+        assert mine.condition == theirs.condition
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-4)
-        assert mine.correct == theirs.correct
-        for some, others in zip(mine.predicted, theirs.predicted, strict=True):
-            assert torch.equal(some, others)
+        assert mine.sums == theirs.sums
+    for some, others in zip(packed.grid.predictions, alone.grid.predictions, strict=True):
+        for one_part, other_part in zip(some, others, strict=True):
+            assert torch.equal(one_part, other_part)
 
 
 @pytest.mark.parametrize("depth", [pytest.param(0, marks=pytest.mark.slow), 1, 2])
@@ -252,7 +254,7 @@ def test_what_befalls_a_whole_pack_is_recorded_of_each(
     def full(*_: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(TrialTraining, "train_examples", full)
+    monkeypatch.setattr(TrialTraining, "loaded", full)
     storage = open_storage(tmp_path)
     recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
     execute_pack([small_trial(seed=seed) for seed in (0, 1)], small_data, recorder)
@@ -267,7 +269,7 @@ def test_an_evaluation_that_fails_fails_its_trial_alone(
     evaluate = TrialTraining.evaluate
 
     def fail_for_one(self: TrialTraining) -> object:
-        if self.specification.seed == 0:
+        if self.trial.seed == 0:
             raise MemoryError("no room")
         return evaluate(self)
 

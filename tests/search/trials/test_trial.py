@@ -19,22 +19,16 @@ from torch.nn import functional
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.models import gates
 from fusion_search.models.early_fusion import EarlyFusionNetwork
-from fusion_search.search.trials.cost import Stopwatch
-from fusion_search.search.trials.evaluation import Evaluator
+from fusion_search.search.tasks.base import Task, TrialError
+from fusion_search.search.tasks.digits.engine import choose_engine
+from fusion_search.search.tasks.digits.task import Digits, digit_splits
+from fusion_search.search.tasks.evaluation import evaluate
+from fusion_search.search.tasks.run import Run
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import TrialError, choose_engine, draw_pairs
+from fusion_search.search.trials.training import TrialTraining, draw_examples
 from fusion_search.search.trials.trial import choose_device, run_trial
 
-
-def evaluator(data: DigitData, batch_size: int = 16) -> Evaluator:
-    return Evaluator(
-        data=data,
-        device=torch.device("cpu"),
-        precision="float32",
-        noise_seed=5,
-        batch_size=batch_size,
-        data_clock=Stopwatch(),
-    )
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -54,22 +48,57 @@ def test_grid_equals_the_condition_by_condition_loop(
     trial = small_trial(**choice)
     torch.manual_seed(0)
     network = EarlyFusionNetwork(trial.network)
-    pairs = draw_pairs(len(small_data.splits["test"]), 15, seed=1, split="test")
-    grid = evaluator(small_data, batch_size).grid(
-        network, "test", pairs, trial.test_conditions, keep_predictions=True
+    pairs = draw_examples(len(small_data.splits["test"]), 15, seed=1, split="test")
+    task, conditions = Digits(), trial.trial.test_conditions()
+    assert len(conditions) == 100
+    answers = list(
+        task.answers(
+            network.eval(),
+            digit_splits(small_data).test,
+            pairs.tolist(),
+            conditions,
+            Run(task, CPU),
+            seed=5,
+            size=batch_size,
+        )
     )
-    assert len(grid.conditions) == 100
-    assert sorted(grid.pairs.tolist()) == sorted(pairs.tolist())
-    for condition in grid.conditions[::9]:
-        audio, visual = condition.pair
-        examples = small_data.examples("test", grid.pairs, noise_seed=5)
+    for cell in evaluate(task, answers, conditions)[::9]:
+        mine = [one for one in answers if one.condition == cell.condition]
+        shown = torch.cat([one.numbers for one in mine])
+        assert sorted(shown.tolist()) == sorted(pairs.tolist())
+        examples = small_data.examples("test", shown, noise_seed=5)
+        audio, visual = cell.condition["audio_snr"], cell.condition["visual_snr"]
+        assert isinstance(audio, float)
+        assert isinstance(visual, float)
         with torch.no_grad():
             logits = network(examples.visual(visual), examples.audio(audio))
         loss = functional.cross_entropy(logits, examples.labels, reduction="sum").item()
-        assert torch.equal(torch.cat(condition.predicted), logits.argmax(1))
-        assert condition.n == 15
-        assert condition.correct == int((logits.argmax(1) == examples.labels).sum())
-        assert condition.loss == pytest.approx(loss, rel=1e-5)
+        assert torch.equal(torch.cat([one.outputs for one in mine]).argmax(1), logits.argmax(1))
+        assert cell.n == 15
+        assert cell.sums["accuracy"] == int((logits.argmax(1) == examples.labels).sum())
+        assert cell.loss_sum == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("choice", [{"fusion_depth": 0}, {"fusion_depth": 2}])
+def test_the_tasks_own_answers_equal_the_plain_loops(
+    small_data: DigitData, choice: dict[str, Any]
+) -> None:
+    trial = small_trial(**choice)
+    torch.manual_seed(0)
+    network = EarlyFusionNetwork(trial.network).eval()
+    task, splits = Digits(), digit_splits(small_data)
+    conditions = trial.trial.test_conditions()[::23]
+    # A product of SNRs, as digits' own answers need.
+    audio = {one["audio_snr"] for one in conditions}
+    conditions = [one for one in trial.trial.test_conditions() if one["audio_snr"] in audio]
+    words = (network, splits.test, [3, 50, 7], conditions, Run(task, CPU))
+    with torch.inference_mode():
+        own = evaluate(task, task.answers(*words, seed=5, size=2), conditions)
+        plain = evaluate(task, Task.answers(task, *words, seed=5, size=2), conditions)
+    for one, other in zip(own, plain, strict=True):
+        assert one.condition == other.condition
+        assert (one.n, one.sums) == (other.n, other.sums)
+        assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-5)
 
 
 @pytest.mark.parametrize(("modality", "moving"), [("visual", 1), ("audio", 0)])
@@ -79,8 +108,9 @@ def test_a_single_sense_is_tested_over_its_own_snr(
     pair = {"train_audio_snr": math.inf, "train_visual_snr": math.inf}
     result = run_trial(small_trial(modality=modality, **pair), small_data)
     assert result.grid is not None
-    assert len({condition.pair[moving] for condition in result.grid.conditions}) == 10
-    assert {condition.pair[1 - moving] for condition in result.grid.conditions} == {math.inf}
+    pairs = [tuple(one.condition.values()) for one in result.grid.evaluations]
+    assert len({pair[moving] for pair in pairs}) == 10
+    assert {pair[1 - moving] for pair in pairs} == {math.inf}
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -91,18 +121,20 @@ def test_the_same_seed_gives_the_same_numbers(small_data: DigitData, precision: 
         assert torch.equal(value, second.state[name]), name
     assert first.grid is not None
     assert second.grid is not None
-    assert [(one.correct, one.loss) for one in first.grid.conditions] == [
-        (one.correct, one.loss) for one in second.grid.conditions
+    assert [(one.sums, one.loss_sum) for one in first.grid.evaluations] == [
+        (one.sums, one.loss_sum) for one in second.grid.evaluations
     ]
     other = run_trial(small_trial(precision=precision, fusion_depth=1, seed=1), small_data)
     assert not torch.equal(first.state["head.0.weight"], other.state["head.0.weight"])
 
 
 def test_the_same_seed_shows_every_depth_the_same_pairs(small_data: DigitData) -> None:
-    grids = [run_trial(small_trial(fusion_depth=depth), small_data).grid for depth in (1, 2)]
-    assert grids[0] is not None
-    assert grids[1] is not None
-    assert torch.equal(grids[0].pairs, grids[1].pairs)
+    grids = [
+        run_trial(small_trial(fusion_depth=depth, predictions=True), small_data).grid
+        for depth in (1, 2)
+    ]
+    shown = [grid.predictions[0][0] for grid in grids if grid is not None]
+    assert torch.equal(*shown)
 
 
 def test_epochs_count_examples_and_the_best_one_is_kept(small_data: DigitData) -> None:
@@ -112,20 +144,13 @@ def test_epochs_count_examples_and_the_best_one_is_kept(small_data: DigitData) -
     assert seen == result.epochs
     assert [one.examples_seen for one in result.epochs] == [56, 112, 168, 224]
     assert result.best is not None
-    best = max(one.validation_accuracy for one in result.epochs)
-    assert result.best.validation_accuracy == best
-    network = EarlyFusionNetwork(trial.network)
-    network.load_state_dict(result.state)
-    pairs = draw_pairs(len(small_data.splits["validation"]), 20, seed=0, split="validation")
-    check = Evaluator(
-        data=small_data,
-        device=torch.device("cpu"),
-        precision="float32",
-        noise_seed=0,
-        batch_size=16,
-        data_clock=Stopwatch(),
-    ).grid(network, "validation", pairs, [trial.train_pair])
-    assert check.mean_accuracy == pytest.approx(best)
+    best = max(one.validation["accuracy"] for one in result.epochs)
+    assert result.best.validation["accuracy"] == best
+    run = TrialTraining(trial.trial, digit_splits(small_data), CPU)
+    run.network.load_state_dict(result.state)
+    pairs = draw_examples(len(small_data.splits["validation"]), 20, seed=0, split="validation")
+    (check,) = run.judge("validation", pairs, [trial.trial.train])
+    assert check.metrics["accuracy"] == pytest.approx(best)
 
 
 def test_engines_and_checkpointing_change_rounding_alone(small_data: DigitData) -> None:
@@ -139,7 +164,11 @@ def test_engines_and_checkpointing_change_rounding_alone(small_data: DigitData) 
         assert eager.grid is not None
         for name, value in eager.state.items():
             torch.testing.assert_close(result.state[name], value, atol=1e-5, rtol=1e-3)
-        losses = [[one.loss for one in each.grid.conditions] for each in (result, eager)]  # type: ignore[union-attr]
+        losses = [
+            [one.loss for one in each.grid.evaluations]
+            for each in (result, eager)
+            if each.grid is not None
+        ]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
@@ -149,8 +178,7 @@ def test_without_a_compiler_the_gates_run_eagerly_and_the_record_says_so(
     monkeypatch.setattr(
         "fusion_search.models.gates.probe", lambda device: "InvalidCxxCompiler: none found"
     )
-    long = small_trial(fusion_depth=0, units=8, epochs=500, epoch_examples=64)
-    name, arithmetic = choose_engine(long, torch.device("cpu"))
+    name, arithmetic = choose_engine("auto", recurrent=True, units=8, steps=2000, device=CPU)
     assert name == "eager, since nothing can be compiled: InvalidCxxCompiler: none found"
     assert arithmetic is gates.EAGER
     with pytest.raises(TrialError, match=r"nothing can be compiled .*none found.*engine: auto"):
@@ -199,19 +227,19 @@ def test_training_lowers_the_loss(source: str) -> None:
     )
     result = run_trial(trial, load_digits(trial.data, Path(REAL) if REAL else None))
     assert result.epochs[-1].train_loss < 0.8 * math.log(10)
-    assert result.epochs[-1].validation_accuracy > 0.4
+    assert result.epochs[-1].validation["accuracy"] > 0.4
 
 
 def test_drawn_pairs_are_different_and_belong_to_the_split() -> None:
-    pairs = draw_pairs(1000, 900, seed=3, split="train").numpy()
+    pairs = draw_examples(1000, 900, seed=3, split="train").numpy()
     assert len(np.unique(pairs)) == 900
     assert pairs.min() >= 0
     assert pairs.max() < 1000
-    assert not np.array_equal(pairs, draw_pairs(1000, 900, seed=3, split="test").numpy())
+    assert not np.array_equal(pairs, draw_examples(1000, 900, seed=3, split="test").numpy())
 
 
 def test_too_many_pairs_are_refused(small_data: DigitData) -> None:
-    with pytest.raises(TrialError, match=r"train has .* pairs, .* were asked for"):
+    with pytest.raises(TrialError, match=r"train has .* examples, .* were asked for"):
         run_trial(small_trial(examples=10**9), small_data)
 
 
