@@ -27,6 +27,8 @@ from torch.nn import functional
 
 from fusion_search.models.cases import Sounds, Stream, last_outputs, meet
 from fusion_search.models.convlstm import ConvLSTM
+from fusion_search.models.early_fusion_layout import early_fusion_layout
+from fusion_search.models.layout import Layout
 from fusion_search.models.placement import (
     CONCATENATION,
     PLAIN,
@@ -179,6 +181,22 @@ class EarlyFusionNetwork(nn.Module):
             nn.ReLU(),
             nn.Linear(settings.dense_units, settings.classes),
         )
+
+    @property
+    def layout(self) -> Layout:
+        """Where its streams may be coupled."""
+        settings = self.settings
+        return early_fusion_layout(
+            sizes=settings.map_sizes(),
+            units=settings.units,
+            bins=settings.bins,
+            fusion_depth=settings.fusion_depth,
+        )
+
+    @property
+    def exchanges(self) -> nn.ModuleList:
+        """The couplings and connections, by insertion point."""
+        return self.insertion_points
 
     def forward(self, images: Tensor, spectrograms: Tensor) -> Tensor:
         """Logits [B, classes] after the last time step."""

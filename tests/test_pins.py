@@ -46,8 +46,9 @@ from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation
 from fusion_search.search.spaces.space import Choice, Range, Sample, Scalar, Space
 from fusion_search.search.tasks.digits.task import EXAMPLES, digit_splits
+from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Tally, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import seeded
 
 CPU: Final = torch.device("cpu")

@@ -34,8 +34,8 @@ from fusion_search.search.tracking.values import (
     trial_parameters,
     trial_tags,
 )
+from fusion_search.search.trials.results import Epoch, Grid
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, Grid
 from fusion_search.search.trials.trial import TrialResult
 
 # What search/tracking/runs.py sets beside trial_tags: role, search, trial, parent, source, complete

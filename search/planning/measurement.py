@@ -23,8 +23,9 @@ from fusion_search.search.planning.timing import measure_line, timed
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
 from fusion_search.search.trials.packing import Member, PackTraining
+from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Tally, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import choose_device, seeded
 
 # Of the seconds spent on a kind: most of a trial is steps, then the grid.

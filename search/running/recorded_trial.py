@@ -21,8 +21,8 @@ from fusion_search.search.records.saved_states import StateError, load_state, sa
 from fusion_search.search.spaces.space import Sample
 from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.trials.packing import run_pack
+from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch
 from fusion_search.search.trials.trial import (
     Continuation,
     TrialResult,

@@ -23,8 +23,9 @@ from fusion_search.models.packed import can_pack
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.tasks.run import Stopwatch
 from fusion_search.search.trials.cost import reset_peak_memory
+from fusion_search.search.trials.results import Epoch, Tally
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, Tally, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import TrialResult, check_data, choose_device, seeded
 
 PACK_FREE: Final[dict[str, Any]] = {

@@ -6,7 +6,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,75 +16,14 @@ from torch import Tensor
 from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.conditions import drawn
 from fusion_search.datasets.loading import Presentation, load, passes
-from fusion_search.datasets.metrics import Metric, Statistics
+from fusion_search.datasets.metrics import Metric
 from fusion_search.search.tasks.base import Answer, Condition, TrialError
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
 from fusion_search.search.tasks.run import Run, Stopwatch
 from fusion_search.search.trials.cost import milliseconds_per_example, multiply_accumulates
+from fusion_search.search.trials.results import Epoch, Grid, Tally
 from fusion_search.search.trials.settings import make_optimizer, make_schedule
 from fusion_search.search.trials.task_trial import TaskTrial
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: from 1 on.
-        examples_seen: since the trial began.
-        train_loss, train: means and metrics over the epoch's training examples.
-        validation_loss, validation: at the train condition, after the epoch.
-        seconds: since the trial began.
-        ended_at: when.
-    """
-
-    epoch: int
-    examples_seen: int
-    train_loss: float
-    train: Mapping[str, float]
-    validation_loss: float
-    validation: Mapping[str, float]
-    seconds: float
-    ended_at: datetime
-
-    def row(self) -> dict[str, Any]:
-        """As columns of the ``epochs`` table, a metric's with its split before its name."""
-        return {
-            "epoch": self.epoch,
-            "examples_seen": self.examples_seen,
-            "train_loss": self.train_loss,
-            **{f"train_{name}": value for name, value in self.train.items()},
-            "validation_loss": self.validation_loss,
-            **{f"validation_{name}": value for name, value in self.validation.items()},
-            "seconds": self.seconds,
-            "ended_at": self.ended_at,
-        }
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A network's metrics at every condition.
-
-    Attributes:
-        evaluations: in the order of the conditions.
-        predictions: of each, if kept: (numbers [N], targets [N], predicted [N]).
-    """
-
-    evaluations: list[Evaluation]
-    predictions: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
-
-    def values(self, metric: str) -> list[float]:
-        """A metric at every condition."""
-        return [one.metrics[metric] for one in self.evaluations]
-
-    def mean(self, metric: str) -> float:
-        """Of a metric over the conditions."""
-        return sum(self.values(metric)) / len(self.evaluations)
-
-    def at(self, condition: Condition, metric: str) -> float | None:
-        """A metric at one condition; None when it was not tested."""
-        found = (one.metrics[metric] for one in self.evaluations if one.condition == condition)
-        return next(found, None)
 
 
 def draw_examples(total: int, count: int, *, seed: int, split: str) -> Tensor:
@@ -358,26 +296,6 @@ class TrialTraining:
         if self.device.type == "cuda" and state["cuda_generator"] is not None:
             torch.cuda.set_rng_state(state["cuda_generator"], self.device)
         self.data_clock.seconds = state["data_seconds"]
-
-
-class Tally:
-    """Loss and metrics over the training examples of an epoch."""
-
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.n, self.loss = 0, 0.0
-        self._statistics = [Statistics(one) for one in each_epoch(metrics)]
-
-    def add(self, loss: float, outputs: Any, batch: Batch) -> None:
-        """Add a batch and its mean loss."""
-        self.n += len(batch)
-        self.loss += loss * len(batch)
-        with torch.inference_mode():
-            for one in self._statistics:
-                one.add(outputs, batch)
-
-    def values(self) -> dict[str, float]:
-        """Every metric counted after an epoch."""
-        return {one.metric.name: one.value() for one in self._statistics}
 
 
 def presented(numbers: Tensor, presentations: Tensor, epoch: int = 0) -> list[Presentation]:

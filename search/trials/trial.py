@@ -25,9 +25,10 @@ from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.tasks.digits.engine import choose_engine
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.trials.results import Epoch, Grid
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.task_trial import TaskTrial
-from fusion_search.search.trials.training import Epoch, Grid, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 
 Schedule = list[tuple[int, dict[str, float]]]
 """(first epoch, hyperparameters from there on)."""

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.trials.packing import Member, PackTraining
+from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
-from fusion_search.search.trials.training import Tally, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import choose_device
 from tests.benchmarks.table import Measurement, side_by_side
 

@@ -14,8 +14,9 @@ import torch
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Tally, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 
 STEPS = 3
 

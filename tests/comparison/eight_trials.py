@@ -22,8 +22,8 @@ from torch import Tensor
 
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.trials.packing import run_pack
+from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch
 from fusion_search.search.trials.trial import Continuation, TrialResult, run_trial
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -23,8 +23,9 @@ from fusion_search.search.records.provenance import PACKAGES, provenance
 from fusion_search.search.records.recorder import Recorder, ended_trials
 from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
+from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.trial import Epoch, run_trial
+from fusion_search.search.trials.trial import run_trial
 
 
 def recorder(storage: Storage, data: DigitData) -> Recorder:

@@ -25,8 +25,9 @@ from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
 from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.trials.packing import News, packing_sentence, packs, run_pack
+from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import TrialResult, run_trial
 
 

@@ -17,9 +17,10 @@ from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Range
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Task, TrialError, open_task
+from fusion_search.search.trials.results import Epoch, Tally
 from fusion_search.search.trials.settings import TrainingSettings, make_optimizer, make_schedule
 from fusion_search.search.trials.task_trial import TaskTrial
-from fusion_search.search.trials.training import Epoch, Tally, TrialTraining
+from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import Continuation, TrialResult, rank, run_task_trial
 
 CPU = torch.device("cpu")
