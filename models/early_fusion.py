@@ -40,6 +40,7 @@ from fusion_search.models.streams import AudioLevel, ImageLevel
 
 MODALITIES: Final = ("both", "visual", "audio")
 POOL: Final = 2
+POOLINGS: Final = ("full", "literal")
 MOST_LEVELS: Final = 6
 
 
@@ -53,6 +54,8 @@ class EarlyFusionSettings:
         units: channels of every convolution, LSTM and C-LSTM.
         kernel: odd side of every convolution.
         padding: zero-pad the input convolutions (a choice; the paper does not say).
+        pooling: "full" pools after every level, so that all fusion depths see maps of one size (a
+            choice); "literal" after the C-LSTM levels alone, as the paper prints the late models.
         dense_units: width of the dense layer before the classes.
         modality: both, or visual / audio alone with the other input set to zero.
         placement: couplings between the separate levels, and how these end.
@@ -69,6 +72,7 @@ class EarlyFusionSettings:
     padding: bool = True
     dense_units: int = 128
     modality: str = "both"
+    pooling: str = "full"
     placement: EarlyFusionPlacement = PLAIN
     dropout: float = 0.0
     image_size: int = 28
@@ -87,6 +91,8 @@ class EarlyFusionSettings:
         for name in ("units", "dense_units", "image_size", "bins", "classes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling is {self.pooling!r}; allowed: {', '.join(POOLINGS)}")
         if self.modality not in MODALITIES:
             raise ValueError(f"modality is {self.modality!r}; allowed: {', '.join(MODALITIES)}")
         if not 0 <= self.dropout < 1:
@@ -113,12 +119,13 @@ class EarlyFusionSettings:
                     f"levels is {self.levels}, but without padding the map is used up before "
                     f"level {level}; allowed: fewer levels, or padding: true"
                 )
-            sizes.append(size // self.pool_of(size))
+            sizes.append(size // self.pool_at(level, size))
         return sizes
 
-    @staticmethod
-    def pool_of(size: int) -> int:
-        """Pooling after a level whose maps have this side."""
+    def pool_at(self, level: int, size: int) -> int:
+        """Pooling after a level, from 1 on, whose maps have this side."""
+        if self.pooling == "literal" and level <= self.fusion_depth:
+            return 1
         return POOL if size >= POOL else 1
 
 
@@ -145,7 +152,7 @@ class EarlyFusionNetwork(nn.Module):
         image_channels = [1] + [point.image_channels for point in points]
         audio_channels = [settings.bins] + [point.audio_channels for point in points]
         self.image_levels = nn.ModuleList(
-            ImageLevel(image_channels[level], units, **self._map_options(sizes[level]))
+            ImageLevel(image_channels[level], units, **self._map_options(level, sizes[level]))
             for level in range(depth)
         )
         self.audio_levels = nn.ModuleList(
@@ -166,7 +173,7 @@ class EarlyFusionNetwork(nn.Module):
                 image_channels[depth] if level == depth else units,
                 units,
                 vector_size=audio_channels[depth] if level == depth else 0,
-                **self._map_options(sizes[level]),
+                **self._map_options(level, sizes[level]),
             )
             for level in range(depth, settings.levels)
         )
@@ -308,14 +315,14 @@ class EarlyFusionNetwork(nn.Module):
         logits: Tensor = self.head(self.dropout(features))
         return logits
 
-    def _map_options(self, size: int) -> dict[str, Any]:
-        """Kernel, padding and pooling of a level whose input maps have this side."""
+    def _map_options(self, level: int, size: int) -> dict[str, Any]:
+        """Kernel, padding and pooling of a level, from 0 on, whose input maps have this side."""
         settings = self.settings
         grown = size if settings.padding else size - settings.kernel + 1
         return {
             "kernel": settings.kernel,
             "padding": settings.padding,
-            "pool": settings.pool_of(grown),
+            "pool": settings.pool_at(level + 1, grown),
         }
 
 

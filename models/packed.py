@@ -68,7 +68,7 @@ class PackedNetwork(nn.Module):
         for level in range(settings.fusion_depth):
             convolution = _below(weights, f"image_levels.{level}.layers.0.")
             maps = functional.relu(_convolve(maps, convolution, self._padding))
-            maps = self._pooled(maps)
+            maps = self._pooled(level, maps)
             sequence = _lstm(sequence, _below(weights, f"audio_levels.{level}.lstm."))
         if settings.fusion_depth == settings.levels:
             features = torch.cat([_per_network(maps, networks), sequence[:, :, -1]], dim=2)
@@ -86,12 +86,12 @@ class PackedNetwork(nn.Module):
             hidden = _conv_lstm(maps, vectors, layer, self._padding)
             if level == settings.levels - 1:
                 hidden = hidden[-1:]
-            pooled = self._pooled(torch.cat(hidden))
+            pooled = self._pooled(level, torch.cat(hidden))
             maps, vectors = pooled.unflatten(0, (len(hidden), -1)), None
         return maps[-1]
 
-    def _pooled(self, maps: Tensor) -> Tensor:
-        side = self.settings.pool_of(maps.shape[-1])
+    def _pooled(self, level: int, maps: Tensor) -> Tensor:
+        side = self.settings.pool_at(level + 1, maps.shape[-1])
         return functional.max_pool2d(maps, side) if side > 1 else maps
 
     def _stacked(self) -> Mapping[str, Tensor]:

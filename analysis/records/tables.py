@@ -59,6 +59,7 @@ TRIALS: Final = pa.schema(
         ("units", pa.int32()),
         ("kernel", pa.int32()),
         ("padding", pa.bool_()),
+        ("pooling", pa.string()),  # after every level (full), or after C-LSTMs alone (literal)
         ("dense_units", pa.int32()),
         ("couplings", pa.list_(pa.string())),  # by insertion point; empty: none at all
         ("to_audio", pa.list_(pa.string())),

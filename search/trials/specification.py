@@ -48,6 +48,7 @@ _LATER: Final = {
     "evaluation_split": "test",
     "engine": "auto",
     "checkpoint_frames": 0,
+    "pooling": "full",
 }
 """Fields that came after the first records, with their defaults. They are written only when they
 differ, so that a trial of an earlier version keeps its id."""
@@ -64,7 +65,7 @@ class TrialSpecification:
 
     Attributes:
         modality: both, visual or audio; a unimodal trial's other SNR is infinity.
-        fusion_depth, levels, units, kernel, padding, dense_units, dropout: see
+        fusion_depth, levels, units, kernel, padding, pooling, dense_units, dropout: see
             ``EarlyFusionSettings``.
         couplings, to_audio, to_image, fusion, mmtm_ratio, mmtm_relu, mmtm_identity: see
             ``EarlyFusionPlacement``. They are brought to their canonical form, so that
@@ -100,6 +101,7 @@ class TrialSpecification:
     units: int = 64
     kernel: int = 3
     padding: bool = True
+    pooling: str = "full"
     dense_units: int = 128
     couplings: tuple[str, ...] = ()
     to_audio: tuple[str, ...] = ()
@@ -190,6 +192,7 @@ class TrialSpecification:
             units=self.units,
             kernel=self.kernel,
             padding=self.padding,
+            pooling=self.pooling,
             dense_units=self.dense_units,
             modality=self.modality,
             placement=EarlyFusionPlacement(
@@ -230,6 +233,7 @@ class TrialSpecification:
                 units=self.units,
                 kernel=self.kernel,
                 padding=self.padding,
+                pooling=self.pooling,
                 dense_units=self.dense_units,
                 dropout=self.dropout,
                 mmtm_ratio=self.mmtm_ratio,

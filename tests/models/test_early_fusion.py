@@ -50,6 +50,39 @@ def test_parameters_of_the_papers_three_models_counted_by_hand() -> None:
     assert (initial, second, fully_connected) == (899_466, 783_370, 550_218)
 
 
+def test_the_late_models_pool_as_the_paper_prints_them() -> None:
+    """Second-layer fusion once, fully-connected fusion not at all."""
+    literal = [EarlyFusionSettings(fusion_depth=depth, pooling="literal") for depth in (0, 1, 2)]
+    assert [one.map_sizes() for one in literal] == [[28, 14, 7], [28, 28, 14], [28, 28, 28]]
+    initial, second, fully_connected = (
+        count_parameters(EarlyFusionNetwork(one)) for one in literal
+    )
+    assert initial == 899_466
+    # Of the full model, but for a dense layer over 14 x 14 maps instead of 7 x 7.
+    assert second == 783_370 + (14 * 14 - 7 * 7) * 64 * 128
+    # By layer: two convolutions, two LSTMs with two biases, the dense layer, the classes.
+    convolutions = 64 * 9 + 64 + 64 * 64 * 9 + 64
+    lstms = 4 * 64 * (201 + 64 + 2) + 4 * 64 * (64 + 64 + 2)
+    assert fully_connected == convolutions + lstms + (28 * 28 * 64 + 64) * 128 + 128 + 1290
+    with pytest.raises(ValueError, match="pooling is 'none'; allowed: full, literal"):
+        EarlyFusionSettings(pooling="none")
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_maps_that_are_not_pooled_are_those_of_the_convolution(depth: int) -> None:
+    torch.manual_seed(0)
+    settings = EarlyFusionSettings(fusion_depth=depth, pooling="literal", units=3, dense_units=4)
+    network = EarlyFusionNetwork(settings).eval()
+    images = torch.rand(2, 1, 28, 28)
+    convolution = network.image_levels[0].layers[0]
+    expected = torch.nn.functional.conv2d(
+        images, convolution.weight, convolution.bias, padding=1
+    ).relu()
+    with torch.no_grad():
+        torch.testing.assert_close(network.image_levels[0](images), expected)
+        assert network(images, torch.rand(2, 6, 201)).shape == (2, 10)
+
+
 @pytest.mark.parametrize("levels", [1, 2, 3, 4, 5])
 def test_every_fusion_depth_runs_and_reaches_every_parameter(levels: int) -> None:
     for depth in range(levels + 1):

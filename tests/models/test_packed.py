@@ -22,6 +22,7 @@ SHAPES = [
     # The maps shrink to side 1, which is no longer pooled.
     pytest.param({"levels": 3, "fusion_depth": 2, "image_size": 2}, id="to-a-point"),
     pytest.param({"fusion_depth": 0, "padding": False}, id="unpadded"),
+    pytest.param({"fusion_depth": 1, "pooling": "literal"}, id="literal"),
 ]
 
 

@@ -36,7 +36,7 @@ class DigitsNetwork:
     """Settings of the network; a placement adds what couples its streams.
 
     Attributes:
-        levels, fusion_depth, units, kernel, padding, dense_units, dropout: see
+        levels, fusion_depth, units, kernel, padding, pooling, dense_units, dropout: see
             ``EarlyFusionSettings``.
         mmtm_ratio, mmtm_relu, mmtm_identity: see ``EarlyFusionPlacement``.
         engine: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
@@ -54,6 +54,7 @@ class DigitsNetwork:
     units: int = 64
     kernel: int = 3
     padding: bool = True
+    pooling: str = "full"
     dense_units: int = 128
     dropout: float = 0.0
     mmtm_ratio: int = 4
@@ -86,6 +87,7 @@ class DigitsNetwork:
             units=self.units,
             kernel=self.kernel,
             padding=self.padding,
+            pooling=self.pooling,
             dense_units=self.dense_units,
             modality=modality_of(placement.streams),
             placement=own.canonical(self.units),
