@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         frames,
     )
     from fusion_search.models.placement import EarlyFusionPlacement
-    from fusion_search.search.tasks.base import Classification, Regression, Task
+    from fusion_search.search.tasks.base import Classification, Regression, Task, open_task
+    from fusion_search.search.trials.settings import TrainingSettings
     from fusion_search.search.trials.specification import TrialSpecification
-    from fusion_search.search.trials.trial import TrialResult, run_trial
+    from fusion_search.search.trials.task_trial import TaskTrial
+    from fusion_search.search.trials.trial import TrialResult, run_task_trial, run_trial
 
 __all__ = [
     "ABSENT",
@@ -49,12 +51,16 @@ __all__ = [
     "Regression",
     "Site",
     "Task",
+    "TaskTrial",
     "TensorData",
+    "TrainingSettings",
     "TrialResult",
     "TrialSpecification",
     "View",
     "first_of",
     "frames",
+    "open_task",
+    "run_task_trial",
     "run_trial",
 ]
 
@@ -69,22 +75,26 @@ _HOMES: Final = {
     "EarlyFusionPlacement": "models.placement",
     "EarlyFusionSettings": "models.early_fusion",
     "Feature": "models.layout",
+    "first_of": "models.layout",
+    "frames": "models.layout",
     "Layout": "models.layout",
     "Metric": "datasets.metrics",
+    "open_task": "search.tasks.base",
     "ORIGINAL": "datasets.conditions",
     "Placement": "models.layout",
     "Range": "datasets.conditions",
     "Regression": "search.tasks.base",
+    "run_task_trial": "search.trials.trial",
+    "run_trial": "search.trials.trial",
     "Site": "models.layout",
-    "TOKENS": "models.layout",
     "Task": "search.tasks.base",
+    "TaskTrial": "search.trials.task_trial",
     "TensorData": "datasets.batch",
+    "TOKENS": "models.layout",
+    "TrainingSettings": "search.trials.settings",
     "TrialResult": "search.trials.trial",
     "TrialSpecification": "search.trials.specification",
     "View": "models.layout",
-    "first_of": "models.layout",
-    "frames": "models.layout",
-    "run_trial": "search.trials.trial",
 }
 
 
