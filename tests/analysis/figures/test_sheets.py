@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -20,6 +21,8 @@ from synthetic_records import SNRS, Trial, write_planned, write_trial
 from fusion_search.analysis.figures.drawing import difference_scale, image
 from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion
 from fusion_search.analysis.figures.grids import compute_sheet, draw_grid, draw_sheet
+from fusion_search.analysis.figures.noise import NoisyExample, draw_noise
+from fusion_search.analysis.figures.timeline import draw_timeline
 from fusion_search.analysis.figures.unimodal import compute_unimodal, draw_unimodal
 from fusion_search.analysis.records.selection import TrainPair, open_search
 from fusion_search.analysis.records.storage import open_storage
@@ -218,3 +221,35 @@ def test_a_sense_alone_has_its_panel_and_chance_its_line(tmp_path: Path) -> None
     two = panels(draw_unimodal(table, ["visual", "audio"], 26))
     assert two[1].texts[0].get_text() == "missing"
     assert not any(isinstance(patch, Rectangle) for patch in two[1].patches)
+
+
+def test_noise_is_drawn_at_the_snrs_that_are_given() -> None:
+    images, spectrograms = np.zeros((3, 4, 4), np.float32), np.ones((3, 5, 6), np.float32)
+    table = pd.DataFrame({"snr": FEW})
+    figure = draw_noise(NoisyExample(7, images, spectrograms, table, "made up"))
+    assert figure.get_suptitle() == "Digit 7 at 3 SNRs"
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["Orig.", "2", "0.5"]
+
+
+def test_every_class_over_time_has_its_own_colour_under_every_pair_that_is_given() -> None:
+    class Example:
+        def visual(self, snr: float) -> torch.Tensor:
+            return torch.zeros(1, 1, 4, 4)
+
+        def audio(self, snr: float) -> torch.Tensor:
+            return torch.ones(1, 5, 6)
+
+    pairs, classes = [(1.0, 0.5), (0.5, 1.0), (0.5, 0.25)], 12
+    rows = [
+        {"audio_snr": audio, "visual_snr": visual, "time_step": step, "onset": 2, "label": 11}
+        | {f"class_{number}": float(number * step) for number in range(classes)}
+        for audio, visual in pairs
+        for step in range(5)
+    ]
+    figure = draw_timeline(pd.DataFrame(rows), Example())  # type: ignore[arg-type]
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["audio 1, visual 0.5", "audio 0.5, visual 1", "audio 0.5, visual 0.25"]
+    for axes in figure.axes[-3:]:
+        lines = axes.get_lines()[:classes]
+        assert [line.get_ydata()[-1] for line in lines] == [4.0 * k for k in range(classes)]
+        assert len({line.get_color() for line in lines}) == classes
