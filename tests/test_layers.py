@@ -30,13 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "analysis.records": set(),
     "analysis.statistics": set(),
     "analysis.confirmation": {"analysis.records", "analysis.statistics"},
+    "analysis.dependence": {"analysis.records"},
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},
     "analysis.report": {*LOWEST, *COMPUTED, "analysis.figures"},
     "search": set(),
     "search.configs": set(),
 }
-DRAWN = {"analysis.figures", "analysis.report", "analysis.predictions", *COMPUTED}
+DRAWN = {"analysis.figures", "analysis.report", *COMPUTED}
+DRAWN |= {"analysis.dependence", "analysis.predictions"}
 for _number, _room in enumerate(ROOMS):
     _above = {f"search.{one}" for one in ROOMS[:_number]}
     _shown = DRAWN if _room in ("tracking", "commands") else set()

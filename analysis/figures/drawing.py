@@ -7,12 +7,11 @@ and what a user's matplotlibrc says (LaTeX, fonts, dark paper) does not reach ou
 from __future__ import annotations
 
 import io
-import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Final, ParamSpec
+from typing import Any, Final, Literal, ParamSpec, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
@@ -27,13 +26,13 @@ from matplotlib.patches import Rectangle
 from fusion_search.analysis.records.selection import snr_label
 from fusion_search.analysis.records.storage import Storage
 
-AUDIO_LABEL: Final = "test audio SNR"
-VISUAL_LABEL: Final = "test visual SNR"
 ACCURACY_COLOURS: Final = "viridis"
 DIFFERENCE_COLOURS: Final = "RdBu"
 ABSENT_COLOUR: Final = "0.88"  # a condition without a record
 BOX_COLOUR: Final = "red"
-CHANCE: Final = 0.1  # ten classes
+LARGEST_DIFFERENCE: Final = 0.4  # of accuracies, at the ends of the colours
+
+Extension: TypeAlias = Literal["neither", "both", "min", "max"]
 
 _DOTS_PER_INCH: Final = 160
 _CAPTION_SIZE: Final = 7
@@ -78,16 +77,27 @@ def root_figure(axes: Axes) -> Figure:
     return figure
 
 
-def accuracy_scale(tables: Iterable[pd.DataFrame]) -> Normalize:
-    """One colour scale for all ``tables``: their range, rounded outwards to tenths within 0..1."""
+def share_scale() -> Normalize:
+    """Colours from 0 to 1 in every figure, so that maps of shares can be held side by side."""
+    return Normalize(0.0, 1.0)
+
+
+def difference_scale() -> Normalize:
+    """Colours from -0.4 to 0.4 in every figure; what lies beyond has the colours of the ends."""
+    return Normalize(-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
+
+
+def axis_label(name: object) -> str:
+    """A column of conditions in words: ``test_audio_snr`` is "test audio SNR"."""
+    words = "" if name is None else str(name)
+    return words.replace("_", " ").replace("snr", "SNR")
+
+
+def beyond(scale: Normalize, tables: Iterable[pd.DataFrame]) -> Extension:
+    """At which ends of the scale some value lies outside, as a colour bar's ``extend``."""
     values = np.concatenate([table.to_numpy(dtype=float).ravel() for table in tables])
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return Normalize(0.0, 1.0)
-    # Rounding first: 0.3 * 10 must not become 2.999… and fall to 0.2.
-    low = math.floor(round(float(values.min()) * 10, 6)) / 10
-    high = math.ceil(round(float(values.max()) * 10, 6)) / 10
-    return Normalize(low, high if high > low else low + 0.1)
+    low, high = bool((values < scale.vmin).any()), bool((values > scale.vmax).any())
+    return "both" if low and high else "min" if low else "max" if high else "neither"
 
 
 def draw_map(
@@ -105,19 +115,19 @@ def draw_map(
 
     Args:
         axes: where to draw.
-        table: values; index test audio SNR, columns test visual SNR, drawn in the given order
-            from the top left.
+        table: values; index and columns are test SNRs (audio and visual), drawn in the given
+            order from the top left.
         scale: the values at the ends of the colours.
         colours: name of a matplotlib colormap.
-        train_pair: (audio SNR, visual SNR) of the cell to box in red; no box when it is not in
-            the table.
+        train_pair: (row's SNR, column's SNR) of the cell to box in red; no box when it is not
+            in the table.
         number_format: such as ``.2f``, to print each value in its cell.
         marks: booleans, same labels as ``table``; a dot is put in the cells that are true.
         tick_size: points.
     """
     rows, columns = table.shape
-    audio_snrs = [float(snr) for snr in table.index]
-    visual_snrs = [float(snr) for snr in table.columns.to_list()]
+    row_snrs = [float(snr) for snr in table.index]
+    column_snrs = [float(snr) for snr in table.columns.to_list()]
     colormap = mpl.colormaps[colours].with_extremes(bad=ABSENT_COLOUR)
     mesh = axes.pcolormesh(
         np.arange(columns + 1) - 0.5,
@@ -130,15 +140,15 @@ def draw_map(
     )
     axes.set_aspect("equal")
     axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_xticks(range(columns), [snr_label(snr) for snr in visual_snrs], rotation=90)
-    axes.set_yticks(range(rows), [snr_label(snr) for snr in audio_snrs])
+    axes.set_xticks(range(columns), [snr_label(snr) for snr in column_snrs], rotation=90)
+    axes.set_yticks(range(rows), [snr_label(snr) for snr in row_snrs])
     axes.tick_params(labelsize=tick_size, length=2)
     if number_format is not None:
         _print_values(axes, table, scale, colormap, number_format)
     if marks is not None:
         _mark_cells(axes, table, marks, scale, colormap)
-    if train_pair is not None and train_pair[0] in audio_snrs and train_pair[1] in visual_snrs:
-        row, column = audio_snrs.index(train_pair[0]), visual_snrs.index(train_pair[1])
+    if train_pair is not None and train_pair[0] in row_snrs and train_pair[1] in column_snrs:
+        row, column = row_snrs.index(train_pair[0]), column_snrs.index(train_pair[1])
         axes.add_patch(
             Rectangle(
                 (column - 0.5, row - 0.5),
@@ -190,11 +200,19 @@ def _ink(value: float, scale: Normalize, colormap: Colormap) -> str:
 
 
 def add_colour_bar(
-    figure: Figure, axes: Iterable[Axes], scale: Normalize, colours: str, label: str
+    figure: Figure,
+    axes: Iterable[Axes],
+    scale: Normalize,
+    colours: str,
+    label: str,
+    extend: Extension = "neither",
 ) -> None:
-    """One colour bar at the right of ``axes``, all of which use this scale."""
+    """One colour bar at the right of ``axes``, all of which use this scale.
+
+    ``extend`` points the bar at the ends beyond which there are values.
+    """
     mappable = ScalarMappable(norm=scale, cmap=mpl.colormaps[colours])
-    bar = figure.colorbar(mappable, ax=list(axes), shrink=0.8, aspect=30, pad=0.02)
+    bar = figure.colorbar(mappable, ax=list(axes), shrink=0.8, aspect=30, pad=0.02, extend=extend)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)
 

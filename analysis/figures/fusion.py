@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -13,43 +13,35 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import (
     ACCURACY_COLOURS,
-    AUDIO_LABEL,
     DIFFERENCE_COLOURS,
-    VISUAL_LABEL,
-    accuracy_scale,
+    LARGEST_DIFFERENCE,
     add_caption,
     add_colour_bar,
+    axis_label,
+    beyond,
+    difference_scale,
     draw_map,
     draw_missing,
     drawn,
     new_figure,
+    share_scale,
 )
-from fusion_search.analysis.figures.grids import CONDITION
 from fusion_search.analysis.records.selection import (
     Search,
     TrainPair,
     at_train_pair,
+    condition_columns,
     count_label,
     train_pairs,
 )
 from fusion_search.analysis.statistics import SIGNIFICANCE, TIE, holm, paired_p
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with
-
-
-_COLUMNS: Final = [
-    "train_audio_snr",
-    "train_visual_snr",
-    "fusion_depth",
-    *CONDITION,
-    "seeds",
-    "accuracy",
-    "paired_seeds",
-    "difference",
-    "p",
-    "p_holm",
-]
-_EMPTY: Final = pd.DataFrame(columns=_COLUMNS)
+_IDENTITY: Final = ["train_audio_snr", "train_visual_snr", "fusion_depth"]
+_CLIPPED: Final = (
+    f"Differences beyond {LARGEST_DIFFERENCE:g} either way have the colours of the ends."
+)
+_VALUES: Final = ["seeds", "accuracy", "paired_seeds", "difference", "p", "p_holm"]
 
 
 def fusion_pairs(search: Search) -> list[TrainPair]:
@@ -77,7 +69,8 @@ def compute_fusion(search: Search, train_pair: TrainPair) -> pd.DataFrame:
         NaN at depth 0 and without common seeds, the p-values also with a single one.
     """
     grid = at_train_pair(search.read_grid(), train_pair)
-    sums = grid.groupby(["fusion_depth", "seed", *CONDITION])[["n", "correct"]].sum()
+    condition = condition_columns(grid)
+    sums = grid.groupby(["fusion_depth", "seed", *condition])[["n", "correct"]].sum()
     accuracy = sums["correct"] / sums["n"]
     # Depth -> condition x seed, only the seeds that this depth has.
     by_depth = {
@@ -91,7 +84,10 @@ def compute_fusion(search: Search, train_pair: TrainPair) -> pd.DataFrame:
         .assign(train_audio_snr=train_pair[0], train_visual_snr=train_pair[1], fusion_depth=depth)
         for depth in sorted(by_depth)
     ]
-    return pd.concat(tables, ignore_index=True)[_COLUMNS] if tables else _EMPTY
+    columns = [*_IDENTITY, *condition, *_VALUES]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
 def _compare(late: pd.DataFrame, initial: pd.DataFrame | None) -> pd.DataFrame:
@@ -123,14 +119,13 @@ def summarise_fusion(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     compared = table[table["difference"].notna()]
-    keys = ["train_audio_snr", "train_visual_snr", "fusion_depth"]
-    for key, part in compared.groupby(keys, sort=False):
+    for key, part in compared.groupby(_IDENTITY, sort=False):
         difference = part["difference"]
         wins, loses = difference < -TIE, difference > TIE
         significant, holm_significant = part["p"] <= SIGNIFICANCE, part["p_holm"] <= SIGNIFICANCE
         rows.append(
             {
-                **dict(zip(keys, key, strict=True)),
+                **dict(zip(_IDENTITY, key, strict=True)),
                 "paired_seeds": part["paired_seeds"].iloc[0],
                 "conditions": len(part),
                 "initial_wins": wins.sum(),
@@ -159,6 +154,9 @@ def draw_fusion(
 ) -> Figure:
     """Draw accuracy maps, one per fusion depth, and below them the differences late - initial.
 
+    Accuracies have colours from 0 to 1, differences from -0.4 to 0.4; what lies beyond is drawn in
+    the colours of the ends, and the colour bar is pointed there.
+
     Args:
         table: as :func:`compute_fusion` returns it.
         train_pair: (audio SNR, visual SNR), boxed in red.
@@ -172,8 +170,8 @@ def draw_fusion(
     panels = figure.subplots(2, len(depths), squeeze=False)
     accuracies = {depth: _pivot(table, depth, "accuracy") for depth in depths}
     differences = {depth: _pivot(table, depth, "difference") for depth in depths}
-    scale = accuracy_scale(accuracies.values())
-    difference_scale = _difference_scale(differences.values())
+    scale, around_zero = share_scale(), difference_scale()
+    extend = beyond(around_zero, differences.values())
     for column, depth in enumerate(depths):
         rows = table[table["fusion_depth"] == depth]
         seeds = "no trial" if rows.empty else count_label(int(rows["seeds"].iloc[0]), "seed")
@@ -187,17 +185,17 @@ def draw_fusion(
         count = count_label(paired, "paired seed")
         lower.set_title(f"{depth_names[depth]} - initial ({count})", fontsize=7.5)
         marks = _pivot(table, depth, "p") <= SIGNIFICANCE
-        _draw_panel(
-            lower, differences[depth], difference_scale, DIFFERENCE_COLOURS, train_pair, marks
-        )
+        _draw_panel(lower, differences[depth], around_zero, DIFFERENCE_COLOURS, train_pair, marks)
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel(VISUAL_LABEL, fontsize=9)
-    figure.supylabel(AUDIO_LABEL, fontsize=9)
+    vertical, horizontal = condition_columns(table)
+    figure.supxlabel(axis_label(horizontal), fontsize=9)
+    figure.supylabel(axis_label(vertical), fontsize=9)
     add_colour_bar(figure, panels[0], scale, ACCURACY_COLOURS, "accuracy")
     add_colour_bar(
-        figure, panels[1], difference_scale, DIFFERENCE_COLOURS, "late - initial accuracy"
+        figure, panels[1], around_zero, DIFFERENCE_COLOURS, "late - initial accuracy", extend
     )
-    add_caption(figure, f"{caption} {_marks_note(table)}".strip())
+    clipped = "" if extend == "neither" else _CLIPPED
+    add_caption(figure, f"{caption} {_marks_note(table)} {clipped}".strip())
     return figure
 
 
@@ -216,15 +214,10 @@ def _draw_panel(
 
 
 def _pivot(table: pd.DataFrame, depth: int, column: str) -> pd.DataFrame:
-    rows = table[table["fusion_depth"] == depth].set_index(CONDITION)[column].astype(float)
-    values = rows.unstack("test_visual_snr")
+    rows, columns = condition_columns(table)
+    part = table[table["fusion_depth"] == depth].set_index([rows, columns])[column].astype(float)
+    values = part.unstack(columns)
     return values.sort_index(ascending=False).sort_index(axis=1, ascending=False)
-
-
-def _difference_scale(differences: Iterable[pd.DataFrame]) -> Normalize:
-    """Symmetric about 0, so that white means no difference."""
-    largest = max(float(np.nanmax(np.abs(d.to_numpy()), initial=0.0)) for d in differences)
-    return Normalize(-max(largest, 0.01), max(largest, 0.01))
 
 
 def _marks_note(table: pd.DataFrame) -> str:

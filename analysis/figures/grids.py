@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import (
     ACCURACY_COLOURS,
-    AUDIO_LABEL,
-    VISUAL_LABEL,
-    accuracy_scale,
     add_caption,
     add_colour_bar,
+    axis_label,
     draw_map,
     draw_missing,
     drawn,
     new_figure,
     root_figure,
+    share_scale,
 )
 from fusion_search.analysis.records.selection import (
     Search,
     TrainPair,
     at_train_pair,
+    condition_columns,
     count_label,
     pair_label,
 )
-
-CONDITION: Final = ["test_audio_snr", "test_visual_snr"]
-_COLUMNS: Final = 4  # of panels, when the train pairs are no full product
 
 
 def compute_grid(grid: pd.DataFrame, trial_ids: Sequence[str] | None = None) -> pd.DataFrame:
@@ -43,13 +38,14 @@ def compute_grid(grid: pd.DataFrame, trial_ids: Sequence[str] | None = None) -> 
         trial_ids: the trials to average; all in the table by default.
 
     Returns:
-        Index ``test_audio_snr``, columns ``test_visual_snr``, both descending (original first).
-        A condition without a record is NaN.
+        Index ``test_audio_snr``, columns ``test_visual_snr`` (named as in ``grid``), both
+        descending (original first). A condition without a record is NaN.
     """
+    rows, columns = condition_columns(grid)
     if trial_ids is not None:
         grid = grid[grid["trial_id"].isin(list(trial_ids))]
-    sums = grid.groupby(CONDITION)[["n", "correct"]].sum()
-    accuracy = (sums["correct"] / sums["n"]).unstack("test_visual_snr")
+    sums = grid.groupby([rows, columns])[["n", "correct"]].sum()
+    accuracy = (sums["correct"] / sums["n"]).unstack(columns)
     return accuracy.sort_index(ascending=False).sort_index(axis=1, ascending=False)
 
 
@@ -60,23 +56,21 @@ def draw_grid(
     train_pair: TrainPair | None = None,
     title: str = "",
     caption: str = "",
-    scale: Normalize | None = None,
     axes: Axes | None = None,
 ) -> Figure:
-    """Draw the map of one grid, values printed in the cells, with a colour bar.
+    """Draw the map of one grid, values printed in the cells, with a colour bar from 0 to 1.
 
     Args:
         accuracy: as :func:`compute_grid` returns it.
         train_pair: (audio SNR, visual SNR), boxed in red.
         title: above the map.
         caption: small text below, only when the figure is made here.
-        scale: the colour scale; by default the range of ``accuracy`` rounded outwards to tenths.
         axes: where to draw; a new figure by default.
 
     Returns:
         The figure drawn on.
     """
-    scale = scale or accuracy_scale([accuracy])
+    scale = share_scale()
     if axes is None:
         figure = new_figure(5.6, 5.2)
         axes = figure.add_subplot()
@@ -85,8 +79,8 @@ def draw_grid(
     else:
         figure = root_figure(axes)
     draw_map(axes, accuracy, scale=scale, train_pair=train_pair, number_format=".2f", tick_size=8)
-    axes.set_xlabel(VISUAL_LABEL, fontsize=9)
-    axes.set_ylabel(AUDIO_LABEL, fontsize=9)
+    axes.set_xlabel(axis_label(accuracy.columns.name), fontsize=9)
+    axes.set_ylabel(axis_label(accuracy.index.name), fontsize=9)
     axes.set_title(title, fontsize=10)
     add_colour_bar(figure, [axes], scale, ACCURACY_COLOURS, "accuracy")
     return figure
@@ -107,7 +101,7 @@ def compute_sheet(search: Search, train_pairs: Sequence[TrainPair]) -> pd.DataFr
     grid = search.read_grid()
     pairs = pd.MultiIndex.from_frame(grid[["train_audio_snr", "train_visual_snr"]])
     grid = grid[pairs.isin(list(train_pairs))]
-    keys = ["fusion_depth", "train_audio_snr", "train_visual_snr", *CONDITION]
+    keys = ["fusion_depth", "train_audio_snr", "train_visual_snr", *condition_columns(grid)]
     groups = grid.groupby(keys)
     sheet = groups.agg(seeds=("seed", "nunique"), n=("n", "sum"), correct=("correct", "sum"))
     sheet["accuracy"] = sheet["correct"] / sheet["n"]
@@ -121,36 +115,36 @@ def draw_sheet(
     *,
     title: str = "",
     caption: str = "",
-    scale: Normalize | None = None,
 ) -> Figure:
-    """Draw one map per train pair, all with one colour scale.
+    """Draw one map per train pair, all with colours from 0 to 1.
 
-    Pairs that are a full product are laid out with train audio SNR downwards and train visual SNR
-    to the right, others in reading order. A pair without records is an empty panel that says
-    "missing"; a single pair is one large map with its values printed.
+    Laid out as the paper's sheet: train audio SNR grows downwards, train visual SNR falls to the
+    right. A train pair without records is an empty panel that says "missing"; where two SNRs of
+    the sheet are no train pair, the place stays blank. A single pair is one large map with its
+    values printed.
 
     Args:
         sheet: rows of :func:`compute_sheet` of one fusion depth.
-        train_pairs: the panels.
+        train_pairs: what was declared for this depth, and is wanted.
         title: above the sheet.
         caption: small text below it.
-        scale: the colour scale; by default the range of the sheet rounded outwards to tenths.
     """
-    grids = {pair: compute_grid(at_train_pair(sheet, pair)) for pair in train_pairs}
-    scale = scale or accuracy_scale(grids.values())
     titles = {pair: _panel_title(sheet, pair) for pair in train_pairs}
+    grids = {pair: compute_grid(at_train_pair(sheet, pair)) for pair in train_pairs}
     if len(train_pairs) == 1 and len(sheet):
         (pair,) = train_pairs
         heading = f"{title}\n{titles[pair]}"
-        return draw_grid(grids[pair], train_pair=pair, title=heading, caption=caption, scale=scale)
+        return draw_grid(grids[pair], train_pair=pair, title=heading, caption=caption)
     positions = _positions(train_pairs)
     rows = 1 + max(row for row, _ in positions.values())
     columns = 1 + max(column for _, column in positions.values())
-    size = 2.35 if len(train_pairs) > 4 else 3.0
+    size = 2.35 if rows * columns > 4 else 3.0
     figure = new_figure(size * columns + 1.3, size * 1.06 * rows + 1.2)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.set_visible(False)
+    maps = {positions[pair] for pair, grid in grids.items() if not grid.empty}
+    scale = share_scale()
     for pair, (row, column) in positions.items():
         axes = panels[row, column]
         axes.set_visible(True)
@@ -159,11 +153,14 @@ def draw_sheet(
             draw_missing(axes)
             continue
         draw_map(axes, grids[pair], scale=scale, train_pair=pair)
-        below = (row + 1, column)
-        axes.tick_params(labelbottom=below not in positions.values(), labelleft=column == 0)
+        # Read off the neighbour's labels only where there is such a neighbour.
+        axes.tick_params(
+            labelbottom=(row + 1, column) not in maps, labelleft=(row, column - 1) not in maps
+        )
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel(VISUAL_LABEL, fontsize=9)
-    figure.supylabel(AUDIO_LABEL, fontsize=9)
+    vertical, horizontal = condition_columns(sheet)
+    figure.supxlabel(axis_label(horizontal), fontsize=9)
+    figure.supylabel(axis_label(vertical), fontsize=9)
     add_colour_bar(figure, panels.flat, scale, ACCURACY_COLOURS, "accuracy")
     add_caption(figure, caption)
     return figure
@@ -171,11 +168,9 @@ def draw_sheet(
 
 def _positions(train_pairs: Sequence[TrainPair]) -> dict[TrainPair, tuple[int, int]]:
     """Row and column of each pair's panel."""
-    audio_snrs = sorted({audio for audio, _ in train_pairs}, reverse=True)
+    audio_snrs = sorted({audio for audio, _ in train_pairs})
     visual_snrs = sorted({visual for _, visual in train_pairs}, reverse=True)
-    if len(train_pairs) == len(audio_snrs) * len(visual_snrs):
-        return {(a, v): (audio_snrs.index(a), visual_snrs.index(v)) for a, v in train_pairs}
-    return {pair: divmod(number, _COLUMNS) for number, pair in enumerate(train_pairs)}
+    return {(a, v): (audio_snrs.index(a), visual_snrs.index(v)) for a, v in train_pairs}
 
 
 def _panel_title(sheet: pd.DataFrame, train_pair: TrainPair) -> str:

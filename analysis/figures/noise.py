@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,10 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
-from fusion_search.analysis.records.selection import AnalysisError, snr_label
+from fusion_search.analysis.records.selection import AnalysisError, count_label, snr_label
 from fusion_search.datasets import DataError
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
-from fusion_search.datasets.noise import TEST_SNRS
 
 HIGHEST_FREQUENCY: Final = 4.0  # kHz, of 8 kHz recordings
 FRAME_MILLISECONDS: Final = 25  # one spectrogram frame and one time step: 200 samples
@@ -27,12 +27,12 @@ _RATIOS: Final = {"power": "powers", "amplitude": "amplitudes (RMS)"}
 
 @dataclass(frozen=True)
 class NoisyExample:
-    """One test example at all test SNRs.
+    """One test example at several SNRs.
 
     Attributes:
         label: the digit.
-        images: [10, 28, 28], not clipped to 0..1.
-        spectrograms: [10, frames, 201].
+        images: [SNRs, height, width], not clipped to 0..1.
+        spectrograms: [SNRs, frames, bins].
         table: one row per SNR: ``snr`` and, measured, ``visual_snr`` (the same kind of ratio;
             infinite for no noise), ``spectrogram_mean`` and ``spectrogram_maximum``.
         caption: what is shown, in words.
@@ -64,23 +64,23 @@ def check_pair(data: DigitData, number: int) -> None:
         raise AnalysisError(f"test pair {number} does not exist; there are 0 to {count - 1}")
 
 
-def compute_noise(data: DigitData, number: int) -> NoisyExample:
-    """Make test pair ``number`` at every test SNR.
+def compute_noise(data: DigitData, number: int, snrs: Sequence[float]) -> NoisyExample:
+    """Make test pair ``number`` at every one of ``snrs``, the first of which is no noise.
 
     Raises:
         AnalysisError: there is no such pair.
     """
     check_pair(data, number)
     examples = data.examples("test", torch.tensor([number]), noise_seed=_NOISE_SEED)
-    images = torch.stack([examples.visual(snr)[0, 0] for snr in TEST_SNRS])
-    spectrograms = torch.stack([examples.audio(snr)[0] for snr in TEST_SNRS])
+    images = torch.stack([examples.visual(snr)[0, 0] for snr in snrs])
+    spectrograms = torch.stack([examples.audio(snr)[0] for snr in snrs])
     signal = images[0].square().mean()
     ratio = signal / (images - images[0]).square().mean(dim=(1, 2))
     if data.settings.snr_ratio == "amplitude":
         ratio = ratio.sqrt()
     table = pd.DataFrame(
         {
-            "snr": TEST_SNRS,
+            "snr": snrs,
             "visual_snr": ratio.numpy(),
             "spectrogram_mean": spectrograms.mean(dim=(1, 2)).numpy(),
             "spectrogram_maximum": spectrograms.amax(dim=(1, 2)).numpy(),
@@ -114,14 +114,14 @@ def draw_noise(example: NoisyExample) -> Figure:
         if column:
             audio_axes.tick_params(labelleft=False)
     panels[1, 0].set_ylabel("frequency, kHz", fontsize=8)
-    figure.suptitle(f"Digit {example.label} at the ten SNRs", fontsize=11)
+    figure.suptitle(f"Digit {example.label} at {count_label(columns, 'SNR')}", fontsize=11)
     figure.supxlabel(f"time step ({FRAME_MILLISECONDS} ms each)", fontsize=8)
     add_caption(figure, example.caption)
     return figure
 
 
 def draw_spectrogram(axes: Axes, spectrogram: npt.NDArray[np.float32], highest: float) -> None:
-    """Draw one spectrogram [frames, 201], time to the right, colours from 0 to ``highest``.
+    """Draw one spectrogram [frames, bins], time to the right, colours from 0 to ``highest``.
 
     Frame t is centred on t, so that a line plotted over time steps stands exactly above it.
     """

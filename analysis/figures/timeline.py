@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,20 +115,23 @@ def make_example(trained: TrainedNetwork, data: DigitData, number: int) -> Examp
     return data.examples("test", torch.tensor([number]), noise_seed=trained.noise_seed)
 
 
-def compute_timeline(trained: TrainedNetwork, example: Examples) -> pd.DataFrame:
-    """Output-layer values (logits) at every time step, under the four SNR pairs.
+def compute_timeline(
+    trained: TrainedNetwork, example: Examples, snr_pairs: Sequence[TrainPair] = SNR_PAIRS
+) -> pd.DataFrame:
+    """Output-layer values (logits) at every time step, under some pairs of SNRs.
 
     Args:
         trained: the network.
         example: a batch of one.
+        snr_pairs: (audio SNR, visual SNR); the paper's four by default.
 
     Returns:
         One row per SNR pair and time step: ``audio_snr``, ``visual_snr``, ``time_step`` (from 0),
         ``onset`` (the first time step that hears the recording), ``label`` and the value of each
-        class, ``class_0`` ... ``class_9``.
+        class, ``class_0``, ``class_1`` and so on.
     """
     tables = []
-    for audio, visual in SNR_PAIRS:
+    for audio, visual in snr_pairs:
         with torch.inference_mode():
             values = trained.network.outputs_over_time(
                 example.visual(visual), example.audio(audio)
@@ -156,11 +160,15 @@ def draw_timeline(
         title: above everything.
         caption: small text below; what the lines mean is added to it.
     """
-    figure = new_figure(12.4, 6.6)
-    panels = figure.subplots(3, len(SNR_PAIRS), height_ratios=[0.8, 1, 1.4], sharey="row")
-    highest = max(float(example.audio(audio).max()) for audio, _ in SNR_PAIRS)
+    distinct = table[["audio_snr", "visual_snr"]].drop_duplicates()
+    pairs = [(float(audio), float(visual)) for audio, visual in distinct.to_numpy()]
+    figure = new_figure(2.8 * len(pairs) + 1.2, 6.6)
+    panels = figure.subplots(
+        3, len(pairs), height_ratios=[0.8, 1, 1.4], sharey="row", squeeze=False
+    )
+    highest = max(float(example.audio(audio).max()) for audio, _ in pairs)
     onset, label = int(table["onset"].iloc[0]), int(table["label"].iloc[0])
-    for column, (audio, visual) in enumerate(SNR_PAIRS):
+    for column, (audio, visual) in enumerate(pairs):
         image_axes, audio_axes, value_axes = panels[:, column]
         image_axes.imshow(example.visual(visual)[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
         image_axes.set_axis_off()
@@ -186,8 +194,11 @@ def draw_timeline(
 
 
 def _draw_values(axes: Axes, rows: pd.DataFrame, label: int) -> None:
+    names = [column for column in rows.columns if column.startswith("class_")]
     colours = mpl.colormaps["tab10"]
-    for digit, name in enumerate(column for column in rows.columns if column.startswith("class_")):
+    if len(names) > colours.N:
+        colours = mpl.colormaps["turbo"].resampled(len(names))
+    for digit, name in enumerate(names):
         axes.plot(
             rows["time_step"],
             rows[name],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import matplotlib as mpl
@@ -11,20 +12,19 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import (
     ACCURACY_COLOURS,
-    CHANCE,
     add_caption,
+    axis_label,
     draw_missing,
     drawn,
     new_figure,
 )
 from fusion_search.analysis.records.selection import Search, count_label, snr_label
 
-UNIMODAL: Final = ("visual", "audio")
 _COLUMNS: Final = ["modality", "train_snr", "test_snr", "seeds", "accuracy", "deviation"]
 
 
 def compute_unimodal(search: Search) -> pd.DataFrame:
-    """Accuracy of the visual and the audio models at their own sense's test SNRs.
+    """Accuracy of models of one sense alone at that sense's test SNRs.
 
     Returns:
         One row per ``modality``, ``train_snr`` and ``test_snr`` (SNRs descending): ``seeds`` (how
@@ -33,7 +33,9 @@ def compute_unimodal(search: Search) -> pd.DataFrame:
     """
     grid = search.read_grid()
     tables = []
-    for modality in UNIMODAL:
+    for modality in grid["modality"].unique():
+        if f"test_{modality}_snr" not in grid:
+            continue  # of several senses
         part = grid[grid["modality"] == modality]
         part = part.assign(
             train_snr=part[f"train_{modality}_snr"],
@@ -49,26 +51,36 @@ def compute_unimodal(search: Search) -> pd.DataFrame:
 
 
 @drawn
-def draw_unimodal(table: pd.DataFrame, *, title: str = "", caption: str = "") -> Figure:
-    """Draw a visual and an audio panel, one line per train SNR.
+def draw_unimodal(
+    table: pd.DataFrame,
+    modalities: Sequence[str],
+    classes: int,
+    *,
+    title: str = "",
+    caption: str = "",
+) -> Figure:
+    """Draw a panel for each sense, one line per train SNR.
 
     Bars span one standard deviation over seeds either way; a ring marks the train SNR.
 
     Args:
         table: as :func:`compute_unimodal` returns it.
+        modalities: the panels; one without records is empty and says "missing".
+        classes: how many are told apart, for the line at chance.
         title: above the panels.
         caption: small text below; what bars and rings mean is added to it.
     """
-    figure = new_figure(9.2, 4.2)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, modality in zip(panels, UNIMODAL, strict=True):
+    figure = new_figure(4.4 * len(modalities) + 0.4, 4.2)
+    panels = figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0]
+    for axes, modality in zip(panels, modalities, strict=True):
         part = table[table["modality"] == modality]
         axes.set_title(f"{modality} alone", fontsize=10)
         if part.empty:
             draw_missing(axes)
             continue
         _draw_lines(axes, part)
-        axes.set_xlabel(f"test {modality} SNR", fontsize=9)
+        axes.axhline(1 / classes, color="0.6", linestyle=":", linewidth=1)
+        axes.set_xlabel(axis_label(f"test_{modality}_snr"), fontsize=9)
     panels[0].set_ylabel("accuracy", fontsize=9)
     panels[0].set_ylim(0, 1.02)
     figure.suptitle(title, fontsize=11)
@@ -110,7 +122,6 @@ def _draw_lines(axes: Axes, part: pd.DataFrame) -> None:
             markeredgecolor=colour,
             linestyle="none",
         )
-    axes.axhline(CHANCE, color="0.6", linestyle=":", linewidth=1)
     axes.set_xticks(range(len(test_snrs)), [snr_label(snr) for snr in test_snrs])
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)

@@ -183,6 +183,15 @@ def at_train_pair(table: pd.DataFrame, train_pair: TrainPair) -> pd.DataFrame:
     return table[(table["train_audio_snr"] == audio) & (table["train_visual_snr"] == visual)]
 
 
+def condition_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that hold the test condition: of a map, the rows' axis and the columns'."""
+    return [
+        name
+        for name in map(str, table.columns)
+        if name.startswith("test_") and name.endswith("_snr")
+    ]
+
+
 def depth_name(depth: int, levels: int) -> str:
     """Where the streams meet, in the paper's words where it has some."""
     if depth == 0:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import Final
 
 import pandas as pd
 
-from fusion_search.analysis.figures.drawing import accuracy_scale
+from fusion_search.analysis.dependence import compute_dependence
 from fusion_search.analysis.figures.fusion import (
     compute_fusion,
     draw_fusion,
     fusion_pairs,
     summarise_fusion,
 )
-from fusion_search.analysis.figures.grids import compute_grid, compute_sheet, draw_sheet
+from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
 from fusion_search.analysis.figures.noise import compute_noise, draw_noise, load_data
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 from fusion_search.analysis.figures.timeline import (
@@ -25,7 +26,7 @@ from fusion_search.analysis.figures.timeline import (
     load_trial,
     make_example,
 )
-from fusion_search.analysis.figures.unimodal import UNIMODAL, compute_unimodal, draw_unimodal
+from fusion_search.analysis.figures.unimodal import compute_unimodal, draw_unimodal
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import objectives_of
 from fusion_search.analysis.records.secrets import printable
@@ -35,9 +36,12 @@ from fusion_search.analysis.records.selection import (
     depth_name,
     pair_label,
     snr_label,
+    train_pairs,
 )
 from fusion_search.analysis.records.tables import REPLAY_FILE
 from fusion_search.datasets.digits.data import DigitsSettings
+from fusion_search.datasets.digits.pairs import LABELS
+from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.search.commands.drawing_options import (
     data_caption,
     levels_of,
@@ -46,11 +50,14 @@ from fusion_search.search.commands.drawing_options import (
     plain_networks,
     read_beside,
     save,
+    save_numbers,
     say,
     specification_of,
     wanted_pairs,
 )
 from fusion_search.search.commands.options import data_of, storage_of
+
+_SINGLE_SENSES: Final = ("visual", "audio")
 
 
 def grids(options: argparse.Namespace) -> int:
@@ -59,20 +66,21 @@ def grids(options: argparse.Namespace) -> int:
     pairs = wanted_pairs(search, options)
     sheet = compute_sheet(search, pairs)
     depths = sorted({int(depth) for depth in search.planned["fusion_depth"]})
-    scale = accuracy_scale(
-        compute_grid(part)
-        for _, part in sheet.groupby(["fusion_depth", "train_audio_snr", "train_visual_snr"])
-    )
     for depth in depths:
+        planned = train_pairs(search.planned[search.planned["fusion_depth"] == depth])
+        declared = [pair for pair in pairs if pair in planned]
+        if not declared:
+            say(f"fusion depth {depth} was not declared at these train pairs: no figure")
+            continue
         part = sheet[sheet["fusion_depth"] == depth]
         figure = draw_sheet(
             part,
-            pairs,
+            declared,
             title=f"{search.name}: {depth_name(depth, levels_of(search))}",
             caption=data_caption(search),
-            scale=scale,
         )
         save(options, figure, part, f"{search.name}-grids-depth{depth}")
+    save_numbers(options, compute_dependence(sheet), f"{search.name}-dependence")
     return 0
 
 
@@ -129,10 +137,15 @@ def _print_summary(summary: pd.DataFrame, levels: int) -> None:
 
 def unimodal(options: argparse.Namespace) -> int:
     """``draw unimodal``."""
-    search = open_narrowed(options, UNIMODAL)
+    search = open_narrowed(options, _SINGLE_SENSES)
     table = compute_unimodal(search)
+    planned = set(search.planned["modality"])
     figure = draw_unimodal(
-        table, title=f"{search.name}: one sense alone", caption=data_caption(search)
+        table,
+        [modality for modality in _SINGLE_SENSES if modality in planned],
+        LABELS,
+        title=f"{search.name}: one sense alone",
+        caption=data_caption(search),
     )
     save(options, figure, table, f"{search.name}-unimodal")
     return 0
@@ -143,7 +156,7 @@ def noise(options: argparse.Namespace) -> int:
     settings = DigitsSettings(source=options.source, snr_ratio=options.snr_ratio)
     data = load_data(settings, data_of(options))
     print(f"data: {data.note}")
-    example = compute_noise(data, options.example)
+    example = compute_noise(data, options.example, TEST_SNRS)
     name = f"noise-{options.source}-example{options.example}"
     save(options, draw_noise(example), example.table, name)
     return 0
@@ -151,7 +164,7 @@ def noise(options: argparse.Namespace) -> int:
 
 def timeline(options: argparse.Namespace) -> int:
     """``draw timeline``."""
-    search = open_narrowed(options, ("both", *UNIMODAL))
+    search = open_narrowed(options, ("both", *_SINGLE_SENSES))
     trial = choose_trial(search, options.trial)
     trained = load_trial(search, trial["trial_id"])
     data = load_data(trained.data, data_of(options))

@@ -118,6 +118,13 @@ def save(options: argparse.Namespace, figure: Figure, table: pd.DataFrame, name:
         print(path)
 
 
+def save_numbers(options: argparse.Namespace, table: pd.DataFrame, name: str) -> None:
+    """Write numbers that belong to several figures beside these, and print where."""
+    from fusion_search.analysis.figures.drawing import save_table
+
+    print(save_table(table, storage_at(options.output), name))
+
+
 def write(options: argparse.Namespace, content: bytes, name: str) -> None:
     """Write one file into the output folder, and print where."""
     output = storage_at(options.output)

@@ -159,7 +159,9 @@ def _draw(verbs: Verbs) -> None:
         one.set_defaults(run=f"draw:{figure}")
         return one
 
-    _add_grids(add("grids", "accuracy maps, one per train pair"))
+    _add_grids(
+        add("grids", "accuracy maps, one per train pair, and their dependence on each sense")
+    )
     _add_train_pairs(add("fusion", "fusion depths side by side, and their differences"))
     add("unimodal", "accuracy of the visual and audio models")
     _add_timeline(add("timeline", "class values over time, from a checkpoint"))
@@ -170,7 +172,7 @@ def _draw(verbs: Verbs) -> None:
         metavar="DIFFERENCE",
         help="a run has arrived when it is no further than this from the best (0.005)",
     )
-    _add_noise(add("noise", "one example at the ten SNRs (takes no search)"))
+    _add_noise(add("noise", "one example at every test SNR (takes no search)"))
 
 
 def _add_train_pairs(parser: Parser) -> None:

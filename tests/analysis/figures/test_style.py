@@ -82,7 +82,7 @@ def test_draw_is_indifferent_to_backend_and_configuration(
     assert done.returncode == 0, done.stderr
     assert main([*words, str(tmp_path / "ours")]) == 0
     names = sorted(one.name for one in (tmp_path / "ours").iterdir())
-    assert [Path(name).suffix for name in names] == [".csv", ".png", ".svg"]
+    assert [Path(name).suffix for name in names] == [".csv", ".csv", ".png", ".svg"]
     for name in names:
         assert (tmp_path / "theirs" / name).read_bytes() == (tmp_path / "ours" / name).read_bytes()
 

@@ -1,0 +1,255 @@
+"""Sheets and difference maps by what stands where: order, colours, labels, blank places."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.patches import Rectangle
+from synthetic_records import SNRS, Trial, write_planned, write_trial
+
+from fusion_search.analysis.figures.drawing import difference_scale, image
+from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion
+from fusion_search.analysis.figures.grids import compute_sheet, draw_grid, draw_sheet
+from fusion_search.analysis.figures.noise import NoisyExample, draw_noise
+from fusion_search.analysis.figures.timeline import draw_timeline
+from fusion_search.analysis.figures.unimodal import compute_unimodal, draw_unimodal
+from fusion_search.analysis.records.selection import TrainPair, open_search
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.commands import draw
+from fusion_search.search.commands.command_line import main
+
+# Barnum et al.'s sheet, read from the top left.
+PAPER = [*itertools.product((0.25, 0.5, 1.0, 2.0), (1.0, 0.5, 0.25, 0.125))]
+FEW = (math.inf, 2.0, 0.5)
+
+
+def sheet_of(folder: Path, trials: Sequence[Trial], pairs: Sequence[TrainPair]) -> pd.DataFrame:
+    search = open_storage(folder).below("made-up")
+    for trial in trials:
+        write_trial(search, trial)
+    return compute_sheet(open_search(open_storage(folder), "made-up"), pairs)
+
+
+def panels(figure: Figure) -> list[Axes]:
+    """All but the colour bars, laid out, from the top left to the bottom right."""
+    figure.draw_without_rendering()
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def shown(axes: Axes) -> str:
+    """What stands in a panel's place: a map, "missing" or nothing."""
+    if not axes.get_visible():
+        return "blank"
+    return "map" if axes.collections else axes.texts[0].get_text()
+
+
+def labels(axes: Axes) -> tuple[list[str], list[str]]:
+    """Those to be read along the bottom and along the left."""
+    bottom = [
+        one.label1.get_text() for one in axes.xaxis.get_major_ticks() if one.label1.get_visible()
+    ]
+    left = [
+        one.label1.get_text() for one in axes.yaxis.get_major_ticks() if one.label1.get_visible()
+    ]
+    return bottom, left
+
+
+def test_the_sheet_has_the_papers_order_and_colours_from_0_to_1(tmp_path: Path) -> None:
+    trials = [Trial(pair, correct=lambda a, v, k=k: 5 * k) for k, pair in enumerate(PAPER)]
+    pairs = sorted(PAPER, reverse=True)
+    figure = draw_sheet(sheet_of(tmp_path, trials, pairs), pairs)
+    maps = panels(figure)
+    assert len(maps) == 16
+    boxes = [(box.get_x() + 0.5, box.get_y() + 0.5) for axes in maps for box in axes.patches]
+    assert boxes == [(SNRS.index(visual), SNRS.index(audio)) for audio, visual in PAPER]
+    places = [axes.get_position() for axes in maps]
+    for number, (axes, (audio, visual)) in enumerate(zip(maps, PAPER, strict=True)):
+        assert axes.get_title().startswith(f"train audio {audio:g}, visual {visual:g} (")
+        (mesh,) = axes.collections
+        assert np.asarray(mesh.get_array()).ravel() == pytest.approx(np.full(100, number * 0.05))
+        assert (mesh.norm.vmin, mesh.norm.vmax) == (0, 1)
+        if number % 4:
+            assert places[number].x0 > places[number - 1].x1
+        if number >= 4:
+            assert places[number].y1 < places[number - 4].y0
+
+
+def test_axes_are_called_as_in_the_records(tmp_path: Path) -> None:
+    sheet = sheet_of(tmp_path, [Trial(pair, snrs=FEW) for pair in PAPER[:2]], PAPER)
+    renamed = sheet.rename(columns={"test_audio_snr": "test_touch_snr"})
+    figure = draw_sheet(renamed, PAPER[:2])
+    assert figure.get_supylabel() == "test touch SNR"
+    assert figure.get_supxlabel() == "test visual SNR"
+    grid = pd.DataFrame(
+        [[0.1, 0.2]], pd.Index([1.0], name="test_a_snr"), pd.Index([2.0, 1.0], name="test_b_snr")
+    )
+    axes = draw_grid(grid).axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("test a SNR", "test b SNR")
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [PAPER[:4], PAPER[::4], PAPER[:2], [(2.0, 1.0), (1.0, 0.5)], [*PAPER[:3], (0.5, 0.25)]],
+    ids=["a row", "a column", "two", "a diagonal", "a row and one"],
+)
+def test_every_map_of_a_partial_sheet_can_be_read_off(
+    tmp_path: Path, pairs: list[TrainPair]
+) -> None:
+    figure = draw_sheet(sheet_of(tmp_path, [Trial(one, snrs=FEW) for one in pairs], pairs), pairs)
+    words = ["Orig.", "2", "0.5"]
+    maps = {axes.get_subplotspec(): axes for axes in panels(figure) if shown(axes) == "map"}
+    assert len(maps) == len(pairs)
+    places = {(at.rowspan.start, at.colspan.start): axes for at, axes in maps.items() if at}
+    for (row, column), axes in places.items():
+        bottom, left = labels(axes)
+        assert bottom == ([] if (row + 1, column) in places else words)
+        assert left == ([] if (row, column - 1) in places else words)
+
+
+def test_what_was_not_declared_is_blank_and_what_has_no_record_missing(tmp_path: Path) -> None:
+    pairs = [(0.5, 1.0), (0.5, 0.25), (1.0, 1.0), (2.0, 0.25)]
+    sheet = sheet_of(tmp_path, [Trial(pair, snrs=FEW) for pair in pairs if pair[0] != 1], pairs)
+    figure = draw_sheet(sheet, pairs)
+    assert [shown(axes) for axes in panels(figure)] == [
+        "map",
+        "map",
+        "missing",
+        "blank",
+        "blank",
+        "map",
+    ]
+    # A map above an empty or a blank panel has nobody else's labels to be read off.
+    assert all(labels(axes)[0] for axes in panels(figure) if shown(axes) == "map")
+    pixels = imread(io.BytesIO(image(figure, "png", 72)))
+    for axes in panels(figure):
+        place = axes.get_position()
+        x, y = place.x0 + 0.2 * place.width, place.y0 + 0.2 * place.height
+        colour = pixels[int((1 - y) * pixels.shape[0]), int(x * pixels.shape[1])]
+        assert np.allclose(colour, 1) == (shown(axes) == "blank")
+
+
+def test_every_fusion_depth_has_the_sheet_that_was_declared_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = {}
+
+    def spy(sheet: pd.DataFrame, pairs: Sequence[TrainPair], **words: str) -> Figure:
+        drawn[words["title"]] = list(pairs)
+        return draw_sheet(sheet, pairs, **words)
+
+    monkeypatch.setattr(draw, "draw_sheet", spy)
+    early = [Trial(pair, snrs=FEW) for pair in PAPER[:2]]
+    late = [Trial(PAPER[0], depth=2, snrs=FEW), Trial(PAPER[4], depth=2, snrs=FEW)]
+    only = Trial(PAPER[0], depth=1, snrs=FEW)
+    sheet_of(tmp_path, [*early, late[0], only], PAPER)
+    write_planned(open_storage(tmp_path).below("made-up"), [*early, *late, only])
+    words = ["draw", "grids", "made-up", "--storage", str(tmp_path), "--output", str(tmp_path)]
+    assert main(words) == 0
+    assert drawn == {
+        "made-up: initial-layer fusion": PAPER[:2],
+        "made-up: second-layer fusion": [PAPER[0]],
+        "made-up: fully-connected fusion": [PAPER[4], PAPER[0]],
+    }
+    drawn.clear()
+    assert main([*words, "--train-pair", "0.25", "0.5", "--train-pair", "9", "9"]) == 0
+    assert drawn == {"made-up: initial-layer fusion": [PAPER[1]]}
+    error = capsys.readouterr().err
+    assert "fusion depth 2 was not declared at these train pairs: no figure" in error
+    assert "not part of search made-up: train pair audio 9, visual 9" in error
+
+
+def fusion_figure(folder: Path, late: dict[float, int]) -> Figure:
+    """Initial fusion: 50 of 100. Fully-connected fusion: by test audio SNR."""
+    pair = (2.0, 0.5)
+    trials = [
+        Trial(pair, snrs=FEW),
+        Trial(pair, depth=2, snrs=FEW, correct=lambda audio, visual: late[audio]),
+    ]
+    sheet_of(folder, trials, [pair])
+    table = compute_fusion(open_search(open_storage(folder), "made-up"), pair)
+    return draw_fusion(table, pair, {0: "initial", 2: "late"})
+
+
+@pytest.mark.parametrize(
+    ("late", "extend"),
+    [
+        ({math.inf: 90, 2.0: 50, 0.5: 10}, "neither"),
+        ({math.inf: 91, 2.0: 50, 0.5: 10}, "max"),
+        ({math.inf: 90, 2.0: 50, 0.5: 9}, "min"),
+        ({math.inf: 100, 2.0: 50, 0.5: 0}, "both"),
+    ],
+)
+def test_differences_have_colours_to_0_4_and_the_bar_points_beyond(
+    tmp_path: Path, late: dict[float, int], extend: str
+) -> None:
+    figure = fusion_figure(tmp_path, late)
+    first, second, _, difference = panels(figure)
+    for axes, ends in ((first, (0, 1)), (second, (0, 1)), (difference, (-0.4, 0.4))):
+        norm = axes.collections[0].norm
+        assert (norm.vmin, norm.vmax) == ends
+    (*_, bar) = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert bar._colorbar.extend == extend  # type: ignore[attr-defined]
+    said = any("beyond 0.4" in text.get_text().replace("\n", " ") for text in figure.texts)
+    assert said == (extend != "neither")
+    # What lies beyond has the colours of the ends.
+    colours = difference.collections[0].to_rgba([-0.5, -0.4, 0.4, 0.5])
+    assert np.array_equal(colours[0], colours[1])
+    assert np.array_equal(colours[2], colours[3])
+    assert difference_scale()(0.0) == 0.5
+
+
+def test_a_sense_alone_has_its_panel_and_chance_its_line(tmp_path: Path) -> None:
+    sheet_of(tmp_path, [Trial((math.inf, 0.5), modality="visual", snrs=FEW)], PAPER)
+    table = compute_unimodal(open_search(open_storage(tmp_path), "made-up"))
+    figure = draw_unimodal(table, ["visual"], 26)
+    (axes,) = panels(figure)
+    assert axes.get_xlabel() == "test visual SNR"
+    assert [one.get_text() for one in axes.get_xticklabels()] == ["Orig.", "2", "0.5"]
+    dotted = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
+    assert [set(line.get_ydata()) for line in dotted] == [{1 / 26}]
+    two = panels(draw_unimodal(table, ["visual", "audio"], 26))
+    assert two[1].texts[0].get_text() == "missing"
+    assert not any(isinstance(patch, Rectangle) for patch in two[1].patches)
+
+
+def test_noise_is_drawn_at_the_snrs_that_are_given() -> None:
+    images, spectrograms = np.zeros((3, 4, 4), np.float32), np.ones((3, 5, 6), np.float32)
+    table = pd.DataFrame({"snr": FEW})
+    figure = draw_noise(NoisyExample(7, images, spectrograms, table, "made up"))
+    assert figure.get_suptitle() == "Digit 7 at 3 SNRs"
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["Orig.", "2", "0.5"]
+
+
+def test_every_class_over_time_has_its_own_colour_under_every_pair_that_is_given() -> None:
+    class Example:
+        def visual(self, snr: float) -> torch.Tensor:
+            return torch.zeros(1, 1, 4, 4)
+
+        def audio(self, snr: float) -> torch.Tensor:
+            return torch.ones(1, 5, 6)
+
+    pairs, classes = [(1.0, 0.5), (0.5, 1.0), (0.5, 0.25)], 12
+    rows = [
+        {"audio_snr": audio, "visual_snr": visual, "time_step": step, "onset": 2, "label": 11}
+        | {f"class_{number}": float(number * step) for number in range(classes)}
+        for audio, visual in pairs
+        for step in range(5)
+    ]
+    figure = draw_timeline(pd.DataFrame(rows), Example())  # type: ignore[arg-type]
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["audio 1, visual 0.5", "audio 0.5, visual 1", "audio 0.5, visual 0.25"]
+    for axes in figure.axes[-3:]:
+        lines = axes.get_lines()[:classes]
+        assert [line.get_ydata()[-1] for line in lines] == [4.0 * k for k in range(classes)]
+        assert len({line.get_color() for line in lines}) == classes
