@@ -78,7 +78,6 @@ class _Seeded(Dataset[Any]):
                 if hasattr(self.dataset, "set_epoch"):
                     self.dataset.set_epoch(one.epoch)
                 items.append(self.dataset[one.number])
-            begin(presentations[0].shown)
             batch = as_batch(collate(items))
         return batch, torch.tensor([one.shown for one in presentations])
 

@@ -197,6 +197,16 @@ def test_schedules_are_those_of_their_equations(
     np.testing.assert_allclose([one for one, _ in found], expected, rtol=1e-6)
 
 
+def test_a_trial_follows_its_schedule() -> None:
+    # After the first epoch the learning rate is too small to change a float.
+    settings = replace(SHORT, epochs=3, schedule="step", step_factor=1e-9)
+    first, second, third = run(trial_of(Sensors(), training=settings)).epochs
+    assert second.validation == third.validation == first.validation
+    constant = run(trial_of(Sensors(), training=SHORT)).epochs
+    assert constant[0].validation == first.validation
+    assert constant[1].validation != first.validation
+
+
 def test_adam_couples_weight_decay_with_the_gradient_and_adamw_does_not() -> None:
     decay = {"learning_rate": 0.1, "weight_decay": 0.5}
     # The first step of either is a learning rate against the gradient's sign.
