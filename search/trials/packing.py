@@ -23,7 +23,7 @@ from fusion_search.models.packed import PackedNetwork, can_pack
 from fusion_search.search.trials.cost import Stopwatch, reset_peak_memory
 from fusion_search.search.trials.evaluation import autocast
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.training import Epoch, TrialTraining
+from fusion_search.search.trials.training import Epoch, TrialError, TrialTraining
 from fusion_search.search.trials.trial import TrialResult, check_data, choose_device, seeded
 
 PACK_FREE: Final[dict[str, Any]] = {
@@ -211,7 +211,10 @@ class PackTraining:
         return losses, correct
 
 
-News = Epoch | TrialResult | Exception
+FAILURES: Final = (Exception, SystemExit)
+"""What a trial's code may raise that is its own failure: a search outlives its ``sys.exit``."""
+
+News = Epoch | TrialResult | BaseException
 """What becomes of a trial: its epochs, then its result, or why it failed."""
 
 
@@ -245,7 +248,10 @@ def run_pack(
             batch, diverged = pack.step(first.epoch_examples - count)
             count += batch
             for member, loss in diverged:
-                yield member.trial, member.run.diverged(loss, number, seen + count)
+                try:
+                    raise member.run.diverged(loss, number, seen + count)
+                except TrialError as error:  # with a traceback, as when the trial runs alone
+                    yield member.trial, error
         seen += count
         for member in pack.members:
             yield member.trial, member.end_epoch(number, seen, count, clock)
@@ -255,7 +261,7 @@ def run_pack(
         member.result.data_seconds = pack.data_clock.seconds
         try:
             member.result.finish(member.run)
-        except Exception as error:
+        except FAILURES as error:
             yield member.trial, error
         else:
             yield member.trial, member.result
