@@ -187,8 +187,9 @@ class SearchRuns:
         for trial_id, run in self._runs.items():
             if trial_id not in recorded and run.status == "RUNNING":
                 self._end(run, "KILLED", None)
-        times = trials[["started_at", "seconds", "ended_at"]].to_dict("index").values()
-        end = max((trial_end(row) for row in times), default=None)
+        names = ("started_at", "seconds", "ended_at")
+        times = trials[list(names)].itertuples(index=False, name=None)
+        end = max((trial_end(dict(zip(names, one, strict=True))) for one in times), default=None)
         ended = trials[trials["trial_id"].isin(planned)]
         self._end(self._parent, search_status(ended, len(planned)), end)
 
