@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError, count_label
 from fusion_search.analysis.records.storage import Storage
@@ -47,7 +47,7 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
     """
     where = folder.named(CANDIDATES_FILE)
     try:
-        raw = parse_json(folder.read(CANDIDATES_FILE), where)
+        raw = read_json(folder, CANDIDATES_FILE)
         return [{name: one[name] for name in (*_CANDIDATE_COLUMNS[:6], "trial_ids")} for one in raw]
     except FileNotFoundError as error:
         raise AnalysisError(f"{where} is missing; `{_again(folder)}` writes it") from error

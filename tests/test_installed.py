@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,24 @@ def test_the_wheel_holds_one_package(wheel: Path) -> None:
         name for name in names if name.endswith(".py")
     }
     assert "fusion_search/search/configs/demo.yaml" in names
+
+
+def test_a_configuration_of_a_checkout_is_named_where_the_package_has_it(
+    environment: Path, tmp_path: Path
+) -> None:
+    def space(config: str) -> subprocess.CompletedProcess[str]:
+        program = str(environment / "bin" / "fusion-search")
+        return subprocess.run(
+            [program, "space", config], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    missing = space("search/configs/placement.yaml")
+    assert missing.returncode == 2
+    (folder,) = environment.glob("lib/python*/site-packages/fusion_search/search/configs")
+    assert f"the program's own are in {folder}, as in" in missing.stderr
+    verb, config = shlex.split(missing.stderr.split("`")[1])[1:]
+    assert verb == "space"
+    assert space(config).stdout.startswith("search placement: ")
 
 
 def test_a_search_runs_beside_another_package_of_our_folders_name(

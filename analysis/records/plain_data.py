@@ -15,8 +15,10 @@ from typing import Any, Final
 import yaml
 
 from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.storage import Storage
 
 LARGEST_BYTES: Final = 16 << 20
+LARGEST_PLAN: Final = 128 << 20  # 100,000 planned trials with their samples take half of that
 _DEEPEST: Final = 40  # collections in collections
 _MOST_ALIASED: Final = 10_000  # values that aliases stand for, all together
 
@@ -161,9 +163,36 @@ def to_yaml(value: Any) -> str:
 def parse_json(content: bytes, where: str) -> Any:
     """Plain data from JSON. Raises ``ValueError``: one sentence that begins with ``where``."""
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        value = json.loads(content, parse_constant=_no_constant)
+        _check_depth(value)
+        return value
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({sentence(error)})") from error
+
+
+def read_json(folder: Storage, name: str, most: int = LARGEST_BYTES) -> Any:
+    """Plain data from a JSON file of at most so many bytes in a folder.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it is damaged, too large or too deeply nested; one sentence that names it.
+    """
+    where = folder.named(name)
+    try:
+        content = folder.read(name, most=most)
+    except ValueError as error:
+        raise ValueError(f"{where} is damaged ({error})") from error
+    return parse_json(content, where)
+
+
+def _check_depth(value: Any) -> None:
+    level: list[Any] = [[value]]
+    for _ in range(_DEEPEST + 1):
+        parts = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [one for part in parts for one in part if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"more than {_DEEPEST} collections in one another")
 
 
 def _no_constant(name: str) -> float:

@@ -9,9 +9,11 @@ from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
-from fusion_search.analysis.records.plain_data import parse_json, parse_yaml
+from fusion_search.analysis.records.plain_data import LARGEST_PLAN, parse_yaml, read_json, shown
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
+    CANDIDATES_FILE,
+    CONFIRMATION_SUFFIX,
     FAILED,
     FINISHED,
     PLANNED_FILE,
@@ -121,6 +123,12 @@ def search_names(storage: Storage) -> list[str]:
     return [name for name in storage.names() if any(storage.is_there(name, mark) for mark in marks)]
 
 
+def no_such_search(name: str, location: str, there: Sequence[str]) -> str:
+    """The sentence for a name that is none of the searches ``there``."""
+    known = ", ".join(there) or "none"
+    return f"there is no search {shown(name)} in {location}; searches there: {known}"
+
+
 def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) -> Search:
     """Read what is known of a search.
 
@@ -134,8 +142,7 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
     """
     names = search_names(storage)
     if name not in names:
-        known = f"there are: {', '.join(names)}" if names else "there are no searches yet"
-        raise AnalysisError(f"no search named {name!r} in {storage.location}; {known}")
+        raise AnalysisError(no_such_search(name, storage.location, names))
     folder = storage.below(name)
     try:
         trials = read_table(folder, "trials", on_damage=on_damage)
@@ -153,6 +160,13 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
     return Search(name, folder, trials[kept], planned, tuple(notes), on_damage)
 
 
+def confirmed_by(search: Search) -> str | None:
+    """The search that this one confirms; None when it is declared by a configuration."""
+    confirmed = search.name.removesuffix(CONFIRMATION_SUFFIX)
+    confirms = confirmed != search.name and search.storage.exists(CANDIDATES_FILE)
+    return confirmed if confirms else None
+
+
 def read_specification(search: Search) -> dict[str, Any]:
     """A search's ``specification.yaml`` as plain data.
 
@@ -163,7 +177,8 @@ def read_specification(search: Search) -> dict[str, Any]:
     try:
         raw = parse_yaml(search.storage.read(SPECIFICATION_FILE), where)
     except FileNotFoundError as error:
-        raise AnalysisError(f"{where} is missing; launch the search to write it") from error
+        verb = "confirm" if confirmed_by(search) else "launch"
+        raise AnalysisError(f"{where} is missing; {verb} the search to write it") from error
     except ValueError as error:
         raise AnalysisError(str(error)) from error
     if not isinstance(raw, dict):
@@ -219,7 +234,7 @@ def count_label(count: int, noun: str) -> str:
 def _read_planned(folder: Storage) -> pd.DataFrame:
     where = folder.named(PLANNED_FILE)
     try:
-        rows = parse_json(folder.read(PLANNED_FILE), where)
+        rows = read_json(folder, PLANNED_FILE, LARGEST_PLAN)
         planned = pd.DataFrame(rows, columns=_PLANNED_COLUMNS)
         for column in ("train_audio_snr", "train_visual_snr"):
             planned[column] = planned[column].replace("original", math.inf).astype(float)

@@ -228,10 +228,13 @@ def came_to_nothing(trials: pd.DataFrame) -> bool:
 
 
 def read_rows(
-    search: Storage, table: str, trial_ids: list[str] | None = None
+    search: Storage,
+    table: str,
+    trial_ids: list[str] | None = None,
+    on_damage: OnDamage | None = None,
 ) -> list[dict[str, Any]]:
     """The same rows as plain Python values, as they were written."""
-    rows: list[dict[str, Any]] = _read(search, table, trial_ids, None).to_pylist()
+    rows: list[dict[str, Any]] = _read(search, table, trial_ids, on_damage).to_pylist()
     return rows
 
 

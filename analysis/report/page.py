@@ -21,6 +21,7 @@ from fusion_search.analysis.records.samples import (
 from fusion_search.analysis.records.selection import (
     AnalysisError,
     Search,
+    confirmed_by,
     count_label,
     read_specification,
 )
@@ -159,19 +160,25 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
     """Launched from its specification, a search lies in the storage that is declared there."""
     text = _specification_text(search.storage)
     file = f"{search.name}.yaml"
+    commits = search.trials["git_commit"].dropna().unique()
+    lines = [shlex.join(["git", "checkout", commit]) for commit in commits[:1]]
+    details = html.details(f"The full {SPECIFICATION_FILE}", html.code(text or "missing"))
+    confirmed = confirmed_by(search)
+    if confirmed is not None:
+        lines.append(command("confirm", confirmed, storage=search.storage.parent.location))
+        said = f"These trials confirm the search {confirmed}. Where that is:"
+        return [html.paragraph(said), html.code("\n".join(lines)), details]
     if text is None:
         said = f"{SPECIFICATION_FILE} is missing from the search's folder."
         launch = command("launch", file, storage=search.storage.parent.location)
         return [html.missing(said, launch)]
-    commits = search.trials["git_commit"].dropna().unique()
-    lines = [shlex.join(["git", "checkout", commit]) for commit in commits[:1]]
     lines.append(command("launch", file))
     commands = advised(search.name, specification, str(specification.get("storage", STORAGE)))
     lines += [commands[verb] for verb in ("confirm", "importance", "replay") if verb in commands]
     return [
         html.paragraph(f"Save the specification below as {file}, then:"),
         html.code("\n".join(lines)),
-        html.details(f"The full {SPECIFICATION_FILE}", html.code(text)),
+        details,
     ]
 
 

@@ -15,6 +15,7 @@ from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
 from fusion_search.search.dispatch.head_command import (
+    ADDRESS_VARIABLE,
     HeadCommand,
     close_token_file,
     head_command,
@@ -99,13 +100,20 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
 
 
 def _declared(arguments: argparse.Namespace) -> SearchSpecification:
-    raw = load_configuration(arguments.config, arguments.set)
+    raw = load_configuration(arguments.config, arguments.set, [arguments.verb])
     # As it was given: "/x/run #2" is no YAML.
     return build_search({**raw, "storage": arguments.storage} if arguments.storage else raw)
 
 
 def _environment(arguments: argparse.Namespace, address: str) -> Environment:
-    return Environment(data_folder=data_of(arguments), dispatcher=RayDispatcher(address))
+    # On a head node, the command was given elsewhere, with the address it came through.
+    through = os.environ.get(ADDRESS_VARIABLE) or arguments.address
+    given = (("--data", arguments.data), ("--address", through))
+    return Environment(
+        data_folder=data_of(arguments),
+        dispatcher=RayDispatcher(address),
+        options=tuple(word for option, value in given if value for word in (option, value)),
+    )
 
 
 def _address(arguments: argparse.Namespace) -> str:

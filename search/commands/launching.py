@@ -33,7 +33,7 @@ from fusion_search.search.running.confirmation import (
 from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
-from fusion_search.search.running.summary import SOME_FAILED, resume_command
+from fusion_search.search.running.summary import SOME_FAILED, go_on_command
 
 
 def launch(search: SearchSpecification, environment: Environment) -> int:
@@ -46,7 +46,8 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
     if storage.exists(SPECIFICATION_FILE):
         raise ConfigurationError(
             f"search {search.name!r} exists in {search.storage}; go on with "
-            f"`{resume_command(search)}`, or choose another name with --set name=..."
+            f"`{go_on_command('resume', search, environment.options)}`, or choose another "
+            "name with --set name=..."
         )
     return _go_on(search, storage, environment, begin=True, failed_too=False)
 
@@ -116,7 +117,8 @@ def _go_on(
     except KeyboardInterrupt as interrupt:  # a second one, while the end of the search is told
         if not storage.exists(SPECIFICATION_FILE):
             raise
-        raise KeyboardInterrupt(f"go on with: {resume_command(search)}") from interrupt
+        resume = go_on_command("resume", search, environment.options)
+        raise KeyboardInterrupt(f"go on with: {resume}") from interrupt
     return code
 
 
@@ -140,8 +142,8 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
     else:
         confirming = load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
     code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
-    trials = read_table(storage, "trials")
     if code in (0, SOME_FAILED):
+        trials = read_table(storage, "trials")
         table, comparisons = compute_confirmation(trials, read_candidates(storage))
         print(f"\n{printable(confirmation_sentence(table, comparisons))}")
     return code

@@ -24,7 +24,7 @@ _BUSY: Final = 0.95  # of a processor: with less, others use the machine
 def plan(arguments: argparse.Namespace) -> int:
     """``plan CONFIG``: print what it takes."""
     return print_plan(
-        build_search(load_configuration(arguments.config, arguments.set)),
+        build_search(load_configuration(arguments.config, arguments.set, ["plan"])),
         data_of(arguments),
         gpus=arguments.gpus,
         examples_per_second=arguments.examples_per_second,

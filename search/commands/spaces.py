@@ -20,6 +20,7 @@ from fusion_search.search.declaration.configuration import build_search, load_co
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SEARCHER_NAMES, SearchSpecification
 from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.proposals import known_observations
 from fusion_search.search.running.space_search import print_importance
 from fusion_search.search.spaces.objectives import MAXIMIZE
@@ -33,7 +34,7 @@ _SAMPLES = 10
 
 def space(arguments: argparse.Namespace) -> int:
     """``space CONFIG``: print it."""
-    return print_space(build_search(load_configuration(arguments.config, arguments.set)))
+    return print_space(build_search(load_configuration(arguments.config, arguments.set, ["space"])))
 
 
 def importance(arguments: argparse.Namespace) -> int:
@@ -107,7 +108,10 @@ def replay_search(
                 f"--searcher is {searcher!r}; allowed: {', '.join(SEARCHER_NAMES)}"
             )
     search = load_search(name, location)
-    declared = build_search(load_configuration(config)) if config else search
+    declared = search
+    if config is not None:
+        asked = ["replay", name, "--storage", location, "--space"]
+        declared = build_search(load_configuration(config, asked=asked))
     space, objectives = _space(declared), declared.objectives
     size = space.size()
     if size is None:
@@ -119,7 +123,7 @@ def replay_search(
     storage = open_storage(location).below(name)
     seconds = {
         row["trial_id"]: row["seconds"]
-        for row in read_rows(storage, "trials")
+        for row in read_rows(storage, "trials", on_damage=warn_of_damage)
         if row["status"] == FINISHED
     }
     table: dict[str, tuple[Sample, tuple[float, ...], float]] = {}

@@ -70,7 +70,7 @@ def _search_line(name: str, location: str) -> tuple[str, list[str]]:
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
     trials = read_table(storage, "trials", on_damage=damaged.__setitem__)
-    planned = planned_count(search, storage) - len(skipped_trials(storage, trials))
+    planned = planned_count(search, storage) - len(skipped_trials(storage, trials, damaged))
     best = trials["mean_accuracy"].max() if len(trials) else math.nan
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     line = (
@@ -89,7 +89,7 @@ def print_trials(name: str, location: str) -> int:
     trials = read_table(storage, "trials", on_damage=damaged.__setitem__)
     records = {row["trial_id"]: row for row in trials.to_dict("records")}
     planned = known_trials(search, storage)
-    skipped = skipped_trials(storage, trials)
+    skipped = skipped_trials(storage, trials, damaged)
     count = planned_count(search, storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
     print(f"search {name}: {state}, {storage.location}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fusion_search.analysis.records import plain_data
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.plain_data import LARGEST_BYTES, shown, shown_name
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.fields import (
@@ -36,6 +37,7 @@ from fusion_search.search.spaces.objectives import Objective
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
 
+_OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _TAKEN: Final = ("mlflow.db", "mlflow-artifacts")  # MLflow's, beside the searches
 _MOST_TRIALS: Final = 100_000
@@ -48,8 +50,15 @@ _PARTS: Final = {
 }
 
 
-def load_configuration(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def load_configuration(
+    path: Path, overrides: Sequence[str] = (), asked: Sequence[str] = ("launch",)
+) -> dict[str, Any]:
     """Read a YAML file and apply ``field=value`` overrides (``trials.examples=2000``).
+
+    Args:
+        path: the file.
+        overrides: as given to ``--set``.
+        asked: words of the command in front of the path, for an advice.
 
     Raises:
         ConfigurationError: the file is missing or is not a YAML mapping, or an override is off.
@@ -58,6 +67,13 @@ def load_configuration(path: Path, overrides: Sequence[str] = ()) -> dict[str, A
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
+    except FileNotFoundError as error:
+        own = _OWN / path.name
+        known = own if own.is_file() else _OWN / "demo.yaml"
+        raise ConfigurationError(
+            f"{where} is not there; the program's own are in {_OWN}, as in "
+            f"`{command(*asked, str(known))}`"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{where} cannot be read: {error}") from error
     raw = parse_yaml(content, where)

@@ -20,7 +20,7 @@ import ray
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.dispatch.connection import ResourceError, connection
-from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand
+from fusion_search.search.dispatch.head_command import ADDRESS_VARIABLE, CONFIG_FILE, HeadCommand
 from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit
 
 _ON_HEAD: Final = {"node:__internal_head__": 0.001}
@@ -39,7 +39,9 @@ def run_on_head(address: str, command: HeadCommand) -> int:
         check_storage(open_storage(command.storage))
         print(f"on the head node of {address}:", flush=True)
         actor = ray.remote(num_cpus=0, resources=_ON_HEAD)(_Console)
-        console: Any = actor.remote(command, git_commit())
+        console: Any = actor.remote(
+            command, {COMMIT_VARIABLE: git_commit(), ADDRESS_VARIABLE: address}
+        )
         asked = console.follow.remote()
         while True:
             try:
@@ -81,7 +83,7 @@ def _trouble(storage: Storage, name: str) -> str:
 class _Console:
     """A command that runs on this node: an actor."""
 
-    def __init__(self, command: HeadCommand, commit: str) -> None:
+    def __init__(self, command: HeadCommand, variables: dict[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         if command.config is not None:
@@ -92,7 +94,7 @@ class _Console:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "fusion_search", *command.words],
                 cwd=folder,
-                env={**os.environ, COMMIT_VARIABLE: commit, "RAY_ADDRESS": address},
+                env={**os.environ, **variables, "RAY_ADDRESS": address},
                 stdin=subprocess.DEVNULL,
                 stdout=written,
                 stderr=subprocess.STDOUT,

@@ -93,8 +93,9 @@ def connection(address: str) -> Iterator[None]:
         with stopped_as_by_interrupt():
             yield
         return
-    if address == "local":
+    if not address.startswith(CLIENT):  # else Ray Tune runs elsewhere
         _check_home()
+    if address == "local":
         check_temporary_folder()
     with ExitStack() as until_left:
         if address == "local":
@@ -112,8 +113,8 @@ def _check_home() -> None:
         Path.home()
     except RuntimeError as error:
         raise ResourceError(
-            "Ray keeps files in the home folder, and that of this user is not known: set HOME to a "
-            "folder that it may write to"
+            "Ray looks into the home folder, and that of this user is not known: set HOME to "
+            "a folder that it may write to"
         ) from error
 
 

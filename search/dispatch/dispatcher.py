@@ -40,11 +40,12 @@ class RayDispatcher:
         search: SearchSpecification,
         progress: Progress,
         tracker: Tracker | None,
+        resume: str,
     ) -> None:
         """Run trials by Ray Tune on the connected Ray."""
         from fusion_search.search.dispatch.tuner import run_trials
 
-        run_trials(trials, data, recorder, search, progress, tracker)
+        run_trials(trials, data, recorder, search, progress, tracker, resume)
 
 
 def listen_here_alone() -> None:

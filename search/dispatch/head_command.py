@@ -15,6 +15,7 @@ from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 
 CONFIG_FILE: Final = "search.yaml"
+ADDRESS_VARIABLE: Final = "FUSION_SEARCH_ADDRESS"  # that a command came through to a head node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from fusion_search.analysis.records import advice
+from fusion_search.analysis.records.secrets import without_password
 from fusion_search.search.dispatch.connection import (
     ResourceError,
     code_to_send,
@@ -27,7 +28,7 @@ from fusion_search.search.dispatch.connection import (
     warn_open,
     wrong_token,
 )
-from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand
+from fusion_search.search.dispatch.head_command import ADDRESS_VARIABLE, CONFIG_FILE, HeadCommand
 from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit
 
 
@@ -57,7 +58,10 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
             runtime_env={
                 "working_dir": folder,
                 "py_modules": modules,
-                "env_vars": {COMMIT_VARIABLE: git_commit()},
+                "env_vars": {
+                    COMMIT_VARIABLE: git_commit(),
+                    ADDRESS_VARIABLE: without_password(address),  # jobs are there for all to see
+                },
             },
         )
     print(f"job {job} on {address}; storage {command.storage!r} is its head node's", flush=True)

@@ -34,6 +34,10 @@ PROGRESS: Final = "validation_accuracy"  # mean over its trials, of the best epo
 Row = dict[str, Any]
 
 
+class StoppedEarly(BaseException):
+    """Ray ends the thread of a trial that its scheduler stopped: no failure of the trial."""
+
+
 def swept(pack: Sequence[TrialSpecification]) -> Row:
     """A Ray trial's configuration: one trial of a sweep, or several to be trained together."""
     return {PROPOSAL: {TRIALS: [one.to_json() for one in pack]}}
@@ -68,17 +72,20 @@ def sample_of(config: Row) -> Sample | None:
 
 
 def reporter() -> Callable[..., None]:
-    """A function that sends rows from the worker to the driver."""
+    """A function that sends rows from the worker to the driver. It raises ``StoppedEarly``."""
 
     def report(event: str, row: Row, saved: bytes | None = None, **looked_at: float) -> None:
         # One JSON text: Tune must not flatten or average our rows.
         content = {"event": event, "row": write_row(row), **looked_at}
-        if saved is None:
-            tune.report(content)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / _SAVED).write_bytes(saved)
-            tune.report(content, checkpoint=tune.Checkpoint.from_directory(folder))
+        try:
+            if saved is None:
+                tune.report(content)
+                return
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / _SAVED).write_bytes(saved)
+                tune.report(content, checkpoint=tune.Checkpoint.from_directory(folder))
+        except SystemExit as stop:  # told apart from one in a trial's own code
+            raise StoppedEarly from stop
 
     return report
 

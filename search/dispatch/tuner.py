@@ -7,6 +7,7 @@ by the next ``resume``.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from fusion_search.search.dispatch.messages import (
     HYPERPARAMETERS,
     PROGRESS,
     PROPOSAL,
+    StoppedEarly,
     packed,
     proposed,
     reporter,
@@ -43,7 +45,6 @@ from fusion_search.search.running.current_folder import make_importable
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
-from fusion_search.search.running.summary import resume_command
 from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.packing import packs
 from fusion_search.search.trials.specification import TrialSpecification
@@ -59,10 +60,12 @@ def run_trials(
     search: SearchSpecification,
     progress: Progress,
     tracker: Tracker | None,
+    resume: str,
 ) -> None:
     """Run the trials, or what a searcher proposes, on the connected Ray.
 
-    Returns when all ended or the search was interrupted.
+    Returns when all ended or the search was interrupted. ``resume`` is the command that goes on
+    with it.
 
     Raises:
         SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
@@ -112,7 +115,7 @@ def run_trials(
     head = ray.get_runtime_context().gcs_address
     lost = (
         f"the Ray cluster at {head} is gone; what has ended is recorded. Start it again and go on "
-        f"with: {resume_command(search)}"
+        f"with: {resume}"
     )
     # A second Ctrl-C comes out of Ray Tune at once; what is left is told like after the first.
     with (
@@ -171,6 +174,8 @@ def _trainable(
     try:
         check_process(expected, data)
         _run(config, data, recorder, threads, save_seconds, perturbed)
+    except StoppedEarly:
+        sys.exit(0)  # what Ray expects of its thread
     except (SearchStoppedError, StorageError) as error:
         reporter()("stop", {"reason": str(error)})
         raise

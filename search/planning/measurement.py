@@ -22,7 +22,7 @@ from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.planning.timing import measure_line, timed
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
-from fusion_search.search.trials.packing import Member, PackTraining
+from fusion_search.search.trials.packing import FAILURES, Member, PackTraining
 from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining
@@ -204,7 +204,7 @@ def _measure(
             connection.send(float(np.mean(times, axis=0)[0]))
     except (KeyboardInterrupt, BrokenPipeError):
         return
-    except Exception as error:
+    except FAILURES as error:
         connection.send(" ".join(f"{error}".split()) or type(error).__name__)
 
 

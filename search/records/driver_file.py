@@ -13,7 +13,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.processes import boot, process_lives, process_start
 from fusion_search.analysis.records.storage import Storage
 
@@ -48,7 +48,7 @@ def read_driver_file(storage: Storage) -> dict[str, Any] | None:
     """What the driver last said of itself, be it alive or dead; None when nothing is there."""
     where = storage.named(DRIVER_FILE)
     try:
-        state: dict[str, Any] = parse_json(storage.read(DRIVER_FILE), where)
+        state: dict[str, Any] = read_json(storage, DRIVER_FILE)
     except FileNotFoundError:
         return None
     if not _is_state(state):

@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 
 from fusion_search.analysis.records.failures import write_failure
-from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.plain_data import LARGEST_PLAN, read_json
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
@@ -294,7 +294,7 @@ def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]
     if not storage.exists(PLANNED_FILE):
         return []
     where = storage.named(PLANNED_FILE)
-    rows = parse_json(storage.read(PLANNED_FILE), where)
+    rows = read_json(storage, PLANNED_FILE, LARGEST_PLAN)
     if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
         raise ValueError(
             f"{where} is damaged (it is not a list of trials); put a copy back, or delete it and "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import pandas as pd
 
-from fusion_search.analysis.records.plain_data import shown
+from fusion_search.analysis.records.selection import no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import EXHAUSTED_FILE, FINISHED, SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import build_search, is_name, parse_yaml
@@ -26,10 +27,7 @@ def load_search(name: str, location: str) -> SearchSpecification:
     storage = open_storage(location).below(name)
     # A name that leads elsewhere, such as "../other", is no search's.
     if not is_name(name) or not storage.exists(SPECIFICATION_FILE):
-        there = ", ".join(search_names(location)) or "none"
-        raise ConfigurationError(
-            f"there is no search {shown(name)} in {location}; searches there: {there}"
-        )
+        raise ConfigurationError(no_such_search(name, location, search_names(location)))
     where = storage.named(SPECIFICATION_FILE)
     raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
     try:
@@ -63,17 +61,23 @@ def known_trials(search: SearchSpecification, storage: Storage) -> list[TrialSpe
     return [trial for sample in samples.values() for trial in search.space.trials(sample)]
 
 
-def skipped_trials(storage: Storage, trials: pd.DataFrame) -> set[str]:
+def skipped_trials(
+    storage: Storage, trials: pd.DataFrame, damaged: Collection[str] = ()
+) -> set[str]:
     """Planned trials that are never run: another of their sample failed or was stopped.
 
     Args:
         storage: the search's folder.
         trials: its rows of TRIALS.
+        damaged: ids of trials whose record cannot be read, which counts as failed.
     """
     plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in read_plan(storage)]
-    spoilt = set(trials.loc[trials["status"] != FINISHED, "trial_id"])
+    spoilt = {*trials.loc[trials["status"] != FINISHED, "trial_id"], *damaged}
     over = {sample for sample, trial_id in plan if sample != "null" and trial_id in spoilt}
-    return {trial_id for sample, trial_id in plan if sample in over} - set(trials["trial_id"])
+    return {trial_id for sample, trial_id in plan if sample in over} - {
+        *trials["trial_id"],
+        *damaged,
+    }
 
 
 def planned_count(search: SearchSpecification, storage: Storage) -> int:

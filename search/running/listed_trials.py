@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, read_table
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.recorder import ended_trials, write_plan
+from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.run import (
     MLFLOW_WAIT_SECONDS,
     Environment,
@@ -34,7 +33,7 @@ def run_listed(
     """
     trials = search.planned_trials()
     done = set() if begin else ended_trials(storage)
-    records = read_table(storage, "trials", on_damage=_say)
+    records = read_table(storage, "trials", on_damage=warn_of_damage)
     if failed_too:
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]
@@ -46,7 +45,7 @@ def run_listed(
         tracker = start_tracker(search, storage, records["trial_id"], print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        return summary(search, storage, len(trials), tracker)
+        return summary(search, storage, len(trials), tracker, environment.options)
     data = load_data(remaining[0], environment, records)
     with environment.dispatcher.connected(search.resources):
         # Only now: a search that cannot start must not take the name.
@@ -58,13 +57,9 @@ def run_listed(
             storage,
             remaining,
             data,
-            environment.dispatcher,
+            environment,
             planned=len(trials),
             remaining=len(remaining),
             epochs=remaining[0].epochs,
         )
-    return summary(search, storage, len(trials), tracker)
-
-
-def _say(trial_id: str, damage: str) -> None:
-    print(f"warning: {damage}", file=sys.stderr)
+    return summary(search, storage, len(trials), tracker, environment.options)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 from tqdm import tqdm
@@ -24,6 +25,12 @@ _AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does 
 
 # A terminal that was closed, or a program that reads no longer: no reason to end otherwise.
 _UNHEARD: Final = contextlib.suppress(OSError)
+
+
+@cache
+def warn_of_damage(trial_id: str, damage: str) -> None:
+    """Say that a record cannot be read, once, however often it is looked at."""
+    print(f"warning: {printable(damage)}", file=sys.stderr)
 
 
 class Progress:

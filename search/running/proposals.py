@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_rows
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, OnDamage, read_rows
 from fusion_search.search.records.recorder import read_plan, write_plan
+from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.objectives import Objective, mean_values
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
@@ -192,20 +193,28 @@ def record_plan(storage: Storage, proposals: Sequence[Proposal]) -> None:
 
 
 def read_proposals(
-    storage: Storage, *, without_failed: bool = False
+    storage: Storage, *, without_failed: bool = False, on_damage: OnDamage = warn_of_damage
 ) -> list[tuple[Sample, list[dict[str, Any]]]]:
     """The planned samples in order, each with the rows of its trials that have ended.
 
     Args:
         storage: the search's folder.
         without_failed: leave failed trials out, so that they are run again.
+        on_damage: told of each record that cannot be read. Such a trial has ended, and counts as
+            failed: nothing is learnt of its sample, and it is not proposed again.
     """
-    rows = {row["trial_id"]: row for row in read_rows(storage, "trials")}
+    damaged: dict[str, str] = {}
+    known = read_rows(storage, "trials", on_damage=damaged.__setitem__)
+    for trial_id, damage in damaged.items():
+        on_damage(trial_id, damage)
+    rows = {row["trial_id"]: row for row in known}
     found: dict[str, tuple[Sample, list[dict[str, Any]]]] = {}
     for planned in read_plan(storage, samples=True):
         _, ended = found.setdefault(json.dumps(planned["sample"]), (planned["sample"], []))
         row = rows.get(planned["trial_id"])
-        if row is not None and not (without_failed and row["status"] == FAILED):
+        if planned["trial_id"] in damaged:
+            ended.append({"trial_id": planned["trial_id"], "status": FAILED})
+        elif row is not None and not (without_failed and row["status"] == FAILED):
             ended.append(row)
     return list(found.values())
 
@@ -216,17 +225,21 @@ def known_observations(
     """What the records of an earlier search tell a searcher of this space.
 
     Only finished trials that lie in the space count; where a sample stands for several trials,
-    only those with all of them. Fields that the space does not search may differ.
+    only those with all of them. Fields that the space does not search may differ. Records that
+    cannot be read are said, and left out.
     """
-    rows = [row for row in read_rows(storage, "trials") if row["status"] == FINISHED]
+    told = read_rows(storage, "trials", on_damage=warn_of_damage)
+    rows = [row for row in told if row["status"] == FINISHED]
     accuracies: dict[str, list[float]] = {}
-    for cell in read_rows(storage, "grid"):
+    for cell in read_rows(storage, "grid", on_damage=warn_of_damage):
         accuracies.setdefault(cell["trial_id"], []).append(cell["correct"] / cell["n"])
     found: dict[str, tuple[Sample, dict[Pair, list[dict[str, Any]]]]] = {}
     for row in rows:
         trial = TrialSpecification.from_json(row["specification"])
         sample = space.sample_of(trial)
-        if sample is None or any(row[one.name] is None for one in objectives if one.name in row):
+        if sample is None or trial.trial_id not in accuracies:
+            continue
+        if any(row[one.name] is None for one in objectives if one.name in row):
             continue
         values = [one.value(row, accuracies[row["trial_id"]]) for one in objectives]
         _, pairs = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))

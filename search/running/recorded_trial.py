@@ -20,7 +20,7 @@ from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import StateError, load_state, saver
 from fusion_search.search.spaces.space import Sample
 from fusion_search.search.tasks.base import TrialError
-from fusion_search.search.trials.packing import run_pack
+from fusion_search.search.trials.packing import FAILURES, run_pack
 from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.trial import (
@@ -53,10 +53,11 @@ def execute(
 ) -> Row:
     """Run a trial and write its records; returns its row in the ``trials`` table.
 
-    A trial that has finished before is answered from its record. One that raises is recorded as
-    failed, with the reason. One that is interrupted (KeyboardInterrupt, a killed process) leaves
-    no row: it has not ended, and is run again; so it is when its records cannot be written. It
-    then goes on from the state it saved last, and its earlier epochs are reported again.
+    A trial that has finished before is answered from its record. One that raises, or calls
+    ``sys.exit``, is recorded as failed, with the reason. One that is interrupted
+    (KeyboardInterrupt, a killed process) leaves no row: it has not ended, and is run again; so it
+    is when its records cannot be written. It then goes on from the state it
+    saved last, and its earlier epochs are reported again.
 
     Args:
         save_seconds: how often the state is saved; None for never.
@@ -96,12 +97,12 @@ def execute(
         return recorder.finished(trial, result, started, clock)
     except StorageError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         return _failed(trial, error, recorder, started, clock)
 
 
 def _failed(
-    trial: TrialSpecification, error: Exception, recorder: Recorder, started: Row, clock: float
+    trial: TrialSpecification, error: BaseException, recorder: Recorder, started: Row, clock: float
 ) -> Row:
     known = "".join(traceback.format_exception(error))
     return recorder.failed(trial, failure_reason(error), started, known, clock)
@@ -146,9 +147,9 @@ def execute_pack(
         running[trial] = _started(trial, started)
         on_start(running[trial])
 
-    def end(trial: TrialSpecification, outcome: TrialResult | Exception) -> None:
+    def end(trial: TrialSpecification, outcome: TrialResult | BaseException) -> None:
         started = running.pop(trial)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             # Not raised again: one that befalls all would grow with each.
             on_end(_failed(trial, outcome, recorder, started, clock))
             return
@@ -156,7 +157,7 @@ def execute_pack(
             row = recorder.finished(trial, outcome, started, clock)
         except StorageError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             row = _failed(trial, error, recorder, started, clock)
         on_end(row)
 
@@ -168,7 +169,7 @@ def execute_pack(
                 end(trial, news)
     except StorageError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         for trial in list(running):
             end(trial, error)
 

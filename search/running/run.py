@@ -22,7 +22,7 @@ from fusion_search.search.records.saved_states import forget_ended
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
-from fusion_search.search.running.summary import resume_command
+from fusion_search.search.running.summary import go_on_command
 from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri
 from fusion_search.search.trials.packing import packing_sentence
 from fusion_search.search.trials.specification import TrialSpecification
@@ -48,8 +48,11 @@ class Dispatcher(Protocol):
         search: SearchSpecification,
         progress: Progress,
         tracker: Tracker | None,
+        resume: str,
     ) -> None:
         """Run trials, or what a searcher proposes; returns when all ended or on Ctrl-C.
+
+        ``resume`` is the command that goes on with the search.
 
         Raises:
             SearchStoppedError: a machine cannot run its trials, or records cannot be written.
@@ -58,10 +61,17 @@ class Dispatcher(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What the command line knows and a specification does not."""
+    """What the command line knows and a specification does not.
+
+    Attributes:
+        data_folder: of the real files.
+        dispatcher: where trials are run.
+        options: those of the command line that say where data and machines are, for what we advise.
+    """
 
     data_folder: Path | None
     dispatcher: Dispatcher
+    options: tuple[str, ...] = ()
 
 
 def load_data(
@@ -88,7 +98,7 @@ def run(
     storage: Storage,
     trials: Sequence[TrialSpecification] | Proposals,
     data: DigitData,
-    dispatcher: Dispatcher,
+    environment: Environment,
     *,
     planned: int,
     remaining: int,
@@ -100,7 +110,7 @@ def run(
         search, storage: the search and its folder.
         trials: those to run.
         data: their examples.
-        dispatcher: runs them.
+        environment: its dispatcher runs them.
         planned, remaining: how many trials there are in all and still to run, for the console.
         epochs: of each.
     """
@@ -126,13 +136,12 @@ def run(
         epochs=epochs,
         best=_best(before[before["status"] == FINISHED]),
     )
+    resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
     try:
-        dispatcher.run_trials(trials, data, recorder, search, progress, tracker)
+        environment.dispatcher.run_trials(trials, data, recorder, search, progress, tracker, resume)
     except (SearchStoppedError, StorageError) as error:
-        raise SearchStoppedError(
-            f"{error}; when that is repaired, go on with: {resume_command(search)}"
-        ) from error
+        raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
     finally:
         try:
             if tracker is not None:

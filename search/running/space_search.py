@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from fusion_search.analysis.records.selection import no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
@@ -16,6 +17,7 @@ from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.search_folder import planned_count
+from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.proposals import (
     Proposals,
     known_observations,
@@ -53,7 +55,7 @@ def run_space(
     proposals = make_proposals(search, storage)
     before = read_proposals(storage, without_failed=failed_too)
     proposals.restore(before)
-    records = read_table(storage, "trials")
+    records = read_table(storage, "trials", on_damage=warn_of_damage)
     ended = sum(len(rows) for _, rows in before)
     planned = planned_count(search, storage)
     if not begin:
@@ -73,7 +75,7 @@ def run_space(
                 storage,
                 proposals,
                 data,
-                environment.dispatcher,
+                environment,
                 planned=planned,
                 remaining=planned - ended,
                 epochs=trial.epochs,
@@ -83,7 +85,8 @@ def run_space(
         print("the searcher has nothing new to propose: the space is exhausted")
     if proposals.complete:
         print_importance(search, storage)
-    return summary(search, storage, planned_count(search, storage), tracker)
+    planned = planned_count(search, storage)
+    return summary(search, storage, planned, tracker, environment.options)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
@@ -92,10 +95,12 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
     directions = [one.direction for one in search.objectives]
     known: list[Observation] = []
     for name in search.searcher.warm_start:
-        earlier = open_storage(search.storage).below(name)
+        parent = open_storage(search.storage)
+        earlier = parent.below(name)
         if not earlier.exists("trials"):
+            there = [one for one in parent.names() if parent.is_there(one, "trials")]
             raise ConfigurationError(
-                f"searcher.warm_start names {name!r}, but {search.storage} has no such search"
+                f"searcher.warm_start: {no_such_search(name, search.storage, there)}"
             )
         found = known_observations(search.space, search.objectives, earlier)
         print(f"warm start: {len(found)} samples known from {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import pandas as pd
@@ -32,11 +33,12 @@ def summary(
     storage: Storage,
     planned: int,
     tracker: Tracker | None,
+    options: Sequence[str] = (),
 ) -> int:
     """Print what there is, how to look at it and what to type next. Returns the exit code.
 
     130 when trials are left, as after Ctrl-C; else 1 when none finished or a record cannot be read,
-    3 when some failed.
+    3 when some failed. ``options`` of the command line are those of :func:`go_on_command`.
     """
     damaged: set[str] = set()
     trials = read_table(storage, "trials", on_damage=lambda trial_id, _: damaged.add(trial_id))
@@ -45,7 +47,7 @@ def summary(
     unreadable = len(damaged & ids)
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
-    skipped = len(skipped_trials(storage, trials))
+    skipped = len(skipped_trials(storage, trials, damaged))
     left = planned - len(trials) - unreadable - skipped
     stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
     print(
@@ -73,9 +75,9 @@ def summary(
     for verb in _figures(search, finished):
         print(f"figures: {command(*verb, search.name, storage=search.storage)}")
     if counts[FAILED]:
-        print(f"run what failed again: {command('retry', search.name, storage=search.storage)}")
+        print(f"run what failed again: {go_on_command('retry', search, options)}")
     if left:
-        print(f"interrupted; go on with: {resume_command(search)}")
+        print(f"interrupted; go on with: {go_on_command('resume', search, options)}")
         return 130
     if came_to_nothing(trials):
         return NONE_FINISHED
@@ -100,9 +102,9 @@ def print_mlflow(uri: str, page: str | None) -> None:
         print(f"{'        then open' if ui else 'MLflow:'} {page}")
 
 
-def resume_command(search: SearchSpecification) -> str:
-    """What runs the trials of a search that have not ended."""
-    return command("resume", search.name, storage=search.storage)
+def go_on_command(verb: str, search: SearchSpecification, options: Sequence[str]) -> str:
+    """``resume`` or ``retry`` of a search, with the ``options`` that say where data and Ray are."""
+    return command(verb, search.name, *options, storage=search.storage)
 
 
 def percent(share: float | None) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from fusion_search.search.tracking.values import Point
 
@@ -43,6 +44,15 @@ def open_client(uri: str) -> Any:
         return mlflow.MlflowClient(tracking_uri=uri)
     with _prepared(file):
         return mlflow.MlflowClient(tracking_uri=uri)  # makes the tables
+
+
+def sqlite_uri(path: str) -> str | None:
+    """The address of a SQLite file; None when MLflow would make another file of it.
+
+    What follows a question mark is taken for options, ``%20`` for a space; quoted, MLflow makes
+    folders that are called as the quotation.
+    """
+    return None if "?" in path or unquote(path) != path else f"sqlite:///{path}"
 
 
 def close_store(uri: str) -> None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from fusion_search.analysis.records.failures import read_failure
-from fusion_search.analysis.records.plain_data import parse_json, parse_yaml
+from fusion_search.analysis.records.plain_data import parse_yaml, read_json
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -50,6 +50,7 @@ from fusion_search.search.tracking.values import (
     search_note,
     search_parameters,
     search_status,
+    trial_end,
     trial_parameters,
     trial_tags,
 )
@@ -146,7 +147,7 @@ class SearchRuns:
         Returns:
             Whether anything was written.
         """
-        trial_id, end = row["trial_id"], milliseconds(row["ended_at"])
+        trial_id, end = row["trial_id"], trial_end(row)
         status = "FAILED" if row["status"] == FAILED else "FINISHED"
         tags = {**trial_tags(row), SCHEMA_TAG: str(SCHEMA_VERSION)}
         known = self._runs.get(trial_id)
@@ -186,7 +187,9 @@ class SearchRuns:
         for trial_id, run in self._runs.items():
             if trial_id not in recorded and run.status == "RUNNING":
                 self._end(run, "KILLED", None)
-        end = None if trials.empty else milliseconds(trials["ended_at"].max())
+        names = ("started_at", "seconds", "ended_at")
+        times = trials[list(names)].itertuples(index=False, name=None)
+        end = max((trial_end(dict(zip(names, one, strict=True))) for one in times), default=None)
         ended = trials[trials["trial_id"].isin(planned)]
         self._end(self._parent, search_status(ended, len(planned)), end)
 
@@ -287,9 +290,13 @@ class SearchRuns:
         run.tags.update(new_tags)
 
     def _end(self, run: _Run, status: str, end: int | None) -> None:
-        """End a run at ``end`` milliseconds; ``None`` is now, unless it has ended so before."""
+        """End a run at ``end`` milliseconds, not before its start.
+
+        ``None`` is now, unless it has ended so before.
+        """
         if end is None and run.status == status:
             return
+        end = max(run.start, milliseconds(datetime.now(UTC)) if end is None else end)
         self._client.set_terminated(run.run_id, status, end)
         run.status, run.end = status, end
 
@@ -308,7 +315,7 @@ def _search_id(search: Storage) -> str:
     if not search.exists(IDENTITY_FILE):
         search.write(json.dumps({"search_id": uuid.uuid4().hex}).encode(), IDENTITY_FILE)
     where = search.named(IDENTITY_FILE)
-    identity = parse_json(search.read(IDENTITY_FILE), where)
+    identity = read_json(search, IDENTITY_FILE)
     search_id = identity.get("search_id") if isinstance(identity, dict) else None
     if not isinstance(search_id, str) or not re.fullmatch("[0-9a-f]{32}", search_id):
         raise ValueError(f"{where} is damaged; put a copy back, or delete it to write new runs")

@@ -26,13 +26,13 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import RecordError, read_rows, read_table
-from fusion_search.search.tracking.client import close_store
+from fusion_search.search.tracking.client import close_store, sqlite_uri
 from fusion_search.search.tracking.runs import SearchRuns
 from fusion_search.search.tracking.values import Row
 
 TRACKING_OFF: Final = (
-    "MLflow tracking is off: the storage is remote and no tracking URI is set; the records are "
-    "complete without it"
+    "MLflow tracking is off: no tracking URI is set, and the storage is remote or has a path that "
+    "an address of SQLite cannot hold; the records are complete without it"
 )
 
 UI_ADDRESS: Final = "http://127.0.0.1:5000"
@@ -49,13 +49,13 @@ def tracking_uri(storage: Storage, uri: str | None) -> str | None:
     """MLflow's tracking URI: the one that was set, else SQLite in a local storage folder.
 
     Returns:
-        ``None`` when tracking is off (remote storage, nothing set): say ``TRACKING_OFF``.
+        ``None`` when tracking is off (no folder for SQLite, nothing set): say ``TRACKING_OFF``.
     """
     if uri:
         return uri
     if not isinstance(storage.filesystem, fs.LocalFileSystem):
         return None
-    return f"sqlite:///{storage.path('mlflow.db')}"
+    return sqlite_uri(storage.path("mlflow.db"))
 
 
 def ui_command(uri: str) -> str | None:

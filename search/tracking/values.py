@@ -62,6 +62,17 @@ def milliseconds(moment: datetime) -> int:
     return (moment - _1970) // timedelta(milliseconds=1)
 
 
+def trial_end(row: Row) -> int:
+    """When a recorded trial ended, in milliseconds since 1970: its start and its duration.
+
+    Not ``ended_at``, before which somebody may have set the clock back.
+    """
+    start, seconds = milliseconds(row["started_at"]), row["seconds"]
+    if not _finite(seconds):  # of an earlier version
+        return max(start, milliseconds(row["ended_at"]))
+    return start + max(0, round(1000 * float(seconds)))
+
+
 def trial_parameters(row: Row, brief: bool = False) -> dict[str, str]:
     """The specification columns of a row of TRIALS, as far as they are there.
 

@@ -20,6 +20,7 @@ from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models.early_fusion import count_parameters
 from fusion_search.models.packed import can_pack
+from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.tasks.run import Stopwatch
 from fusion_search.search.trials.cost import reset_peak_memory
@@ -205,7 +206,10 @@ class PackTraining:
         return losses, outputs
 
 
-News = Epoch | TrialResult | Exception
+FAILURES: Final = (Exception, SystemExit)
+"""What a trial's code may raise that is its own failure: a search outlives its ``sys.exit``."""
+
+News = Epoch | TrialResult | BaseException
 """What becomes of a trial: its epochs, then its result, or why it failed."""
 
 
@@ -239,7 +243,10 @@ def run_pack(
             batch, diverged = pack.step(first.epoch_examples - count)
             count += batch
             for member, loss in diverged:
-                yield member.trial, member.run.diverged(loss, number, seen + count)
+                try:
+                    raise member.run.diverged(loss, number, seen + count)
+                except TrialError as error:  # with a traceback, as when the trial runs alone
+                    yield member.trial, error
         seen += count
         for member in pack.members:
             yield member.trial, member.end_epoch(number, seen, clock)
@@ -249,7 +256,7 @@ def run_pack(
         member.result.data_seconds = pack.data_clock.seconds
         try:
             member.result.finish(member.run)
-        except Exception as error:
+        except FAILURES as error:
             yield member.trial, error
         else:
             yield member.trial, member.result

@@ -200,8 +200,8 @@ def test_noise_draws_one_example_at_ten_snrs(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["grids", "none"], "no search named 'none'"),
-        (["grids", "none"], "there are: made-up"),
+        (["grids", "none"], "there is no search 'none'"),
+        (["grids", "none"], "searches there: made-up"),
         (["unimodal", "made-up"], "has no finished trial of modality visual or audio"),
         (["fusion", "made-up"], "no train pair with more than one fusion depth"),
         (["grids", "made-up", "--fusion-depth", "7"], "has no finished trial"),

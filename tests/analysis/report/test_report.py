@@ -262,6 +262,19 @@ def test_a_damaged_confirmation_and_a_lost_specification_are_said(tmp_path: Path
     assert "specification.yaml is missing" in page.text
 
 
+def test_a_confirmation_is_made_again_by_confirming(tmp_path: Path) -> None:
+    """Launched, its trials would be no confirmation: nobody would compare them."""
+    search = confirmation(tmp_path)
+    page = Page(build_report(search))
+    assert "fusion-search launch" not in page.text
+    confirm = f"fusion-search confirm made-up --storage {tmp_path}\n"
+    assert confirm in page.text + "\n"
+    search.storage.write(b"[]", "specification.yaml")
+    page = Page(build_report(search))
+    assert "fusion-search launch" not in page.text
+    assert confirm in page.text + "\n"
+
+
 def test_a_sweep_gets_the_parts_that_make_sense(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"sample": None, "objective_values": None}
     rows = [row(k, 0.5 + k / 100, fusion_depth=k % 3, **fields) for k in range(4)]

@@ -89,6 +89,26 @@ def test_words_that_are_off_end_with_one_error_and_code_2(
     assert last.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "usage"),
+    [
+        (["launch", "x", "--storages", "y"], "launch"),
+        (["resume", "x", "y"], "resume"),
+        (["draw", "grids", "x", "--train-par"], "draw grids"),
+        (["data", "check", "digits", "--no"], "data check"),
+    ],
+)
+def test_what_a_verb_does_not_know_is_said_with_its_own_usage(
+    words: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: fusion-search {usage} [-h]")
+    assert "error: unrecognized arguments: " in error
+
+
 def test_the_folder_of_the_command_is_importable_and_hides_nothing(tmp_path: Path) -> None:
     (tmp_path / "my_lab.py").write_text("value = 3\n")
     (tmp_path / "yaml.py").write_text("raise ValueError('not this one')\n")

@@ -7,17 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import NAME, sweep_folder
+from damage import NAME, space_folder, sweep_folder
 from pyarrow import fs
 from synthetic_records import Trial, write_planned, write_trial
 from tracking_records import SPECIFICATION, end_row, record
 
+from fusion_search.analysis.records import selection
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import read_batches
+from fusion_search.analysis.records.tables import FAILED, read_batches
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.status import print_searches
 from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.records import recorder
+from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running import listed_trials
+from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.running.proposals import (
+    known_observations,
+    observation,
+    read_proposals,
+)
 from fusion_search.search.running.run import start_tracker
 from fusion_search.search.tracking import tracker as tracking
 
@@ -132,6 +141,57 @@ def test_a_sweep_goes_on_beside_a_damaged_record(
     folder.remove("trials", name)
     assert main(["resume", NAME, "--storage", str(tmp_path)]) == 2
     assert set(asked) == {lost.removesuffix(".parquet"), name.removesuffix(".parquet")}
+
+
+def test_a_searcher_goes_on_beside_a_damaged_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = space_folder(tmp_path)
+    folder.remove("driver.json")
+    whole = {str(sample): rows for sample, rows in read_proposals(folder)}
+    search = load_search(NAME, str(tmp_path))
+    assert search.space is not None
+    known = known_observations(search.space, search.objectives, folder)
+    name = damage_one(folder)
+    content = folder.read("trials", name)
+    lost = name.removesuffix(".parquet")
+    rest = read_proposals(folder)
+    assert [str(sample) for sample, _ in rest] == list(whole)
+    for sample, rows in rest:
+        before = whole[str(sample)]
+        if lost in [row["trial_id"] for row in before]:
+            assert observation(sample, rows).state == FAILED
+        else:
+            assert rows == before
+    fewer = known_observations(search.space, search.objectives, folder)
+    assert all(one in known for one in fewer)
+    warn_of_damage.cache_clear()
+    capsys.readouterr()
+    assert main(["resume", NAME, "--storage", str(tmp_path)]) == 1
+    output = capsys.readouterr()
+    assert "1 unreadable, 0 not run" in output.out
+    assert output.err.count(f"{name} is damaged") == 1
+    assert main(["importance", NAME, "--storage", str(tmp_path)]) == 0
+    assert folder.read("trials", name) == content
+
+
+def test_a_plan_is_read_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = space_folder(tmp_path)
+    folder.remove("driver.json")
+    at = ["--storage", str(tmp_path)]
+    sample = "{" + '"a": {' * 60 + "}" * 60 + "}"
+    folder.write(f'[{{"trial_id": "x", "sample": {sample}}}]'.encode(), "planned.json")
+    for words in (["resume", NAME], ["draw", "grids", NAME]):
+        assert main([*words, *at]) == 2
+        assert "more than 40 collections in one another" in capsys.readouterr().err
+    for module in (recorder, selection):
+        monkeypatch.setattr(module, "LARGEST_PLAN", 2 << 20)
+    folder.write(b"[" + b" " * (2 << 20) + b"]", "planned.json")
+    for words in (["resume", NAME], ["draw", "grids", NAME]):
+        assert main([*words, *at]) == 2
+        assert "planned.json is damaged (it is larger than 2 MiB)" in capsys.readouterr().err
 
 
 def test_figures_and_the_report_leave_out_what_cannot_be_read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,13 +17,16 @@ from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.search.commands import status
+from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, load_configuration
 from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.recorded_trial import SearchStoppedError
+from fusion_search.search.running.space_search import make_proposals
 from fusion_search.search.running.summary import summary
 
 EVIL = "\x1b[2J\x9bwipe\nnext"
+SPACE = {"fusion_depths": [0, 1, 2], "train_pairs": [[0.5, 0.25]]}
 SHOWN = "\ufffd[2J\ufffdwipe next"
 
 
@@ -79,6 +83,61 @@ def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(
         assert f"{name}: {SHOWN}" in text
     assert f"figures: fusion-search draw grids test --storage '{search.storage}'\n" in text
     assert f"go on with: fusion-search resume test --storage '{search.storage}'\n" in text
+
+
+class Idle:
+    """Stands in for Ray: runs nothing, or finds the disk full."""
+
+    stopped = False
+
+    def __init__(self, address: str) -> None: ...
+
+    def connected(self, resources: object) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def run_trials(self, *_: object) -> None:
+        if self.stopped:
+            raise SearchStoppedError("the disk is full")
+
+
+def test_advice_to_go_on_says_where_data_and_machines_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "RayDispatcher", Idle)
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path, storage="results", mlflow={"enabled": False})
+    options = ["--data", "my data", "--address", "auto"]
+    resume = "fusion-search resume test --data 'my data' --address auto"
+    assert main(["launch", str(config), *options]) == 130
+    assert f"go on with: {resume}\n" in capsys.readouterr().out
+    assert main(["launch", str(config), *options]) == 2
+    assert f"go on with `{resume}`" in capsys.readouterr().err
+    assert main(["resume", "test"]) == 130
+    assert "go on with: fusion-search resume test\n" in capsys.readouterr().out
+    monkeypatch.setattr(Idle, "stopped", True)
+    assert main(["resume", "test", *options]) == 2
+    assert f"go on with: {resume}\n" in capsys.readouterr().err
+    # On a head node, "auto" would be another machine's.
+    monkeypatch.setenv("FUSION_SEARCH_ADDRESS", "ray://head:10001")
+    assert main(["resume", "test"]) == 2
+    assert "resume test --address ray://head:10001\n" in capsys.readouterr().err
+
+
+def test_all_say_alike_that_there_is_no_such_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ["--storage", str(tmp_path)]
+    sentences = set()
+    for words in (["status", "x\x1b"], ["resume", "x\x1b"], ["draw", "grids", "x\x1b"]):
+        assert main([*words, *at]) == 2
+        sentences.add(capsys.readouterr().err)
+    assert sentences == {
+        f"error: there is no search 'x\\x1b' in {tmp_path}; searches there: none\n"
+    }
+    space = {"space": SPACE, "searcher": {"name": "tpe", "warm_start": ["y"]}}
+    search = build_search({"name": "test", "storage": str(tmp_path), **space})
+    with pytest.raises(ValueError, match=rf"there is no search 'y' in {tmp_path}; .* none"):
+        make_proposals(search, open_storage(tmp_path).below("test"))
 
 
 def test_progress_shows_what_workers_say_and_obeys_none(

@@ -279,8 +279,10 @@ def test_a_user_without_a_home_folder_has_no_token_and_no_storage_there(
     for read in (storage_here, open_storage):
         with pytest.raises(ValueError, match=r"'~/results' cannot be opened: its home folder"):
             read("~/results")
-    with pytest.raises(ResourceError, match="set HOME"), connect("local", Resources()):
-        pass
+    # Ray Tune needs one wherever its cluster is: importing it would raise.
+    for address in ("local", "127.0.0.1:1"):
+        with pytest.raises(ResourceError, match="set HOME"), connect(address, Resources()):
+            pass
 
 
 def test_code_is_sent_without_caches_and_not_when_it_is_large(
@@ -411,7 +413,9 @@ def test_the_head_is_asked_for_the_storage_and_runs_a_command(
             name="nothing",
             storage=str(tmp_path),
         )
-        console: Any = ray.remote(num_cpus=0)(_Console).remote(command, "abc")
+        console: Any = ray.remote(num_cpus=0)(_Console).remote(
+            command, {"FUSION_SEARCH_COMMIT": "abc"}
+        )
         printed, code = "", None
         while code is None:
             text, code = ray.get(console.follow.remote(), timeout=60)

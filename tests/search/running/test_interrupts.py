@@ -122,7 +122,7 @@ def test_an_interrupt_while_the_end_is_told_leaves_no_driver_behind(
             storage,
             [small_trial()],
             small_data,
-            dispatcher,
+            run.Environment(data_folder=None, dispatcher=dispatcher),
             planned=1,
             remaining=1,
             epochs=1,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +15,16 @@ import pytest
 import torch
 from small_trials import small_trial
 
-from fusion_search.analysis.records.failures import read_failure, remove_outlived_failures
+from fusion_search.analysis.records.failures import (
+    read_failure,
+    remove_outlived_failures,
+    where_failed,
+)
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, TABLES, read_table
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.search.dispatch import messages
 from fusion_search.search.records import recorder as recording
 from fusion_search.search.records.provenance import PACKAGES, provenance
 from fusion_search.search.records.recorder import Recorder, ended_trials
@@ -25,7 +32,8 @@ from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
 from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.trial import run_trial
+from fusion_search.search.trials.training import TrialTraining
+from fusion_search.search.trials.trial import TrialResult, run_trial
 
 
 def recorder(storage: Storage, data: DigitData) -> Recorder:
@@ -112,6 +120,77 @@ def test_every_record_tells_with_what_was_computed_however_the_trial_ends(
     assert (table["threads"] == threads).all()
     assert (table["cpus_per_trial"] == 2.5).all()
     assert (table["engine"] == "eager").all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_sys_exit_in_a_trial_is_its_failure(
+    storage: Storage, small_data: DigitData, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def leave(*_: object) -> None:
+        sys.exit("no licence")
+
+    monkeypatch.setattr(EarlyFusionNetwork, "forward", leave)
+    monkeypatch.setattr("fusion_search.models.packed.PackedNetwork.forward", leave)
+    trials = [small_trial(seed=seed) for seed in range(count)]
+    rows: list[dict[str, object]] = []
+    if count == 1:
+        rows.append(execute(trials[0], small_data, recorder(storage, small_data)))
+    else:
+        execute_pack(trials, small_data, recorder(storage, small_data), on_end=rows.append)
+    assert [row["reason"] for row in rows] == ["SystemExit: no licence"] * count
+    for trial in trials:
+        text = read_failure(storage, trial.trial_id)
+        assert text is not None
+        assert 'sys.exit("no licence")' in text
+
+
+def test_sys_exit_in_a_packs_grid_fails_its_trial_alone(
+    storage: Storage, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = TrialResult.finish
+
+    def finish_or_leave(result: TrialResult, run: TrialTraining) -> None:
+        if run.specification.seed == 0:
+            sys.exit(3)
+        finish(result, run)
+
+    monkeypatch.setattr(TrialResult, "finish", finish_or_leave)
+    rows: list[dict[str, object]] = []
+    pack = [small_trial(seed=seed) for seed in range(2)]
+    execute_pack(pack, small_data, recorder(storage, small_data), on_end=rows.append)
+    assert [row.get("reason") for row in rows] == ["SystemExit: 3", None]
+
+
+def test_the_end_of_a_trial_that_a_scheduler_stopped_is_no_failure(
+    storage: Storage, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray ends its thread by ``sys.exit`` in what reports an epoch."""
+    monkeypatch.setattr(messages.tune, "report", lambda content: sys.exit(0))
+    report = messages.reporter()
+    with pytest.raises(messages.StoppedEarly):
+        execute(
+            small_trial(),
+            small_data,
+            recorder(storage, small_data),
+            on_epoch=lambda row: report("epoch", row),
+        )
+    assert not storage.exists("trials")
+
+
+def test_a_trial_that_diverges_in_a_pack_leaves_what_a_lone_one_does(
+    storage: Storage, small_data: DigitData
+) -> None:
+    failing = small_trial(learning_rate=1e30)
+    alone = storage.below("alone")
+    execute(failing, small_data, recorder(alone, small_data))
+    execute_pack([failing, small_trial(seed=1)], small_data, recorder(storage, small_data))
+    texts = [read_failure(one, failing.trial_id) or "" for one in (alone, storage)]
+    # The trial, when and where it ended, why; then the traceback, down to what raised.
+    for text in texts:
+        assert "\nTraceback (most recent call last):\n" in text
+        assert where_failed(text).startswith('File "')
+    reasons = [re.sub(r"ended: .*", "", text).partition("Traceback")[0] for text in texts]
+    assert reasons[0] == reasons[1]
 
 
 def test_a_train_pair_outside_the_grid_has_no_test_accuracy(

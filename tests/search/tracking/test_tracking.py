@@ -35,6 +35,8 @@ from tracking_records import (
 from fusion_search.analysis.records.failures import remove_failure, write_failure
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
+from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.running.run import start_tracker
 from fusion_search.search.tracking import client as tracking_client
 from fusion_search.search.tracking import runs as tracking_runs
 from fusion_search.search.tracking import tracker as tracking
@@ -92,6 +94,49 @@ def closed_port() -> Iterator[int]:
 
 def artifacts(run: Any) -> dict[str, Path]:
     return {path.name: path for path in Path(run.info.artifact_uri).glob("*")}
+
+
+@pytest.mark.parametrize("name", ["no #1", "50% a;b", "100%"])
+def test_a_folder_of_any_name_holds_its_own_store(tmp_path: Path, name: str) -> None:
+    storage = open_storage(tmp_path / name)
+    uri = tracking_uri(storage, None)
+    assert uri is not None
+    search = planned_search(storage, "small", trials=1)
+    tracker = Tracker(search, uri, pytest.fail)
+    follow(tracker, search, 0)
+    assert tracker.close(60)
+    assert (tmp_path / name / "mlflow.db").is_file()
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+    _, runs = runs_of(uri)
+    assert runs["t000"].data.metrics["mean_accuracy"] == 0.21
+    assert len(list((tmp_path / name / "mlflow-artifacts").rglob("grid.csv"))) == 1
+
+
+@pytest.mark.parametrize("name", ["what?uri=true", "a%20b"])
+def test_tracking_is_off_where_mlflow_would_write_elsewhere(tmp_path: Path, name: str) -> None:
+    search = build_search({"name": "small", "storage": str(tmp_path / name), "sweep": {}})
+    storage = planned_search(open_storage(search.storage), "small")
+    said: list[str] = []
+    assert start_tracker(search, storage, [], said.append) is None
+    assert said == [tracking.TRACKING_OFF]
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("seconds", [10.0, None, -1.0])
+def test_no_run_ends_before_its_start_when_the_clock_was_set_back(
+    tmp_path: Path, seconds: float | None
+) -> None:
+    storage = open_storage(tmp_path)
+    search = planned_search(storage, "small", trials=1)
+    uri = tracking_uri(storage, None)
+    assert uri is not None
+    record(search, {**end_row(0), "ended_at": START - timedelta(hours=1), "seconds": seconds})
+    assert sync(search, uri).written == 1
+    parent, runs = runs_of(uri)
+    info = runs["t000"].info
+    assert info.end_time - info.start_time == (10_000 if seconds == 10.0 else 0)
+    assert parent.info.end_time >= parent.info.start_time
+    assert sync(search, uri).written == 0
 
 
 def test_sync_writes_what_the_records_say(search: Storage, uri: str) -> None:
