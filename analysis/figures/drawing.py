@@ -26,6 +26,7 @@ from matplotlib.patches import Rectangle
 
 from fusion_search.analysis.records.selection import snr_label
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.statistics import SIGNIFICANCE, undecided
 
 AUDIO_LABEL: Final = "test audio SNR"
 VISUAL_LABEL: Final = "test visual SNR"
@@ -187,6 +188,17 @@ def _ink(value: float, scale: Normalize, colormap: Colormap) -> str:
     """Black or white, whichever reads better on the cell's colour (relative luminance)."""
     red, green, blue, _ = colormap(float(scale(value)))
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "white"
+
+
+def dots_note(table: pd.DataFrame) -> str:
+    """What dots on a map of tested conditions mean, or why there are none."""
+    if table["p_max_t"].notna().any():
+        return (
+            f"Dots: sign-flip test over seeds, max-T over the conditions, p <= {SIGNIFICANCE} "
+            "(Holm beside it in the CSV)."
+        )
+    seeds = 0 if table.empty else int(table["paired_seeds"].max())
+    return f"No dots: which conditions differ {undecided(seeds)}."
 
 
 def add_colour_bar(

@@ -14,7 +14,8 @@ from fusion_search.analysis.confirmation import (
     confirmation_sentence,
     read_candidates,
 )
-from fusion_search.analysis.figures.confirmation import draw_confirmation
+from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, of_the_best
+from fusion_search.analysis.figures.confirmation import draw_confirmation, draw_confirmation_grid
 from fusion_search.analysis.figures.course import (
     best_samples,
     compute_history,
@@ -28,6 +29,7 @@ from fusion_search.analysis.figures.parallel import compute_parallel, draw_paral
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
 from fusion_search.analysis.figures.placement_effects import compute_count, compute_placement
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
+from fusion_search.analysis.paired import condition_words
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
 from fusion_search.analysis.records.selection import AnalysisError, Search, snr_label
@@ -36,6 +38,10 @@ from fusion_search.analysis.report import html
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
 
 _BEST: Final = 10
+_TEST_HEADINGS: Final = (
+    *("paired seeds", "difference, points (95 % CI)"),
+    *("p", "max-T p", "by max-T", "Holm p", "by Holm"),
+)
 _WITHIN: Final = 0.005  # half a point of accuracy; of other objectives, half a per cent
 
 
@@ -68,25 +74,47 @@ def confirmation_section(
             "named above. Compare the differences below rather than the bars: seeds are paired.",
         ),
         html.table(
-            ["network", "against", "paired seeds", "difference, points (95 % CI)", "p", "Holm p"],
-            [
-                [
-                    row["label"],
-                    row["baseline"],
-                    row["paired_seeds"],
-                    _interval(row["difference"], row["low"], row["high"], "+.1f"),
-                    _p(row["p"]),
-                    _p(row["p_holm"]),
-                ]
-                for row in rows_of(comparisons)
-            ],
+            ["network", "against", *_TEST_HEADINGS],
+            [[row["label"], row["baseline"], *_tested(row)] for row in rows_of(comparisons)],
         ),
+        *_where_on_the_grid(confirmation, candidates),
     ]
     if (table["finished"] < table["trials"]).any():
         storage = confirmation.storage.parent.location
         resume = command("resume", confirmation.name, storage=storage)
         pieces.append(html.missing("Some of its trials are missing.", resume))
     return pieces
+
+
+def _where_on_the_grid(confirmation: Search, candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The search's first against the plain networks, by region and at each condition."""
+    try:
+        grid = confirmation.read_grid()
+    except AnalysisError as error:
+        return [html.missing(f"{error}.", None)]
+    if grid.empty:
+        return []
+    cells, regions = compute_confirmation_grid(confirmation.trials, grid, candidates)
+    cells, regions = of_the_best(cells, candidates), of_the_best(regions, candidates)
+    if cells.empty:
+        return []
+    words = [
+        f"Against {baseline}: {condition_words(part)}."
+        for baseline, part in cells.groupby("baseline", sort=False)
+    ]
+    return [
+        html.paragraph(
+            "Where the search's first differs: in regions of the grid that were named before "
+            "anyone looked, and at single conditions. Every comparison is a family of its own."
+        ),
+        html.table(
+            ["against", "region", *_TEST_HEADINGS],
+            [[row["baseline"], row["region"], *_tested(row)] for row in rows_of(regions)],
+        ),
+        html.picture(
+            draw_confirmation_grid(cells, caption=data_words(confirmation)), " ".join(words)
+        ),
+    ]
 
 
 def best_section(
@@ -239,7 +267,7 @@ def replay_section(
             _count(row["median"]),
             f"{_count(row['lower_quartile'])} to {_count(row['upper_quartile'])}",
             _p(row["p"]),
-            _p(row["p_holm"]),
+            row["undecided"] or _p(row["p_holm"]),
         ]
         for row in rows_of(summary)
     ]
@@ -276,6 +304,19 @@ def _interval(mean: float, low: float, high: float, style: str = ".1f") -> str:
         return "-"
     ends = "" if math.isnan(low) else f" ({100 * low:{style}} to {100 * high:{style}})"
     return f"{100 * mean:{style}}{ends}"
+
+
+def _tested(row: Mapping[str, Any]) -> list[object]:
+    """The columns of ``_TEST_HEADINGS``."""
+    return [
+        row["paired_seeds"],
+        _interval(row["difference"], row["low"], row["high"], "+.1f"),
+        _p(row["p_sign_flip"]),
+        _p(row["p_max_t"]),
+        row["decision"],
+        _p(row["p_holm"]),
+        row["decision_holm"],
+    ]
 
 
 def _p(p: float) -> str:
