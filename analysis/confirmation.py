@@ -184,9 +184,10 @@ def confirmation_sentence(
     # The latest fusion first: that is what the placement adds to.
     ordered = own.sort_values("baseline_depth", ascending=False, kind="stable")
     count = int((comparisons["paired_seeds"] > 0).sum())
+    first = ordered["p_max_t"].first_valid_index()  # there the test is named
     phrases = [
-        _comparison_words(row, count, number == 0, int(best["n"]))
-        for number, row in enumerate(rows_of(ordered))
+        _comparison_words(row, count, number == first, int(best["n"]))
+        for number, row in zip(ordered.index, rows_of(ordered), strict=True)
     ]
     if (table["role"] != TOP).sum() > len(own):
         phrases.append("it is itself one of the plain networks")
@@ -209,7 +210,8 @@ def _comparison_words(
         signed += f", 95 % CI {low:+.1f} to {high:+.1f}"
     if math.isnan(row["p_max_t"]):
         return f"against {name} it {row['decision']} ({signed})"
-    test = f"sign-flip test over {count_label(comparisons, 'comparison')}, " if first else ""
+    over = f"{row['sign_flips']} over {count_label(comparisons, 'comparison')}"
+    test = f"test by {over}: " if first else ""
     paired = f", n = {seeds} paired seeds" if seeds != usual_seeds else ""
     detail = f"{test}{p_values(row, comparisons)}{paired}"
     if row["decision"] == NOT_TOLD:

@@ -84,13 +84,6 @@ def p_words(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def verdict(row: Mapping[str, Any], comparisons: int) -> str:
-    """What one row of :func:`compare` says, with the number of comparisons it was one of."""
-    if math.isnan(row["p_max_t"]):
-        return str(row["decision"])
-    return f"{row['decision']} ({p_values(row, comparisons)})"
-
-
 def p_values(row: Mapping[str, Any], comparisons: int) -> str:
     """The adjusted p-values of a row that can be decided."""
     for_holm = undecided(row["paired_seeds"], comparisons)
@@ -114,9 +107,15 @@ def condition_words(cells: pd.DataFrame) -> str:
 
 def region_lines(table: pd.DataFrame) -> list[str]:
     """What the regions of one comparison say, in lines to print."""
+    count = count_label(len(table), "region")
     if table["p_max_t"].isna().all():
-        return [f"  {count_label(len(table), 'region')}: {table['decision'].iloc[0]}"]
-    return [
-        f"  {row['region']:20} {100 * row['difference']:+6.1f} points, {verdict(row, len(table))}"
-        for row in rows_of(table)
-    ]
+        return [f"  {count}: {table['decision'].iloc[0]}"]
+    for_holm = undecided(int(table["paired_seeds"].max()), len(table))
+    lines = []
+    for row in rows_of(table):
+        words = str(row["decision"])
+        if not math.isnan(row["p_max_t"]):
+            holm = "" if for_holm else f", Holm p {p_words(row['p_holm'])}"
+            words += f" (max-T p {p_words(row['p_max_t'])}{holm})"
+        lines.append(f"  {row['region']:20} {100 * row['difference']:+6.1f} points, {words}")
+    return [*lines, f"  {count}. Holm: {for_holm}"] if for_holm else lines

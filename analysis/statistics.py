@@ -13,6 +13,7 @@ from scipy import stats
 SIGNIFICANCE: Final = 0.05
 CONFIDENCE: Final = 0.95
 TIE: Final = 1e-9  # differences of means of counts are equal up to rounding
+CANNOT: Final = "cannot be decided"
 EXACT_SEEDS: Final = 16  # up to so many, all flips are counted; beyond, as many are drawn
 
 _DRAWN: Final = 2 ** (EXACT_SEEDS - 1)
@@ -112,7 +113,7 @@ def undecided(seeds: int, comparisons: int = 1) -> str:
     if seeds >= needed:
         return ""
     noun = "seed" if seeds == 1 else "seeds"
-    return f"cannot be decided with {seeds} {noun}; {needed} would do"
+    return f"{CANNOT} with {seeds} {noun}; {needed} would do"
 
 
 def holm(p: Values) -> Values:

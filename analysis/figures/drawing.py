@@ -192,9 +192,10 @@ def _ink(value: float, scale: Normalize, colormap: Colormap) -> str:
 
 def dots_note(table: pd.DataFrame) -> str:
     """What dots on a map of tested conditions mean, or why there are none."""
-    if table["p_max_t"].notna().any():
+    tested = table.loc[table["p_max_t"].notna(), "sign_flips"]
+    if len(tested):
         return (
-            f"Dots: sign-flip test over seeds, max-T over the conditions, p <= {SIGNIFICANCE} "
+            f"Dots: p <= {SIGNIFICANCE} by {tested.iloc[0]} over seeds, max-T over the conditions "
             "(Holm beside it in the CSV)."
         )
     seeds = 0 if table.empty else int(table["paired_seeds"].max())

@@ -34,13 +34,14 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
 from fusion_search.analysis.records.selection import AnalysisError, Search, snr_label
 from fusion_search.analysis.report import html
+from fusion_search.analysis.statistics import CANNOT
 
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
 
 _BEST: Final = 10
 _TEST_HEADINGS: Final = (
     *("paired seeds", "difference, points (95 % CI)"),
-    *("p", "max-T p", "by max-T", "Holm p", "by Holm"),
+    *("p", "max-T p", "Holm p", "by max-T"),
 )
 _WITHIN: Final = 0.005  # half a point of accuracy; of other objectives, half a per cent
 
@@ -73,10 +74,7 @@ def confirmation_section(
             "Each row is one network, trained again with fresh seeds and measured on the split "
             "named above. Compare the differences below rather than the bars: seeds are paired.",
         ),
-        html.table(
-            ["network", "against", *_TEST_HEADINGS],
-            [[row["label"], row["baseline"], *_tested(row)] for row in rows_of(comparisons)],
-        ),
+        *_tests(("label", "baseline"), comparisons, ("network", "against")),
         *_where_on_the_grid(confirmation, candidates),
     ]
     if (table["finished"] < table["trials"]).any():
@@ -107,10 +105,7 @@ def _where_on_the_grid(confirmation: Search, candidates: Sequence[Mapping[str, A
             "Where the search's first differs: in regions of the grid that were named before "
             "anyone looked, and at single conditions. Every comparison is a family of its own."
         ),
-        html.table(
-            ["against", "region", *_TEST_HEADINGS],
-            [[row["baseline"], row["region"], *_tested(row)] for row in rows_of(regions)],
-        ),
+        *_tests(("baseline", "region"), regions, ("against", "region")),
         html.picture(
             draw_confirmation_grid(cells, caption=data_words(confirmation)), " ".join(words)
         ),
@@ -306,16 +301,26 @@ def _interval(mean: float, low: float, high: float, style: str = ".1f") -> str:
     return f"{100 * mean:{style}}{ends}"
 
 
-def _tested(row: Mapping[str, Any]) -> list[object]:
-    """The columns of ``_TEST_HEADINGS``."""
+def _tests(names: Sequence[str], rows: pd.DataFrame, headings: Sequence[str]) -> list[str]:
+    """A table of tests, each row named by its columns ``names``, and for what seeds are too few."""
+    table = [
+        [
+            *(row[name] for name in names),
+            row["paired_seeds"],
+            _interval(row["difference"], row["low"], row["high"], "+.1f"),
+            _p(row["p_sign_flip"]),
+            _p(row["p_max_t"]),
+            "-" if row["decision_holm"].startswith(CANNOT) else _p(row["p_holm"]),
+            row["decision"],
+        ]
+        for row in rows_of(rows)
+    ]
+    open_for_holm = sorted({one for one in rows["decision_holm"] if one.startswith(CANNOT)})
+    flips = ", ".join(sorted(set(rows["sign_flips"])))
+    words = [f"Tested by {flips}." if flips else "", *(f"Holm {one}." for one in open_for_holm)]
     return [
-        row["paired_seeds"],
-        _interval(row["difference"], row["low"], row["high"], "+.1f"),
-        _p(row["p_sign_flip"]),
-        _p(row["p_max_t"]),
-        row["decision"],
-        _p(row["p_holm"]),
-        row["decision_holm"],
+        html.table([*headings, *_TEST_HEADINGS], table),
+        html.paragraph(" ".join(words).strip()),
     ]
 
 

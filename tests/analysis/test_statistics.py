@@ -1,4 +1,4 @@
-"""Sign flips against enumeration, SciPy and the level they promise; regions against cells by hand."""
+"""Sign flips against enumeration, SciPy and the level they promise; regions by hand."""
 
 from __future__ import annotations
 
@@ -189,7 +189,12 @@ def test_regions_are_means_and_their_test_is_over_regions() -> None:
     assert table.loc["grid", ["low", "high"]].tolist() == pytest.approx([test.low, test.high])
     lines = region_lines(table.reset_index())
     assert lines[0].startswith("  grid                  +")
-    assert "higher (max-T p = 0.031, Holm cannot be decided with 6 seeds; 9 would do)" in lines[0]
+    assert lines[0].endswith(" points, higher (max-T p = 0.031)")
+    assert lines[-1] == "  9 regions. Holm: cannot be decided with 6 seeds; 9 would do"
+    many = compare(region_means(made_up(9), {"a": 0.5, "b": 1.0})).reset_index()
+    lines = region_lines(many)
+    assert len(lines) == 9
+    assert lines[0].endswith("higher (max-T p = 0.004, Holm p = 0.035)")
 
 
 @pytest.mark.parametrize(
