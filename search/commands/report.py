@@ -60,10 +60,10 @@ def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
     """Every comparison of a confirmation: the grid's mean, its regions, its conditions."""
     try:
         candidates = read_candidates(confirmation.storage)
-        grid = confirmation.read_grid()
     except AnalysisError as error:
         say(str(error))
         return
+    grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
     _, comparisons = compute_confirmation(confirmation.trials, candidates)
     conditions, regions = compute_confirmation_grid(confirmation.trials, grid, candidates)
     tables = {"comparisons": comparisons, "regions": regions, "conditions": conditions}
