@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
+from fusion_search.analysis.paired import HIGHER, NOT_TOLD, PAIRED_COLUMNS, compare, p_values
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError, count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
-from fusion_search.analysis.statistics import SIGNIFICANCE, holm, interval, paired_p
+from fusion_search.analysis.statistics import interval
 
 METRICS: Final = {
     "mean_accuracy": "over the 10 x 10 {split} SNR grid",
@@ -33,10 +34,7 @@ _CANDIDATE_COLUMNS: Final = [
     *("label", "role", "rank", "fusion_depth", "levels", "search_value", "split"),
     *("trials", "finished", "n", "mean", "low", "high", "deviation", "seeds", "values"),
 ]
-_COMPARISON_COLUMNS: Final = [
-    *("label", "rank", "baseline", "baseline_depth"),
-    *("paired_seeds", "difference", "low", "high", "p", "p_holm"),
-]
+COMPARED: Final = ["label", "rank", "baseline", "baseline_depth"]
 
 
 def read_candidates(folder: Storage) -> list[dict[str, Any]]:
@@ -70,8 +68,9 @@ def compute_confirmation(
 
     A seed counts for a candidate when its trials at all train pairs finished; its value is their
     mean. Differences are paired by seed. Intervals are Student's t over seeds, 95 %; p is of the
-    paired t-test, adjusted by Holm over all comparisons made. A candidate that is itself a plain
-    network is not compared with itself.
+    sign-flip test over all comparisons made, which takes a seed's differences to be as likely with
+    the opposite sign, all together. A candidate that is itself a plain network is not compared
+    with itself.
 
     Args:
         trials: the confirmation's ``trials`` table.
@@ -83,8 +82,8 @@ def compute_confirmation(
         (where the grid was measured), ``trials`` and ``finished`` (how many), ``n`` seeds,
         ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one seed),
         ``seeds`` and ``values`` (tuples). And one row per comparison: ``label`` and ``rank``,
-        ``baseline`` and ``baseline_depth``, ``paired_seeds``, ``difference`` (candidate -
-        baseline), ``low``, ``high``, ``p`` and ``p_holm``, NaN where there are too few seeds.
+        ``baseline`` and ``baseline_depth``, and of the differences candidate - baseline the
+        columns of :func:`analysis.paired.compare`.
 
     Raises:
         AnalysisError: the metric is unknown.
@@ -129,38 +128,28 @@ def _by_seed(
     return groups.mean()[groups.count() == pairs]
 
 
+def compared(
+    candidates: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Every comparison to make: the two candidates' numbers, and the columns ``COMPARED``."""
+    for number, top in enumerate(candidates):
+        for other, plain in enumerate(candidates):
+            same = set(top["trial_ids"]) == set(plain["trial_ids"])
+            if top["role"] == TOP and plain["role"] != TOP and not same:
+                values = (top["label"], top["rank"], plain["label"], plain["fusion_depth"])
+                yield (number, other), dict(zip(COMPARED, values, strict=True))
+
+
 def _compare(
     candidates: Sequence[Mapping[str, Any]], by_candidate: Sequence[pd.Series]
 ) -> pd.DataFrame:
-    rows = []
-    for top, top_values in zip(candidates, by_candidate, strict=True):
-        for plain, plain_values in zip(candidates, by_candidate, strict=True):
-            if top["role"] != TOP or plain["role"] == TOP or _same(top, plain):
-                continue
-            # Subtraction aligns the seeds; those of one side alone become NaN.
-            differences = (top_values - plain_values).dropna().to_numpy()
-            mean, low, high = interval(differences)
-            p = paired_p(differences[None])[0] if len(differences) > 1 else math.nan
-            rows.append(
-                {
-                    "label": top["label"],
-                    "rank": top["rank"],
-                    "baseline": plain["label"],
-                    "baseline_depth": plain["fusion_depth"],
-                    "paired_seeds": len(differences),
-                    "difference": mean,
-                    "low": low,
-                    "high": high,
-                    "p": p,
-                }
-            )
-    table = pd.DataFrame(rows, columns=_COMPARISON_COLUMNS)
-    table["p_holm"] = holm(table["p"].to_numpy(dtype=float))
-    return table
-
-
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return set(one["trial_ids"]) == set(other["trial_ids"])
+    made = list(compared(candidates))
+    if not made:
+        return pd.DataFrame(columns=[*COMPARED, *PAIRED_COLUMNS])
+    # Subtraction aligns the seeds; those of one side alone become NaN.
+    differences = [by_candidate[one] - by_candidate[other] for (one, other), _ in made]
+    tested = compare(pd.DataFrame(differences).reset_index(drop=True))
+    return pd.concat([pd.DataFrame([names for _, names in made]), tested], axis=1)
 
 
 def confirmation_sentence(
@@ -169,7 +158,8 @@ def confirmation_sentence(
     """One sentence on the search's best against every plain network, fit to print.
 
     The best is the first by the search's own ranking, not by these seeds: choosing among them
-    here would favour luck. A difference counts as one when its Holm-adjusted p is at most 0.05.
+    here would favour luck. A difference counts as one when its max-T-adjusted p is at most 0.05;
+    with too few seeds for that, the sentence says how many would do.
     """
     tops = table[table["role"] == TOP].sort_values("rank", kind="stable")
     if tops.empty:
@@ -193,10 +183,11 @@ def confirmation_sentence(
     ]
     # The latest fusion first: that is what the placement adds to.
     ordered = own.sort_values("baseline_depth", ascending=False, kind="stable")
-    count = int(comparisons["p"].notna().sum())
+    count = int((comparisons["paired_seeds"] > 0).sum())
+    first = ordered["p_max_t"].first_valid_index()  # there the test is named
     phrases = [
-        _comparison_words(row, count if number == 0 else 0, int(best["n"]))
-        for number, row in enumerate(rows_of(ordered))
+        _comparison_words(row, count, number == first, int(best["n"]))
+        for number, row in zip(ordered.index, rows_of(ordered), strict=True)
     ]
     if (table["role"] != TOP).sum() > len(own):
         phrases.append("it is itself one of the plain networks")
@@ -206,30 +197,29 @@ def confirmation_sentence(
     return ", ".join(words) + "."
 
 
-def _comparison_words(row: Mapping[str, Any], comparisons: int, usual_seeds: int) -> str:
-    """One comparison; their number and that of seeds are said where they are news."""
+def _comparison_words(
+    row: Mapping[str, Any], comparisons: int, first: bool, usual_seeds: int
+) -> str:
+    """One comparison; the test and the number of seeds are said where they are news."""
     name, seeds = row["baseline"], int(row["paired_seeds"])
     if seeds == 0:
         return f"not comparable with {name} (no common seed finished)"
-    points = f"{100 * abs(row['difference']):.1f} points"
-    side = "above" if row["difference"] >= 0 else "below"
-    if seeds == 1:
-        return f"{points} {side} {name} with one common seed (no interval, no test)"
-    tests = f" over {count_label(comparisons, 'comparison')}" if comparisons else ""
-    paired = f", n = {seeds} paired seeds" if seeds != usual_seeds else ""
-    if math.isnan(row["p"]):
-        return f"{points} {side} {name} (the same in all {seeds} seeds, so no test is possible)"
-    detail = (
-        f"paired t-test p {_p_words(row['p'])}, "
-        f"Holm-adjusted p {_p_words(row['p_holm'])}{tests}{paired}"
-    )
     low, high = 100 * row["low"], 100 * row["high"]
-    if row["p_holm"] <= SIGNIFICANCE:
-        # Of what the words say: points below are positive.
-        low, high = (low, high) if side == "above" else (-high, -low)
-        return f"{points} {side} {name} (95 % CI {low:.1f} to {high:.1f}, {detail})"
-    ends = f"difference {100 * row['difference']:+.1f} points, 95 % CI {low:+.1f} to {high:+.1f}"
-    return f"not distinguishable from {name} ({ends}, {detail})"
+    signed = f"difference {100 * row['difference']:+.1f} points"
+    if seeds > 1:
+        signed += f", 95 % CI {low:+.1f} to {high:+.1f}"
+    if math.isnan(row["p_max_t"]):
+        return f"against {name} it {row['decision']} ({signed})"
+    over = f"{row['sign_flips']} over {count_label(comparisons, 'comparison')}"
+    test = f"test by {over}: " if first else ""
+    paired = f", n = {seeds} paired seeds" if seeds != usual_seeds else ""
+    detail = f"{test}{p_values(row, comparisons)}{paired}"
+    if row["decision"] == NOT_TOLD:
+        return f"not distinguishable from {name} ({signed}, {detail})"
+    points = f"{100 * abs(row['difference']):.1f} points"
+    if row["decision"] == HIGHER:
+        return f"{points} above {name} (95 % CI {low:.1f} to {high:.1f}, {detail})"
+    return f"{points} below {name} (95 % CI {-high:.1f} to {-low:.1f}, {detail})"
 
 
 def _seeds_words(best: pd.Series) -> str:
@@ -240,7 +230,3 @@ def _seeds_words(best: pd.Series) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
-
-
-def _p_words(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +13,110 @@ from scipy import stats
 SIGNIFICANCE: Final = 0.05
 CONFIDENCE: Final = 0.95
 TIE: Final = 1e-9  # differences of means of counts are equal up to rounding
+CANNOT: Final = "cannot be decided"
+EXACT_SEEDS: Final = 16  # up to so many, all flips are counted; beyond, as many are drawn
+
+_DRAWN: Final = 2 ** (EXACT_SEEDS - 1)
+_BLOCKS: Final = 16  # flips go through in so many parts, which bounds memory
+_ROUNDING: Final = 1e-6  # relative, between values of t that count as equal
+
+Values: TypeAlias = npt.NDArray[np.float64]
 
 
-def paired_p(differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Two-sided p of the paired t-test over seeds, from differences [conditions, seeds].
+@dataclass(frozen=True)
+class SignFlips:
+    """What a sign-flip test says of every cell; arrays [cells].
 
-    Where every seed has no difference at all, t is 0/0; p is then 1. The test cannot say anything
-    either where all seeds differ by exactly the same amount; p is then NaN rather than the 0 of
-    an infinite t, which small test sets would reach by chance.
+    Attributes:
+        seeds: how many have a difference.
+        p: of each cell by itself, two-sided; NaN without seeds.
+        p_max_t: adjusted by the largest |t| over cells; NaN where ``seeds`` are too few to decide.
+        p_holm: ``p`` adjusted by Holm over the cells that have seeds.
+        flips: how many were counted, in words.
     """
-    spread = np.ptp(differences, axis=1)
-    p = np.full(len(differences), np.nan)
-    varied = spread > TIE
-    p[varied] = stats.ttest_1samp(differences[varied], 0.0, axis=1).pvalue
-    p[~varied & (np.abs(differences).max(axis=1) <= TIE)] = 1.0
-    return p
+
+    seeds: npt.NDArray[np.int64]
+    p: Values
+    p_max_t: Values
+    p_holm: Values
+    flips: str
 
 
-def holm(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def sign_flips(differences: Values) -> SignFlips:
+    """The two-sided sign-flip test of paired differences, single-step max-T over cells.
+
+    Under the null hypothesis a seed's differences may as well have the opposite sign, all cells of
+    a seed together (Westfall and Young 1993, section 2.3; Nichols and Holmes 2002). Nothing is
+    assumed of their distribution but that symmetry. A cell with too few seeds to be decided alone
+    is left out of the maximum, where its large t by chance would hide the others.
+
+    Args:
+        differences: [seeds, cells]; NaN where a seed lacks a cell.
+    """
+    known = np.isfinite(differences)
+    seeds = known.sum(axis=0)
+    values = np.where(known & (np.abs(differences) > TIE), differences, 0.0)
+    signs, flips = _signs(len(values))
+    family = seeds >= seeds_needed()
+    least = _absolute_t(values.sum(axis=0), values, seeds) * (1 - _ROUNDING)
+    alone, jointly = np.zeros((2, len(seeds)))
+    for block in np.array_split(signs, _BLOCKS):
+        flipped = _absolute_t(
+            np.matmul(block, values, dtype=float), values, seeds
+        )  # [flips, cells]
+        alone += (flipped >= least).sum(axis=0)
+        largest = flipped[:, family].max(axis=1, initial=0.0)
+        jointly += (largest[:, None] >= least).sum(axis=0)
+    p = np.where(seeds > 0, alone / len(signs), np.nan)
+    p_max_t = np.where(family, jointly / len(signs), np.nan)
+    return SignFlips(seeds, p, p_max_t, holm(p), flips)
+
+
+def _signs(seeds: int) -> tuple[npt.NDArray[np.int8], str]:
+    """Sign vectors [flips, seeds], the first as observed; |t| is the same for the opposite ones."""
+    if seeds <= EXACT_SEEDS:
+        numbers = np.arange(2 ** max(seeds - 1, 0))[:, None]
+        signs = 1 - 2 * (numbers >> np.arange(seeds) & 1)
+        return signs.astype(np.int8), f"all {2**seeds:,} sign flips"
+    drawn = np.random.default_rng(0).integers(0, 2, (_DRAWN, seeds), dtype=np.int8) * 2 - 1
+    drawn[0] = 1
+    return drawn, f"{_DRAWN:,} sign flips drawn with seed 0"
+
+
+def _absolute_t(sums: Values, values: Values, seeds: npt.NDArray[np.int64]) -> Values:
+    """|t| of sums [..., cells]; infinite where all seeds differ by the same, 0 for no difference.
+
+    The squares of ``values`` [seeds, cells] are the same whatever their signs.
+    """
+    squares = np.square(values).sum(axis=0)
+    share = np.square(sums) / np.where(squares > 0, squares * seeds, 1.0)  # 0 to 1
+    rest = 1 - share
+    with np.errstate(divide="ignore"):
+        t: Values = np.sqrt(share * np.maximum(seeds - 1, 1) / np.where(rest > TIE, rest, 0.0))
+    return t
+
+
+def seeds_needed(comparisons: int = 1) -> int:
+    """The fewest seeds whose sign-flip p can be at most 0.05, by Holm over ``comparisons``.
+
+    The smallest two-sided p of n signs is 2 / 2^n.
+    """
+    seeds = 1
+    while 2.0 ** (1 - seeds) * comparisons > SIGNIFICANCE:
+        seeds += 1
+    return seeds
+
+
+def undecided(seeds: int, comparisons: int = 1) -> str:
+    """What is said instead of a p that could not have been at most 0.05; empty where it could."""
+    needed = seeds_needed(comparisons)
+    if seeds >= needed:
+        return ""
+    noun = "seed" if seeds == 1 else "seeds"
+    return f"{CANNOT} with {seeds} {noun}; {needed} would do"
+
+
+def holm(p: Values) -> Values:
     """Holm's step-down adjustment of p-values [m]; NaN stays NaN and does not count."""
     adjusted = np.full_like(p, np.nan)
     known = np.flatnonzero(np.isfinite(p))
@@ -39,7 +126,7 @@ def holm(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return adjusted
 
 
-def interval(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+def interval(values: Values) -> tuple[float, float, float]:
     """Mean and its 95 % t interval [n]; NaN without values, the ends also for a single one."""
     if len(values) == 0:
         return math.nan, math.nan, math.nan

@@ -21,7 +21,10 @@ ROOMS = (
 )
 """Of ``search/``: each may import those before it, and what is lowest."""
 
-COMPUTED = {"analysis.statistics", "analysis.confirmation"}
+COMPUTED = {
+    *("analysis.statistics", "analysis.regions", "analysis.paired"),
+    *("analysis.confirmation", "analysis.confirmation_grid"),
+}
 
 ALLOWED: dict[str, set[str]] = {
     "models": set(),
@@ -29,8 +32,13 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": set(),
     "analysis.records": set(),
     "analysis.statistics": set(),
-    "analysis.confirmation": {"analysis.records", "analysis.statistics"},
     "analysis.dependence": {"analysis.records"},
+    "analysis.regions": set(),
+    "analysis.paired": {"analysis.records", "analysis.statistics", "analysis.regions"},
+    "analysis.confirmation": {"analysis.records", "analysis.statistics", "analysis.paired"},
+    "analysis.confirmation_grid": {
+        *("analysis.records", "analysis.regions", "analysis.paired", "analysis.confirmation"),
+    },
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},
     "analysis.report": {*LOWEST, *COMPUTED, "analysis.figures"},

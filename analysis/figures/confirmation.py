@@ -7,8 +7,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fusion_search.analysis.confirmation import TOP
-from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
+from fusion_search.analysis.figures.drawing import (
+    DIFFERENCE_COLOURS,
+    add_caption,
+    add_colour_bar,
+    axis_label,
+    beyond,
+    difference_scale,
+    dots_note,
+    draw_map,
+    drawn,
+    new_figure,
+)
 from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.records.selection import condition_columns, count_label
+from fusion_search.analysis.statistics import SIGNIFICANCE
 
 
 @drawn
@@ -47,5 +60,46 @@ def draw_confirmation(
         "Diamond and bar: mean over seeds and its 95 % t interval; dots: single seeds. "
         "Blue: the best of the search, by its ranking; grey: plain networks."
     )
+    add_caption(figure, f"{caption} {note}".strip())
+    return figure
+
+
+@drawn
+def draw_confirmation_grid(table: pd.DataFrame, *, title: str = "", caption: str = "") -> Figure:
+    """Draw the differences to every plain network at each test condition, one map per network.
+
+    Args:
+        table: of one candidate, the conditions that
+            :func:`analysis.confirmation_grid.compute_confirmation_grid` returns.
+        title: above the maps.
+        caption: small text below; what colours and dots mean is added to it.
+    """
+    parts = {name: table[table["baseline"] == name] for name in table["baseline"].unique()}
+    figure = new_figure(2.9 * len(parts) + 1.2, 4.1)
+    panels = figure.subplots(1, len(parts), squeeze=False)[0]
+    vertical, horizontal = condition_columns(table)
+    scale = difference_scale()
+    for axes, (baseline, part) in zip(panels, parts.items(), strict=True):
+        difference, p = (
+            part.pivot(index=vertical, columns=horizontal, values=name)
+            .sort_index(ascending=False)
+            .sort_index(axis=1, ascending=False)
+            for name in ("difference", "p_max_t")
+        )
+        seeds = count_label(int(part["paired_seeds"].max()), "paired seed")
+        axes.set_title(f"minus {baseline} ({seeds})", fontsize=7.5)
+        draw_map(
+            axes,
+            difference,
+            scale=scale,
+            colours=DIFFERENCE_COLOURS,
+            marks=p <= SIGNIFICANCE,
+        )
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel(axis_label(horizontal), fontsize=9)
+    figure.supylabel(axis_label(vertical), fontsize=9)
+    extend = beyond(scale, [table[["difference"]]])
+    add_colour_bar(figure, panels, scale, DIFFERENCE_COLOURS, "difference of accuracy", extend)
+    note = f"Blue: the best of the search is better, red: the plain network. {dots_note(table)}"
     add_caption(figure, f"{caption} {note}".strip())
     return figure

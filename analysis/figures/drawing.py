@@ -25,6 +25,7 @@ from matplotlib.patches import Rectangle
 
 from fusion_search.analysis.records.selection import snr_label
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.statistics import SIGNIFICANCE, undecided
 
 ACCURACY_COLOURS: Final = "viridis"
 DIFFERENCE_COLOURS: Final = "RdBu"
@@ -197,6 +198,18 @@ def _ink(value: float, scale: Normalize, colormap: Colormap) -> str:
     """Black or white, whichever reads better on the cell's colour (relative luminance)."""
     red, green, blue, _ = colormap(float(scale(value)))
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "white"
+
+
+def dots_note(table: pd.DataFrame) -> str:
+    """What dots on a map of tested conditions mean, or why there are none."""
+    tested = table.loc[table["p_max_t"].notna(), "sign_flips"]
+    if len(tested):
+        return (
+            f"Dots: p <= {SIGNIFICANCE} by {tested.iloc[0]} over seeds, max-T over the conditions "
+            "(Holm beside it in the CSV)."
+        )
+    seeds = 0 if table.empty else int(table["paired_seeds"].max())
+    return f"No dots: which conditions differ {undecided(seeds)}."
 
 
 def add_colour_bar(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -20,11 +19,18 @@ from fusion_search.analysis.figures.drawing import (
     axis_label,
     beyond,
     difference_scale,
+    dots_note,
     draw_map,
     draw_missing,
     drawn,
     new_figure,
     share_scale,
+)
+from fusion_search.analysis.paired import (
+    PAIRED_COLUMNS,
+    compare,
+    condition_words,
+    region_means,
 )
 from fusion_search.analysis.records.selection import (
     Search,
@@ -34,14 +40,14 @@ from fusion_search.analysis.records.selection import (
     count_label,
     train_pairs,
 )
-from fusion_search.analysis.statistics import SIGNIFICANCE, TIE, holm, paired_p
+from fusion_search.analysis.statistics import SIGNIFICANCE, TIE
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with
-_IDENTITY: Final = ["train_audio_snr", "train_visual_snr", "fusion_depth"]
+_PLACE: Final = ["train_audio_snr", "train_visual_snr", "fusion_depth"]
+_REGION_COLUMNS: Final = [*_PLACE, "region", *PAIRED_COLUMNS]
 _CLIPPED: Final = (
     f"Differences beyond {LARGEST_DIFFERENCE:g} either way have the colours of the ends."
 )
-_VALUES: Final = ["seeds", "accuracy", "paired_seeds", "difference", "p", "p_holm"]
 
 
 def fusion_pairs(search: Search) -> list[TrainPair]:
@@ -53,11 +59,11 @@ def fusion_pairs(search: Search) -> list[TrainPair]:
     ]
 
 
-def compute_fusion(search: Search, train_pair: TrainPair) -> pd.DataFrame:
+def compute_fusion(search: Search, train_pair: TrainPair) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Accuracy of every fusion depth at one train pair, and its difference to initial fusion.
 
-    Differences are late - initial, over the seeds that both depths have; ``p`` is of the paired
-    t-test over these seeds, ``p_holm`` its Holm adjustment over the test conditions of one depth.
+    Differences are late - initial, over the seeds that both depths have, tested over the
+    conditions, and over the regions, of one depth.
 
     Args:
         search: its finished trials are used; narrow it to one modality first.
@@ -65,76 +71,69 @@ def compute_fusion(search: Search, train_pair: TrainPair) -> pd.DataFrame:
 
     Returns:
         One row per fusion depth and test condition: ``seeds`` (how many), ``accuracy`` (mean over
-        them, 0..1), ``paired_seeds``, ``difference``, ``p`` and ``p_holm``. The last three are
-        NaN at depth 0 and without common seeds, the p-values also with a single one.
+        them, 0..1) and the columns of :func:`analysis.paired.compare`; these say nothing at depth 0
+        and without common seeds. And one row per late fusion depth with common seeds and
+        ``region``, with the same columns.
     """
     grid = at_train_pair(search.read_grid(), train_pair)
     condition = condition_columns(grid)
     sums = grid.groupby(["fusion_depth", "seed", *condition])[["n", "correct"]].sum()
     accuracy = sums["correct"] / sums["n"]
-    # Depth -> condition x seed, only the seeds that this depth has.
+    place = dict(zip(_PLACE, train_pair, strict=False))
+    train = dict(zip(("audio", "visual"), train_pair, strict=True))
+    # Depth -> condition x seed, only the seeds that this depth has; conditions descend.
     by_depth = {
-        depth: accuracy.xs(depth, level="fusion_depth").unstack("seed")
+        depth: accuracy.xs(depth, level="fusion_depth").unstack("seed").sort_index(ascending=False)
         for depth in grid["fusion_depth"].unique()
     }
-    tables = [
-        _compare(by_depth[depth], by_depth.get(INITIAL) if depth != INITIAL else None)
-        .sort_index(ascending=False)
-        .reset_index()
-        .assign(train_audio_snr=train_pair[0], train_visual_snr=train_pair[1], fusion_depth=depth)
-        for depth in sorted(by_depth)
-    ]
-    columns = [*_IDENTITY, *condition, *_VALUES]
+    cells, regions = [], []
+    for depth, late in sorted(by_depth.items()):
+        seen = pd.DataFrame({"seeds": late.shape[1], "accuracy": late.mean(axis=1)})
+        initial = by_depth.get(INITIAL, late.iloc[:, :0])
+        common = late.columns.intersection(initial.columns)
+        seeds = [] if depth == INITIAL else common.to_list()
+        differences = late[seeds] - initial[seeds].reindex(late.index)
+        tested = compare(differences)
+        cells.append(seen.join(tested).reset_index().assign(**place, fusion_depth=depth))
+        if len(seeds):
+            told = compare(region_means(differences, train)).reset_index()
+            regions.append(told.assign(**place, fusion_depth=depth))
+    columns = [*_PLACE, *condition, "seeds", "accuracy", *PAIRED_COLUMNS]
+    return _stack(cells, columns), _stack(regions, _REGION_COLUMNS)
+
+
+def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame(columns=columns)
     return pd.concat(tables, ignore_index=True)[columns]
-
-
-def _compare(late: pd.DataFrame, initial: pd.DataFrame | None) -> pd.DataFrame:
-    """One depth against initial fusion (None: nothing to compare); condition x seed each."""
-    result = pd.DataFrame({"seeds": late.shape[1], "accuracy": late.mean(axis=1)})
-    seeds = [] if initial is None else [seed for seed in late.columns if seed in initial.columns]
-    result = result.assign(paired_seeds=len(seeds), difference=np.nan, p=np.nan, p_holm=np.nan)
-    if initial is None or not seeds:
-        return result
-    differences = late[seeds] - initial[seeds].reindex(late.index)
-    result["difference"] = differences.mean(axis=1)
-    if len(seeds) > 1:
-        result["p"] = paired_p(differences.to_numpy())
-        result["p_holm"] = holm(result["p"].to_numpy())
-    return result
 
 
 def summarise_fusion(table: pd.DataFrame) -> pd.DataFrame:
     """At how many test conditions initial fusion wins, ties and loses, and by how much.
 
     Args:
-        table: rows of :func:`compute_fusion`, of any number of train pairs.
+        table: the conditions of :func:`compute_fusion`, of any number of train pairs.
 
     Returns:
         One row per train pair and late fusion depth that can be compared: ``paired_seeds``,
-        ``conditions``, ``initial_wins``, ``ties``, ``initial_loses``; of these ``wins_significant``
-        and ``losses_significant`` (p <= 0.05, not corrected) and ``wins_holm`` and ``losses_holm``
-        (corrected); ``difference_mean``, ``_min`` and ``_max`` of late - initial.
+        ``conditions``, ``initial_wins``, ``ties``, ``initial_loses``; ``decisions``, in words how
+        many of late - initial are told by max-T and by Holm, or how many seeds would tell;
+        ``difference_mean``, ``_min`` and ``_max`` of late - initial.
     """
     rows = []
     compared = table[table["difference"].notna()]
-    for key, part in compared.groupby(_IDENTITY, sort=False):
+    for key, part in compared.groupby(_PLACE, sort=False):
         difference = part["difference"]
         wins, loses = difference < -TIE, difference > TIE
-        significant, holm_significant = part["p"] <= SIGNIFICANCE, part["p_holm"] <= SIGNIFICANCE
         rows.append(
             {
-                **dict(zip(_IDENTITY, key, strict=True)),
+                **dict(zip(_PLACE, key, strict=True)),
                 "paired_seeds": part["paired_seeds"].iloc[0],
                 "conditions": len(part),
                 "initial_wins": wins.sum(),
                 "ties": len(part) - wins.sum() - loses.sum(),
                 "initial_loses": loses.sum(),
-                "wins_significant": (wins & significant).sum(),
-                "losses_significant": (loses & significant).sum(),
-                "wins_holm": (wins & holm_significant).sum(),
-                "losses_holm": (loses & holm_significant).sum(),
+                "decisions": condition_words(part),
                 "difference_mean": difference.mean(),
                 "difference_min": difference.min(),
                 "difference_max": difference.max(),
@@ -158,7 +157,7 @@ def draw_fusion(
     the colours of the ends, and the colour bar is pointed there.
 
     Args:
-        table: as :func:`compute_fusion` returns it.
+        table: the conditions that :func:`compute_fusion` returns.
         train_pair: (audio SNR, visual SNR), boxed in red.
         depth_names: the panels' fusion depths and titles; depths without records are drawn as
             empty panels that say "missing".
@@ -184,7 +183,7 @@ def draw_fusion(
         paired = 0 if rows.empty else int(rows["paired_seeds"].iloc[0])
         count = count_label(paired, "paired seed")
         lower.set_title(f"{depth_names[depth]} - initial ({count})", fontsize=7.5)
-        marks = _pivot(table, depth, "p") <= SIGNIFICANCE
+        marks = _pivot(table, depth, "p_max_t") <= SIGNIFICANCE
         _draw_panel(lower, differences[depth], around_zero, DIFFERENCE_COLOURS, train_pair, marks)
     figure.suptitle(title, fontsize=11)
     vertical, horizontal = condition_columns(table)
@@ -194,8 +193,9 @@ def draw_fusion(
     add_colour_bar(
         figure, panels[1], around_zero, DIFFERENCE_COLOURS, "late - initial accuracy", extend
     )
-    clipped = "" if extend == "neither" else _CLIPPED
-    add_caption(figure, f"{caption} {_marks_note(table)} {clipped}".strip())
+    clipped = "" if extend == "neither" else f" {_CLIPPED}"
+    note = f"{dots_note(table)} Blue: late fusion is better, red: initial.{clipped}"
+    add_caption(figure, f"{caption} {note}".strip())
     return figure
 
 
@@ -218,15 +218,3 @@ def _pivot(table: pd.DataFrame, depth: int, column: str) -> pd.DataFrame:
     part = table[table["fusion_depth"] == depth].set_index([rows, columns])[column].astype(float)
     values = part.unstack(columns)
     return values.sort_index(ascending=False).sort_index(axis=1, ascending=False)
-
-
-def _marks_note(table: pd.DataFrame) -> str:
-    if table["p"].notna().any():
-        return (
-            f"Dots: paired t-test over seeds, p <= {SIGNIFICANCE}, not corrected for the number "
-            "of conditions (Holm-adjusted p in the CSV). Blue: late fusion is better, red: initial."
-        )
-    return (
-        "No significance marks: they need two seeds common to both depths. "
-        "Blue: late fusion is better, red: initial."
-    )

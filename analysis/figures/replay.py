@@ -16,7 +16,7 @@ from scipy import stats
 from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.records.samples import MEAN_ACCURACY, Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.statistics import holm, interval
+from fusion_search.analysis.statistics import holm, interval, undecided
 
 RANDOM: Final = "random"
 """The searcher that all others are compared with."""
@@ -44,7 +44,8 @@ def compute_replay(
         ``lower_quartile`` and ``upper_quartile`` of ``needed`` (infinite when that share did not
         arrive), ``paired_seeds`` and ``p`` of the two-sided Wilcoxon signed-rank test of
         ``needed`` against random search over common seeds (a run that never arrived counts as one
-        trial more than the longest replay), and ``p_holm`` over the searchers.
+        trial more than the longest replay), ``p_holm`` over the searchers, and ``undecided``: where
+        the seeds are too few for that, how many would do, else empty.
     """
     ordered = table.sort_values(["searcher", "seed", "trial"], kind="stable")
     ordered = ordered.assign(step=ordered.groupby(["searcher", "seed"]).cumcount() + 1)
@@ -93,7 +94,13 @@ def _summarise(runs: pd.DataFrame, longest: int) -> pd.DataFrame:
         )
     names = ["searcher", "seeds", "reached", "median", "lower_quartile", "upper_quartile"]
     summary = pd.DataFrame(rows, columns=[*names, "paired_seeds", "p"])
-    return summary.assign(p_holm=holm(summary["p"].to_numpy(dtype=float)))
+    tested = summary["p"].notna()
+    # The smallest p of signed ranks is that of signs.
+    words = [undecided(seeds, int(tested.sum())) for seeds in summary["paired_seeds"]]
+    return summary.assign(
+        p_holm=holm(summary["p"].to_numpy(dtype=float)),
+        undecided=pd.Series(words, summary.index, dtype=object).where(tested, ""),
+    )
 
 
 def _signed_rank_p(difference: npt.NDArray[np.float64]) -> float:
@@ -181,7 +188,7 @@ def _draw_needed(axes: Axes, runs: pd.DataFrame, summary: pd.DataFrame) -> None:
         middle = f"{row['median']:.0f}" if np.isfinite(row["median"]) else "never"
         lines = [_label(row["searcher"]), f"median {middle}, {row['reached']:.0%} arrived"]
         if np.isfinite(row["p_holm"]):
-            lines.append(f"p = {row['p_holm']:.2g}")
+            lines.append(row["undecided"].replace("; ", ";\n") or f"p = {row['p_holm']:.2g}")
         names.append("\n".join(lines))
     axes.set_yticks(range(len(names)), names, fontsize=7.5)
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -29,9 +29,9 @@ from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import advised, figures_of_sweep
+from fusion_search.analysis.report.confirmation import confirmation_section
 from fusion_search.analysis.report.sections import (
     best_section,
-    confirmation_section,
     course_sections,
     importance_section,
     replay_section,

@@ -8,13 +8,6 @@ from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
-from fusion_search.analysis.confirmation import (
-    METRICS,
-    compute_confirmation,
-    confirmation_sentence,
-    read_candidates,
-)
-from fusion_search.analysis.figures.confirmation import draw_confirmation
 from fusion_search.analysis.figures.course import (
     best_samples,
     compute_history,
@@ -28,65 +21,14 @@ from fusion_search.analysis.figures.parallel import compute_parallel, draw_paral
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
 from fusion_search.analysis.figures.placement_effects import compute_count, compute_placement
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
-from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
-from fusion_search.analysis.records.selection import AnalysisError, Search, snr_label
+from fusion_search.analysis.records.selection import Search, snr_label
 from fusion_search.analysis.report import html
 
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
 
 _BEST: Final = 10
 _WITHIN: Final = 0.005  # half a point of accuracy; of other objectives, half a per cent
-
-
-def confirmation_section(
-    confirmation: Search | None, objective: Objective, commands: Commands
-) -> list[str]:
-    """The best against plain fusion, with fresh seeds."""
-    confirm = commands.get("confirm")
-    if confirmation is None:
-        return [html.missing("The best are not confirmed with fresh seeds yet.", confirm)]
-    try:
-        candidates = read_candidates(confirmation.storage)
-    except AnalysisError as error:
-        return [html.missing(f"{error}.", confirm)]
-    metric = objective.name if objective.name in METRICS else "mean_accuracy"
-    computed = {one: compute_confirmation(confirmation.trials, candidates, one) for one in METRICS}
-    table, comparisons = computed[metric]
-    means = [computed[one][0][["mean", "low", "high"]] for one in METRICS]
-    rows = [
-        [row["label"], row["n"], *(_interval(*one.iloc[number]) for one in means)]
-        for number, row in enumerate(rows_of(table))
-    ]
-    headings = ["network", "seeds", *(one.replace("_", " ") + ", % (95 % CI)" for one in METRICS)]
-    pieces = [
-        html.paragraph(confirmation_sentence(table, comparisons, metric), "lead"),
-        html.table(headings, rows),
-        html.picture(
-            draw_confirmation(table, metric, caption=data_words(confirmation)),
-            "Each row is one network, trained again with fresh seeds and measured on the split "
-            "named above. Compare the differences below rather than the bars: seeds are paired.",
-        ),
-        html.table(
-            ["network", "against", "paired seeds", "difference, points (95 % CI)", "p", "Holm p"],
-            [
-                [
-                    row["label"],
-                    row["baseline"],
-                    row["paired_seeds"],
-                    _interval(row["difference"], row["low"], row["high"], "+.1f"),
-                    _p(row["p"]),
-                    _p(row["p_holm"]),
-                ]
-                for row in rows_of(comparisons)
-            ],
-        ),
-    ]
-    if (table["finished"] < table["trials"]).any():
-        storage = confirmation.storage.parent.location
-        resume = command("resume", confirmation.name, storage=storage)
-        pieces.append(html.missing("Some of its trials are missing.", resume))
-    return pieces
 
 
 def best_section(
@@ -238,8 +180,8 @@ def replay_section(
             f"{row['reached']:.0%}",
             _count(row["median"]),
             f"{_count(row['lower_quartile'])} to {_count(row['upper_quartile'])}",
-            _p(row["p"]),
-            _p(row["p_holm"]),
+            p_text(row["p"]),
+            row["undecided"] or p_text(row["p_holm"]),
         ]
         for row in rows_of(summary)
     ]
@@ -270,15 +212,8 @@ def _other_choices(sample: Any) -> str:
     )
 
 
-def _interval(mean: float, low: float, high: float, style: str = ".1f") -> str:
-    """In percentage points, with the interval where there is one."""
-    if math.isnan(mean):
-        return "-"
-    ends = "" if math.isnan(low) else f" ({100 * low:{style}} to {100 * high:{style}})"
-    return f"{100 * mean:{style}}{ends}"
-
-
-def _p(p: float) -> str:
+def p_text(p: float) -> str:
+    """A p-value in a table; a dash where there is none."""
     return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

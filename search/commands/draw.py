@@ -27,6 +27,7 @@ from fusion_search.analysis.figures.timeline import (
     make_example,
 )
 from fusion_search.analysis.figures.unimodal import compute_unimodal, draw_unimodal
+from fusion_search.analysis.paired import region_lines
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import objectives_of
 from fusion_search.analysis.records.secrets import printable
@@ -54,6 +55,7 @@ from fusion_search.search.commands.drawing_options import (
     say,
     specification_of,
     wanted_pairs,
+    write,
 )
 from fusion_search.search.commands.options import data_of, storage_of
 
@@ -95,7 +97,7 @@ def fusion(options: argparse.Namespace) -> int:
     print("train pairs compared: " + "; ".join(pair_label(pair) for pair in pairs))
     tables = []
     for pair in pairs:
-        table = compute_fusion(search, pair)
+        table, regions = compute_fusion(search, pair)
         if table.empty:
             say(f"no finished trial at train pair {pair_label(pair)}: no figure")
             continue
@@ -109,30 +111,35 @@ def fusion(options: argparse.Namespace) -> int:
             caption=data_caption(search),
         )
         audio, visual = (snr_label(snr) for snr in pair)
-        save(options, figure, table, f"{search.name}-fusion-audio{audio}-visual{visual}")
-        tables.append(table)
+        name = f"{search.name}-fusion-audio{audio}-visual{visual}"
+        save(options, figure, table, name)
+        write(options, regions.to_csv(index=False).encode(), f"{name}-regions.csv")
+        tables.append((table, regions))
     if not tables:
         raise AnalysisError(f"search {search.name} has no finished trial at these train pairs")
-    _print_summary(summarise_fusion(pd.concat(tables)), levels_of(search))
+    cells, by_region = (pd.concat(each) for each in zip(*tables, strict=True))
+    _print_summary(summarise_fusion(cells), by_region, levels_of(search))
     return 0
 
 
-def _print_summary(summary: pd.DataFrame, levels: int) -> None:
+def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, levels: int) -> None:
     if summary.empty:
         print("no train pair has a seed common to initial-layer fusion and a later fusion depth")
         return
     for row in summary.to_dict("records"):
-        pair = pair_label((row["train_audio_snr"], row["train_visual_snr"]))
+        train_pair = (row["train_audio_snr"], row["train_visual_snr"])
         print(
-            f"train {pair}: initial-layer fusion against "
+            f"train {pair_label(train_pair)}: initial-layer fusion against "
             f"{depth_name(row['fusion_depth'], levels)}, paired seeds: {row['paired_seeds']}\n"
-            f"  of {row['conditions']} test conditions initial wins {row['initial_wins']} "
-            f"({row['wins_significant']} significantly, {row['wins_holm']} after Holm), "
-            f"ties {row['ties']}, loses {row['initial_loses']} "
-            f"({row['losses_significant']} significantly, {row['losses_holm']} after Holm)\n"
+            f"  of {row['conditions']} test conditions initial wins {row['initial_wins']}, "
+            f"ties {row['ties']}, loses {row['initial_loses']}\n"
             f"  late - initial accuracy: mean {row['difference_mean']:+.4f}, "
-            f"min {row['difference_min']:+.4f}, max {row['difference_max']:+.4f}"
+            f"min {row['difference_min']:+.4f}, max {row['difference_max']:+.4f}\n"
+            f"  {row['decisions']}"
         )
+        own = at_train_pair(regions, train_pair)
+        for line in region_lines(own[own["fusion_depth"] == row["fusion_depth"]]):
+            print(line)
 
 
 def unimodal(options: argparse.Namespace) -> int:
@@ -213,7 +220,8 @@ def replay(options: argparse.Namespace) -> int:
     save(options, figure, runs, f"{options.name}-replay")
     print(f"trials to reach within {options.within:g} of the best recorded value {optimum:.4f}:")
     for row in summary.to_dict("records"):
-        against = "" if pd.isna(row["p"]) else f", against random p = {row['p_holm']:.2g} (Holm)"
+        words = row["undecided"] or f"p = {row['p_holm']:.2g} (Holm)"
+        against = "" if pd.isna(row["p"]) else f", against random {words}"
         print(
             f"  {printable(row['searcher']):10} median {row['median']:g} (quartiles "
             f"{row['lower_quartile']:g} to {row['upper_quartile']:g}, {row['reached']:.0%} of "

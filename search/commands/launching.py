@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
+
 from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
     read_candidates,
 )
+from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -143,7 +146,17 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
         confirming = load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
     code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
-        trials = read_table(storage, "trials")
-        table, comparisons = compute_confirmation(trials, read_candidates(storage))
-        print(f"\n{printable(confirmation_sentence(table, comparisons))}")
+        _say_confirmed(storage, read_table(storage, "trials"))
     return code
+
+
+def _say_confirmed(storage: Storage, trials: pd.DataFrame) -> None:
+    """The sentence on the grid's mean, and what its regions and conditions say."""
+    candidates = read_candidates(storage)
+    table, comparisons = compute_confirmation(trials, candidates)
+    print(f"\n{printable(confirmation_sentence(table, comparisons))}")
+    grid = read_table(storage, "grid", on_damage=lambda _, damage: print(f"left out: {damage}"))
+    if grid.empty:
+        return
+    for line in grid_lines(*compute_confirmation_grid(trials, grid, candidates), candidates):
+        print(printable(line))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from fusion_search.analysis.confirmation import compute_confirmation, read_candidates
+from fusion_search.analysis.confirmation_grid import compute_confirmation_grid
 from fusion_search.analysis.predictions import compute_counts, differences
 from fusion_search.analysis.records.selection import (
     AnalysisError,
+    Search,
     count_label,
     open_search,
     search_names,
@@ -20,6 +23,7 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.search.commands.drawing_options import (
     opened,
     read_beside,
+    say,
     say_damage,
     storage_at,
     write,
@@ -28,7 +32,7 @@ from fusion_search.search.commands.options import storage_of
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write NAME-report.html."""
+    """Write NAME-report.html, and the tests of its confirmation as CSV."""
     # Imports Matplotlib, which ``predictions`` does without.
     from fusion_search.analysis.report.page import build_report
 
@@ -47,7 +51,24 @@ def report(options: argparse.Namespace) -> int:
         replay=read_beside(search.storage, REPLAY_FILE),
     )
     write(options, page.encode(), f"{options.name}-report.html")
+    if confirmation is not None:
+        _write_tests(options, confirmation)
     return 0
+
+
+def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
+    """Every comparison of a confirmation: the grid's mean, its regions, its conditions."""
+    try:
+        candidates = read_candidates(confirmation.storage)
+    except AnalysisError as error:
+        say(str(error))
+        return
+    grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
+    _, comparisons = compute_confirmation(confirmation.trials, candidates)
+    conditions, regions = compute_confirmation_grid(confirmation.trials, grid, candidates)
+    tables = {"comparisons": comparisons, "regions": regions, "conditions": conditions}
+    for name, table in tables.items():
+        write(options, table.to_csv(index=False).encode(), f"{confirmation.name}-{name}.csv")
 
 
 def predictions(options: argparse.Namespace) -> int:

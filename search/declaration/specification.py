@@ -154,12 +154,12 @@ class Confirmation:
 
     Attributes:
         top: how many of the best; 0 for no confirmation.
-        seeds: fresh seeds for each.
+        seeds: fresh seeds for each; with fewer than six no difference can be told from chance.
         trials: fields of ``TrialSpecification`` that differ from the search's (a fuller budget).
     """
 
     top: int = 0
-    seeds: int = 5
+    seeds: int = 6
     trials: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -63,30 +63,32 @@ def confirmed(values: dict[str, list[float | None]], pairs: int = 1) -> Trials:
 
 
 SEEDS: dict[str, list[float | None]] = {
-    "top a": [0.71, 0.73, 0.70, 0.74, 0.72],
-    "top b": [0.70, 0.69, 0.72, 0.71, 0.68],
-    "plain 0": [0.60, 0.63, 0.59, 0.62, 0.63],
-    "plain 2": [0.70, 0.72, 0.72, 0.70, 0.71],
+    "top a": [0.71, 0.73, 0.70, 0.74, 0.72, 0.73],
+    "top b": [0.70, 0.69, 0.72, 0.71, 0.68, 0.70],
+    "plain 0": [0.60, 0.63, 0.59, 0.62, 0.63, 0.61],
+    "plain 2": [0.70, 0.72, 0.72, 0.70, 0.71, 0.73],
 }
 
 
-def test_intervals_and_paired_tests_are_scipys() -> None:
+def test_intervals_are_scipys_and_tests_those_of_all_signs() -> None:
     table, comparisons = compute_confirmation(*confirmed(SEEDS))
     for row, values in zip(table.to_dict("records"), SEEDS.values(), strict=True):
-        low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+        low, high = stats.t.interval(0.95, 5, np.mean(values), stats.sem(values))
         assert (row["mean"], row["low"], row["high"]) == pytest.approx((np.mean(values), low, high))
         assert row["deviation"] == pytest.approx(np.std(values, ddof=1))
         assert row["values"] == tuple(values)
-        assert row["seeds"] == (1000, 1001, 1002, 1003, 1004)
+        assert row["seeds"] == (1000, 1001, 1002, 1003, 1004, 1005)
     assert len(comparisons) == 4
     expected = []
     for top, plain in itertools.product(("top a", "top b"), ("plain 0", "plain 2")):
         test = stats.ttest_rel(SEEDS[top], SEEDS[plain])
-        expected.append(test.pvalue)
+        differences = np.subtract(SEEDS[top], SEEDS[plain])  # type: ignore[arg-type]
+        flipped = [np.dot(signs, differences) for signs in itertools.product((1, -1), repeat=6)]
+        expected.append(np.mean(np.abs(flipped) >= abs(differences.sum()) - 1e-9))
         row = comparisons[
             (comparisons["label"] == top) & (comparisons["baseline_depth"] == int(plain[-1]))
         ].iloc[0]
-        assert row["p"] == pytest.approx(test.pvalue)
+        assert row["p_sign_flip"] == pytest.approx(expected[-1])
         interval = test.confidence_interval(0.95)
         assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
     # Holm by its definition: the i-th smallest of m times m - i + 1, never falling.
@@ -98,39 +100,48 @@ def test_intervals_and_paired_tests_are_scipys() -> None:
     assert comparisons["p_holm"].tolist() == pytest.approx([adjusted[k] for k in range(4)])
 
 
-def test_the_sentence_claims_a_difference_only_after_holm() -> None:
+def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
     table, comparisons = compute_confirmation(*confirmed(SEEDS))
     sentence = confirmation_sentence(table, comparisons)
-    assert sentence.startswith("The best placement (top a) reached a mean accuracy of 72.0 % (95 %")
+    assert sentence.startswith("The best placement (top a) reached a mean accuracy of 72.2 % (95 %")
     assert (
-        "n = 5 seeds) over the 10 x 10 test SNR grid, not distinguishable from plain depth 2"
+        "n = 6 seeds) over the 10 x 10 test SNR grid, not distinguishable from plain depth 2"
         in (sentence)
     )
-    assert "difference +1.0 points" in sentence
-    assert "10.6 points above plain depth 0" in sentence
-    assert sentence.count("over 4 comparisons") == 1
-    assert sentence.count(".") >= 1
+    assert "difference +0.8 points" in sentence
+    assert "10.8 points above plain depth 0" in sentence
+    assert sentence.count("test by all 64 sign flips over 4 comparisons: max-T p =") == 1
+    assert sentence.count("max-T p") == 2
+    assert sentence.count("Holm cannot be decided with 6 seeds; 8 would do") == 2
     assert sentence.endswith(").")
+    few = {name: values[:5] for name, values in SEEDS.items()}
+    sentence = confirmation_sentence(*compute_confirmation(*confirmed(few)))
+    assert "plain depth 0 it cannot be decided with 5 seeds; 6 would do (difference" in sentence
+    assert "above" not in sentence
+    assert "p =" not in sentence
 
 
 def test_a_significant_loss_is_told_as_one() -> None:
     values: dict[str, list[float | None]] = {
-        "top a": [0.50, 0.52, 0.51, 0.53],
-        "plain 2": [0.61, 0.62, 0.63, 0.64],
+        "top a": [0.50, 0.52, 0.51, 0.53, 0.51, 0.52],
+        "plain 2": [0.61, 0.62, 0.63, 0.64, 0.61, 0.63],
     }
     table, comparisons = compute_confirmation(*confirmed(values))
     sentence = confirmation_sentence(table, comparisons)
-    assert "11.0 points below plain depth 2 (95 % CI 9.7 to 12.3" in sentence
-    assert "over 1 comparison)" in sentence
+    assert "10.8 points below plain depth 2 (95 % CI 10.0 to 11.6" in sentence
+    assert "over 1 comparison: max-T p = 0.031, Holm p = 0.031)." in sentence
 
 
 def test_one_seed_has_no_interval_and_no_test() -> None:
     table, comparisons = compute_confirmation(*confirmed({"top a": [0.7], "plain 1": [0.6]}))
     assert math.isnan(table["low"][0])
-    assert math.isnan(comparisons["p"][0])
+    assert math.isnan(comparisons["p_max_t"][0])
     sentence = confirmation_sentence(table, comparisons)
     assert "70.0 % (one seed, so no interval)" in sentence
-    assert "10.0 points above plain depth 1 with one common seed (no interval, no test)" in sentence
+    assert (
+        "against plain depth 1 it cannot be decided with 1 seed; 6 would do (difference +10.0 "
+        "points)."
+    ) in sentence
     assert "CI" not in sentence
 
 
@@ -147,7 +158,7 @@ def test_missing_seeds_are_left_out_in_pairs_and_said() -> None:
     assert row["difference"] == pytest.approx(((0.70 - 0.67) + (0.74 - 0.69)) / 2)
     sentence = confirmation_sentence(table, comparisons)
     assert "1 of its 4 trials missing" in sentence
-    assert "n = 2 paired seeds" in sentence
+    assert "against plain depth 2 it cannot be decided with 2 seeds; 6 would do" in sentence
     assert "not comparable with plain depth 0 (no common seed finished)" in sentence
 
 
@@ -175,10 +186,36 @@ def test_nothing_finished_is_said() -> None:
     assert "Nothing was confirmed" in confirmation_sentence(table.iloc[1:], comparisons)
 
 
-def test_the_same_difference_in_all_seeds_allows_no_test() -> None:
-    values: dict[str, list[float | None]] = {"top a": [0.75, 0.5], "plain 0": [0.5, 0.25]}
+def test_fewer_common_seeds_than_usual_are_said() -> None:
+    first: list[float | None] = [0.70, 0.73, 0.70, 0.74, 0.72, 0.73, None]
+    second: list[float | None] = [0.60, 0.63, 0.61, 0.62, 0.63, 0.61, 0.62]
+    _, comparisons = given = compute_confirmation(
+        *confirmed(
+            {"top a": [*first[:6], 0.72], "plain 2": second, "plain 0": [*first[:5], None, None]}
+        )
+    )
+    assert comparisons["paired_seeds"].tolist() == [7, 5]
+    assert math.isnan(comparisons["p_max_t"][1])
+    sentence = confirmation_sentence(*given)
+    # The comparison with five seeds takes no part in the maximum over comparisons.
+    assert comparisons["p_max_t"][0] == 2 / 2**7
+    assert "against plain depth 0 it cannot be decided with 5 seeds; 6 would do" in sentence
+    given = compute_confirmation(
+        *confirmed({"top a": [*first[:6], 0.72], "plain 2": [*second[:6], None]})
+    )
+    assert "n = 6 paired seeds" in confirmation_sentence(*given)
+
+
+def test_the_same_difference_in_six_seeds_is_told() -> None:
+    values: dict[str, list[float | None]] = {
+        "top a": [0.75, 0.5, 0.5, 0.5, 0.5, 0.5],
+        "plain 0": [0.5, 0.25, 0.25, 0.25, 0.25, 0.25],
+    }
     sentence = confirmation_sentence(*compute_confirmation(*confirmed(values)))
-    assert "25.0 points above plain depth 0 (the same in all 2 seeds, so no test" in sentence
+    assert (
+        "25.0 points above plain depth 0 (95 % CI 25.0 to 25.0, test by all 64 sign flips"
+        in sentence
+    )
 
 
 def test_metrics_name_where_they_are_measured() -> None:
@@ -196,10 +233,10 @@ def test_the_figure_shows_every_seed_and_the_means() -> None:
     table, _ = compute_confirmation(*confirmed({**SEEDS, "plain 1": [None]}))
     figure = draw_confirmation(table)
     axes = figure.axes[0]
-    dots = [list(line.get_xdata()) for line in axes.get_lines() if len(line.get_xdata()) == 5]
+    dots = [list(line.get_xdata()) for line in axes.get_lines() if len(line.get_xdata()) == 6]
     assert dots == [list(values) for values in SEEDS.values()]
     labels = [text.get_text() for text in axes.get_yticklabels()]
-    assert labels[0] == "1. top a (n=5)"
+    assert labels[0] == "1. top a (n=6)"
     assert [text.get_text() for text in axes.texts] == ["missing"]
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=60)

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
-from scipy import stats
 from synthetic_records import NOTE, SNRS, Trial, write_planned, write_trial
 
 from fusion_search.analysis.figures.drawing import BOX_COLOUR
-from fusion_search.analysis.figures.fusion import compute_fusion, summarise_fusion
+from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion, summarise_fusion
 from fusion_search.analysis.figures.grids import compute_grid, draw_grid
 from fusion_search.analysis.figures.unimodal import compute_unimodal
 from fusion_search.analysis.records.selection import AnalysisError, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
-from fusion_search.analysis.statistics import holm, paired_p
+from fusion_search.analysis.statistics import holm
 from fusion_search.search.commands.command_line import main
 
 PAIR = (0.5, 0.25)
@@ -84,7 +84,7 @@ def late_and_initial() -> list[Trial]:
 
 def test_fusion_counts_wins_ties_and_losses_over_common_seeds(storage: Storage) -> None:
     fill(storage, late_and_initial())
-    table = compute_fusion(open_search(storage, "made-up"), PAIR)
+    table, regions = compute_fusion(open_search(storage, "made-up"), PAIR)
     (row,) = summarise_fusion(table).to_dict("records")
     assert (row["initial_wins"], row["ties"], row["initial_loses"]) == (10, 10, 80)
     assert row["paired_seeds"] == 3
@@ -94,17 +94,42 @@ def test_fusion_counts_wins_ties_and_losses_over_common_seeds(storage: Storage) 
     assert row["difference_max"] == pytest.approx(0.11)
     assert row["difference_mean"] == pytest.approx((10 * won + 80 * 0.11) / 100)
     cell = table[(table["fusion_depth"] == 2) & (table["test_audio_snr"] == math.inf)].iloc[0]
-    expected = stats.ttest_rel([0.50, 0.55, 0.52], [0.6, 0.6, 0.6]).pvalue
-    assert cell["p"] == pytest.approx(expected)
+    assert cell["p_sign_flip"] == 2 / 2**3
+    assert cell["decision"] == "cannot be decided with 3 seeds; 6 would do"
+    assert cell["decision_holm"] == "cannot be decided with 3 seeds; 12 would do"
+    assert row["decisions"].startswith("100 conditions. max-T: cannot be decided with 3 seeds")
+    by_region = regions.set_index("region")["difference"]
+    assert by_region["train condition"] == pytest.approx(0.11)
+    assert by_region["grid"] == pytest.approx(row["difference_mean"])
+    # Audio original, 16, 8, 4 and 2 are clean.
+    assert by_region["audio clean"] == pytest.approx((won + 0 + 3 * 0.11) / 5)
+    assert by_region["audio noisy"] == pytest.approx(0.11)
 
 
-def test_paired_p_is_scipys_and_says_nothing_without_variation() -> None:
-    generator = np.random.default_rng(0)
-    first, second = generator.normal(size=(2, 20, 5))
-    np.testing.assert_allclose(paired_p(first - second), stats.ttest_rel(first, second, axis=1)[1])
-    p = paired_p(np.array([[0.0, 0.0], [0.1, 0.1]]))
-    assert p[0] == 1
-    assert math.isnan(p[1])
+def test_six_seeds_tell_and_dots_say_so(storage: Storage) -> None:
+    def late(seed: int) -> Callable[[float, float], int]:
+        return lambda audio, visual: 50 if audio > 1 else 70 + seed
+
+    trials = [Trial(PAIR, depth=0, seed=seed, correct=lambda a, v: 60) for seed in range(6)]
+    trials += [Trial(PAIR, depth=2, seed=seed, correct=late(seed)) for seed in range(6)]
+    fill(storage, trials)
+    table, regions = compute_fusion(open_search(storage, "made-up"), PAIR)
+    (row,) = summarise_fusion(table).to_dict("records")
+    assert row["decisions"] == (
+        "100 conditions. max-T: 50 higher, 50 lower. "
+        "Holm: cannot be decided with 6 seeds; 12 would do"
+    )
+    told = regions.set_index("region")["decision"]
+    assert told["audio noisy"] == "higher"
+    assert told["audio clean"] == told["audio alone clean"] == "lower"
+    figure = draw_fusion(table, PAIR, {0: "initial", 2: "late"})
+    dots = [line for axes in figure.axes for line in axes.get_lines()]
+    assert len(dots) == 100
+    few = table.assign(paired_seeds=3, p_max_t=math.nan)
+    words = [text.get_text() for text in draw_fusion(few, PAIR, {0: "a", 2: "b"}).texts]
+    assert any(
+        "cannot be decided with 3 seeds; 6 would do" in one.replace("\n", " ") for one in words
+    )
 
 
 def test_holm_by_hand() -> None:
@@ -166,16 +191,17 @@ def test_every_command_writes_png_svg_and_the_csv_of_its_table(
         "made-up-grids-depth0",
         "made-up-grids-depth2",
         "made-up-fusion-audio0.5-visual0.25",
+        "made-up-fusion-audio0.5-visual0.25-regions",
         "made-up-unimodal",
     }
-    for stem in stems:
+    for stem in stems - {"made-up-fusion-audio0.5-visual0.25-regions"}:
         assert (out / f"{stem}.png").read_bytes()[:4] == b"\x89PNG"
         svg = (out / f"{stem}.svg").read_text()
         assert "<svg" in svg
-    table = pd.read_csv(out / "made-up-fusion-audio0.5-visual0.25.csv")
-    pd.testing.assert_frame_equal(
-        table, compute_fusion(open_search(storage, "made-up"), PAIR), check_dtype=False
-    )
+    computed = compute_fusion(open_search(storage, "made-up"), PAIR)
+    for table, end in zip(computed, ("", "-regions"), strict=True):
+        written = pd.read_csv(out / f"made-up-fusion-audio0.5-visual0.25{end}.csv")
+        pd.testing.assert_frame_equal(written, table, check_dtype=False)
 
 
 def test_figures_of_builtin_data_say_so(storage: Storage, tmp_path: Path) -> None:

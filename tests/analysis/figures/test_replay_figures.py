@@ -74,6 +74,12 @@ def test_wilcoxon_over_seeds_with_holm_over_searchers() -> None:
     assert p["tpe"] < p["surrogate"]
     assert found.loc["tpe", "p_holm"] == pytest.approx(min(1, 2 * p["tpe"]))
     assert found.loc["surrogate", "p_holm"] == pytest.approx(max(p["surrogate"], 2 * p["tpe"]))
+    assert set(found["undecided"]) == {""}
+    few = {name: own[:6] for name, own in values.items()}
+    _, _, summary = compute_replay(replay(few), optimum=0.9)
+    # Two searchers against random: Holm asks for 0.025, which six signs cannot reach.
+    words = ["", *["cannot be decided with 6 seeds; 7 would do"] * 2]
+    assert sorted(summary["undecided"]) == words
 
 
 def test_a_searcher_that_is_random_search_differs_in_nothing() -> None:
@@ -104,7 +110,7 @@ def test_the_figure_names_the_baseline_and_carries_the_curves() -> None:
     assert list(lines["tpe"].get_ydata()) == pytest.approx(expected.tolist())
     labels = [text.get_text() for text in right.get_yticklabels()]
     assert labels[0] == "random (baseline)\nmedian never, 33% arrived"
-    assert labels[1].startswith("tpe\nmedian 2, 100% arrived\np = ")
+    assert labels[1] == ("tpe\nmedian 2, 100% arrived\ncannot be decided with 3 seeds;\n6 would do")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=60)
     assert content.getvalue()[:4] == b"\x89PNG"

@@ -183,6 +183,17 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     assert f"{evil} & more" in page.text
 
 
+def test_three_seeds_tell_nothing_and_the_page_says_how_many_would(
+    whole: tuple[str, Page],
+) -> None:
+    _, page = whole
+    text = " ".join(page.text.split())
+    assert "it cannot be decided with 3 seeds; 6 would do (difference" in text
+    assert "Tested by all 8 sign flips. Holm cannot be decided with 3 seeds; 6 would do." in text
+    assert "No grid of the confirmation can be read." in text
+    assert "cannot be decided with 3 seeds; 6 would do" in text.partition("median trials")[2]
+
+
 def test_what_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
     page = Page(build_report(open_made_up(tmp_path, frame([row(1, 0.5), row(2, None, STOPPED)]))))
     assert page.headings == SECTIONS

@@ -80,7 +80,7 @@ def config(name: str, *overrides: str) -> SearchSpecification:
 
 @pytest.mark.parametrize(
     ("name", "units", "trials", "confirming"),
-    [("demo", 3, 3, 0), ("paper", 240, 240, 0), ("placement", 64, 64, 30)],
+    [("demo", 3, 3, 0), ("paper", 240, 240, 0), ("placement", 64, 64, 36)],
 )
 def test_what_is_dispatched(name: str, units: int, trials: int, confirming: int) -> None:
     search = config(name)

@@ -147,6 +147,9 @@ def test_early_stopping_confirmation_and_report(
     assert code == 0, output
     assert "8 of 12 trials have ended before" in output
     assert "n = 3 seeds" in output
+    assert "cannot be decided with 3 seeds; 6 would do" in output
+    assert "regions: cannot be decided with 3 seeds; 6 would do" in output
+    assert "  100 conditions. max-T: cannot be decided" in output
     assert main(["confirm", "test", *at, "--seeds", "1"]) == 0
     assert "4 of 4 trials finished, 0 failed, 0 not run" in capsys.readouterr().out
     assert main(["confirm", "test", *at, "--seeds", "3"]) == 0
@@ -160,6 +163,10 @@ def test_early_stopping_confirmation_and_report(
     assert main(["report", "test", *at, *figures]) == 0
     page = (tmp_path / "figures" / "test-report.html").read_text()
     assert "The best placement (d=2" in page
+    for table, rows in (("comparisons", 3), ("conditions", 300)):
+        written = pd.read_csv(tmp_path / "figures" / f"test-confirmation-{table}.csv")
+        assert len(written) == rows
+        assert set(written["decision"]) == {"cannot be decided with 3 seeds; 6 would do"}
     assert main(["draw", "grids", "test", *at, *figures]) == 2
     assert "is a search over a space" in capsys.readouterr().err
     assert main(["draw", "grids", "test-confirmation", *at, *figures]) == 0

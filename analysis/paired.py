@@ -1,0 +1,121 @@
+"""Paired differences as tables: what each cell or region shows, and whether that can be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.regions import axis_names, regions
+from fusion_search.analysis.statistics import SIGNIFICANCE, interval, sign_flips, undecided
+
+HIGHER: Final = "higher"
+LOWER: Final = "lower"
+NOT_TOLD: Final = "not distinguishable"
+PAIRED_COLUMNS: Final = [
+    *("paired_seeds", "difference", "low", "high"),
+    *("p_sign_flip", "p_max_t", "p_holm", "decision", "decision_holm", "sign_flips"),
+]
+
+
+def compare(differences: pd.DataFrame) -> pd.DataFrame:
+    """The sign-flip test of every row, adjusted over the rows by max-T and, beside it, by Holm.
+
+    Args:
+        differences: one row per cell, region or comparison, one column per seed, NaN where a seed
+            lacks it.
+
+    Returns:
+        The same index with ``paired_seeds``, ``difference`` (mean) and its 95 % t interval
+        ``low``, ``high``; ``p_sign_flip``, ``p_max_t`` and ``p_holm`` as
+        :func:`analysis.statistics.sign_flips` gives them; ``decision`` by max-T and
+        ``decision_holm``: higher, lower, not distinguishable, or that it cannot be decided with so
+        many seeds, and how many would do; ``sign_flips``, how many were counted.
+    """
+    values = differences.to_numpy(dtype=float)
+    test = sign_flips(values.T)
+    ends = np.array([interval(row[np.isfinite(row)]) for row in values]).reshape(-1, 3)
+    compared = max(int((test.seeds > 0).sum()), 1)
+    table = pd.DataFrame(ends, index=differences.index, columns=["difference", "low", "high"])
+    table = table.assign(
+        paired_seeds=test.seeds,
+        p_sign_flip=test.p,
+        p_max_t=test.p_max_t,
+        p_holm=test.p_holm,
+        sign_flips=test.flips,
+    )
+    rows = rows_of(table)
+    table["decision"] = [_decision(row, "p_max_t", 1) for row in rows]
+    table["decision_holm"] = [_decision(row, "p_holm", compared) for row in rows]
+    return table[PAIRED_COLUMNS]
+
+
+def _decision(row: Mapping[str, Any], column: str, comparisons: int) -> str:
+    if row[column] <= SIGNIFICANCE:
+        return HIGHER if row["difference"] > 0 else LOWER
+    return undecided(row["paired_seeds"], comparisons) or NOT_TOLD
+
+
+def region_means(cells: pd.DataFrame, train: Mapping[str, float]) -> pd.DataFrame:
+    """Every region's mean over its cells.
+
+    Args:
+        cells: one row per condition, its SNRs in the index levels ``test_NAME_snr``, any columns.
+        train: axis name -> SNR in training.
+
+    Returns:
+        One row per region that has cells, in the order declared, same columns; NaN where a cell
+        of the region is.
+    """
+    axes = axis_names([str(name) for name in cells.index.names])
+    conditions = cells.index.to_frame()[[f"test_{axis}_snr" for axis in axes]]
+    members = regions(conditions.to_numpy(dtype=float), [train[axis] for axis in axes], axes)
+    means = {name: cells[own].mean(skipna=False) for name, own in members.items()}
+    return pd.DataFrame(means, index=cells.columns).T.rename_axis("region")
+
+
+def p_words(p: float) -> str:
+    """A p-value in a sentence."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
+def p_values(row: Mapping[str, Any], comparisons: int) -> str:
+    """The adjusted p-values of a row that can be decided."""
+    for_holm = undecided(row["paired_seeds"], comparisons)
+    beside = f"Holm {for_holm}" if for_holm else f"Holm p {p_words(row['p_holm'])}"
+    return f"max-T p {p_words(row['p_max_t'])}, {beside}"
+
+
+def condition_words(cells: pd.DataFrame) -> str:
+    """Of one comparison's rows: how many are told, or how many seeds would tell them."""
+    seeds = int(cells["paired_seeds"].max())
+    said = []
+    for way, column, comparisons in (
+        ("max-T", "decision", 1),
+        ("Holm", "decision_holm", len(cells)),
+    ):
+        higher, lower = ((cells[column] == one).sum() for one in (HIGHER, LOWER))
+        words = undecided(seeds, comparisons) or f"{higher} higher, {lower} lower"
+        said.append(f"{way}: {words}")
+    return f"{count_label(len(cells), 'condition')}. {'. '.join(said)}"
+
+
+def region_lines(table: pd.DataFrame) -> list[str]:
+    """What the regions of one comparison say, in lines to print."""
+    count = count_label(len(table), "region")
+    if table["p_max_t"].isna().all():
+        return [f"  {count}: {table['decision'].iloc[0]}"]
+    for_holm = undecided(int(table["paired_seeds"].max()), len(table))
+    lines = []
+    for row in rows_of(table):
+        words = str(row["decision"])
+        if not math.isnan(row["p_max_t"]):
+            holm = "" if for_holm else f", Holm p {p_words(row['p_holm'])}"
+            words += f" (max-T p {p_words(row['p_max_t'])}{holm})"
+        lines.append(f"  {row['region']:20} {100 * row['difference']:+6.1f} points, {words}")
+    return [*lines, f"  {count}. Holm: {for_holm}"] if for_holm else lines
