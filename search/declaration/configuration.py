@@ -71,7 +71,7 @@ def load_configuration(
         own = _OWN / path.name
         known = own if own.is_file() else _OWN / "demo.yaml"
         raise ConfigurationError(
-            f"{where} is not there; the program's own are in {_OWN}, as in "
+            f"{where} cannot be read: no such file; the program's own are in {_OWN}, as in "
             f"`{command(*asked, str(known))}`"
         ) from error
     except (OSError, ValueError) as error:
