@@ -12,9 +12,11 @@ from small_trials import small_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.statistics import seeds_needed
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.declaration.configuration import build_search, to_plain
 from fusion_search.search.declaration.space_fields import build_space
+from fusion_search.search.declaration.specification import Confirmation
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.confirmation import choose_candidates, confirmation_search
@@ -253,3 +255,7 @@ def test_seeded_dropout_is_reproducible_and_leaves_the_callers_generator(
 def test_an_observation_of_several_objectives_keeps_their_order() -> None:
     rows = [{"status": FINISHED, "objective_values": [1.0, 10.0]}]
     assert observation({}, rows) == Observation(sample={}, state=FINISHED, values=(1.0, 10.0))
+
+
+def test_a_confirmation_has_as_many_seeds_as_can_tell_a_difference() -> None:
+    assert Confirmation().seeds == seeds_needed() == 6
