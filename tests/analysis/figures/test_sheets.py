@@ -177,7 +177,7 @@ def fusion_figure(folder: Path, late: dict[float, int]) -> Figure:
         Trial(pair, depth=2, snrs=FEW, correct=lambda audio, visual: late[audio]),
     ]
     sheet_of(folder, trials, [pair])
-    table = compute_fusion(open_search(open_storage(folder), "made-up"), pair)
+    table, _ = compute_fusion(open_search(open_storage(folder), "made-up"), pair)
     return draw_fusion(table, pair, {0: "initial", 2: "late"})
 
 
