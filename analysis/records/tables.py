@@ -254,7 +254,7 @@ def read_batches(
     for name in _file_names(search, table, trial_ids):
         with (
             _damage_named(search, table, name),
-            search.open(table, name) as source,
+            search.open(table, name, most=LARGEST_BYTES) as source,
         ):
             check(source)
             parts = pq.ParquetFile(source, read_dictionary=texts)
@@ -279,7 +279,7 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, StorageError, VersionError):
         raise
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+    except (PermissionError, NotADirectoryError) as error:
         raise RecordError(
             f"{search.named(table, name)} cannot be read ({error.strerror}); see to its permissions"
         ) from error

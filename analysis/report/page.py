@@ -25,7 +25,7 @@ from fusion_search.analysis.records.selection import (
     count_label,
     read_specification,
 )
-from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.storage import Storage, UnfitError
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import advised, figures_of_sweep
@@ -169,7 +169,7 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
         said = f"These trials confirm the search {confirmed}. Where that is:"
         return [html.paragraph(said), html.code("\n".join(lines)), details]
     if text is None:
-        said = f"{SPECIFICATION_FILE} is missing from the search's folder."
+        said = f"{SPECIFICATION_FILE} is missing from the search's folder, or is no file."
         launch = command("launch", file, storage=search.storage.parent.location)
         return [html.missing(said, launch)]
     lines.append(command("launch", file))
@@ -185,7 +185,7 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
 def _specification_text(folder: Storage) -> str | None:
     try:
         return folder.read(SPECIFICATION_FILE).decode(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, UnfitError):
         return None
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fusion_search.analysis.confirmation import read_candidates
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import (
     AnalysisError,
@@ -150,7 +151,7 @@ def read_beside(folder: Storage, name: str) -> pd.DataFrame | None:
     if not folder.exists(name):
         return None
     try:
-        table: pd.DataFrame = parse_parquet(folder.read(name)).to_pandas()
+        table: pd.DataFrame = parse_parquet(folder.read(name, most=LARGEST_BYTES)).to_pandas()
     except FileNotFoundError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from fusion_search.analysis.records import plain_data
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.plain_data import LARGEST_BYTES, shown, shown_name
+from fusion_search.analysis.records.plain_data import shown, shown_name
+from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.fields import (
     ConfigurationError,
@@ -66,7 +67,7 @@ def load_configuration(
     where = f"configuration {shown_name(str(path))}"
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+            content = file.read(LARGEST_TEXT + 1)
     except FileNotFoundError as error:
         own = _OWN / path.name
         known = own if own.is_file() else _OWN / "demo.yaml"

@@ -192,7 +192,7 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path:
     assert list(found["seed"]) == [0, 3]
     assert list(said) == [trials[1].trial_id, trials[2].trial_id]
     assert "is damaged (" in said[trials[1].trial_id]
-    assert "cannot be read (Is a directory)" in said[trials[2].trial_id]
+    assert "is damaged (it is not a regular file)" in said[trials[2].trial_id]
 
 
 def constant(rows: int, text: str, schema: pa.Schema = PREDICTIONS) -> pa.Table:
