@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from fusion_search.analysis.records.selection import no_such_search
 from fusion_search.analysis.records.plain_data import read_content
+from fusion_search.analysis.records.selection import no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import EXHAUSTED_FILE, FINISHED, SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import build_search, is_name, parse_yaml

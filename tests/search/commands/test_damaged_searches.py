@@ -281,7 +281,7 @@ def test_what_is_no_file_or_too_large_is_named_and_not_read(
     assert main(["status", "--storage", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     what = "is larger than" if kind == "20 GB" else "is not a regular file"
-    (named,) = [line for line in lines if f"{tmp_path}/{NAME}/{name} is damaged (it {what}" in line]
+    assert sum(f"{tmp_path}/{NAME}/{name} is damaged (it {what}" in line for line in lines) == 1
     assert [line for line in lines if line.startswith("sound") and "damaged" not in line]
 
 
