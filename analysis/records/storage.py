@@ -18,7 +18,12 @@ import pyarrow as pa
 from pyarrow import fs
 
 from fusion_search.analysis.records.processes import is_leftover, temporary_name
-from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password, sentence
+from fusion_search.analysis.records.secrets import (
+    STORAGE_REMEDY,
+    printable,
+    refuse_password,
+    sentence,
+)
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -258,8 +263,8 @@ class Storage:
         if self.location not in _awaited:
             _awaited.add(self.location)
             print(
-                f"waiting up to {self.patience_seconds:g} s for storage {self.location}: "
-                f"{_reason(error)}",
+                f"waiting up to {self.patience_seconds:g} s for storage "
+                f"{printable(self.location)}: {_reason(error)}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -114,8 +114,7 @@ def _summary(
         html.paragraph(f"Data: {'; '.join(notes) or 'not recorded'}", "note"),
         html.facts(
             {
-                "Compute": f"{trials['seconds'].sum() / 3600:.2f} hours of trials, one after "
-                "another",
+                "Compute": f"{_duration(trials['seconds'].sum())} of trials, one after another",
                 "Began, last ended": f"{_time(trials['started_at'].min())}, "
                 f"{_time(trials['ended_at'].max())}",
                 "Device": _unique(trials["device"]),
@@ -187,6 +186,14 @@ def _specification_text(folder: Storage) -> str | None:
         return folder.read(SPECIFICATION_FILE).decode(errors="replace")
     except (FileNotFoundError, UnfitError):
         return None
+
+
+def _duration(seconds: float) -> str:
+    """In hours, or in what makes a number of it that one can read."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} seconds"
 
 
 def _unique(column: pd.Series) -> str:

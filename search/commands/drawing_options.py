@@ -116,14 +116,14 @@ def save(options: argparse.Namespace, figure: Figure, table: pd.DataFrame, name:
     from fusion_search.analysis.figures.drawing import save_figure
 
     for path in save_figure(figure, table, storage_at(options.output), name):
-        print(path)
+        print(printable(path))
 
 
 def write(options: argparse.Namespace, content: bytes, name: str) -> None:
     """Write one file into the output folder, and print where."""
     output = storage_at(options.output)
     output.write(content, name)
-    print(output.named(name))
+    print(printable(output.named(name)))
 
 
 def say(line: str) -> None:

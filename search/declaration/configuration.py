@@ -19,6 +19,7 @@ from fusion_search.search.declaration.fields import (
     checked,
     known,
     listed,
+    not_text,
     train_pair,
     typed,
     value_of,
@@ -82,7 +83,19 @@ def load_configuration(
         raise ConfigurationError(f"{where} must be a mapping with a name")
     for override in overrides:
         _apply(raw, override)
+    _check_text(raw, content, overrides)
     return raw
+
+
+def _check_text(raw: Mapping[str, Any], content: bytes, overrides: Sequence[str]) -> None:
+    """Refuse a name that YAML takes for a number, a date or a truth value, as it was written."""
+    name = raw.get("name")
+    if name is None or isinstance(name, str | list | Mapping):
+        return  # said by build_search
+    given = [one.partition("=")[2] for one in overrides if one.partition("=")[0] == "name"]
+    text = given[-1] if given else content
+    written = plain_data.parse_yaml(text, "the configuration", as_written=True)
+    raise ConfigurationError(not_text("name", name, written if given else written["name"]))
 
 
 def parse_yaml(content: str | bytes, where: str) -> Any:
@@ -175,8 +188,9 @@ def _check_names(values: Mapping[str, Any]) -> None:
     name = value_of(str, values["name"], "name")
     if not is_name(name):
         raise ConfigurationError(
-            f"name is {shown(name)}; allowed: up to 100 letters, digits, dots, dashes "
-            f"and underscores, but {' and '.join(_TAKEN)}"
+            f"name is {shown(name)}; allowed: up to 100 letters (a to z, A to Z), "
+            "digits, dots, dashes and underscores, of which a letter or digit comes first, but "
+            f"{' and '.join(_TAKEN)}"
         )
     storage = value_of(str, values.get("storage", "results"), "storage")
     if not storage:
