@@ -213,7 +213,7 @@ def test_averaged_samples_a_replay_and_a_warm_start(
         str(write_config(tmp_path, name="x", searcher={"name": "tpe", "warm_start": ["y"]})),
     )
     assert code == 2
-    assert "searcher.warm_start names 'y'" in output
+    assert "searcher.warm_start: there is no search 'y'" in output
 
 
 @on_one_ray
