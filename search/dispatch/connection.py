@@ -29,8 +29,8 @@ from fusion_search.search.running.interrupts import hang_up_held_back, stopped_a
 
 CLIENT: Final = "ray://"
 _LARGEST_UPLOAD: Final = 20_000_000  # bytes; the code itself has less than one million
-# Ray's own processes do not start where warnings are errors, or without docstrings.
-_OF_THE_SHELL: Final = ("PYTHONWARNINGS", "PYTHONOPTIMIZE")
+# Ray's own processes do not start where warnings are errors.
+_OF_THE_SHELL: Final = ("PYTHONWARNINGS",)
 # What asks for nothing but an answer: of Ray's own port, and of the port for clients.
 _QUESTIONS: Final = {
     "": ("/ray.rpc.NodeInfoGcsService/GetClusterId", b""),
@@ -97,6 +97,7 @@ def connection(address: str) -> Iterator[None]:
         return
     if not address.startswith(CLIENT):  # else Ray Tune runs elsewhere
         _check_home()
+        _check_docstrings()
     if address == "local":
         check_temporary_folder()
     with ExitStack() as until_left:
@@ -119,6 +120,13 @@ def _check_home() -> None:
             "Ray looks into the home folder, and that of this user is not known: set HOME to "
             "a folder that it may write to"
         ) from error
+
+
+def _check_docstrings() -> None:
+    if sys.flags.optimize > 1:
+        raise ResourceError(
+            "Ray cannot be imported without docstrings: unset PYTHONOPTIMIZE, or set it to 1"
+        )
 
 
 def _start_or_join(address: str) -> None:
