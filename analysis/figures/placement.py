@@ -72,8 +72,8 @@ def draw_placement(
     effects = factor * between["effect"].where(between["effect_error"].notna()).to_numpy(
         dtype=float
     )
-    largest = max(float(np.nanmax(np.abs(effects), initial=0.0)), 1e-9)
-    scale = Normalize(-largest, largest)
+    largest = float(np.nanmax(np.abs(effects), initial=0.0))
+    scale = Normalize(-(largest or 1.0), largest or 1.0)
     # Blue is always the better side.
     colours = DIFFERENCE_COLOURS if objective.sign > 0 else f"{DIFFERENCE_COLOURS}_r"
     place = _draw_input(axes, total)
@@ -104,7 +104,8 @@ def draw_placement(
     axes.set_xlim(0, total)
     axes.set_ylim(-0.75, _IMAGE + 0.55)
     axes.set_axis_off()
-    add_colour_bar(figure, [axes], scale, colours, f"effect on {objective.words}{unit}")
+    if largest:
+        add_colour_bar(figure, [axes], scale, colours, f"effect on {objective.words}{unit}")
     depth_axes, fusion_axes = lower.subplots(1, 2, sharey=True)
     _draw_means(depth_axes, table[table["part"] == "fusion_depth"], objective, "fusion depth d")
     _draw_means(fusion_axes, table[table["part"] == "fusion"], objective, "how streams fuse, d > 0")

@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.figures.noise import FRAME_MILLISECONDS, check_pair, draw_spectrogram
+from fusion_search.analysis.records.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.selection import AnalysisError, Search, TrainPair, pair_label
+from fusion_search.analysis.records.storage import UnfitError
 from fusion_search.analysis.records.tables import CHECKPOINTS
 from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, Examples
@@ -76,7 +78,7 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
     name = f"{trial_id}.pt"
     where = search.storage.named(CHECKPOINTS, name)
     try:
-        checkpoint = load_torch(search.storage.read(CHECKPOINTS, name))
+        checkpoint = load_torch(search.storage.read(CHECKPOINTS, name, most=LARGEST_BYTES))
         with torch.device("meta"):  # memory is taken by the weights that are there, not promised
             network = EarlyFusionNetwork(EarlyFusionSettings.from_plain(checkpoint["network"]))
         network.load_state_dict(checkpoint["state"], assign=True)
@@ -90,7 +92,7 @@ def load_trial(search: Search, trial_id: str) -> TrainedNetwork:
     except FileNotFoundError as error:
         raise AnalysisError(f"checkpoint {where} is missing; choose another --trial") from error
     except _DAMAGE as error:
-        reason = error if isinstance(error, TorchFileError) else type(error).__name__
+        reason = error if isinstance(error, TorchFileError | UnfitError) else type(error).__name__
         raise AnalysisError(
             f"checkpoint {where} is damaged or of another version ({reason}); choose another "
             "--trial"

@@ -10,6 +10,11 @@ from fusion_search.analysis.records.secrets import printable
 STORAGE: Final = "results"  # folder of the searches when none is given
 
 
+def option(name: str, value: str) -> tuple[str, ...]:
+    """An option with its value, in one word where the value would be taken for another option."""
+    return (f"{name}={value}",) if value.startswith("-") else (name, value)
+
+
 def command(*words: str, storage: str = STORAGE) -> str:
     """``fusion-search`` with these words, and with --storage where the search needs it.
 
@@ -18,5 +23,5 @@ def command(*words: str, storage: str = STORAGE) -> str:
         storage: folder or URI of the searches, as the user wrote it.
     """
     found = storage.removeprefix("./").rstrip("/") == STORAGE
-    options = [] if found else ["--storage", storage]
+    options = () if found else option("--storage", storage)
     return printable(shlex.join(["fusion-search", *words, *options]))

@@ -1,10 +1,14 @@
 """How much memory a Parquet file would take, before it is read.
 
-Runs of equal values cost nothing in a file: one of a megabyte may stand for gigabytes.
+Runs of equal values cost nothing in a file: one of a megabyte may stand for gigabytes. The footer
+may say less than the pages hold, so their own headers are looked at. What a writer never puts there
+is refused: no other reader shall find another number in the same bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -13,59 +17,120 @@ import pyarrow.parquet as pq
 
 LARGEST_BYTES: Final = 2 << 30  # 30 times the predictions of a trial on all of MNIST's test images
 _TEXT: Final = "BYTE_ARRAY"
+_FIXED: Final = "FIXED_LEN_BYTE_ARRAY"
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, _TEXT: 4}  # of a text: its place alone
 _WIDEST: Final = 16
+
+# Parquet's PageHeader, in Thrift's compact protocol.
+_I32, _I64, _BYTES, _STRUCT = 5, 6, 8, 12  # Thrift's types
+_BOOLEANS: Final = (1, 2)
+_DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # Parquet's types of pages
+_SIZES: Final = (2, 3)  # numbers of PageHeader's fields
+_OF_DATA: Final = {_DATA: (5, 2), _DATA_2: (8, 4)}  # the field with what follows, its encoding
+_WHOLE: Final = (0, 2, 8)  # PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY
+_LARGEST: Final = 2**31 - 1
+_LARGEST_FIELD: Final = 64
+_DEEPEST: Final = 4
+_HEADER: Final = 256  # bytes; most are shorter
+_LONGEST_HEADER: Final = 16 << 20
+
+_Fields = dict[tuple[int, int], Any]  # number, type -> value
 
 
 class TooLargeError(ValueError):
     """A file would take more memory than any record does."""
 
 
-def check_values(metadata: pq.FileMetaData) -> None:
-    """Raise :class:`TooLargeError` when a file's values are too many, texts counted once each."""
-    _check(sum(_size(chunk, rows) for chunk, rows in _chunks(metadata)))
+@dataclass(frozen=True)
+class _Pages:
+    """The pages of one column in one row group.
+
+    Attributes:
+        size: bytes they unpack to.
+        values: in them, nulls too.
+        whole: whether every value is there, or its number in a dictionary is; else a value may be
+            the beginning of the one before and a word.
+    """
+
+    size: int
+    values: int
+    whole: bool
 
 
-def read_bounded(file: pq.ParquetFile, source: Any) -> pa.Table:
-    """All of a file, unless that takes more than ``LARGEST_BYTES``.
+@dataclass(frozen=True)
+class _Chunk:
+    """A column in one row group: its name, and of a list's values those of all in it."""
+
+    path: str
+    is_text: bool
+    width: int  # bytes of a value, texts without their letters
+    rows: int
+    pages: _Pages
+
+    @property
+    def size(self) -> int:
+        return max(self.pages.size, self.width * self.values)
+
+    @property
+    def values(self) -> int:
+        return max(self.pages.values, self.rows)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether texts can be read once each, to be counted one by one."""
+        return "." not in self.path and self.pages.whole
+
+
+def check_values(file: pq.ParquetFile, source: Any, columns: Collection[str]) -> None:
+    """Raise :class:`TooLargeError` when the values are too many, texts counted once each."""
+    _check(sum(one.size for one in _chunks(file, source, columns)))
+
+
+def read_bounded(source: Any, columns: Collection[str] | None = None) -> pa.Table:
+    """A Parquet file, unless that takes more than ``LARGEST_BYTES``.
 
     Args:
-        file: opened, unread.
-        source: the same, to open it again.
+        source: an open file that can seek.
+        columns: those wanted, as far as they are there; all by default.
 
     Raises:
         TooLargeError: it does.
     """
-    check_values(file.metadata)
+    file = pq.ParquetFile(source)
+    names = [one for one in file.schema_arrow.names if columns is None or one in columns]
+    if len(set(names)) < len(names):
+        raise ValueError("it has a column twice")
+    chunks = _chunks(file, source, names)
+    _check(sum(one.size for one in chunks))
     # As if every text were as long as all in its column together: true of small files.
-    if _texts(file.metadata, in_lists=False) <= LARGEST_BYTES:
-        return file.read()
-    _check(_texts(file.metadata, in_lists=True))
-    columns = [file.schema.column(at) for at in range(len(file.schema))]
-    flat = [one.path for one in columns if one.physical_type == _TEXT and "." not in one.path]
+    if _texts(chunks) <= LARGEST_BYTES:
+        return file.read(names)
+    _check(_texts([one for one in chunks if not one.is_counted]))
+    flat = list({one.path for one in chunks if one.is_text and "." not in one.path})
     source.seek(0)
-    table = pq.ParquetFile(source, read_dictionary=flat).read()
+    table = pq.ParquetFile(source, read_dictionary=flat).read(names)
     _check(sum(_decoded(chunk) for name in flat for chunk in table[name].chunks))
-    return table.cast(file.schema_arrow)
+    return table.cast(pa.schema([file.schema_arrow.field(name) for name in names]))
 
 
-def _chunks(metadata: pq.FileMetaData) -> list[tuple[Any, int]]:
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    return [(one.column(at), one.num_rows) for one in groups for at in range(one.num_columns)]
+def _chunks(file: pq.ParquetFile, source: Any, columns: Collection[str]) -> list[_Chunk]:
+    found = []
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        for at in range(group.num_columns):
+            chunk = group.column(at)
+            path, kind = chunk.path_in_schema, chunk.physical_type
+            if path.partition(".")[0] in columns:
+                width = file.schema.column(at).length if kind == _FIXED else _WIDTHS.get(kind)
+                pages = _read_pages(source, chunk)
+                found.append(_Chunk(path, kind == _TEXT, width or _WIDEST, group.num_rows, pages))
+    source.seek(0)
+    return found
 
 
-def _size(chunk: Any, rows: int) -> int:
-    width = _WIDTHS.get(chunk.physical_type, _WIDEST)
-    return max(int(chunk.total_uncompressed_size), width * max(int(chunk.num_values), rows))
-
-
-def _texts(metadata: pq.FileMetaData, *, in_lists: bool) -> int:
-    """Bytes of all texts at most; or of those in lists alone, which are not counted one by one."""
-    return sum(
-        chunk.total_uncompressed_size * max(chunk.num_values, rows)
-        for chunk, rows in _chunks(metadata)
-        if chunk.physical_type == _TEXT and ("." in chunk.path_in_schema or not in_lists)
-    )
+def _texts(chunks: Sequence[_Chunk]) -> int:
+    """Bytes of all texts at most."""
+    return sum(one.pages.size * one.values for one in chunks if one.is_text)
 
 
 def _decoded(texts: pa.Array) -> int:
@@ -82,3 +147,92 @@ def _check(size: int) -> None:
             f"it would take {size >> 20:,} MiB of memory, and records at most "
             f"{LARGEST_BYTES >> 20:,} MiB"
         )
+
+
+def _read_pages(source: Any, chunk: Any) -> _Pages:
+    """Look at the headers of as many pages as pyarrow would read.
+
+    Args:
+        source: an open file that can seek.
+        chunk: pyarrow's ``ColumnChunkMetaData``.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    at = chunk.data_page_offset
+    if chunk.dictionary_page_offset is not None and 0 < chunk.dictionary_page_offset < at:
+        at = chunk.dictionary_page_offset
+    end = at + chunk.total_compressed_size
+    size = values = 0
+    whole = True
+    while values < chunk.num_values:
+        if at >= end:
+            raise ValueError("a column has fewer values than its footer says")
+        header, at = _read_header(source, at, end)
+        kind = header.get((1, _I32))
+        unpacked, packed = (_count(header.get((field, _I32))) for field in _SIZES)
+        if kind in _OF_DATA:
+            field, encoding = _OF_DATA[kind]
+            content = header.get((field, _STRUCT), {})
+            values += _count(content.get((1, _I32)))
+            whole = whole and content.get((encoding, _I32)) in _WHOLE
+        size += max(unpacked, packed)
+        at += packed
+    return _Pages(size, values, whole)
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        raise ValueError("the header of a page is damaged")
+    return value
+
+
+def _read_header(source: Any, at: int, end: int) -> tuple[_Fields, int]:
+    """A page's header, and where it ends."""
+    length = _HEADER
+    while True:
+        source.seek(at)
+        content = source.read(min(length, end - at))
+        try:
+            fields, used = _struct(content, 0, _DEEPEST)
+            return fields, at + used
+        except IndexError:
+            if length >= min(end - at, _LONGEST_HEADER):
+                raise ValueError("the header of a page is damaged") from None
+            length *= 16
+
+
+def _struct(content: bytes, at: int, depth: int) -> tuple[_Fields, int]:
+    """The fields of a struct, and where it ends. Raises ``IndexError`` when it goes on."""
+    fields: _Fields = {}
+    number = 0
+    while content[at]:
+        step, kind = content[at] >> 4, content[at] & 15
+        at += 1
+        number += step
+        if kind in _BOOLEANS:
+            value: Any = None
+        elif kind in (_I32, _I64):
+            value, at = _varint(content, at)
+            value = value >> 1 ^ -(value & 1)
+        elif kind == _BYTES:
+            value, at = _varint(content, at)
+            at += value
+        elif kind == _STRUCT and depth:
+            value, at = _struct(content, at, depth - 1)
+        else:
+            raise ValueError("the header of a page is damaged")
+        if not step or number > _LARGEST_FIELD:
+            raise ValueError("the header of a page is damaged")
+        fields[number, kind] = value
+    return fields, at + 1
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        value |= (content[at] & 127) << shift
+        at += 1
+        if content[at - 1] < 128:
+            return value, at
+    raise ValueError("the header of a page is damaged")

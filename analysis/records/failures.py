@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fusion_search.analysis.records.secrets import without_password
-from fusion_search.analysis.records.storage import RefusedError, Storage, StorageError
+from fusion_search.analysis.records.storage import RefusedError, Storage, StorageError, UnfitError
 from fusion_search.analysis.records.tables import FAILED, read_rows
 
 FAILURES: Final = "failures"  # folder of the texts, <trial_id>.txt
@@ -54,6 +54,8 @@ def read_failure(search: Storage, trial_id: str) -> str | None:
     """
     try:
         return search.read(FAILURES, _name(trial_id)).decode(errors="replace")
+    except UnfitError:
+        return None
     except OSError as error:
         if _away(error):
             raise

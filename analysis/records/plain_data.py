@@ -15,9 +15,8 @@ from typing import Any, Final
 import yaml
 
 from fusion_search.analysis.records.secrets import sentence
-from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.storage import LARGEST_TEXT, Storage, UnfitError
 
-LARGEST_BYTES: Final = 16 << 20
 LARGEST_PLAN: Final = 128 << 20  # 100,000 planned trials with their samples take half of that
 _DEEPEST: Final = 40  # collections in collections
 _MOST_ALIASED: Final = 10_000  # values that aliases stand for, all together
@@ -116,6 +115,15 @@ class _Loader(_Resolver, yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _TextLoader(_Loader):
+    """The same, taking nothing for a number, a date or a truth value."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode:
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
+
 class _Dumper(_Resolver, yaml.SafeDumper):
     """The safe dumper, which puts in quotes what the loader would take for something else."""
 
@@ -142,16 +150,32 @@ def _refused(problem: str, at: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
-def parse_yaml(content: str | bytes, where: str) -> Any:
-    """Plain data from YAML. Raises ``ValueError``: one sentence that begins with ``where``."""
+def parse_yaml(content: str | bytes, where: str, *, as_written: bool = False) -> Any:
+    """Plain data from YAML. Raises ``ValueError``: one sentence that begins with ``where``.
+
+    Args:
+        content: of a file, or a value of the command line.
+        where: what it is.
+        as_written: take nothing for a number, a date or a truth value.
+    """
     try:
-        if len(content) > LARGEST_BYTES:
-            raise ValueError(f"it is larger than {LARGEST_BYTES >> 20} MiB")
+        if len(content) > LARGEST_TEXT:
+            raise ValueError(f"it is larger than {LARGEST_TEXT >> 20} MiB")
         text = content if isinstance(content, str) else content.decode()
         # A subclass of SafeLoader: it builds plain data only.
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_TextLoader if as_written else _Loader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as the 13th month
-        raise ValueError(f"{where} is not valid YAML: {sentence(error)}") from error
+        many = len(content.splitlines()) > 1
+        raise ValueError(f"{where} is not valid YAML: {_problem(error, many)}") from error
+
+
+def _problem(error: Exception, many: bool) -> str:
+    """What is wrong with YAML; and where, when it has many lines."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return sentence(error)
+    words = sentence(ValueError(", ".join(filter(None, (error.context, error.problem)))))
+    mark = error.problem_mark
+    return f"{words} (line {mark.line + 1}, column {mark.column + 1})" if mark and many else words
 
 
 def to_yaml(value: Any) -> str:
@@ -170,19 +194,27 @@ def parse_json(content: bytes, where: str) -> Any:
         raise ValueError(f"{where} is damaged ({sentence(error)})") from error
 
 
-def read_json(folder: Storage, name: str, most: int = LARGEST_BYTES) -> Any:
+def read_content(folder: Storage, name: str, most: int = LARGEST_TEXT) -> bytes:
+    """The content of a file of at most so many bytes in a folder.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it is no file, or too large; one sentence that names it.
+    """
+    try:
+        return folder.read(name, most=most)
+    except UnfitError as error:
+        raise ValueError(f"{folder.named(name)} is damaged ({error})") from error
+
+
+def read_json(folder: Storage, name: str, most: int = LARGEST_TEXT) -> Any:
     """Plain data from a JSON file of at most so many bytes in a folder.
 
     Raises:
         FileNotFoundError: it is missing.
         ValueError: it is damaged, too large or too deeply nested; one sentence that names it.
     """
-    where = folder.named(name)
-    try:
-        content = folder.read(name, most=most)
-    except ValueError as error:
-        raise ValueError(f"{where} is damaged ({error})") from error
-    return parse_json(content, where)
+    return parse_json(read_content(folder, name, most), folder.named(name))
 
 
 def _check_depth(value: Any) -> None:

@@ -9,7 +9,13 @@ from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
-from fusion_search.analysis.records.plain_data import LARGEST_PLAN, parse_yaml, read_json, shown
+from fusion_search.analysis.records.plain_data import (
+    LARGEST_PLAN,
+    parse_yaml,
+    read_content,
+    read_json,
+    shown,
+)
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CANDIDATES_FILE,
@@ -175,7 +181,7 @@ def read_specification(search: Search) -> dict[str, Any]:
     """
     where = search.storage.named(SPECIFICATION_FILE)
     try:
-        raw = parse_yaml(search.storage.read(SPECIFICATION_FILE), where)
+        raw = parse_yaml(read_content(search.storage, SPECIFICATION_FILE), where)
     except FileNotFoundError as error:
         verb = "confirm" if confirmed_by(search) else "launch"
         raise AnalysisError(f"{where} is missing; {verb} the search to write it") from error

@@ -18,10 +18,16 @@ import pyarrow as pa
 from pyarrow import fs
 
 from fusion_search.analysis.records.processes import is_leftover, temporary_name
-from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password, sentence
+from fusion_search.analysis.records.secrets import (
+    STORAGE_REMEDY,
+    printable,
+    refuse_password,
+    sentence,
+)
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
+LARGEST_TEXT: Final = 16 << 20  # bytes of a file that people could read
 
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -65,13 +71,18 @@ class RefusedError(StorageError):
     """The storage answers that it will not."""
 
 
+class UnfitError(ValueError):
+    """What has a file's name is not read; the message says why, in a few words."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """One folder, local or remote.
 
     Every method raises :class:`StorageError` when the storage is full or refuses, or does not
     answer within ``patience_seconds``, and the builtin errors for a file to read that is missing or
-    forbidden. Who waits says so once, on stderr.
+    forbidden. Who waits says so once, on stderr. What reads raises :class:`UnfitError` for a
+    folder, a pipe or a device, which might never end, and for more than ``most`` bytes.
 
     Attributes:
         location: what the user wrote.
@@ -130,19 +141,16 @@ class Storage:
         entries = self._patiently(lambda: self.filesystem.get_file_info(selector))
         return sorted(entry.base_name for entry in entries if not entry.base_name.startswith("."))
 
-    def read(self, *parts: str, most: int | None = None) -> bytes:
-        """The content of a file. Raises ``FileNotFoundError``.
-
-        Raises ``ValueError`` when it has more than ``most`` bytes.
-        """
+    def read(self, *parts: str, most: int = LARGEST_TEXT) -> bytes:
+        """The content of a file. Raises ``FileNotFoundError``."""
         return self._patiently(lambda: self._read(self.path(*parts), most))
 
-    def open(self, *parts: str) -> pa.NativeFile | io.BytesIO:
+    def open(self, *parts: str, most: int) -> pa.NativeFile | io.BytesIO:
         """A file to read parts of, without holding a local one in memory whole."""
         if isinstance(self.filesystem, fs.LocalFileSystem):
-            return self._opened(self.path(*parts))
+            return self._opened(self.path(*parts), most)
         # One request for all of it, and patience, which a file read in parts would not have.
-        return io.BytesIO(self.read(*parts))
+        return io.BytesIO(self.read(*parts, most=most))
 
     def write(self, content: bytes, *parts: str) -> None:
         """Write a file whole: a reader sees the old content or the new, never a part."""
@@ -181,25 +189,27 @@ class Storage:
     def _holds_objects(self) -> bool:
         return self.filesystem.type_name in _OBJECT_STORES
 
-    def _read(self, path: str, most: int | None) -> bytes:
+    def _read(self, path: str, most: int) -> bytes:
         while True:
             # A file, since a stream would ask for an object in pieces, each as it then is.
-            with self._opened(path) as file:
-                if most is not None and file.size() > most:
-                    raise ValueError(f"it is larger than {most >> 20:,} MiB")
+            with self._opened(path, most) as file:
                 content = bytes(file.read())
             # pyarrow asks for an object's size and then for so many bytes: of one that was replaced
             # by a longer one in between, it gets a part.
             if not self._holds_objects or self.filesystem.get_file_info(path).size == len(content):
                 return content
 
-    def _opened(self, path: str) -> pa.NativeFile:
-        try:
-            return self.filesystem.open_input_file(path)
-        except OSError as error:
-            if "is a directory" in str(error):  # pyarrow gives no number
-                raise IsADirectoryError(errno.EISDIR, "Is a directory", path) from error
-            raise
+    def _opened(self, path: str, most: int) -> pa.NativeFile:
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            # Before it is opened: a pipe would wait for who writes to it.
+            kind = self.filesystem.get_file_info(path).type
+            if kind not in (fs.FileType.File, fs.FileType.NotFound):
+                raise UnfitError("it is not a regular file")
+        file = self.filesystem.open_input_file(path)
+        if file.size() > most:
+            file.close()
+            raise UnfitError(f"it is larger than {most >> 20:,} MiB")
+        return file
 
     def _put(self, content: bytes, target: str) -> None:
         with self.filesystem.open_output_stream(target) as stream:
@@ -253,8 +263,8 @@ class Storage:
         if self.location not in _awaited:
             _awaited.add(self.location)
             print(
-                f"waiting up to {self.patience_seconds:g} s for storage {self.location}: "
-                f"{_reason(error)}",
+                f"waiting up to {self.patience_seconds:g} s for storage "
+                f"{printable(self.location)}: {_reason(error)}",
                 file=sys.stderr,
                 flush=True,
             )

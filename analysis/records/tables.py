@@ -9,7 +9,7 @@ infinity is "Original" (no noise).
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
@@ -185,15 +185,19 @@ def to_parquet(table: pa.Table) -> bytes:
     return sealed(buffer.getvalue())
 
 
-def parse_parquet(content: bytes) -> pa.Table:
+def parse_parquet(content: bytes, columns: Collection[str] | None = None) -> pa.Table:
     """The inverse of :func:`to_parquet`; a file of other programs has no checksum, and is read too.
+
+    Args:
+        content: of the file.
+        columns: those wanted, as far as they are there; all by default.
 
     Raises:
         ValueError, pyarrow.ArrowException, OSError: it is damaged.
     """
     source = io.BytesIO(content)
     check(source)
-    table = read_bounded(pq.ParquetFile(source), source)
+    table = read_bounded(source, columns)
     table.validate(full=True)
     return table
 
@@ -255,13 +259,13 @@ def read_batches(
     for name in _file_names(search, table, trial_ids):
         with (
             _damage_named(search, table, name),
-            search.open(table, name) as source,
+            search.open(table, name, most=LARGEST_BYTES) as source,
         ):
             check(source)
             parts = pq.ParquetFile(source, read_dictionary=texts)
-            check_values(parts.metadata)
             if not set(names) <= set(parts.schema_arrow.names):
                 raise ValueError(f"it lacks a column of {', '.join(names)}")
+            check_values(parts, source, names)
             for batch in parts.iter_batches(_BATCH_ROWS, columns=names):
                 _check_version(search, table, name, batch["schema_version"])
                 if _is_of(name, batch):
@@ -280,7 +284,7 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, StorageError, VersionError):
         raise
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+    except (PermissionError, NotADirectoryError) as error:
         raise RecordError(
             f"{search.named(table, name)} cannot be read ({error.strerror}); see to its permissions"
         ) from error
@@ -332,7 +336,7 @@ def _read(
 
 def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
     with _damage_named(search, table, name):
-        part = parse_parquet(search.read(table, name, most=LARGEST_BYTES))
+        part = parse_parquet(search.read(table, name, most=LARGEST_BYTES), schema.names)
         for key in ("schema_version", "trial_id"):
             if key not in part.column_names:
                 raise ValueError(f"it has no {key}")

@@ -25,7 +25,7 @@ from fusion_search.analysis.records.selection import (
     count_label,
     read_specification,
 )
-from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.storage import Storage, UnfitError
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import advised, figures_of_sweep
@@ -114,8 +114,7 @@ def _summary(
         html.paragraph(f"Data: {'; '.join(notes) or 'not recorded'}", "note"),
         html.facts(
             {
-                "Compute": f"{trials['seconds'].sum() / 3600:.2f} hours of trials, one after "
-                "another",
+                "Compute": f"{_duration(trials['seconds'].sum())} of trials, one after another",
                 "Began, last ended": f"{_time(trials['started_at'].min())}, "
                 f"{_time(trials['ended_at'].max())}",
                 "Device": _unique(trials["device"]),
@@ -169,7 +168,7 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
         said = f"These trials confirm the search {confirmed}. Where that is:"
         return [html.paragraph(said), html.code("\n".join(lines)), details]
     if text is None:
-        said = f"{SPECIFICATION_FILE} is missing from the search's folder."
+        said = f"{SPECIFICATION_FILE} is missing from the search's folder, or is no file."
         launch = command("launch", file, storage=search.storage.parent.location)
         return [html.missing(said, launch)]
     lines.append(command("launch", file))
@@ -185,8 +184,16 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
 def _specification_text(folder: Storage) -> str | None:
     try:
         return folder.read(SPECIFICATION_FILE).decode(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, UnfitError):
         return None
+
+
+def _duration(seconds: float) -> str:
+    """In hours, or in what makes a number of it that one can read."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} seconds"
 
 
 def _unique(column: pd.Series) -> str:

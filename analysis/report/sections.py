@@ -19,7 +19,10 @@ from fusion_search.analysis.figures.course import (
 )
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
-from fusion_search.analysis.figures.placement_effects import compute_count, compute_placement
+from fusion_search.analysis.figures.placement_effects import (
+    compute_count,
+    compute_placement,
+)
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
 from fusion_search.analysis.records.selection import Search, snr_label
@@ -122,7 +125,10 @@ def course_sections(
             html.picture(
                 draw_count(count, first, caption=data),
                 "Where the blue line peaks is how many modules are worth having. The MMTM paper "
-                "(figure 6) found its peak near the middle.",
+                "(figure 6) found its peak near the middle."
+                if count.groupby("counted")["count"].nunique().max() > 1
+                else "All samples have as many modules: this search does not say how many are "
+                "worth having.",
             )
             if len(count)
             else html.paragraph("No finished sample has separate levels.", "absent")

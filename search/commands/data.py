@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.mnist import FILES as MNIST_FILES
 from fusion_search.datasets.digits.spectrogram import frames_of
@@ -30,7 +31,7 @@ def fetch_data(arguments: argparse.Namespace) -> int:
         done = "downloaded and verified" if fetch(file, folder) else "there already"
         path = file.require(folder)
         state, detail = _state(file, path)
-        print(f"  {done}, {'verified' if state == 'present' else detail}: {path}")
+        print(f"  {done}, {'verified' if state == 'present' else detail}: {printable(path)}")
     return 0
 
 
@@ -40,7 +41,7 @@ def check_data(arguments: argparse.Namespace) -> int:
 
 
 def _check(folder: Path) -> int:
-    print(f"folder: {folder}")
+    print(f"folder: {printable(folder)}")
     states = set()
     for file in FILES:
         state, detail = "missing", str(file.home(folder))
@@ -52,10 +53,10 @@ def _check(folder: Path) -> int:
         except DataError as error:
             state, detail = "unusable", str(error)
         states.add(state)
-        print(f"{state:8} {file.name}: {detail}\n         from {file.url}")
+        print(f"{state:8} {file.name}: {printable(detail)}\n         from {file.url}")
     if states - {"present", "other"}:
         print(
-            f"error: files are missing or unusable in {folder}: run "
+            f"error: files are missing or unusable in {printable(folder)}: run "
             f"`{command('data', 'fetch', 'digits', '--folder', str(folder))}`",
             file=sys.stderr,
         )

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fusion_search.analysis.confirmation import read_candidates
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import (
     AnalysisError,
@@ -115,7 +116,7 @@ def save(options: argparse.Namespace, figure: Figure, table: pd.DataFrame, name:
     from fusion_search.analysis.figures.drawing import save_figure
 
     for path in save_figure(figure, table, storage_at(options.output), name):
-        print(path)
+        print(printable(path))
 
 
 def save_numbers(options: argparse.Namespace, table: pd.DataFrame, name: str) -> None:
@@ -129,7 +130,7 @@ def write(options: argparse.Namespace, content: bytes, name: str) -> None:
     """Write one file into the output folder, and print where."""
     output = storage_at(options.output)
     output.write(content, name)
-    print(output.named(name))
+    print(printable(output.named(name)))
 
 
 def say(line: str) -> None:
@@ -157,7 +158,7 @@ def read_beside(folder: Storage, name: str) -> pd.DataFrame | None:
     if not folder.exists(name):
         return None
     try:
-        table: pd.DataFrame = parse_parquet(folder.read(name)).to_pandas()
+        table: pd.DataFrame = parse_parquet(folder.read(name, most=LARGEST_BYTES)).to_pandas()
     except FileNotFoundError:
         raise
     except (pa.ArrowException, ValueError, OSError) as error:

@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 
+from fusion_search.analysis.records.advice import option
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands import launching
 from fusion_search.search.commands.options import data_of, storage_of
@@ -95,7 +97,7 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
     print(f"{counts.written} trials written to MLflow, {counts.unchanged} were there already")
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():
-        print(f"left out: {damage}", file=sys.stderr)
+        print(f"left out: {printable(damage)}", file=sys.stderr)
     return INCOMPLETE if counts.damaged else 0
 
 
@@ -112,7 +114,7 @@ def _environment(arguments: argparse.Namespace, address: str) -> Environment:
     return Environment(
         data_folder=data_of(arguments),
         dispatcher=RayDispatcher(address),
-        options=tuple(word for option, value in given if value for word in (option, value)),
+        options=tuple(word for name, value in given if value for word in option(name, value)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, option
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import storage_of
@@ -25,7 +25,10 @@ from fusion_search.search.running.proposals import known_observations
 from fusion_search.search.running.space_search import print_importance
 from fusion_search.search.spaces.objectives import MAXIMIZE
 from fusion_search.search.spaces.replay import replay as replay_once
-from fusion_search.search.spaces.searchers.random_grid import RandomSearcher
+from fusion_search.search.spaces.searchers.random_grid import (
+    RandomSearcher,
+    enumerate_samples,
+)
 from fusion_search.search.spaces.space import Choice, Parameter, Range, Sample, Space
 
 REPLAYED = ("random", "tpe", "nsga2", "surrogate")
@@ -59,7 +62,7 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def print_space(search: SearchSpecification) -> int:
-    """Print a search's space, its size where it can be counted, and ten samples."""
+    """Print a search's space, its size where it can be counted, and ten samples or all."""
     space = _space(search)
     print(f"search {search.name}: {len(space.parameters())} parameters")
     for name, parameter in space.parameters().items():
@@ -69,16 +72,25 @@ def print_space(search: SearchSpecification) -> int:
     size = space.size()
     count = "not countable: a number is drawn from a range" if size is None else f"{size:,} samples"
     print(f"size: {count}")
-    print(f"{_SAMPLES} samples at random (seed {search.searcher.seed}):")
-    searcher = RandomSearcher(
-        space, [one.direction for one in search.objectives], search.searcher.seed
-    )
-    for number in range(_SAMPLES):
-        sample = searcher.propose((), number)
-        assert sample is not None
+    if size is not None and size <= _SAMPLES:
+        print("all of them:")
+        samples = enumerate_samples(space)
+    else:
+        print(f"{_SAMPLES} samples at random (seed {search.searcher.seed}):")
+        samples = _random_samples(search, space)
+    for sample in samples:
         trial = space.trials(sample)[0]
         print(f"  {trial.trial_id}  {_sample_words(sample)}")
     return 0
+
+
+def _random_samples(search: SearchSpecification, space: Space) -> Iterator[Sample]:
+    directions = [one.direction for one in search.objectives]
+    searcher = RandomSearcher(space, directions, search.searcher.seed)
+    for number in range(_SAMPLES):
+        sample = searcher.propose((), number)
+        assert sample is not None
+        yield sample
 
 
 def replay_search(
@@ -110,7 +122,7 @@ def replay_search(
     search = load_search(name, location)
     declared = search
     if config is not None:
-        asked = ["replay", name, "--storage", location, "--space"]
+        asked = ["replay", name, *option("--storage", location), "--space"]
         declared = build_search(load_configuration(config, asked=asked))
     space, objectives = _space(declared), declared.objectives
     size = space.size()

@@ -39,7 +39,7 @@ def print_searches(location: str) -> int:
     names = search_names(location)
     if not names:
         start = command("launch", "CONFIG.yaml", storage=location)
-        print(f"no searches in {location}; start one with `{start}`")
+        print(f"no searches in {printable(location)}; start one with `{start}`")
         return 0
     heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>6} {'time':>9}"
     print(f"{'search':30} {'state':12} {heads}")
@@ -56,7 +56,7 @@ def print_searches(location: str) -> int:
         if damage:
             damaged = True
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-            print(f"{'':30} {damage[0]}{more}")
+            print(f"{'':30} {printable(damage[0])}{more}")
     print(
         "stopped: early, by the scheduler; best: accuracy in % over the grid; time: of all trials "
         "together"
@@ -92,7 +92,7 @@ def print_trials(name: str, location: str) -> int:
     skipped = skipped_trials(storage, trials, damaged)
     count = planned_count(search, storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
-    print(f"search {name}: {state}, {storage.location}")
+    print(f"search {name}: {state}, {printable(storage.location)}")
     driver = read_driver(storage) or {"running": {}}
     details = failure_paths(storage)
     print(f"{'trial_id':13} {'trial':26} {'state':16} {'train pair':>10} {'grid':>6} {'time':>9}")
@@ -107,9 +107,9 @@ def print_trials(name: str, location: str) -> int:
                 f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
             )
             if row["status"] == FAILED and trial.trial_id in details:
-                print(f"  details: {details[trial.trial_id]}")
+                print(f"  details: {printable(details[trial.trial_id])}")
         elif trial.trial_id in damaged:
-            print(f"{start} {'damaged':16} {damaged[trial.trial_id]}")
+            print(f"{start} {'damaged':16} {printable(damaged[trial.trial_id])}")
         elif running is not None:
             print(f"{start} running, epoch {printable(running['epoch'])} of {trial.epochs}")
         elif trial.trial_id in skipped:
@@ -119,7 +119,7 @@ def print_trials(name: str, location: str) -> int:
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
     for trial_id in damaged.keys() - {trial.trial_id for trial in planned}:
-        print(f"not of this search: {damaged[trial_id]}")
+        print(f"not of this search: {printable(damaged[trial_id])}")
     return INCOMPLETE if damaged else 0
 
 

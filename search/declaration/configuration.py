@@ -11,13 +11,15 @@ from typing import Any, Final
 
 from fusion_search.analysis.records import plain_data
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.plain_data import LARGEST_BYTES, shown, shown_name
+from fusion_search.analysis.records.plain_data import shown, shown_name
+from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.fields import (
     ConfigurationError,
     checked,
     known,
     listed,
+    not_text,
     train_pair,
     typed,
     value_of,
@@ -66,7 +68,7 @@ def load_configuration(
     where = f"configuration {shown_name(str(path))}"
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+            content = file.read(LARGEST_TEXT + 1)
     except FileNotFoundError as error:
         own = _OWN / path.name
         known = own if own.is_file() else _OWN / "demo.yaml"
@@ -81,7 +83,19 @@ def load_configuration(
         raise ConfigurationError(f"{where} must be a mapping with a name")
     for override in overrides:
         _apply(raw, override)
+    _check_text(raw, content, overrides)
     return raw
+
+
+def _check_text(raw: Mapping[str, Any], content: bytes, overrides: Sequence[str]) -> None:
+    """Refuse a name that YAML takes for a number, a date or a truth value, as it was written."""
+    name = raw.get("name")
+    if name is None or isinstance(name, str | list | Mapping):
+        return  # said by build_search
+    given = [one.partition("=")[2] for one in overrides if one.partition("=")[0] == "name"]
+    text = given[-1] if given else content
+    written = plain_data.parse_yaml(text, "the configuration", as_written=True)
+    raise ConfigurationError(not_text("name", name, written if given else written["name"]))
 
 
 def parse_yaml(content: str | bytes, where: str) -> Any:
@@ -174,8 +188,9 @@ def _check_names(values: Mapping[str, Any]) -> None:
     name = value_of(str, values["name"], "name")
     if not is_name(name):
         raise ConfigurationError(
-            f"name is {shown(name)}; allowed: up to 100 letters, digits, dots, dashes "
-            f"and underscores, but {' and '.join(_TAKEN)}"
+            f"name is {shown(name)}; allowed: up to 100 letters (a to z, A to Z), "
+            "digits, dots, dashes and underscores, of which a letter or digit comes first, but "
+            f"{' and '.join(_TAKEN)}"
         )
     storage = value_of(str, values.get("storage", "results"), "storage")
     if not storage:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Final, get_type_hints
 
 from fusion_search.analysis.records.plain_data import shown, shown_name
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.search.trials.specification import Pair
 
 _LARGEST: Final = 2**31 - 1  # the columns of the records hold no larger whole number
 _LONGEST: Final = 1000  # characters of a text
+_LONGEST_SHOWN: Final = 100
 
 _TYPE_WORDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -64,9 +68,9 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and math.isnan(value)):
-        raise ConfigurationError(
-            f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]}{_quotes(kind, value)}"
-        )
+        if kind is str and not isinstance(value, list | Mapping):
+            raise ConfigurationError(not_text(where, value, str(value)))
+        raise ConfigurationError(f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]}")
     if isinstance(value, str) and (len(value) > _LONGEST or not value.isprintable()):
         raise ConfigurationError(
             f"{where} is {shown(value)}; allowed: up to {_LONGEST:,} printable characters"
@@ -74,11 +78,21 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _quotes(kind: Any, value: Any) -> str:
-    """How a text that YAML takes for something else is written, such as the name 1e5 or no."""
-    if kind is not str or isinstance(value, list | Mapping):
-        return ""
-    return '; if that was meant, put it in quotes, as in "1e5" (or --set \'name="1e5"\')'
+def not_text(where: str, value: Any, written: str) -> str:
+    """What is said of a text that YAML takes for something else, such as the name 1e5 or no.
+
+    Args:
+        where: the field.
+        value: what YAML takes it for.
+        written: the text.
+    """
+    if value is None:
+        return f"{where} is empty; allowed: text"
+    text = json.dumps(printable(written)[:_LONGEST_SHOWN], ensure_ascii=False)
+    return (
+        f"{where} is {shown(value)}; allowed: text; if that was meant, put it in quotes, as in "
+        f"{text} (or {shlex.join(['--set', f'{where}={text}'])})"
+    )
 
 
 def listed(raw: Any, where: str, *, empty: bool = False, hint: str = "") -> list[Any]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import ray
 
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.dispatch.connection import ResourceError, connection
 from fusion_search.search.dispatch.head_command import ADDRESS_VARIABLE, CONFIG_FILE, HeadCommand
@@ -37,7 +38,7 @@ def run_on_head(address: str, command: HeadCommand) -> int:
     """
     with connection(address):
         check_storage(open_storage(command.storage))
-        print(f"on the head node of {address}:", flush=True)
+        print(f"on the head node of {printable(address)}:", flush=True)
         actor = ray.remote(num_cpus=0, resources=_ON_HEAD)(_Console)
         console: Any = actor.remote(
             command, {COMMIT_VARIABLE: git_commit(), ADDRESS_VARIABLE: address}

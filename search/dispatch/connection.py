@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +29,8 @@ from fusion_search.search.running.interrupts import hang_up_held_back, stopped_a
 
 CLIENT: Final = "ray://"
 _LARGEST_UPLOAD: Final = 20_000_000  # bytes; the code itself has less than one million
+# Ray's own processes do not start where warnings are errors.
+_OF_THE_SHELL: Final = ("PYTHONWARNINGS",)
 # What asks for nothing but an answer: of Ray's own port, and of the port for clients.
 _QUESTIONS: Final = {
     "": ("/ray.rpc.NodeInfoGcsService/GetClusterId", b""),
@@ -95,11 +97,13 @@ def connection(address: str) -> Iterator[None]:
         return
     if not address.startswith(CLIENT):  # else Ray Tune runs elsewhere
         _check_home()
+        _check_docstrings()
     if address == "local":
         check_temporary_folder()
     with ExitStack() as until_left:
         if address == "local":
             until_left.enter_context(_own_token())
+            until_left.enter_context(_without(_OF_THE_SHELL))
         with hang_up_held_back():
             _start_or_join(address)
         until_left.callback(ray.shutdown)
@@ -118,6 +122,13 @@ def _check_home() -> None:
         ) from error
 
 
+def _check_docstrings() -> None:
+    if sys.flags.optimize > 1:
+        raise ResourceError(
+            "Ray cannot be imported without docstrings: unset PYTHONOPTIMIZE, or set it to 1"
+        )
+
+
 def _start_or_join(address: str) -> None:
     options: dict[str, Any] = {"include_dashboard": False}
     try:
@@ -132,8 +143,18 @@ def _start_or_join(address: str) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except ResourceError:
         raise
-    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except Exception as error:  # of Ray's own some are of no other class
         raise ResourceError(_why_not(address, error)) from error
+
+
+@contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Start processes without these variables."""
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 @contextmanager

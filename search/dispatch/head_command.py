@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import shlex
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fusion_search.analysis.records.advice import option
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import local_folder
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 
+_TOKEN_PATH: Final = "RAY_AUTH_TOKEN_PATH"  # Ray's own
 CONFIG_FILE: Final = "search.yaml"
 ADDRESS_VARIABLE: Final = "FUSION_SEARCH_ADDRESS"  # that a command came through to a head node
 
@@ -45,10 +50,9 @@ def head_command(
         search: to be launched; None when the command goes on with one that is there.
         storage: where the head node finds the searches.
     """
-    # One word each: a value that begins with a dash is no option.
-    options = [f"--storage={storage}"]
+    options = list(option("--storage", storage))
     if arguments.data:
-        options.append(f"--data={arguments.data}")
+        options += option("--data", arguments.data)
     if search is not None:
         words = ["launch", CONFIG_FILE, *options]
         return HeadCommand(
@@ -56,8 +60,8 @@ def head_command(
         )
     words = [arguments.verb, arguments.name, *options]
     if arguments.verb == "confirm":
-        for option, number in (("--top", arguments.top), ("--seeds", arguments.seeds)):
-            words += [option, str(number)] if number else []
+        for name, number in (("--top", arguments.top), ("--seeds", arguments.seeds)):
+            words += [name, str(number)] if number else []
     return HeadCommand(words=tuple(words), config=None, name=arguments.name, storage=storage)
 
 
@@ -77,7 +81,7 @@ def use_token(environ: MutableMapping[str, str]) -> None:
 
     Ray itself does so only when it finds the cluster by itself.
     """
-    given = bool(environ.get("RAY_AUTH_TOKEN") or environ.get("RAY_AUTH_TOKEN_PATH"))
+    given = bool(environ.get("RAY_AUTH_TOKEN") or environ.get(_TOKEN_PATH))
     with contextlib.suppress(RuntimeError):  # no home folder: no token in it
         given |= _token_file().is_file()
     if given:
@@ -85,18 +89,36 @@ def use_token(environ: MutableMapping[str, str]) -> None:
 
 
 def close_token_file() -> None:
-    """Let nobody else read the token that Ray keeps, which it writes with the usual permissions."""
-    with contextlib.suppress(OSError, RuntimeError):  # there is none, or no home, or another's
+    """Let nobody else read the tokens that Ray is given, which it writes as any other file."""
+    for file, make in _token_files():
+        with contextlib.suppress(OSError):  # there is none
+            if file.stat().st_mode & 0o077:
+                print(_closed(file, make), file=sys.stderr)
+
+
+def _closed(file: Path, make: str) -> str:
+    """Close a file that others can read, and say what that means."""
+    try:
+        file.chmod(0o600)
+        told, remedy = "was", "it is now readable by you alone"
+    except OSError:  # another's, or on a disk that cannot be written to
+        told, remedy = "is", "let nobody else read it"
+    return (
+        f"warning: {printable(file)} {told} readable by others, who can run code as you on the "
+        f"clusters that ask for it; {remedy}: if this machine has other users, make a new one "
+        f"({printable(make)}) and start your clusters again"
+    )
+
+
+def _token_files() -> Iterator[tuple[Path, str]]:
+    """Where Ray looks for a token, and how a new one comes there."""
+    with contextlib.suppress(RuntimeError):  # no home folder: no token in it
         file = _token_file()
-        if file.stat().st_mode & 0o077:
-            file.chmod(0o600)
-            print(
-                f"warning: {file} was readable by others, who can run code as you on the clusters "
-                "that ask for it; it is now readable by you alone: if this machine has other "
-                f"users, make a new one (rm {file}; ray get-auth-token --generate; chmod 600 "
-                f"{file}) and start your clusters again",
-                file=sys.stderr,
-            )
+        yield file, f"rm {file}; ray get-auth-token --generate; chmod 600 {file}"
+    named = os.environ.get(_TOKEN_PATH)
+    if named:
+        quoted = shlex.quote(named)
+        yield Path(named), f"rm {quoted}; (umask 077; openssl rand -hex 32 > {quoted})"
 
 
 def _token_file() -> Path:

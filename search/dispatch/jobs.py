@@ -20,7 +20,7 @@ import ray
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from fusion_search.analysis.records import advice
-from fusion_search.analysis.records.secrets import without_password
+from fusion_search.analysis.records.secrets import printable, without_password
 from fusion_search.search.dispatch.connection import (
     ResourceError,
     code_to_send,
@@ -64,7 +64,10 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
                 },
             },
         )
-    print(f"job {job} on {address}; storage {command.storage!r} is its head node's", flush=True)
+    print(
+        f"job {job} on {printable(address)}; storage {command.storage!r} is its head node's",
+        flush=True,
+    )
     if detach:
         print(_how_to_go_on(address, job))
         return 0

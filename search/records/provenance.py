@@ -29,7 +29,10 @@ PACKAGES: Final = (
 _PARTS: Final = ("search", "models", "datasets", "analysis")  # of this package
 
 COMMIT_VARIABLE: Final = "FUSION_SEARCH_COMMIT"  # of code that was sent here without its checkout
-_OTHER_REPOSITORY: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+_OTHER_REPOSITORY: Final = (  # of what `git rev-parse --local-env-vars` lists
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_PREFIX"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

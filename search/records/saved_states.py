@@ -10,7 +10,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.bounds import LARGEST_BYTES
+from fusion_search.analysis.records.storage import Storage, StorageError, UnfitError
 from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.trials.specification import TrialSpecification
@@ -31,12 +32,12 @@ def load_state(storage: Storage, trial: TrialSpecification, data: DigitData) -> 
         StorageError: the storage does not answer.
     """
     try:
-        content = storage.read(RUNNING, _name(trial.trial_id))
+        content = storage.read(RUNNING, _name(trial.trial_id), most=LARGEST_BYTES)
     except FileNotFoundError:
         return None
     except StorageError:
         raise  # it does not answer: the records could not be written either
-    except OSError as error:
+    except (OSError, UnfitError) as error:
         raise StateError(f"it cannot be read ({error})") from error
     try:
         state = load_torch(content)

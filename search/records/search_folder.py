@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
+from fusion_search.analysis.records.plain_data import read_content
 from fusion_search.analysis.records.selection import no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import EXHAUSTED_FILE, FINISHED, SPECIFICATION_FILE
@@ -29,7 +30,7 @@ def load_search(name: str, location: str) -> SearchSpecification:
     if not is_name(name) or not storage.exists(SPECIFICATION_FILE):
         raise ConfigurationError(no_such_search(name, location, search_names(location)))
     where = storage.named(SPECIFICATION_FILE)
-    raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
+    raw = parse_yaml(read_content(storage, SPECIFICATION_FILE), where)
     try:
         # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
         found = {"name": name, "storage": location}

@@ -68,7 +68,7 @@ def summary(
         print(f"C-LSTM gates: {printable(engine)}")
     for note in sorted(set(trials["data_note"])):
         print(f"data: {printable(note)}")
-    print(f"records: {storage.location}")
+    print(f"records: {printable(storage.location)}")
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
         print_mlflow(uri, tracker.page if tracker else None)
@@ -97,9 +97,9 @@ def print_mlflow(uri: str, page: str | None) -> None:
     """Say how to look at the runs."""
     ui = ui_command(uri)
     if ui:
-        print(f"MLflow: {ui}")
+        print(f"MLflow: {printable(ui)}")
     if page:
-        print(f"{'        then open' if ui else 'MLflow:'} {page}")
+        print(f"{'        then open' if ui else 'MLflow:'} {printable(page)}")
 
 
 def go_on_command(verb: str, search: SearchSpecification, options: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from fusion_search.analysis.records.failures import read_failure
-from fusion_search.analysis.records.plain_data import parse_yaml, read_json
+from fusion_search.analysis.records.plain_data import parse_yaml, read_content, read_json
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -102,7 +102,7 @@ class SearchRuns:
         self._search = search
         self._search_id = _search_id(search)
         self._name = search.root.rstrip("/").rpartition("/")[2]
-        self._specification = search.read(SPECIFICATION_FILE)
+        self._specification = read_content(search, SPECIFICATION_FILE)
         self._declared = parse_yaml(self._specification, search.named(SPECIFICATION_FILE))
         self._brief = not any(self._declared.get(other) for other in ("space", "listed"))  # a sweep
         self._client = open_client(uri)

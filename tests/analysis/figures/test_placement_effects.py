@@ -117,6 +117,16 @@ def test_blue_is_the_better_side_whatever_the_direction() -> None:
     assert plain_sum[0] > plain_sum[2]
 
 
+def test_without_an_effect_that_has_an_error_there_is_no_scale_of_colours() -> None:
+    rows = [row(1, 0.5, fusion_depth=1), row(2, 0.6, fusion_depth=1, couplings=["mmtm"])]
+    alone = draw_placement(compute_placement(frame(rows), MEAN), MEAN, levels=1)
+    more = draw_placement(compute_placement(by_hand(), MEAN), MEAN, levels=2)
+    for figure, bars in ((alone, 0), (more, 1)):
+        labels = [axes.get_ylabel() for axes in figure.axes]
+        assert sum(label.startswith("effect on") for label in labels) == bars
+        assert _png(figure)
+
+
 def test_a_realistic_search_is_drawn_and_its_counts_add_up() -> None:
     trials = random_search()
     table = compute_placement(trials, MEAN)

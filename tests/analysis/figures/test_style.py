@@ -63,6 +63,20 @@ def test_a_notebook_that_imports_us_keeps_its_backend(given: str, kept: str) -> 
     assert python(program, given) == [f"{kept} {given}"]
 
 
+def test_a_home_folder_that_cannot_be_written_to_is_nothing_to_tell(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    environment = {**os.environ, "HOME": str(tmp_path / "file"), "XDG_CACHE_HOME": ""}
+    for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME"):
+        environment.pop(name, None)
+    code = "import fusion_search.analysis.figures.drawing, matplotlib, os; " + (
+        "print(os.listdir(matplotlib.get_cachedir()) is not None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_draw_is_indifferent_to_backend_and_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

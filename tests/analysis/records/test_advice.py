@@ -23,7 +23,9 @@ def test_the_usual_storage_needs_no_option(storage: str) -> None:
     assert command("resume", "a", storage=storage) == "fusion-search resume a"
 
 
-@pytest.mark.parametrize("storage", ["/data/my results", "~/results", "s3://b/x?a=1&b=2", "x;rm y"])
+@pytest.mark.parametrize(
+    "storage", ["/data/my results", "~/results", "s3://b/x?a=1&b=2", "x;rm y", "-x"]
+)
 def test_a_shell_hands_a_printed_command_to_the_program_whole(storage: str) -> None:
     words = shlex.split(command("draw", "grids", "it's", storage=storage))
     assert words[0] == "fusion-search"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import damaged
 from pyarrow import fs
 from synthetic_records import Trial, write_trial
 
 from fusion_search.analysis.records import bounds
+from fusion_search.analysis.records.bounds import read_bounded
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     GRID,
@@ -192,7 +196,7 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path:
     assert list(found["seed"]) == [0, 3]
     assert list(said) == [trials[1].trial_id, trials[2].trial_id]
     assert "is damaged (" in said[trials[1].trial_id]
-    assert "cannot be read (Is a directory)" in said[trials[2].trial_id]
+    assert "is damaged (it is not a regular file)" in said[trials[2].trial_id]
 
 
 def constant(rows: int, text: str, schema: pa.Schema = PREDICTIONS) -> pa.Table:
@@ -220,8 +224,68 @@ def test_a_small_file_that_would_fill_the_memory_is_not_read(
         read_table(search, "predictions")
     if rows == 1_000_000:  # its batches would be small, but there are too many
         with pytest.raises(RecordError, match=refusal):
-            list(read_batches(search, "predictions", ["label"]))
+            list(read_batches(search, "predictions", ["pair", "label", "predicted"]))
     assert pa.total_allocated_bytes() - used < 20 << 20
+
+
+def zigzag(number: int) -> bytes:
+    """A number as Thrift writes it."""
+    number, content = number << 1, b""
+    while number >= 128:
+        content, number = content + bytes([number & 127 | 128]), number >> 7
+    return content + bytes([number])
+
+
+def lying(content: bytes) -> bytes:
+    """The same file with a footer that says of every large column it unpacks to 32 bytes."""
+    metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    end = content[footer:]
+    for at in range(metadata.num_columns):
+        size = metadata.row_group(0).column(at).total_uncompressed_size
+        if size > 1000:
+            true = zigzag(size)
+            end = end.replace(true, bytes([0xC0, *[0x80] * (len(true) - 2), 0]))
+    return content[:footer] + end
+
+
+def test_a_footer_that_lies_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "LARGEST_BYTES", 4 << 20)
+    search = open_storage(tmp_path)
+    text, key = pa.array(["y" * (6 << 20)]), pa.array(["x"])
+    version = pa.array([1], pa.int32())
+    for column, read in (("reason", False), ("more", True)):
+        table = pa.table([version, key, text], ["schema_version", "trial_id", column])
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer, compression="zstd", use_dictionary=False)
+        content = lying(buffer.getvalue())
+        metadata = pq.ParquetFile(io.BytesIO(content)).metadata
+        assert metadata.row_group(0).column(2).total_uncompressed_size == 32
+        search.write(content, "trials", "x.parquet")
+        used = pa.total_allocated_bytes()
+        if read:  # a column that is not ours takes nothing
+            assert len(read_table(search, "trials")) == 1
+        else:
+            with pytest.raises(RecordError, match="it would take 6 MiB of memory"):
+                read_table(search, "trials")
+        assert pa.total_allocated_bytes() - used < 1 << 20
+
+
+def test_headers_of_pages_are_damaged_rather_than_guessed() -> None:
+    buffer = io.BytesIO()
+    table = pa.table(
+        {"a": pa.array([[1, 2], [3], None] * 50), "b": pa.array(["x", "y", None] * 50)}
+    )
+    pq.write_table(table, buffer, data_page_size=64, write_batch_size=8)
+    content = buffer.getvalue()
+    file = pq.ParquetFile(io.BytesIO(content))
+    end = file.metadata.row_group(0).column(1).total_compressed_size
+    assert read_bounded(io.BytesIO(content)) == table
+    for copy in damaged(content[: end + 200], 400, seed=1):
+        with contextlib.suppress(ValueError, OSError, pa.ArrowException):
+            read_bounded(io.BytesIO(copy + content[end + 200 :]))
 
 
 def test_predictions_of_all_test_images_are_within_the_bounds(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
 import struct
 import zipfile
@@ -70,6 +71,44 @@ def test_a_small_file_cannot_unpack_to_a_large_one(bomb: bytes) -> None:
         with pytest.raises(TorchFileError, match="unpack to more than the file holds"):
             load_torch(content)
     assert peak() - before < ZEROS // 4
+
+
+def two_directories(hidden: bytes) -> bytes:
+    """A file whose directory zipfile looks for before its end, PyTorch where the end says."""
+    end = hidden.rindex(b"PK\x05\x06")
+    parts, size, start = struct.unpack("<HLL", hidden[end + 10 : end + 20])
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(parts):
+            archive.writestr(f"a/{number}", b"harmless")
+    shown = buffer.getvalue()
+    shown_start = shown.index(b"PK\x01\x02")
+    directory = bytearray(shown[shown_start : shown.rindex(b"PK\x05\x06")])
+    at = [one.start() for one in re.finditer(b"PK\x01\x02", directory)]
+    for place in at:  # zipfile adds what lies between the directory and where the end says
+        (offset,) = struct.unpack_from("<L", directory, place + 42)
+        struct.pack_into("<L", directory, place + 42, offset + start - shown_start)
+    padding = size - len(directory)
+    struct.pack_into("<H", directory, at[-1] + 32, padding)  # a comment
+    return hidden[:end] + shown[:shown_start] + directory + bytes(padding) + hidden[end:]
+
+
+def test_pytorch_gets_no_other_parts_than_were_checked() -> None:
+    content = two_directories(packed(saved({"state": torch.zeros(1 << 20)}), 0))
+    assert len(content) < 1 << 16
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {archive.read(one) for one in archive.namelist()} == {b"harmless"}
+    unpacked = torch.load(io.BytesIO(content), weights_only=True)  # what it finds by itself
+    assert len(unpacked["state"]) == 1 << 20
+    with pytest.raises(TorchFileError):
+        load_torch(content)
+
+
+@pytest.mark.slow
+def test_more_parts_than_a_plain_archive_can_have() -> None:
+    content = saved({number: torch.zeros(1) for number in range(70_000)})
+    assert content[-22:].startswith(b"PK\x05\x06\0\0\0\0\xff\xff")  # their number is elsewhere
+    assert len(load_torch(content)) == 70_000
 
 
 def test_parts_that_lie_on_top_of_each_other_count_each() -> None:

@@ -286,6 +286,21 @@ def test_a_confirmation_is_made_again_by_confirming(tmp_path: Path) -> None:
     assert confirm in page.text + "\n"
 
 
+@pytest.mark.parametrize(("searched", "seconds"), [(True, 90.0), (False, 0.5)])
+def test_the_page_says_of_modules_and_time_what_was_found(
+    searched: bool, seconds: float, tmp_path: Path
+) -> None:
+    kinds = ["mmtm", "none" if searched else "mmtm"]
+    rows = [
+        row(k, 0.5 + k / 10, fusion_depth=1, couplings=[kind], seconds=seconds)
+        for k, kind in enumerate(kinds)
+    ]
+    text = Page(build_report(open_made_up(tmp_path, frame(rows)))).text
+    assert ("Where the blue line peaks" in text) == searched
+    assert ("All samples have as many modules" in text) != searched
+    assert f"{'3.0 minutes' if searched else '1.0 seconds'} of trials, one after another" in text
+
+
 def test_a_sweep_gets_the_parts_that_make_sense(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"sample": None, "objective_values": None}
     rows = [row(k, 0.5 + k / 100, fusion_depth=k % 3, **fields) for k in range(4)]

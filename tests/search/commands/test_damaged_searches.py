@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def test_a_damaged_search_does_not_hide_the_sound_ones(
     assert by_name["a"].split()[1] == "damaged"
     assert f"{tmp_path}/a/specification.yaml" in by_name["a"]
     assert "driver.json is damaged" in by_name["b"]
-    assert "Is a directory" in by_name["c"]
+    assert "specification.yaml is damaged (it is not a regular file)" in by_name["c"]
     assert by_name["d"].split()[1:5] == ["ended", "3", "of", "4"]
     (damage,) = [line for line in lines if line.startswith(" ")]
     assert "is damaged" in damage
@@ -265,3 +266,33 @@ def test_mlflow_gets_the_runs_beside_damaged_records(
         assert "2 trials written to MLflow, 0 were there already" in output.out
         assert output.err.count("is damaged") == output.err.count("\n") == 2
     assert written == ["t001", "t003", "all"]
+
+
+@pytest.mark.parametrize("place", ["driver.json", "specification.yaml", "planned.json", "trials/"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "20 GB"])
+def test_what_is_no_file_or_too_large_is_named_and_not_read(
+    place: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = space_folder(tmp_path)
+    shutil.copytree(tmp_path / NAME, tmp_path / "sound")
+    name = f"{place}{folder.names('trials')[0]}" if place == "trials/" else place
+    (tmp_path / NAME / name).unlink()
+    odd_file(tmp_path / NAME / name, kind)
+    assert main(["status", "--storage", str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    what = "is larger than" if kind == "20 GB" else "is not a regular file"
+    assert sum(f"{tmp_path}/{NAME}/{name} is damaged (it {what}" in line for line in lines) == 1
+    assert [line for line in lines if line.startswith("sound") and "damaged" not in line]
+
+
+def odd_file(path: Path, kind: str) -> None:
+    """Something to be found where a file should be, which takes no room."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(20 << 30)

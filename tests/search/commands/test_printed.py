@@ -239,3 +239,31 @@ def test_a_search_that_nobody_reads_ends_as_after_an_interrupt(
         progress.say("one")
     progress.say("two")  # a second interrupt would not wait for what is running
     progress.close()
+
+
+def test_the_storage_that_was_named_commands_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / EVIL
+    folder.mkdir()
+    assert main(["status", "--storage", str(folder)]) == 0
+    write_trial(open_storage(folder).below("test"), Trial((0.5, 0.25)))
+    (folder / "test" / "specification.yaml").write_text("name: test")
+    for words in (["status"], ["status", "test"], ["draw", "grids", "test", "--output", EVIL]):
+        os.chdir(tmp_path)
+        main([*words, "--storage", str(folder)])
+    assert main(["data", "check", "digits", "--folder", str(folder)]) == 2
+    output = capsys.readouterr()
+    assert f"no searches in {tmp_path}/{SHOWN}" in output.out
+    clean(output.out + output.err)
+
+
+def test_letters_that_the_terminal_has_not_are_spelled(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fusion_search", "status", "--storage", str(tmp_path / "größe")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rf"no searches in {tmp_path}/gr\xf6\xdfe".encode() in done.stdout

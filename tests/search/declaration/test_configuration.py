@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,10 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ("name: 1_000", "name is 1000; allowed: text; .*, put it in quotes"),
         ("name: 2025-11-25", "name is the date 2025-11-25; allowed: text; .*, put it in quotes"),
         ("name: no", "name is False; allowed: text; .*, put it in quotes"),
-        ("name: ~", "name is None; allowed: text; .*, put it in quotes"),
-        ("name: 010", "a text in quotes: YAML reads 010 in base 8"),
+        ("name: ~", "name is empty; allowed: text$"),
+        ("name: .hidden", "of which a letter or digit comes first"),
+        ("name: größe", r"letters \(a to z, A to Z\)"),
+        ("name: 010", "a text in quotes: YAML reads 010 in base 8$"),
         ("name: x\nstorage: 1e5", "storage is 100000.0; .*, put it in quotes"),
         ("name: x\nsweep: {seeds: [010]}", r"write a number in base 10.* 010 in base 8"),
         ("name: x\nsweep: {seeds: [-0_7]}", "-0_7 in base 8"),
@@ -155,6 +158,37 @@ def test_population_based_training_takes_no_parameter_of_a_fixed_coupling() -> N
 def test_wrong_overrides_are_refused(override: str) -> None:
     with pytest.raises(ConfigurationError, match="--set"):
         load_configuration(CONFIGS / "demo.yaml", [override])
+
+
+@pytest.mark.parametrize("text", ["1e5", "25921e05", "no", "On", "2025-11-25", "1_000", "0x1F"])
+def test_a_name_that_yaml_takes_for_something_else_is_shown_as_it_was_written(
+    text: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    advice = f'in quotes, as in "{text}" (or --set \'name="{text}"\')'
+    for content, overrides in (
+        (f"# mine\nname: {text}  # really\n", []),
+        ("name: x", [f"name={text}"]),
+    ):
+        config.write_text(content)
+        with pytest.raises(ConfigurationError, match=re.escape(advice)):
+            load_configuration(config, overrides)
+    assert load_configuration(config, [f'name="{text}"'])["name"] == text
+
+
+def test_where_yaml_is_wrong_is_said_of_many_lines(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("name: x\nsweep:\n  seeds: [010]\n")
+    with pytest.raises(ConfigurationError, match=r"010 in base 8 \(line 3, column 11\)$"):
+        load_configuration(config)
+    config.write_text("name: x")
+    for value in ("010", "1:30", "["):
+        with pytest.raises(ConfigurationError) as caught:
+            load_configuration(config, [f"name={value}"])
+        assert "line" not in str(caught.value)
+        assert "string" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="name is empty"):
+        build_search(load_configuration(config, ["name="]))
 
 
 def test_numbers_that_mean_one_thing_are_read() -> None:

@@ -259,15 +259,32 @@ def test_a_token_that_others_can_read_is_closed_with_a_word(
     command = [*words, str(tmp_path / "no.yaml")]
     assert main(command) == 2  # without a token
     assert "readable" not in capsys.readouterr().err
-    token = tmp_path / ".ray" / "auth_token"
-    token.parent.mkdir()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "of a cluster"))
+    (tmp_path / ".ray").mkdir()
+    for token in (tmp_path / ".ray" / "auth_token", tmp_path / "of a cluster"):
+        token.write_text("x")
+        token.chmod(0o644)
+        assert main(command) == 2
+        assert f"warning: {token} was readable by others" in capsys.readouterr().err
+        assert token.stat().st_mode & 0o777 == 0o600
+        assert main(command) == 2
+        assert "readable" not in capsys.readouterr().err
+
+
+def test_a_token_that_we_cannot_close_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(path)
+
+    token = tmp_path / "mounted"
     token.write_text("x")
     token.chmod(0o644)
-    assert main(command) == 2
-    assert f"warning: {token} was readable by others" in capsys.readouterr().err
-    assert token.stat().st_mode & 0o777 == 0o600
-    assert main(command) == 2
-    assert "readable" not in capsys.readouterr().err
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.setattr(Path, "chmod", refuse)
+    assert main(["launch", str(tmp_path / "no.yaml")]) == 2
+    assert f"warning: {token} is readable by others" in capsys.readouterr().err
 
 
 def test_a_user_without_a_home_folder_has_no_token_and_no_storage_there(
@@ -376,16 +393,11 @@ def test_git_is_believed_only_where_it_tracks_this_file(
     git("add", "--force", ".venv")
     git("commit", "--quiet", "--message", "with it")
     assert git_commit() == git("rev-parse", "HEAD")
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook
-    assert (
-        git_commit()
-        == subprocess.run(
-            ["git", f"--git-dir={tmp_path}/.git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    )
+    commit = git("rev-parse", "HEAD")
+    for name in ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY"):
+        with monkeypatch.context() as hook:  # as git sets them for its hooks
+            hook.setenv(f"GIT_{name}", str(tmp_path / "elsewhere"))
+            assert git_commit() == commit, name
 
 
 @pytest.mark.slow

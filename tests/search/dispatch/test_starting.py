@@ -87,11 +87,12 @@ def test_ray_is_not_begun_where_it_cannot_start(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
+@pytest.mark.parametrize("kind", [TimeoutError, Exception])  # Ray raises the latter too
 def test_what_ray_says_itself_is_not_taken_for_a_cluster_that_is_not_there(
-    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(**options: object) -> None:
-        raise TimeoutError("Timed out waiting for file\n/tmp/ray/version")
+        raise kind("Timed out waiting for file\n/tmp/ray/version")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail)
@@ -106,6 +107,21 @@ def test_what_ray_says_itself_is_not_taken_for_a_cluster_that_is_not_there(
         "logs are in /tmp/ray/session_latest/logs"
     )
     assert os.environ["RAY_AUTH_TOKEN"] == "mine"
+
+
+@pytest.mark.parametrize(("name", "value"), [("PYTHONWARNINGS", "error"), ("PYTHONOPTIMIZE", "2")])
+def test_how_the_shell_wants_python_is_not_for_rays_own_processes(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(**options: object) -> None:
+        assert name not in os.environ
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setenv(name, value)
+    with connection.connection("local"):
+        pass
+    assert os.environ[name] == value
 
 
 @on_one_ray

@@ -317,3 +317,8 @@ def test_the_space_is_printed_with_its_size_and_samples(
     countable = {**SPACE, "learning_rate": [0.001, 0.01]}
     assert main(["space", str(write_config(tmp_path, space=countable))]) == 0
     assert f"size: {3 * 3 * 2 * 2} samples" in capsys.readouterr().out
+    few = {"fusion_depths": [0, 1, 2], "train_pairs": [[0.5, 0.25]]}
+    assert main(["space", str(write_config(tmp_path, space=few))]) == 0
+    _, listed = capsys.readouterr().out.split("all of them:\n")
+    ids = [line.split()[0] for line in listed.splitlines()]
+    assert len(ids) == len(set(ids)) == 3
