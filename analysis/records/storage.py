@@ -216,9 +216,12 @@ class Storage:
             return
         for parts in ((), *((one,) for one in folders)):
             selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
+            entries: list[fs.FileInfo] = []
             with contextlib.suppress(OSError):
-                for entry in self.filesystem.get_file_info(selector):
-                    if is_leftover(entry.base_name, entry.mtime):
+                entries = self.filesystem.get_file_info(selector)
+            for entry in entries:
+                if entry.type == fs.FileType.File and is_leftover(entry.base_name, entry.mtime):
+                    with contextlib.suppress(OSError):
                         self.filesystem.delete_file(entry.path)
 
     @property
