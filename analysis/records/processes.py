@@ -16,7 +16,7 @@ from typing import Final
 
 _ENDED: Final = -1  # the start of a process that its parent has not buried yet
 _LEFT_SECONDS: Final = 3600.0  # by then, a file that another machine was writing is left behind
-# What a search keeps: files of a trial, and those beside its tables. Other hidden files are others'.
+# What a search keeps: files of a trial, and those beside its tables. Other files are others'.
 _KEPT: Final = (
     r"[0-9a-f]{12}\.(?:parquet|pt|txt)|(?:importance|replay)\.parquet|specification\.yaml"
     r"|(?:planned|driver|tracking|candidates)\.json|exhausted"

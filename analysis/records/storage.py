@@ -54,8 +54,8 @@ _REFUSAL: Final = re.compile(
     r"|HTTP status (?:3\d\d|4(?!08|25|29)\d\d|507)"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
 )
-
-_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # of a disk, of one file
+# Of a disk without hard links.
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _Value = TypeVar("_Value")
 _awaited: set[str] = set()  # locations that somebody here waits for, and has said so

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands import launching
 from fusion_search.search.commands.options import data_of, storage_of
@@ -22,7 +23,7 @@ from fusion_search.search.dispatch.head_command import (
     storage_of_head,
     use_token,
 )
-from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.records.search_folder import load_search, strays_sentence
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.tracking import tracker
@@ -95,6 +96,9 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():
         print(f"left out: {damage}", file=sys.stderr)
+    if counts.strays:
+        folder = open_storage(location).below(name)
+        print(f"left out: {printable(strays_sentence(folder, counts.strays))}", file=sys.stderr)
     return INCOMPLETE if counts.damaged else 0
 
 

@@ -16,14 +16,13 @@ from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
     SPECIFICATION_FILE,
     TABLES,
-    read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
-from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.records.search_folder import load_search, planned_ids, read_records
 from fusion_search.search.running.confirmation import (
     NothingToConfirmError,
     choose_candidates,
@@ -128,8 +127,8 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
         storage = storage.patient(search.resources.storage_wait_seconds)
         confirming = _confirming(search, storage, begin=begin, anew=anew)
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
-        trials = read_table(storage, "trials")
     if code in (0, SOME_FAILED):
+        trials, _ = read_records(storage, planned_ids(storage))
         table, comparisons = compute_confirmation(trials, read_candidates(storage))
         print(f"\n{printable(confirmation_sentence(table, comparisons))}")
     return code

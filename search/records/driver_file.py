@@ -1,8 +1,9 @@
 """``driver.json``: which process drives a search, and how far its running trials are.
 
 It is there from before the data are loaded (``claim.py``), and removed when the driver ends in
-order: one left behind by a dead process means an interrupted search. A process is known by its number, the boot of its machine and its start: after a boot, and
-in a container that was started again, its number is soon another's.
+order: one left behind by a dead process means an interrupted search. A process is known by its
+number, the boot of its machine and its start: after a boot, and in a container that was started
+again, its number is soon another's.
 """
 
 from __future__ import annotations

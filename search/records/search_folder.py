@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
 from fusion_search.analysis.records.plain_data import shown
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import EXHAUSTED_FILE, FINISHED, SPECIFICATION_FILE
+from fusion_search.analysis.records.tables import (
+    EXHAUSTED_FILE,
+    FINISHED,
+    SPECIFICATION_FILE,
+    OnDamage,
+    read_table,
+    recorded_trials,
+)
 from fusion_search.search.declaration.configuration import build_search, is_name, parse_yaml
 from fusion_search.search.declaration.fields import ConfigurationError, known
 from fusion_search.search.declaration.specification import SearchSpecification
@@ -25,12 +34,14 @@ def load_search(name: str, location: str) -> SearchSpecification:
     """
     storage = open_storage(location).below(name)
     # A name that leads elsewhere, such as "../other", is no search's.
-    if not is_name(name) or not storage.exists(SPECIFICATION_FILE):
+    if not is_name(name) or not _is_search(storage):
         there = ", ".join(search_names(location)) or "none"
         raise ConfigurationError(
             f"there is no search {shown(name)} in {location}; searches there: {there}"
         )
     where = storage.named(SPECIFICATION_FILE)
+    if not storage.exists(SPECIFICATION_FILE):
+        raise ConfigurationError(f"{where} is missing; put a copy back, or launch the search again")
     raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
     try:
         # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
@@ -41,10 +52,14 @@ def load_search(name: str, location: str) -> SearchSpecification:
 
 
 def search_names(location: str) -> list[str]:
-    """The searches in a storage folder."""
+    """The searches in a storage folder, those that lost their specification too."""
     storage = open_storage(location)
     names = [name for name in storage.names() if is_name(name)]
-    return [name for name in names if storage.is_there(name, SPECIFICATION_FILE)]
+    return [name for name in names if _is_search(storage.below(name))]
+
+
+def _is_search(storage: Storage) -> bool:
+    return any(storage.is_there(mark) for mark in (SPECIFICATION_FILE, "trials"))
 
 
 def search_state(storage: Storage, planned: int, ended: int) -> str:
@@ -61,6 +76,35 @@ def known_trials(search: SearchSpecification, storage: Storage) -> list[TrialSpe
     plan = read_plan(storage, samples=True)
     samples = {json.dumps(row["sample"]): row["sample"] for row in plan}
     return [trial for sample in samples.values() for trial in search.space.trials(sample)]
+
+
+def planned_ids(storage: Storage) -> set[str]:
+    """Ids of the trials in the search's list of planned trials."""
+    return {row["trial_id"] for row in read_plan(storage)}
+
+
+def read_records(
+    storage: Storage, planned: Collection[str], on_damage: OnDamage | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of TRIALS of a search's own trials, and ids of the records that are of no such.
+
+    Args:
+        storage: the search's folder.
+        planned: ids of its trials.
+        on_damage: as of :func:`read_table`.
+    """
+    recorded = recorded_trials(storage)
+    rows = read_table(storage, "trials", sorted(recorded & set(planned)), on_damage)
+    return rows, sorted(recorded - set(planned))
+
+
+def strays_sentence(storage: Storage, strays: Sequence[str]) -> str:
+    """On records that lie in a search's folder and are of none of its trials."""
+    names = ", ".join(f"{one}.parquet" for one in strays)
+    return (
+        f"{count_label(len(strays), 'record')} in {storage.named('trials')} "
+        f"{'is' if len(strays) == 1 else 'are'} of no trial of this search: {names}"
+    )
 
 
 def skipped_trials(storage: Storage, trials: pd.DataFrame) -> set[str]:

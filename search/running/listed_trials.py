@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, read_table
+from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, recorded_trials
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.recorder import ended_trials, write_plan
+from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.search_folder import read_records, strays_sentence
 from fusion_search.search.running.run import (
     MLFLOW_WAIT_SECONDS,
     Environment,
@@ -33,8 +35,10 @@ def run_listed(
         ValueError: data or resources cannot be had.
     """
     trials = search.planned_trials()
-    done = set() if begin else ended_trials(storage)
-    records = read_table(storage, "trials", on_damage=_say)
+    done = set() if begin else recorded_trials(storage)
+    records, strays = read_records(storage, {one.trial_id for one in trials}, _say)
+    if strays:
+        print(f"note: {printable(strays_sentence(storage, strays))}", file=sys.stderr)
     if failed_too:
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]

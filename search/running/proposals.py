@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_rows
+from fusion_search.analysis.records.tables import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    read_rows,
+    recorded_trials,
+)
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.spaces.objectives import Objective, mean_values
 from fusion_search.search.spaces.searchers import propose_new
@@ -200,9 +206,11 @@ def read_proposals(
         storage: the search's folder.
         without_failed: leave failed trials out, so that they are run again.
     """
-    rows = {row["trial_id"]: row for row in read_rows(storage, "trials")}
+    plan = read_plan(storage, samples=True)
+    recorded = recorded_trials(storage) & {row["trial_id"] for row in plan}
+    rows = {row["trial_id"]: row for row in read_rows(storage, "trials", sorted(recorded))}
     found: dict[str, tuple[Sample, list[dict[str, Any]]]] = {}
-    for planned in read_plan(storage, samples=True):
+    for planned in plan:
         _, ended = found.setdefault(json.dumps(planned["sample"]), (planned["sample"], []))
         row = rows.get(planned["trial_id"])
         if row is not None and not (without_failed and row["status"] == FAILED):

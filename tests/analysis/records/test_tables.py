@@ -22,9 +22,9 @@ from fusion_search.analysis.records.tables import (
     RecordError,
     read_batches,
     read_table,
+    recorded_trials,
     to_parquet,
 )
-from fusion_search.search.records.recorder import ended_trials
 
 
 def storages(folder: Path) -> list[Storage]:
@@ -101,7 +101,7 @@ def test_a_file_of_an_older_schema_is_read_with_nulls(tmp_path: Path) -> None:
     write_trial(search, Trial((0.5, 0.25)))
     (name,) = search.names("trials")
     path = search.path("trials", name)
-    pq.write_table(pq.read_table(path).drop_columns(["host", "data_note"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(["host", "engine"]), path)
     trials = read_table(search, "trials")
     assert list(trials.columns) == TRIALS.names
     assert trials["host"].isna().all()
@@ -175,8 +175,8 @@ def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_table(search, "trials"), before)
     batches = read_batches(search, "grid", ["correct"])
     assert sum(batch.num_rows for batch in batches) == 100
-    assert name.removesuffix(".parquet") in ended_trials(search)
-    assert not [one for one in ended_trials(search) if "." in one or "~" in one]
+    assert name.removesuffix(".parquet") in recorded_trials(search)
+    assert not [one for one in recorded_trials(search) if "." in one or "~" in one]
 
 
 def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: Path) -> None:

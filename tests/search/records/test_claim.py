@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -21,7 +22,12 @@ from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records import claim
 from fusion_search.search.records.claim import claimed
-from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver, write_driver_file
+from fusion_search.search.records.driver_file import (
+    DRIVER_FILE,
+    read_driver,
+    remove_driver_file,
+    write_driver_file,
+)
 from fusion_search.search.running import listed_trials
 
 # Says when it is ready, waits to be told, claims, and holds what it got until its input ends.
@@ -71,6 +77,16 @@ def tell(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+def leave_dead_claim(storage: Storage) -> None:
+    write_driver_file(storage, "2026-01-01", {})
+    dead = {**json.loads(storage.read(DRIVER_FILE)), "pid": 2**31 - 1}
+    storage.write(json.dumps(dead).encode(), DRIVER_FILE)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 @pytest.mark.parametrize("verb", ["launch", "resume"])
 def test_a_search_that_is_claimed_is_left_alone(
     verb: str, tmp_path: Path, processes: ExitStack, capsys: pytest.CaptureFixture[str]
@@ -102,9 +118,7 @@ def test_of_many_that_claim_at_once_one_succeeds(
 ) -> None:
     storage = open_storage(tmp_path / "test")
     if stale:
-        write_driver_file(storage, "2026-01-01", {})
-        dead = {**json.loads(storage.read(DRIVER_FILE)), "pid": 2**31 - 1}
-        storage.write(json.dumps(dead).encode(), DRIVER_FILE)
+        leave_dead_claim(storage)
     several = [start(processes, CLAIM, str(tmp_path / "test")) for _ in range(3)]
     assert [line(one) for one in several] == ["ready"] * 3
     for one in several:
@@ -116,6 +130,27 @@ def test_of_many_that_claim_at_once_one_succeeds(
     driver = read_driver(storage)
     assert driver is not None
     assert driver["pid"] == winner
+
+
+def test_a_dead_claim_is_taken_over_by_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(tmp_path)
+    leave_dead_claim(storage)
+    waiting = []
+
+    def remove(*_: object) -> None:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting.append(True)  # so would another that saw the dead claim
+        os.close(folder)
+        remove_driver_file(storage)
+
+    monkeypatch.setattr(claim, "remove_driver_file", remove)
+    with claimed(storage, "test"):
+        assert waiting == [True]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -162,9 +197,11 @@ def test_where_files_cannot_be_made_exclusively_the_last_claim_counts(
         storage.write(json.dumps(other).encode(), DRIVER_FILE)
 
     monkeypatch.setattr(claim.time, "sleep", written_over)
-    with pytest.raises(ValueError, match="is being run by process 7 on elsewhere"):
-        with claimed(storage, "test"):
-            raise AssertionError("it is another's")
+    with (
+        pytest.raises(ValueError, match="is being run by process 7 on elsewhere"),
+        claimed(storage, "test"),
+    ):
+        raise AssertionError("it is another's")
     assert json.loads(storage.read(DRIVER_FILE))["host"] == "elsewhere"
 
 
@@ -177,8 +214,8 @@ def test_a_disk_without_hard_links_is_claimed_too(
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
     with claimed(open_storage(tmp_path / "test"), "test"):
-        assert os.listdir(tmp_path / "test") == [DRIVER_FILE]
-    assert os.listdir(tmp_path) == []
+        assert names(tmp_path / "test") == [DRIVER_FILE]
+    assert names(tmp_path) == []
 
 
 def test_a_file_is_created_once_and_whole(tmp_path: Path) -> None:
@@ -196,4 +233,4 @@ def test_a_file_is_created_once_and_whole(tmp_path: Path) -> None:
         one.join()
     assert len(made) == 1
     assert storage.read("one") == bytes(made) * 100_000
-    assert os.listdir(tmp_path) == ["one"]
+    assert names(tmp_path) == ["one"]
