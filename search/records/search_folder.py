@@ -9,7 +9,7 @@ import pandas as pd
 
 from fusion_search.analysis.records.plain_data import shown
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.storage import RefusedError, Storage, open_storage
 from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
     FINISHED,
@@ -40,9 +40,12 @@ def load_search(name: str, location: str) -> SearchSpecification:
             f"there is no search {shown(name)} in {location}; searches there: {there}"
         )
     where = storage.named(SPECIFICATION_FILE)
-    if not storage.exists(SPECIFICATION_FILE):
-        raise ConfigurationError(f"{where} is missing; put a copy back, or launch the search again")
-    raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
+    try:
+        raw = parse_yaml(storage.read(SPECIFICATION_FILE), where)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{where} is missing; put a copy back, or launch the search again"
+        ) from error
     try:
         # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
         found = {"name": name, "storage": location}
@@ -59,7 +62,15 @@ def search_names(location: str) -> list[str]:
 
 
 def _is_search(storage: Storage) -> bool:
-    return any(storage.is_there(mark) for mark in (SPECIFICATION_FILE, "trials"))
+    if any(storage.is_there(mark) for mark in (SPECIFICATION_FILE, "trials")):
+        return True
+    try:
+        storage.read(SPECIFICATION_FILE)  # of a link in a circle, pyarrow says that it is not there
+    except RefusedError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def search_state(storage: Storage, planned: int, ended: int) -> str:

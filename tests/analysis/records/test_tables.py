@@ -131,7 +131,7 @@ def test_schemas_agree_on_the_columns_they_share() -> None:
             assert seen.setdefault(field.name, field.type) == field.type
 
 
-OLD = ["host", "packed_trials", "data_note"]
+OLD = ["host", "packed_trials", "engine"]
 """Columns that a file of an older version lacks."""
 
 
