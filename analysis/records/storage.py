@@ -220,7 +220,7 @@ class Storage:
             with contextlib.suppress(OSError):
                 entries = self.filesystem.get_file_info(selector)
             for entry in entries:
-                if entry.type == fs.FileType.File and is_leftover(entry.base_name, entry.mtime):
+                if is_leftover(entry.base_name, entry.mtime):
                     with contextlib.suppress(OSError):
                         self.filesystem.delete_file(entry.path)
 

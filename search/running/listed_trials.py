@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, recorded_trials
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.recorder import write_plan
-from fusion_search.search.records.search_folder import read_records, strays_sentence
+from fusion_search.search.records.search_folder import read_records
 from fusion_search.search.running.run import (
     MLFLOW_WAIT_SECONDS,
     Environment,
@@ -36,9 +35,7 @@ def run_listed(
     """
     trials = search.planned_trials()
     done = set() if begin else recorded_trials(storage)
-    records, strays = read_records(storage, {one.trial_id for one in trials}, _say)
-    if strays:
-        print(f"note: {printable(strays_sentence(storage, strays))}", file=sys.stderr)
+    records, _ = read_records(storage, {one.trial_id for one in trials}, _say)
     if failed_too:
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]

@@ -17,7 +17,12 @@ from fusion_search.analysis.records.tables import (
     came_to_nothing,
 )
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.search_folder import planned_ids, read_records, skipped_trials
+from fusion_search.search.records.search_folder import (
+    planned_ids,
+    read_records,
+    skipped_trials,
+    strays_sentence,
+)
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
@@ -37,7 +42,7 @@ def summary(
     3 when some failed.
     """
     damaged: dict[str, str] = {}
-    trials, _ = read_records(storage, planned_ids(storage), damaged.__setitem__)
+    trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
     unreadable = len(damaged)
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
@@ -49,6 +54,8 @@ def summary(
         f"{f'{unreadable} unreadable, ' if unreadable else ''}{left} not run"
         + (f", {skipped} left out: another of their sample failed or stopped" if skipped else "")
     )
+    if strays:
+        print(printable(strays_sentence(storage, strays)))
     if len(finished):
         best = finished.sort_values("mean_accuracy").iloc[-1]
         print(

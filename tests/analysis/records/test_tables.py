@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -193,6 +194,31 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path:
     assert list(said) == [trials[1].trial_id, trials[2].trial_id]
     assert "is damaged (" in said[trials[1].trial_id]
     assert "cannot be read (Is a directory)" in said[trials[2].trial_id]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"correct": None}, "its correct is missing"),
+        ({"n": 0}, "it counts what cannot be counted so"),
+        ({"correct": 101}, "it counts what cannot be counted so"),
+        ({"correct": -1}, "it counts what cannot be counted so"),
+        ({"trial_id": "another"}, "it is a record of another trial, another"),
+    ],
+)
+def test_a_grid_that_nothing_can_be_counted_with_is_damaged(
+    fields: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    search = open_storage(tmp_path)
+    trial = Trial((0.5, 0.25))
+    write_trial(search, trial)
+    path = search.path("grid", f"{trial.trial_id}.parquet")
+    rows = pq.read_table(path).to_pylist()
+    pq.write_table(pa.Table.from_pylist([*rows[1:], {**rows[0], **fields}], GRID), path)
+    with pytest.raises(RecordError, match=rf"is damaged \({said}\)"):
+        read_table(search, "grid", [trial.trial_id])
+    with pytest.raises(RecordError, match=rf"is damaged \({said}\)"):
+        list(read_batches(search, "grid", ["n", "correct"], [trial.trial_id]))
 
 
 def constant(rows: int, text: str, schema: pa.Schema = PREDICTIONS) -> pa.Table:

@@ -293,7 +293,7 @@ def test_records_of_no_trial_of_the_search_are_counted_apart(
         ["status", *at],
         ["status", NAME, *at],
         ["sync-mlflow", NAME, *at],
-        *([["resume", NAME, *at]] if make is sweep_folder else []),
+        ["resume", NAME, *at],
     ):
         code = main(words)
         output = capsys.readouterr()
