@@ -16,9 +16,15 @@ from typing import Final
 
 _ENDED: Final = -1  # the start of a process that its parent has not buried yet
 _LEFT_SECONDS: Final = 3600.0  # by then, a file that another machine was writing is left behind
+# What a search keeps: files of a trial, and those beside its tables. Other files are others'.
+_KEPT: Final = (
+    r"[0-9a-f]{12}\.(?:parquet|pt|txt)|(?:importance|replay)\.parquet|specification\.yaml"
+    r"|(?:planned|driver|tracking|candidates)\.json|exhausted"
+)
 _TEMPORARY: Final = re.compile(
-    r"\..+~(?P<host>[^~]*)~(?P<pid>\d+)~(?P<start>\d+)~[0-9a-f]{8}"
-    r"|\..+\.[0-9a-f]{8}"  # of earlier versions
+    rf"\.(?:{_KEPT})"
+    r"(?:~(?P<host>[^~]*)~(?P<pid>\d+)~(?P<start>\d+)~[0-9a-f]{8}"
+    r"|\.[0-9a-f]{8})"  # of earlier versions
 )
 
 
@@ -63,7 +69,7 @@ def temporary_name(name: str) -> str:
 
 
 def is_leftover(name: str, changed: datetime | None) -> bool:
-    """Whether a file, by its name, is one that nobody writes any longer.
+    """Whether a file, by its name, is one of a search's that nobody writes any longer.
 
     A process of another machine cannot be asked: ``changed``, when the file was, must be long ago.
     """

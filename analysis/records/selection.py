@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import pandas as pd
@@ -26,6 +26,7 @@ from fusion_search.analysis.records.tables import (
     SPECIFICATION_FILE,
     OnDamage,
     read_table,
+    recorded_trials,
 )
 
 TrainPair: TypeAlias = tuple[float, float]  # audio SNR, visual SNR
@@ -56,6 +57,7 @@ class Search:
         planned: one row per planned trial (its name and what identifies it); the recorded trials
             when the search has no list of planned trials.
         notes: sentences about what was left out or assumed while reading.
+        damaged: trial id -> a sentence on its record, which cannot be read.
         on_damage: told of each record that cannot be read, while the others are.
     """
 
@@ -64,6 +66,7 @@ class Search:
     trials: pd.DataFrame
     planned: pd.DataFrame
     notes: tuple[str, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
     on_damage: OnDamage | None = None
 
     @property
@@ -91,6 +94,7 @@ class Search:
             self.trials[chosen(self.trials)],
             self.planned[chosen(self.planned)],
             notes=self.notes,
+            damaged=self.damaged,
             on_damage=self.on_damage,
         )
 
@@ -109,14 +113,28 @@ class Search:
             raise AnalysisError(f"no grid of search {self.name} can be read")
         return grid.merge(identity, on="trial_id")
 
+    @property
+    def unreadable(self) -> pd.DataFrame:
+        """The rows of ``planned`` whose record cannot be read."""
+        return self.planned[self.planned["trial_id"].isin(list(self.damaged))]
+
+    @property
+    def waiting(self) -> pd.DataFrame:
+        """The rows of ``planned`` that have no record."""
+        ended = {*self.trials["trial_id"], *self.damaged}
+        return self.planned[~self.planned["trial_id"].isin(list(ended))]
+
     def gaps(self) -> list[str]:
-        """One sentence for the planned trials without a record, one per failed trial."""
-        missing = self.planned[~self.planned["trial_id"].isin(self.trials["trial_id"])]
+        """One sentence each for the planned trials without a record and with one that is damaged.
+
+        And one per failed trial.
+        """
         lines = []
-        if len(missing):
-            names = ", ".join(missing["trial_name"])
-            count = f"{len(missing)} of {len(self.planned)} planned trials"
-            lines.append(f"missing, not run yet or unreadable: {count}: {names}")
+        for what, trials in (("not run yet", self.waiting), ("unreadable", self.unreadable)):
+            if len(trials):
+                names = ", ".join(trials["trial_name"])
+                count = f"{len(trials)} of {len(self.planned)} planned trials"
+                lines.append(f"missing, {what}: {count}: {names}")
         failed = self.trials[self.trials["status"] == FAILED]
         for name, reason in zip(failed["trial_name"], failed["reason"], strict=True):
             lines.append(f"failed: {name}: {reason or 'no reason was recorded'}")
@@ -150,20 +168,27 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
     if name not in names:
         raise AnalysisError(no_such_search(name, storage.location, names))
     folder = storage.below(name)
+    planned = _read_planned(folder) if folder.exists(PLANNED_FILE) else None
+    recorded = recorded_trials(folder)
+    own = recorded if planned is None else recorded & set(planned["trial_id"])
+    damaged: dict[str, str] = {}
+
+    def tell(trial_id: str, damage: str) -> None:
+        damaged[trial_id] = damage
+        if on_damage is not None:
+            on_damage(trial_id, damage)
+
     try:
-        trials = read_table(folder, "trials", on_damage=on_damage)
+        trials = read_table(folder, "trials", sorted(own), tell if on_damage else None)
     except ValueError as error:
         raise AnalysisError(str(error)) from error
-    if not folder.exists(PLANNED_FILE):
-        planned = trials[_PLANNED_COLUMNS]
-        return Search(name, folder, trials, planned, on_damage=on_damage)
-    planned = _read_planned(folder)
-    kept = trials["trial_id"].isin(planned["trial_id"])
     notes = []
-    if not kept.all():
-        left_out = ", ".join(trials.loc[~kept, "trial_name"])
+    if recorded != own:
+        left_out = ", ".join(f"{one}.parquet" for one in sorted(recorded - own))
         notes.append(f"left out, recorded but not in {PLANNED_FILE}: {left_out}")
-    return Search(name, folder, trials[kept], planned, tuple(notes), on_damage)
+    if planned is None:
+        planned = trials[_PLANNED_COLUMNS]
+    return Search(name, folder, trials, planned, tuple(notes), damaged, on_damage)
 
 
 def confirmed_by(search: Search) -> str | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
+import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -58,6 +60,8 @@ _REFUSAL: Final = re.compile(
     r"|HTTP status (?:3\d\d|4(?!08|25|29)\d\d|507)"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
 )
+# Of a disk without hard links.
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _Value = TypeVar("_Value")
 _awaited: set[str] = set()  # locations that somebody here waits for, and has said so
@@ -161,6 +165,46 @@ class Storage:
         except _OF_A_FILE as error:
             raise self._refused(error) from error
 
+    def create(self, content: bytes, *parts: str) -> bool:
+        """Write a file whole unless there is one; whether there was none. Of many, one succeeds.
+
+        Raises ``NotImplementedError`` where that cannot be done: but for local disks, pyarrow knows
+        no condition on a writing, and some disks have no hard links.
+        """
+        if not isinstance(self.filesystem, fs.LocalFileSystem):
+            raise NotImplementedError
+        try:
+            return self._patiently(lambda: self._link(content, self.path(*parts)))
+        except _OF_A_FILE as error:
+            raise self._refused(error) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes of this machine that would lock this folder waiting.
+
+        The folder is made if need be. Where folders cannot be locked (objects, NFS), nobody waits.
+        """
+        if not isinstance(self.filesystem, fs.LocalFileSystem):
+            yield
+            return
+        try:
+            self._patiently(lambda: self.filesystem.create_dir(self.root, recursive=True))
+            folder = self._patiently(lambda: os.open(self.root, os.O_RDONLY))
+        except _OF_A_FILE as error:
+            raise self._refused(error) from error
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the process at the latest
+            yield
+        finally:
+            os.close(folder)
+
+    def remove_empty(self) -> None:
+        """Remove this folder if it is a local one with nothing in it."""
+        if isinstance(self.filesystem, fs.LocalFileSystem):
+            with contextlib.suppress(OSError):
+                Path(self.root).rmdir()
+
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
         try:
@@ -180,9 +224,12 @@ class Storage:
             return
         for parts in ((), *((one,) for one in folders)):
             selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
+            entries: list[fs.FileInfo] = []
             with contextlib.suppress(OSError):
-                for entry in self.filesystem.get_file_info(selector):
-                    if is_leftover(entry.base_name, entry.mtime):
+                entries = self.filesystem.get_file_info(selector)
+            for entry in entries:
+                if is_leftover(entry.base_name, entry.mtime):
+                    with contextlib.suppress(OSError):
                         self.filesystem.delete_file(entry.path)
 
     @property
@@ -228,6 +275,25 @@ class Storage:
             with contextlib.suppress(OSError):
                 self.filesystem.delete_file(temporary)
             raise
+
+    def _link(self, content: bytes, target: str) -> bool:
+        folder, _, name = target.rpartition("/")
+        self.filesystem.create_dir(folder, recursive=True)
+        temporary = self.path(temporary_name(name))
+        try:
+            self._put(content, temporary)
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno in _NO_LINKS:
+                    raise NotImplementedError from error
+                raise
+            return True
+        finally:
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_file(temporary)
 
     def _patiently(self, action: Callable[[], _Value]) -> _Value:
         began = time.monotonic()

@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 from fusion_search.analysis.records.bounds import (
     LARGEST_BYTES,
     TooLargeError,
+    check_rows,
+    check_trial,
     check_values,
     read_bounded,
 )
@@ -125,6 +127,17 @@ TRIALS: Final = pa.schema(
     ]
 )
 
+_ALWAYS: Final = (
+    *("trial_name", "modality", "fusion_depth", "levels", "train_audio_snr", "train_visual_snr"),
+    *("seed", "started_at", "ended_at", "seconds", "data_note", "data_fingerprint"),
+)
+# By status, the columns that hold a value in the records of every version; the others may not.
+NEEDED: Final = {
+    FINISHED: (*_ALWAYS, "device", "validation_accuracy", "mean_accuracy"),
+    FAILED: (*_ALWAYS, "reason"),
+    STOPPED: (*_ALWAYS, "reason", "validation_accuracy"),
+}
+
 EPOCHS: Final = pa.schema(
     [
         *_KEY,
@@ -166,6 +179,8 @@ _READERS: Final = 16
 
 TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
 
+
+_NO_ROW: Final = "it has no row"
 
 OnDamage = Callable[[str, str], None]  # given a trial's id and one sentence on its record
 
@@ -211,19 +226,26 @@ def read_table(
     """Read one table of a search, all trials or the named ones, sorted by file name.
 
     Columns that an older schema version lacks come back as null. An absent table is empty. A file
-    that is not named like the trial in it (a copy, another program's) does not count.
+    that is not named like the trial in it (a copy, another program's) does not count; where the
+    trial is asked for, its record is damaged.
 
     Args:
         search: the search's folder.
         table: its name.
         trial_ids: the trials wanted; all by default.
-        on_damage: told of each record that cannot be read, while the others are.
+        on_damage: told of each record that cannot be read, or has values that no search writes,
+            while the others are read.
 
     Raises:
         RecordError: a file is damaged or was written by a newer schema version, and nobody is told.
     """
     rows: pd.DataFrame = _read(search, table, trial_ids, on_damage).to_pandas()
     return rows
+
+
+def recorded_trials(search: Storage) -> set[str]:
+    """Ids of the trials that have a record: finished, stopped or failed. Other files are none."""
+    return {name.removesuffix(".parquet") for name in _file_names(search, "trials", None)}
 
 
 def came_to_nothing(trials: pd.DataFrame) -> bool:
@@ -265,10 +287,13 @@ def read_batches(
             parts = pq.ParquetFile(source, read_dictionary=texts)
             if not set(names) <= set(parts.schema_arrow.names):
                 raise ValueError(f"it lacks a column of {', '.join(names)}")
+            if trial_ids is not None and not parts.metadata.num_rows:
+                raise ValueError(_NO_ROW)
             check_values(parts, source, names)
             for batch in parts.iter_batches(_BATCH_ROWS, columns=names):
                 _check_version(search, table, name, batch["schema_version"])
-                if _is_of(name, batch):
+                if _is_of(name, batch, named=trial_ids is not None):
+                    check_rows(batch)
                     yield batch.select(columns)
 
 
@@ -305,9 +330,21 @@ def _check_version(search: Storage, table: str, name: str, versions: Any) -> Non
         )
 
 
-def _is_of(name: str, part: pa.Table | pa.RecordBatch) -> bool:
-    """Whether a file is the record that it is named like."""
-    return part.num_rows == 0 or bool(part["trial_id"][0].as_py() == name.removesuffix(".parquet"))
+def _is_of(name: str, part: pa.Table | pa.RecordBatch, *, named: bool) -> bool:
+    """Whether a file is the record that it is named like.
+
+    Raises:
+        ValueError: it is not, and was asked for by name.
+    """
+    if not part.num_rows:
+        if named:
+            raise ValueError(_NO_ROW)
+        return False
+    own = name.removesuffix(".parquet")
+    other = next((one for one in pc.unique(part["trial_id"]).to_pylist() if one != own), own)
+    if named and other != own:
+        raise ValueError(f"it is a record of another trial, {other}")
+    return bool(other == own)
 
 
 def _read(
@@ -318,7 +355,7 @@ def _read(
 
     def read(name: str) -> pa.Table | RecordError:
         try:
-            return _read_file(search, table, name, schema)
+            return _read_file(search, table, name, schema, named=trial_ids is not None)
         except RecordError as error:
             if on_damage is None:
                 raise
@@ -334,16 +371,26 @@ def _read(
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
-def _read_file(search: Storage, table: str, name: str, schema: pa.Schema) -> pa.Table:
+def _read_file(
+    search: Storage, table: str, name: str, schema: pa.Schema, *, named: bool
+) -> pa.Table:
     with _damage_named(search, table, name):
         part = parse_parquet(search.read(table, name, most=LARGEST_BYTES), schema.names)
         for key in ("schema_version", "trial_id"):
             if key not in part.column_names:
                 raise ValueError(f"it has no {key}")
         _check_version(search, table, name, part["schema_version"].cast(pa.int32()))
-        if not _is_of(name, part):
+        if not _is_of(name, part, named=named):
             return schema.empty_table()
+        there = [one for one in schema.names if one in part.column_names]
         for field in schema:
             if field.name not in part.column_names:
                 part = part.append_column(field, pa.nulls(part.num_rows, field.type))
-        return part.select(schema.names).cast(schema)
+        whole = part.select(schema.names).cast(schema)
+        if table != "trials":
+            check_rows(whole.select(there))
+            return whole
+        if whole.num_rows != 1:
+            raise ValueError(f"it has {whole.num_rows} rows")
+        check_trial(whole, NEEDED)
+        return whole

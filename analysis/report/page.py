@@ -76,6 +76,9 @@ def build_report(
             for one in figures_of_sweep(search)
         ]
     sections["Failed trials"] = _failed(search, commands)
+    if search.damaged or search.notes:
+        left_out = [*search.damaged.values(), *search.notes]
+        sections["Left out"] = [html.paragraph(one) for one in left_out]
     sections["How to reproduce"] = _reproduce(search, specification)
     lead = _summary(search, specification, objectives)
     return html.page(f"{'Search' if is_search else 'Sweep'} {search.name}", lead, sections)
@@ -86,10 +89,11 @@ def _summary(
 ) -> list[str]:
     trials = search.trials
     counts = {one: int((trials["status"] == one).sum()) for one in (FINISHED, STOPPED, FAILED)}
-    waiting = int((~search.planned["trial_id"].isin(trials["trial_id"])).sum())
+    waiting, unreadable = len(search.waiting), len(search.damaged)
     words = [
         f"{search.name}: {count_label(len(trials), 'trial')} ended: {counts[FINISHED]} finished, "
         f"{counts[STOPPED]} stopped early, {counts[FAILED]} failed"
+        + (f"; {unreadable} unreadable" if unreadable else "")
         + (f"; {waiting} not run yet." if waiting else ".")
     ]
     space = specification.get("space")

@@ -26,6 +26,7 @@ from fusion_search.analysis.figures.placement_effects import (
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
 from fusion_search.analysis.records.selection import Search, snr_label
+from fusion_search.analysis.records.tables import FAILED
 from fusion_search.analysis.report import html
 
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
@@ -43,7 +44,7 @@ def best_section(
     """The samples with the best values."""
     best = best_samples(search.trials, objectives, _BEST)
     if not best:
-        return [_nothing(commands)]
+        return [_nothing(search, commands)]
     pairs = (specification.get("space") or {}).get("train_pairs")
     average = isinstance(pairs, Mapping)
     rows = []
@@ -79,7 +80,7 @@ def course_sections(
         "All choices",
     )
     if not best_samples(trials, objectives, 1):
-        return {name: [_nothing(commands)] for name in names}
+        return {name: [_nothing(search, commands)] for name in names}
     history = draw_history(compute_history(trials, first), first, caption=data)
     front = compute_pareto(trials, objectives)
     goals = pareto_objectives(objectives)
@@ -204,7 +205,10 @@ def data_words(search: Search) -> str:
     return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
 
 
-def _nothing(commands: Commands) -> str:
+def _nothing(search: Search, commands: Commands) -> str:
+    """With the verb that runs something: ``resume`` leaves failed trials as they are."""
+    if (search.trials["status"] == FAILED).any() and search.waiting.empty:
+        return html.missing("None of the trials finished.", commands.get("retry"))
     return html.missing("No trial has finished yet.", commands.get("resume"))
 
 

@@ -25,7 +25,7 @@ from fusion_search.search.dispatch.head_command import (
     storage_of_head,
     use_token,
 )
-from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.records.search_folder import load_search, strays_sentence
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.tracking import tracker
@@ -98,6 +98,9 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():
         print(f"left out: {printable(damage)}", file=sys.stderr)
+    if counts.strays:
+        folder = open_storage(location).below(name)
+        print(f"left out: {printable(strays_sentence(folder, counts.strays))}", file=sys.stderr)
     return INCOMPLETE if counts.damaged else 0
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pandas as pd
-
 from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
@@ -24,9 +22,9 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
-from fusion_search.search.records.driver_file import DRIVER_FILE, is_this_process, read_driver
+from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
-from fusion_search.search.records.search_folder import load_search
+from fusion_search.search.records.search_folder import load_search, planned_ids, read_records
 from fusion_search.search.running.confirmation import (
     NothingToConfirmError,
     choose_candidates,
@@ -46,13 +44,10 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
         ValueError: the search exists already, or its data or resources cannot be had.
     """
     storage = open_storage(search.storage).below(search.name)
-    if storage.exists(SPECIFICATION_FILE):
-        raise ConfigurationError(
-            f"search {search.name!r} exists in {search.storage}; go on with "
-            f"`{go_on_command('resume', search, environment.options)}`, or choose another "
-            "name with --set name=..."
-        )
-    return _go_on(search, storage, environment, begin=True, failed_too=False)
+    _check_new(search, storage, environment)
+    with claimed(storage, search.name):
+        _check_new(search, storage, environment)  # another may have begun and ended it meanwhile
+        return _go_on(search, storage, environment, begin=True, failed_too=False)
 
 
 def resume(name: str, location: str, environment: Environment, *, failed_too: bool) -> int:
@@ -63,8 +58,8 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
     """
     search = load_search(name, location)
     storage = open_storage(search.storage).below(name)
-    _check_idle(name, storage)
-    return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
+    with claimed(storage, name):
+        return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
 
 
 def confirm(
@@ -88,14 +83,12 @@ def confirm(
     return _confirm(replace(search, confirmation=settings), environment, anew=changed)
 
 
-def _check_idle(name: str, storage: Storage) -> None:
-    """Raise when another process drives the search."""
-    driver = read_driver(storage)
-    if driver is not None and not is_this_process(driver):
+def _check_new(search: SearchSpecification, storage: Storage, environment: Environment) -> None:
+    if storage.exists(SPECIFICATION_FILE):
         raise ConfigurationError(
-            f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait or "
-            f"stop it, or delete {storage.named(DRIVER_FILE)} if that process is not fusion-search "
-            "or its machine is gone"
+            f"search {search.name!r} exists in {search.storage}; go on with "
+            f"`{go_on_command('resume', search, environment.options)}`, or choose another "
+            "name with --set name=..."
         )
 
 
@@ -130,28 +123,37 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
 
     ``anew`` chooses again what is confirmed; trials that have a record are not repeated.
     """
-    storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
-    _check_idle(search.name + CONFIRMATION_SUFFIX, storage)
-    begin = not storage.exists(SPECIFICATION_FILE)
-    storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
-    storage = storage.patient(search.resources.storage_wait_seconds)
-    if begin or anew:
-        candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
-        confirming = confirmation_search(search, candidates)
-        print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
-        write_candidates(storage, candidates)
-        if not begin:
-            storage.write(to_yaml(confirming).encode(), SPECIFICATION_FILE)
-    else:
-        confirming = load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
-    code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
+    name = search.name + CONFIRMATION_SUFFIX
+    storage = open_storage(search.storage).below(name)
+    with claimed(storage, name):
+        begin = not storage.exists(SPECIFICATION_FILE)
+        storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
+        storage = storage.patient(search.resources.storage_wait_seconds)
+        confirming = _confirming(search, storage, begin=begin, anew=anew)
+        code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
-        _say_confirmed(storage, read_table(storage, "trials"))
+        _say_confirmed(storage)
     return code
 
 
-def _say_confirmed(storage: Storage, trials: pd.DataFrame) -> None:
+def _confirming(
+    search: SearchSpecification, storage: Storage, *, begin: bool, anew: bool
+) -> SearchSpecification:
+    """The search that confirms another, as it was or chosen now."""
+    if not (begin or anew):
+        return load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
+    candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
+    confirming = confirmation_search(search, candidates)
+    print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
+    write_candidates(storage, candidates)
+    if not begin:
+        storage.write(to_yaml(confirming).encode(), SPECIFICATION_FILE)
+    return confirming
+
+
+def _say_confirmed(storage: Storage) -> None:
     """The sentence on the grid's mean, and what its regions and conditions say."""
+    trials, _ = read_records(storage, planned_ids(storage))
     candidates = read_candidates(storage)
     table, comparisons = compute_confirmation(trials, candidates)
     print(f"\n{printable(confirmation_sentence(table, comparisons))}")

@@ -9,16 +9,18 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_table
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.search_folder import (
     known_trials,
     load_search,
     planned_count,
+    read_records,
     search_names,
     search_state,
     skipped_trials,
+    strays_sentence,
 )
 from fusion_search.search.running.summary import INCOMPLETE, percent
 
@@ -46,17 +48,19 @@ def print_searches(location: str) -> int:
     damaged = False
     for name in names:
         try:
-            line, damage = _search_line(name, location)
+            line, damage, others = _search_line(name, location)
         except (ValueError, OSError) as error:
             if isinstance(error, StorageError) and not isinstance(error, RefusedError):
                 raise  # so it would be for the others
-            line, damage = f"{name:30} {'damaged':12} {sentence(error)}", []
+            line, damage, others = f"{name:30} {'damaged':12} {sentence(error)}", [], ""
             damaged = True
         print(line)
         if damage:
             damaged = True
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
             print(f"{'':30} {printable(damage[0])}{more}")
+        if others:
+            print(f"{'':30} {printable(others)}")
     print(
         "stopped: early, by the scheduler; best: accuracy in % over the grid; time: of all trials "
         "together"
@@ -64,12 +68,13 @@ def print_searches(location: str) -> int:
     return INCOMPLETE if damaged else 0
 
 
-def _search_line(name: str, location: str) -> tuple[str, list[str]]:
-    """A search in a line, and a sentence on each of its records that cannot be read."""
+def _search_line(name: str, location: str) -> tuple[str, list[str], str]:
+    """A search in a line, a sentence on each of its records that cannot be read, one on others'."""
     search = load_search(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
-    trials = read_table(storage, "trials", on_damage=damaged.__setitem__)
+    own = {trial.trial_id for trial in known_trials(search, storage)}
+    trials, strays = read_records(storage, own, damaged.__setitem__)
     planned = planned_count(search, storage) - len(skipped_trials(storage, trials, damaged))
     best = trials["mean_accuracy"].max() if len(trials) else math.nan
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
@@ -78,7 +83,7 @@ def _search_line(name: str, location: str) -> tuple[str, list[str]]:
         f"{f'{len(trials)} of {planned}':>11} {stopped:7} {failed:6} {percent(best):>6} "
         f"{_duration(trials['seconds'].sum()):>9}"
     )
-    return line, list(damaged.values())
+    return line, list(damaged.values()), strays_sentence(storage, strays) if strays else ""
 
 
 def print_trials(name: str, location: str) -> int:
@@ -86,9 +91,10 @@ def print_trials(name: str, location: str) -> int:
     search = load_search(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
-    trials = read_table(storage, "trials", on_damage=damaged.__setitem__)
-    records = {row["trial_id"]: row for row in trials.to_dict("records")}
     planned = known_trials(search, storage)
+    own = {trial.trial_id for trial in planned}
+    trials, strays = read_records(storage, own, damaged.__setitem__)
+    records = {row["trial_id"]: row for row in trials.to_dict("records")}
     skipped = skipped_trials(storage, trials, damaged)
     count = planned_count(search, storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
@@ -118,8 +124,8 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} not run")
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
-    for trial_id in damaged.keys() - {trial.trial_id for trial in planned}:
-        print(f"not of this search: {printable(damaged[trial_id])}")
+    if strays:
+        print(printable(strays_sentence(storage, strays)))
     return INCOMPLETE if damaged else 0
 
 

@@ -1,8 +1,9 @@
 """``driver.json``: which process drives a search, and how far its running trials are.
 
-It is removed when the driver ends in order: one left behind by a dead process means an interrupted
-search. A process is known by its number, the boot of its machine and its start: after a boot, and
-in a container that was started again, its number is soon another's.
+It is there from before the data are loaded (``claim.py``), and removed when the driver ends in
+order: one left behind by a dead process means an interrupted search. A process is known by its
+number, the boot of its machine and its start: after a boot, and in a container that was started
+again, its number is soon another's.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, A
         started_at: when it began to, which tells two drivers apart.
         running: trial id -> name, last epoch, and its validation accuracy.
     """
+    storage.write(driver_content(started_at, running), DRIVER_FILE)
+
+
+def driver_content(started_at: str, running: Mapping[str, Any]) -> bytes:
+    """What :func:`write_driver_file` writes."""
     state = {
         "host": platform.node(),
         "pid": os.getpid(),
@@ -36,7 +42,7 @@ def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, A
         "started_at": started_at,
         "running": running,
     }
-    storage.write(json.dumps(state, indent=1).encode(), DRIVER_FILE)
+    return json.dumps(state, indent=1).encode()
 
 
 def remove_driver_file(storage: Storage) -> None:

@@ -311,15 +311,6 @@ def _is_planned(row: Any, sampled: bool) -> bool:
     )
 
 
-def ended_trials(storage: Storage) -> set[str]:
-    """Ids of the trials that have a record: finished, stopped or failed. Other files are none."""
-    return {
-        name.removesuffix(".parquet")
-        for name in storage.names("trials")
-        if name.endswith(".parquet")
-    }
-
-
 def _json_snr(snr: float) -> float | str:
     text = snr_text(snr)
     return text if text == "original" else snr

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
 from fusion_search.analysis.records.plain_data import read_content
-from fusion_search.analysis.records.selection import no_such_search
-from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import EXHAUSTED_FILE, FINISHED, SPECIFICATION_FILE
+from fusion_search.analysis.records.selection import count_label, no_such_search
+from fusion_search.analysis.records.storage import RefusedError, Storage, open_storage
+from fusion_search.analysis.records.tables import (
+    EXHAUSTED_FILE,
+    FINISHED,
+    SPECIFICATION_FILE,
+    OnDamage,
+    read_table,
+    recorded_trials,
+)
 from fusion_search.search.declaration.configuration import build_search, is_name, parse_yaml
 from fusion_search.search.declaration.fields import ConfigurationError, known
 from fusion_search.search.declaration.specification import SearchSpecification
@@ -27,10 +34,15 @@ def load_search(name: str, location: str) -> SearchSpecification:
     """
     storage = open_storage(location).below(name)
     # A name that leads elsewhere, such as "../other", is no search's.
-    if not is_name(name) or not storage.exists(SPECIFICATION_FILE):
+    if not is_name(name) or not _is_search(storage):
         raise ConfigurationError(no_such_search(name, location, search_names(location)))
     where = storage.named(SPECIFICATION_FILE)
-    raw = parse_yaml(read_content(storage, SPECIFICATION_FILE), where)
+    try:
+        raw = parse_yaml(read_content(storage, SPECIFICATION_FILE), where)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{where} is missing; put a copy back, or launch the search again"
+        ) from error
     try:
         # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
         found = {"name": name, "storage": location}
@@ -40,10 +52,22 @@ def load_search(name: str, location: str) -> SearchSpecification:
 
 
 def search_names(location: str) -> list[str]:
-    """The searches in a storage folder."""
+    """The searches in a storage folder, those that lost their specification too."""
     storage = open_storage(location)
     names = [name for name in storage.names() if is_name(name)]
-    return [name for name in names if storage.is_there(name, SPECIFICATION_FILE)]
+    return [name for name in names if _is_search(storage.below(name))]
+
+
+def _is_search(storage: Storage) -> bool:
+    if any(storage.is_there(mark) for mark in (SPECIFICATION_FILE, "trials")):
+        return True
+    try:
+        storage.read(SPECIFICATION_FILE)  # of a link in a circle, pyarrow says that it is not there
+    except RefusedError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def search_state(storage: Storage, planned: int, ended: int) -> str:
@@ -60,6 +84,35 @@ def known_trials(search: SearchSpecification, storage: Storage) -> list[TrialSpe
     plan = read_plan(storage, samples=True)
     samples = {json.dumps(row["sample"]): row["sample"] for row in plan}
     return [trial for sample in samples.values() for trial in search.space.trials(sample)]
+
+
+def planned_ids(storage: Storage) -> set[str]:
+    """Ids of the trials in the search's list of planned trials."""
+    return {row["trial_id"] for row in read_plan(storage)}
+
+
+def read_records(
+    storage: Storage, planned: Collection[str], on_damage: OnDamage | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of TRIALS of a search's own trials, and ids of the records that are of no such.
+
+    Args:
+        storage: the search's folder.
+        planned: ids of its trials.
+        on_damage: as of :func:`read_table`.
+    """
+    recorded = recorded_trials(storage)
+    rows = read_table(storage, "trials", sorted(recorded & set(planned)), on_damage)
+    return rows, sorted(recorded - set(planned))
+
+
+def strays_sentence(storage: Storage, strays: Sequence[str]) -> str:
+    """On records that lie in a search's folder and are of none of its trials."""
+    names = ", ".join(f"{one}.parquet" for one in strays)
+    return (
+        f"{count_label(len(strays), 'record')} in {storage.named('trials')} "
+        f"{'is' if len(strays) == 1 else 'are'} of no trial of this search: {names}"
+    )
 
 
 def skipped_trials(

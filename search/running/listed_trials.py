@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, read_table
+from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, recorded_trials
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.recorder import ended_trials, write_plan
+from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.search_folder import read_records
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.run import (
     MLFLOW_WAIT_SECONDS,
@@ -32,8 +33,8 @@ def run_listed(
         ValueError: data or resources cannot be had.
     """
     trials = search.planned_trials()
-    done = set() if begin else ended_trials(storage)
-    records = read_table(storage, "trials", on_damage=warn_of_damage)
+    done = set() if begin else recorded_trials(storage)
+    records, _ = read_records(storage, {one.trial_id for one in trials}, warn_of_damage)
     if failed_too:
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, OnDamage, read_rows
+from fusion_search.analysis.records.tables import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    OnDamage,
+    read_rows,
+    recorded_trials,
+)
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.objectives import Objective, mean_values
@@ -203,13 +210,15 @@ def read_proposals(
         on_damage: told of each record that cannot be read. Such a trial has ended, and counts as
             failed: nothing is learnt of its sample, and it is not proposed again.
     """
+    plan = read_plan(storage, samples=True)
+    recorded = recorded_trials(storage) & {row["trial_id"] for row in plan}
     damaged: dict[str, str] = {}
-    known = read_rows(storage, "trials", on_damage=damaged.__setitem__)
+    known = read_rows(storage, "trials", sorted(recorded), on_damage=damaged.__setitem__)
     for trial_id, damage in damaged.items():
         on_damage(trial_id, damage)
     rows = {row["trial_id"]: row for row in known}
     found: dict[str, tuple[Sample, list[dict[str, Any]]]] = {}
-    for planned in read_plan(storage, samples=True):
+    for planned in plan:
         _, ended = found.setdefault(json.dumps(planned["sample"]), (planned["sample"], []))
         row = rows.get(planned["trial_id"])
         if planned["trial_id"] in damaged:

@@ -13,13 +13,14 @@ import pandas as pd
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
-from fusion_search.analysis.records.tables import FINISHED, read_table
+from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_ended
+from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
@@ -131,7 +132,7 @@ def run(
     if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
-    before = read_table(storage, "trials", on_damage=lambda *_: None)  # said by then
+    before, _ = read_records(storage, planned_ids(storage), lambda *_: None)  # said by then
     progress = Progress(
         storage,
         planned=planned,

@@ -10,13 +10,12 @@ from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
     IMPORTANCE_FILE,
     SPECIFICATION_FILE,
-    read_table,
     to_parquet,
 )
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.search_folder import planned_count
+from fusion_search.search.records.search_folder import planned_count, planned_ids, read_records
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.proposals import (
     Proposals,
@@ -55,7 +54,7 @@ def run_space(
     proposals = make_proposals(search, storage)
     before = read_proposals(storage, without_failed=failed_too)
     proposals.restore(before)
-    records = read_table(storage, "trials", on_damage=warn_of_damage)
+    records, _ = read_records(storage, planned_ids(storage), warn_of_damage)
     ended = sum(len(rows) for _, rows in before)
     planned = planned_count(search, storage)
     if not begin:

@@ -16,11 +16,14 @@ from fusion_search.analysis.records.tables import (
     FINISHED,
     STOPPED,
     came_to_nothing,
-    read_table,
 )
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.recorder import read_plan
-from fusion_search.search.records.search_folder import skipped_trials
+from fusion_search.search.records.search_folder import (
+    planned_ids,
+    read_records,
+    skipped_trials,
+    strays_sentence,
+)
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
@@ -40,11 +43,9 @@ def summary(
     130 when trials are left, as after Ctrl-C; else 1 when none finished or a record cannot be read,
     3 when some failed. ``options`` of the command line are those of :func:`go_on_command`.
     """
-    damaged: set[str] = set()
-    trials = read_table(storage, "trials", on_damage=lambda trial_id, _: damaged.add(trial_id))
-    ids = {row["trial_id"] for row in read_plan(storage)}
-    trials = trials[trials["trial_id"].isin(ids)]
-    unreadable = len(damaged & ids)
+    damaged: dict[str, str] = {}
+    trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
+    unreadable = len(damaged)
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
     skipped = len(skipped_trials(storage, trials, damaged))
@@ -55,6 +56,8 @@ def summary(
         f"{f'{unreadable} unreadable, ' if unreadable else ''}{left} not run"
         + (f", {skipped} left out: another of their sample failed or stopped" if skipped else "")
     )
+    if strays:
+        print(printable(strays_sentence(storage, strays)))
     if len(finished):
         best = finished.sort_values("mean_accuracy").iloc[-1]
         print(

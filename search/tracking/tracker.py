@@ -25,7 +25,13 @@ from pyarrow import fs
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import RecordError, read_rows, read_table
+from fusion_search.analysis.records.tables import (
+    OnDamage,
+    RecordError,
+    read_rows,
+    recorded_trials,
+)
+from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.tracking.client import close_store, sqlite_uri
 from fusion_search.search.tracking.runs import SearchRuns
 from fusion_search.search.tracking.values import Row
@@ -83,6 +89,7 @@ class SyncCounts:
     unchanged: int
     page: str  # where to see them
     damaged: dict[str, str]  # trial id -> a sentence on the record that cannot be read
+    strays: list[str]  # ids of records that are of none of the search's trials
 
 
 def sync(search: Storage, uri: str) -> SyncCounts:
@@ -93,7 +100,7 @@ def sync(search: Storage, uri: str) -> SyncCounts:
         TrackingError: MLflow's store cannot be written.
     """
     damaged: dict[str, str] = {}
-    trials = read_table(search, "trials", on_damage=damaged.__setitem__)
+    trials, strays = _own_records(search, damaged.__setitem__)
     written = 0
     try:
         runs = SearchRuns(search, uri)
@@ -113,6 +120,7 @@ def sync(search: Storage, uri: str) -> SyncCounts:
         unchanged=len(trials) - written - len(damaged.keys() & set(trials["trial_id"])),
         page=experiment_page(uri, runs.experiment_id),
         damaged=damaged,
+        strays=strays,
     )
 
 
@@ -248,7 +256,7 @@ class Tracker:
 
     def _finish(self, runs: SearchRuns) -> None:
         # What cannot be read was said when its trial was written, or before.
-        runs.write_search(read_table(self._search, "trials", on_damage=lambda *_: None))
+        runs.write_search(_own_records(self._search, lambda *_: None)[0])
         close_store(self._uri)
 
     def _fail(self, problem: str) -> None:
@@ -265,6 +273,11 @@ class Tracker:
         with self._lock:
             if not self._closed:
                 self._warn(sentence)
+
+
+def _own_records(search: Storage, on_damage: OnDamage) -> tuple[pd.DataFrame, list[str]]:
+    """As :func:`read_records`; all are the search's while it has no list of planned trials."""
+    return read_records(search, planned_ids(search) or recorded_trials(search), on_damage)
 
 
 def _rows(trials: pd.DataFrame) -> list[Row]:

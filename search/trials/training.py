@@ -124,9 +124,10 @@ class TrialTraining:
 
     def diverged(self, loss: float, epoch: int, seen: int) -> TrialError:
         """What to raise when the loss is not finite, after ``seen`` examples."""
+        coarse = self.trial.precision == "bfloat16"
         return TrialError(
-            f"the loss became {loss} in epoch {epoch} after {seen:,} examples; lower "
-            f"learning_rate ({self.settings.learning_rate:g}) or use precision float32"
+            f"the loss became {loss} in epoch {epoch} after {seen:,} examples; lower learning_rate "
+            f"({self.settings.learning_rate:g})" + (" or use precision float32" if coarse else "")
         )
 
     def end_epoch(self, number: int, seen: int, tally: Tally, clock: float) -> Epoch:

@@ -164,7 +164,7 @@ def test_a_half_finished_search_draws_what_is_there_and_names_the_rest(
     words += ["--output", str(tmp_path / "out")]
     assert main(words) == 0
     error = capsys.readouterr().err
-    assert f"missing, not run yet or unreadable: 1 of 3 planned trials: {gone.name}" in error
+    assert f"missing, not run yet: 1 of 3 planned trials: {gone.name}" in error
     assert f"failed: {broken.name}: the loss became nan" in error
     figure = tmp_path / "out" / "made-up-grids-depth0.png"
     assert figure.read_bytes()[:4] == b"\x89PNG"

@@ -17,15 +17,30 @@ import pytest
 from damage import NAME, sweep_folder
 from pyarrow import fs
 from s3_server import S3Server
+from small_trials import small_trial
 
 from fusion_search.analysis.records import storage as storage_module
-from fusion_search.analysis.records.processes import process_start
+from fusion_search.analysis.records.processes import (
+    is_leftover,
+    process_start,
+    temporary_name,
+)
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.tables import (
+    CANDIDATES_FILE,
+    EXHAUSTED_FILE,
+    IMPORTANCE_FILE,
+    PLANNED_FILE,
+    REPLAY_FILE,
+    SPECIFICATION_FILE,
+)
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.records.driver_file import DRIVER_FILE
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.tracking.runs import IDENTITY_FILE
 from fusion_search.search.trials.specification import TrialSpecification
 
 
@@ -309,22 +324,45 @@ def test_a_resume_removes_what_dead_processes_left_half_written(
     storage.remove("driver.json")
     folder = tmp_path / NAME
     here, pid, start = platform.node(), os.getpid(), process_start(os.getpid())
+    mine = f".{'a' * 12}.parquet"
     kept = [
-        folder / f".a.parquet~{here}~{pid}~{start}~00000000",  # is being written
-        folder / ".a.parquet~elsewhere~1~1~00000000",  # perhaps, since it is young
+        folder / f"{mine}~{here}~{pid}~{start}~00000000",  # is being written
+        folder / f"{mine}~elsewhere~1~1~00000000",  # perhaps, since it is young
         folder / "trials" / ".hidden",
+        # A user's.
+        folder / ".notes.20251126",
+        folder / f".notes~{here}~{2**31 - 1}~5~00000000",
+        folder / "trials" / ".env.deadbeef",
     ]
     left = [
-        folder / f".a.parquet~{here}~{pid}~1~00000000",  # the number was another's
-        folder / f".a.parquet~{here}~{2**31 - 1}~5~00000000",
-        folder / ".b.parquet~elsewhere~1~1~00000000",
-        folder / "trials" / ".a.parquet.0123abcd",  # of an earlier version
+        folder / f"{mine}~{here}~{pid}~1~00000000",  # the number was another's
+        folder / f".driver.json~{here}~{2**31 - 1}~5~00000000",
+        folder / f".{'b' * 12}.pt~elsewhere~1~1~00000000",
+        folder / "trials" / f"{mine}.0123abcd",  # of an earlier version
     ]
+    (folder / f"{mine}.00000000").mkdir()
+    (folder / "trials" / f"{mine}.00000000").mkdir()
     for path in (*kept, *left):
         path.write_text("half")
-    for path in left[2:]:
+    for path in (*left[2:], *kept[2:]):
         os.utime(path, (time.time() - 7200,) * 2)
     none_finished = 1
     code = main(["resume", NAME, "--storage", str(tmp_path)])
     assert code == none_finished, capsys.readouterr().err
     assert [path for path in (*kept, *left) if path.exists()] == kept
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(SPECIFICATION_FILE, PLANNED_FILE, DRIVER_FILE, IDENTITY_FILE, EXHAUSTED_FILE),
+        *(CANDIDATES_FILE, IMPORTANCE_FILE, REPLAY_FILE),
+        *(f"{small_trial().trial_id}.{end}" for end in ("parquet", "pt", "txt")),
+    ],
+)
+def test_every_file_of_a_search_that_is_left_half_written_is_known(name: str) -> None:
+    temporary = temporary_name(name)
+    assert not is_leftover(temporary, None)
+    own = f"~{os.getpid()}~"
+    assert own in temporary
+    assert is_leftover(temporary.replace(own, f"~{2**31 - 1}~"), None)

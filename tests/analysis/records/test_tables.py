@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -26,9 +27,9 @@ from fusion_search.analysis.records.tables import (
     RecordError,
     read_batches,
     read_table,
+    recorded_trials,
     to_parquet,
 )
-from fusion_search.search.records.recorder import ended_trials
 
 
 def storages(folder: Path) -> list[Storage]:
@@ -105,7 +106,7 @@ def test_a_file_of_an_older_schema_is_read_with_nulls(tmp_path: Path) -> None:
     write_trial(search, Trial((0.5, 0.25)))
     (name,) = search.names("trials")
     path = search.path("trials", name)
-    pq.write_table(pq.read_table(path).drop_columns(["host", "data_note"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(["host", "engine"]), path)
     trials = read_table(search, "trials")
     assert list(trials.columns) == TRIALS.names
     assert trials["host"].isna().all()
@@ -135,7 +136,7 @@ def test_schemas_agree_on_the_columns_they_share() -> None:
             assert seen.setdefault(field.name, field.type) == field.type
 
 
-OLD = ["host", "packed_trials", "data_note"]
+OLD = ["host", "packed_trials", "engine"]
 """Columns that a file of an older version lacks."""
 
 
@@ -179,8 +180,8 @@ def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_table(search, "trials"), before)
     batches = read_batches(search, "grid", ["correct"])
     assert sum(batch.num_rows for batch in batches) == 100
-    assert name.removesuffix(".parquet") in ended_trials(search)
-    assert not [one for one in ended_trials(search) if "." in one or "~" in one]
+    assert name.removesuffix(".parquet") in recorded_trials(search)
+    assert not [one for one in recorded_trials(search) if "." in one or "~" in one]
 
 
 def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: Path) -> None:
@@ -197,6 +198,31 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path:
     assert list(said) == [trials[1].trial_id, trials[2].trial_id]
     assert "is damaged (" in said[trials[1].trial_id]
     assert "is damaged (it is not a regular file)" in said[trials[2].trial_id]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"correct": None}, "its correct is missing"),
+        ({"n": 0}, "it counts what cannot be counted so"),
+        ({"correct": 101}, "it counts what cannot be counted so"),
+        ({"correct": -1}, "it counts what cannot be counted so"),
+        ({"trial_id": "another"}, "it is a record of another trial, another"),
+    ],
+)
+def test_a_grid_that_nothing_can_be_counted_with_is_damaged(
+    fields: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    search = open_storage(tmp_path)
+    trial = Trial((0.5, 0.25))
+    write_trial(search, trial)
+    path = search.path("grid", f"{trial.trial_id}.parquet")
+    rows = pq.read_table(path).to_pylist()
+    pq.write_table(pa.Table.from_pylist([*rows[1:], {**rows[0], **fields}], GRID), path)
+    with pytest.raises(RecordError, match=rf"is damaged \({said}\)"):
+        read_table(search, "grid", [trial.trial_id])
+    with pytest.raises(RecordError, match=rf"is damaged \({said}\)"):
+        list(read_batches(search, "grid", ["n", "correct"], [trial.trial_id]))
 
 
 def constant(rows: int, text: str, schema: pa.Schema = PREDICTIONS) -> pa.Table:

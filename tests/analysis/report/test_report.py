@@ -263,6 +263,16 @@ def test_before_anything_finished_there_is_a_page(tmp_path: Path) -> None:
         assert f"{3 - len(ended)} not run yet" in page.text
 
 
+def test_when_all_trials_failed_the_page_advises_what_runs_them_again(tmp_path: Path) -> None:
+    failed = frame([row(number, None, "failed") for number in range(3)])
+    search = open_made_up(tmp_path, failed)
+    page = Page(build_report(search))
+    assert "fusion-search retry made-up" in page.text
+    assert "fusion-search resume" not in page.text
+    page = Page(build_report(replace(search, trials=failed[:2])))  # one is not run yet
+    assert "No trial has finished yet. fusion-search resume made-up" in page.text
+
+
 def test_a_damaged_confirmation_and_a_lost_specification_are_said(tmp_path: Path) -> None:
     search = open_made_up(tmp_path, frame([row(1, 0.5)]))
     search.storage.remove(SPECIFICATION_FILE)

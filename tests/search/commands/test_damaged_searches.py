@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from damage import NAME, space_folder, sweep_folder
 from pyarrow import fs
@@ -15,7 +21,14 @@ from tracking_records import SPECIFICATION, end_row, record
 
 from fusion_search.analysis.records import selection
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import FAILED, read_batches
+from fusion_search.analysis.records.tables import (
+    FAILED,
+    TRIALS,
+    read_batches,
+    read_table,
+    recorded_trials,
+    to_parquet,
+)
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.status import print_searches
 from fusion_search.search.declaration.configuration import build_search
@@ -41,6 +54,27 @@ def damage_one(folder: Storage, table: str = "trials") -> str:
     return name
 
 
+class Runs:
+    """Stands in for MLflow's: reads what they read."""
+
+    experiment_id = "1"
+
+    def __init__(self, written: list[str], search: Storage, uri: str) -> None:
+        self._written = written
+        self._search = search
+
+    def start_search(self) -> None: ...
+
+    def write_search(self, trials: object) -> None:
+        self._written.append("all")
+
+    def write_trial(self, row: Any) -> bool:
+        if self._search.exists("grid", f"{row['trial_id']}.parquet"):
+            list(read_batches(self._search, "grid", ["correct"], [row["trial_id"]]))
+        self._written.append(row["trial_id"])
+        return True
+
+
 def test_a_damaged_search_does_not_hide_the_sound_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,6 +88,11 @@ def test_a_damaged_search_does_not_hide_the_sound_ones(
     (tmp_path / "c" / "specification.yaml").unlink()
     (tmp_path / "c" / "specification.yaml").mkdir()
     damage_one(open_storage(tmp_path / "d"))
+    shutil.copytree(tmp_path / NAME / "trials", tmp_path / "lost" / "trials")
+    (tmp_path / "circle").mkdir()
+    (tmp_path / "circle" / "specification.yaml").symlink_to("specification.yaml")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("")
     assert main(["status", "--storage", str(tmp_path)]) == 1
     output = capsys.readouterr()
     assert output.err == ""
@@ -65,6 +104,11 @@ def test_a_damaged_search_does_not_hide_the_sound_ones(
     assert f"{tmp_path}/a/specification.yaml" in by_name["a"]
     assert "driver.json is damaged" in by_name["b"]
     assert "specification.yaml is damaged (it is not a regular file)" in by_name["c"]
+    assert by_name["lost"].split()[1] == "damaged"
+    assert f"{tmp_path}/lost/specification.yaml is missing" in by_name["lost"]
+    assert by_name["circle"].split()[1] == "damaged"
+    assert f"{tmp_path}/circle/specification.yaml" in by_name["circle"]
+    assert not {"empty", "file.txt"} & set(by_name)
     assert by_name["d"].split()[1:5] == ["ended", "3", "of", "4"]
     (damage,) = [line for line in lines if line.startswith(" ")]
     assert "is damaged" in damage
@@ -114,6 +158,170 @@ def test_status_of_a_search_names_a_damaged_record_in_its_line(
     (line,) = [line for line in lines if "damaged (" in line]
     assert line.startswith(name.removesuffix(".parquet"))
     assert sum(" failed " in line or " stopped " in line for line in lines) == 3
+
+
+def changed(folder: Storage, name: str, **fields: Any) -> bytes:
+    """A record with other values in it, whole."""
+    table = pq.read_table(folder.path("trials", name))
+    for column, value in fields.items():
+        place = table.column_names.index(column)
+        table = table.set_column(place, column, pa.array([value], TRIALS.field(column).type))
+    return to_parquet(table)
+
+
+def spoil(folder: Storage, status: str, fields: dict[str, Any] | None) -> str:
+    """One record of this status gets other values, or loses its row; returns its trial's id."""
+    rows = read_table(folder, "trials")
+    trial_id = str(rows.loc[rows["status"] == status, "trial_id"].iloc[0])
+    name = f"{trial_id}.parquet"
+    empty = to_parquet(TRIALS.empty_table())
+    content = empty if fields is None else changed(folder, name, **fields)
+    folder.write(content, "trials", name)
+    return trial_id
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "said"),
+    [
+        ("stopped", {"seconds": math.inf}, "its seconds is inf"),
+        ("stopped", {"seconds": 1e300}, r"its seconds is 1e\+300"),
+        ("stopped", {"seconds": -1.0}, "its seconds is -1"),
+        ("failed", {"seconds": None}, "its seconds is missing"),
+        ("failed", {"data_note": None}, "its data_note is missing"),
+        ("failed", {"data_fingerprint": None}, "its data_fingerprint is missing"),
+        ("failed", {"started_at": None}, "its started_at is missing"),
+        ("stopped", {"ended_at": None}, "its ended_at is missing"),
+        ("stopped", {"ended_at": 2**61}, "its ended_at is no time"),
+        ("failed", {"reason": None}, "its reason is missing"),
+        ("failed", {"status": None}, "its status is None"),
+        ("failed", {"status": "finished"}, "its validation_accuracy is missing"),
+        ("stopped", {"validation_accuracy": math.nan}, "its validation_accuracy is nan"),
+        ("stopped", {"train_audio_snr": math.nan}, "its train_audio_snr is nan"),
+        ("stopped", {"versions": "[1]"}, "its versions is not a mapping"),
+        ("stopped", {"objective_values": [math.inf]}, "its objective_values are not finite"),
+        ("stopped", {"trial_id": "0" * 12}, "it is a record of another trial, 000000000000"),
+        ("stopped", None, "it has no row"),
+    ],
+)
+def test_a_record_with_values_that_no_search_writes_is_damaged(
+    status: str, fields: dict[str, Any] | None, said: str, tmp_path: Path
+) -> None:
+    folder = sweep_folder(tmp_path)
+    trial_id = spoil(folder, status, fields)
+    told: dict[str, str] = {}
+    found = read_table(folder, "trials", sorted(recorded_trials(folder)), told.__setitem__)
+    assert len(found) == 3
+    assert list(told) == [trial_id]
+    assert re.search(
+        rf"{trial_id}\.parquet is damaged \({said}\); delete it and resume", told[trial_id]
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "said"),
+    [
+        ("stopped", {"seconds": math.inf}, "its seconds is inf"),
+        ("failed", {"data_note": None}, "its data_note is missing"),
+        ("failed", {"started_at": None}, "its started_at is missing"),
+        ("stopped", {"trial_id": "0" * 12}, "it is a record of another trial, 000000000000"),
+        ("stopped", None, "it has no row"),
+    ],
+)
+def test_a_damaged_record_is_named_and_counted_alike_by_all(
+    status: str,
+    fields: dict[str, Any] | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = sweep_folder(tmp_path)
+    folder.remove("driver.json")
+    trial_id = spoil(folder, status, fields)
+    name = f"{trial_id}.parquet"
+    at = ("--storage", str(tmp_path))
+    sentence = rf"{tmp_path}/{NAME}/trials/{name} is damaged \({said}\); delete it and resume"
+    written: list[str] = []
+    monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
+    for words, code in (
+        (["status", *at], 1),
+        (["status", NAME, *at], 1),
+        (["resume", NAME, *at], 1),
+        (["retry", NAME, *at], 2),
+        (["sync-mlflow", NAME, *at], 1),
+        (["report", NAME, *at, "--output", str(tmp_path)], 0),
+    ):
+        monkeypatch.setattr(listed_trials, "load_data", refuse)
+        assert main(words) == code, words
+        output = capsys.readouterr()
+        assert len(re.findall(sentence, output.out + output.err)) == 1, words
+        if words[0] == "resume":
+            assert "1 unreadable, 0 not run" in output.out
+    assert len(written) == 4
+    assert trial_id not in written
+    page = (tmp_path / f"{NAME}-report.html").read_text()
+    assert "3 trials ended" in page
+    assert "; 1 unreadable." in page
+    assert f"{name} is damaged (" in page
+
+
+def refuse(*_: object) -> None:
+    raise ValueError("there are trials to run")
+
+
+def test_a_space_search_refuses_a_record_of_another_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = space_folder(tmp_path)
+    folder.remove("driver.json")
+    first, second = folder.names("trials")
+    folder.write(folder.read("trials", first), "trials", second)
+    assert main(["resume", NAME, "--storage", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert f"trials/{second} is damaged (it is a record of another trial, " in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("make", [sweep_folder, space_folder])
+def test_records_of_no_trial_of_the_search_are_counted_apart(
+    make: Callable[[Path], Storage],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = make(tmp_path)
+    folder.remove("driver.json")
+    at = ("--storage", str(tmp_path))
+    count = len(folder.names("trials"))
+    other = f"{'0' * 12}.parquet"
+    sound = changed(folder, folder.names("trials")[0], trial_id="0" * 12)
+    folder.write(sound, "trials", other)
+    folder.write(b"PAR1 half", "trials", "half.parquet")
+    written: list[str] = []
+    monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
+    said = f"2 records in {folder.named('trials')} are of no trial of this search: {other}, half"
+    for words in (
+        ["status", *at],
+        ["status", NAME, *at],
+        ["sync-mlflow", NAME, *at],
+        ["resume", NAME, *at],
+    ):
+        code = main(words)
+        output = capsys.readouterr()
+        assert code == (1 if words[0] == "resume" else 0), output  # none of its trials finished
+        assert (output.out + output.err).count(said) == 1, words
+        assert "delete" not in output.out + output.err
+        if words == ["status", *at]:
+            assert f" {count} of {count} " in output.out
+        if words[0] == "resume":
+            assert (
+                f"0 of {count} trials finished, 2 stopped early, 2 failed, 0 not run" in output.out
+            )
+    assert len(written) == count + 1
+    assert main(["report", NAME, *at, "--output", str(tmp_path)]) == 0
+    page = (tmp_path / f"{NAME}-report.html").read_text()
+    assert f"{count} trials ended" in page
+    assert f"left out, recorded but not in planned.json: {other}, half.parquet" in page
 
 
 def test_a_sweep_goes_on_beside_a_damaged_record(
@@ -224,26 +432,7 @@ def test_mlflow_gets_the_runs_beside_damaged_records(
     live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written: list[str] = []
-
-    class Runs:
-        """Stands in for MLflow's: reads what they read."""
-
-        experiment_id = "1"
-
-        def __init__(self, search: Storage, uri: str) -> None:
-            self._search = search
-
-        def start_search(self) -> None: ...
-
-        def write_search(self, trials: object) -> None:
-            written.append("all")
-
-        def write_trial(self, row: Any) -> bool:
-            list(read_batches(self._search, "grid", ["correct"], [row["trial_id"]]))
-            written.append(row["trial_id"])
-            return True
-
-    monkeypatch.setattr(tracking, "SearchRuns", Runs)
+    monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
     folder = open_storage(tmp_path).below("small")
     folder.write(SPECIFICATION.replace(", network: {levels: 2}", "").encode(), "specification.yaml")
     for number in range(4):

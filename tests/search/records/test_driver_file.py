@@ -102,11 +102,13 @@ def test_a_stranger_with_the_number_of_a_dead_driver_drives_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     changed(storage, **fields)
+    left = storage.read(DRIVER_FILE)
     assert read_driver(storage) is None
     assert main(["status", "--storage", str(Path(storage.root).parent)]) == 0
     assert "interrupted" in capsys.readouterr().out
     assert resume(storage, monkeypatch) == 2
     assert "nobody drives it" in capsys.readouterr().err
+    storage.write(left, DRIVER_FILE)
     changed(storage, host="elsewhere")  # that machine cannot be asked
     assert read_driver(storage) is not None
 
@@ -124,6 +126,7 @@ def test_the_own_number_in_a_file_of_an_earlier_process_blocks_nobody(
     assert is_this_process(driver)
     assert resume(storage, monkeypatch) == 2  # the own file does not block either
     assert "nobody drives it" in capsys.readouterr().err
+    write_driver_file(storage, "2026-01-01", {})
     changed(storage, process_start=start)
     assert read_driver(storage) is None
     assert resume(storage, monkeypatch) == 2

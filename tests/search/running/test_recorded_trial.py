@@ -21,13 +21,18 @@ from fusion_search.analysis.records.failures import (
     where_failed,
 )
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import SCHEMA_VERSION, TABLES, read_table
+from fusion_search.analysis.records.tables import (
+    SCHEMA_VERSION,
+    TABLES,
+    read_table,
+    recorded_trials,
+)
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.search.dispatch import messages
 from fusion_search.search.records import recorder as recording
 from fusion_search.search.records.provenance import PACKAGES, provenance
-from fusion_search.search.records.recorder import Recorder, ended_trials
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
 from fusion_search.search.trials.results import Epoch
@@ -285,14 +290,14 @@ def test_an_interrupted_trial_has_not_ended(storage: Storage, small_data: DigitD
 
     with pytest.raises(KeyboardInterrupt):
         execute(small_trial(), small_data, recorder(storage, small_data), on_epoch=interrupt)
-    assert ended_trials(storage) == set()
+    assert recorded_trials(storage) == set()
 
 
 def test_records_can_live_at_a_uri(tmp_path: Path, small_data: DigitData) -> None:
     storage = open_storage(f"file://{tmp_path}/remote").below("test")
     trial = small_trial()
     execute(trial, small_data, recorder(storage, small_data))
-    assert ended_trials(storage) == {trial.trial_id}
+    assert recorded_trials(storage) == {trial.trial_id}
     assert len(read_table(storage, "grid", [trial.trial_id])) == 100
 
 

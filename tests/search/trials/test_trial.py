@@ -243,9 +243,15 @@ def test_too_many_pairs_are_refused(small_data: DigitData) -> None:
         run_trial(small_trial(examples=10**9), small_data)
 
 
-def test_a_loss_that_is_not_finite_ends_the_trial(small_data: DigitData) -> None:
-    with pytest.raises(TrialError, match=r"the loss became (nan|inf) in epoch 1 .*learning_rate"):
-        run_trial(small_trial(learning_rate=1e30), small_data)
+@pytest.mark.parametrize(
+    ("precision", "remedy"), [("float32", ""), ("bfloat16", " or use precision float32")]
+)
+def test_a_loss_that_is_not_finite_ends_the_trial(
+    precision: str, remedy: str, small_data: DigitData
+) -> None:
+    said = rf"the loss became (nan|inf) in epoch 1 .*lower learning_rate \(1e\+30\){remedy}$"
+    with pytest.raises(TrialError, match=said):
+        run_trial(small_trial(learning_rate=1e30, precision=precision), small_data)
 
 
 def test_data_of_another_specification_are_refused(small_data: DigitData) -> None:
