@@ -123,7 +123,7 @@ def save_numbers(options: argparse.Namespace, table: pd.DataFrame, name: str) ->
     """Write numbers that belong to several figures beside these, and print where."""
     from fusion_search.analysis.figures.drawing import save_table
 
-    print(save_table(table, storage_at(options.output), name))
+    print(printable(save_table(table, storage_at(options.output), name)))
 
 
 def write(options: argparse.Namespace, content: bytes, name: str) -> None:

@@ -252,6 +252,7 @@ def test_a_damaged_record_is_named_and_counted_alike_by_all(
         (["report", NAME, *at, "--output", str(tmp_path)], 0),
     ):
         monkeypatch.setattr(listed_trials, "load_data", refuse)
+        warn_of_damage.cache_clear()  # every command is a process of its own
         assert main(words) == code, words
         output = capsys.readouterr()
         assert len(re.findall(sentence, output.out + output.err)) == 1, words
@@ -269,17 +270,17 @@ def refuse(*_: object) -> None:
     raise ValueError("there are trials to run")
 
 
-def test_a_space_search_refuses_a_record_of_another_trial(
+def test_a_space_search_learns_nothing_of_a_record_of_another_trial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = space_folder(tmp_path)
     folder.remove("driver.json")
     first, second = folder.names("trials")
     folder.write(folder.read("trials", first), "trials", second)
-    assert main(["resume", NAME, "--storage", str(tmp_path)]) == 2
+    warn_of_damage.cache_clear()
+    assert main(["resume", NAME, "--storage", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert f"trials/{second} is damaged (it is a record of another trial, " in error
-    assert error.count("\n") == 1
+    assert error.count(f"trials/{second} is damaged (it is a record of another trial, ") == 1
 
 
 @pytest.mark.parametrize("make", [sweep_folder, space_folder])
