@@ -340,16 +340,18 @@ def test_a_resume_removes_what_dead_processes_left_half_written(
         folder / f".{'b' * 12}.pt~elsewhere~1~1~00000000",
         folder / "trials" / f"{mine}.0123abcd",  # of an earlier version
     ]
-    (folder / f"{mine}.00000000").mkdir()
-    (folder / "trials" / f"{mine}.00000000").mkdir()
+    folders = [folder / f"{mine}.00000000", folder / "trials" / f"{mine}.00000000"]
+    for path in folders:
+        path.mkdir()
     for path in (*kept, *left):
         path.write_text("half")
-    for path in (*left[2:], *kept[2:]):
+    for path in (*left[2:], *kept[2:], *folders):
         os.utime(path, (time.time() - 7200,) * 2)
     none_finished = 1
     code = main(["resume", NAME, "--storage", str(tmp_path)])
     assert code == none_finished, capsys.readouterr().err
     assert [path for path in (*kept, *left) if path.exists()] == kept
+    assert all(path.is_dir() for path in folders)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ from fusion_search.search.tracking.tracker import (
     ui_command,
     without_password,
 )
+from fusion_search.search.tracking.values import epoch_points
 
 # Of MLflow's own use of SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -277,12 +278,16 @@ def test_a_failed_trial_shows_its_traceback_until_it_is_tried_again(
 
 
 def test_values_that_mlflow_cannot_keep_are_left_out(search: Storage, uri: str) -> None:
-    record(search, {**end_row(0), "train_audio_snr": float("inf"), "mean_accuracy": float("nan")})
+    record(search, {**end_row(0), "train_audio_snr": float("inf"), "train_pair_accuracy": None})
     sync(search, uri)
     run = runs_of(uri)[1]["t000"]
     assert run.data.params["train_audio_snr"] == "inf"
-    assert "mean_accuracy" not in run.data.metrics
-    assert run.data.metrics["train_pair_accuracy"] == 0.28
+    assert "train_pair_accuracy" not in run.data.metrics
+    assert run.data.metrics["mean_accuracy"] == 0.21
+    points = epoch_points({**epoch_row(0, 1), "validation_loss": float("nan")})
+    assert {one.name for one in points} == {
+        *("epoch/train_loss", "epoch/train_accuracy", "epoch/validation_accuracy"),
+    }
 
 
 def test_live_and_afterwards_are_the_same(search: Storage, uri: str, tmp_path: Path) -> None:
