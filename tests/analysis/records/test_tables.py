@@ -282,7 +282,8 @@ def test_a_footer_that_lies_does_not_fill_the_memory(
     search = open_storage(tmp_path)
     text, key = pa.array(["y" * (6 << 20)]), pa.array(["x"])
     version = pa.array([1], pa.int32())
-    for column, read in (("reason", False), ("more", True)):
+    # A column that is not ours takes nothing: the row is then found to lack the others.
+    for column, said in (("reason", "it would take 6 MiB of memory"), ("more", "its status is")):
         table = pa.table([version, key, text], ["schema_version", "trial_id", column])
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd", use_dictionary=False)
@@ -291,11 +292,8 @@ def test_a_footer_that_lies_does_not_fill_the_memory(
         assert metadata.row_group(0).column(2).total_uncompressed_size == 32
         search.write(content, "trials", "x.parquet")
         used = pa.total_allocated_bytes()
-        if read:  # a column that is not ours takes nothing
-            assert len(read_table(search, "trials")) == 1
-        else:
-            with pytest.raises(RecordError, match="it would take 6 MiB of memory"):
-                read_table(search, "trials")
+        with pytest.raises(RecordError, match=said):
+            read_table(search, "trials")
         assert pa.total_allocated_bytes() - used < 1 << 20
 
 
