@@ -98,7 +98,7 @@ def print_trials(name: str, location: str) -> int:
     skipped = skipped_trials(storage, trials, damaged)
     count = planned_count(search, storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
-    print(f"search {name}: {state}, {printable(storage.location)}")
+    print(f"search {name}: {state}, {storage.location}")
     driver = read_driver(storage) or {"running": {}}
     details = failure_paths(storage)
     print(f"{'trial_id':13} {'trial':26} {'state':16} {'train pair':>10} {'grid':>6} {'time':>9}")
@@ -113,9 +113,9 @@ def print_trials(name: str, location: str) -> int:
                 f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
             )
             if row["status"] == FAILED and trial.trial_id in details:
-                print(f"  details: {printable(details[trial.trial_id])}")
+                print(f"  details: {details[trial.trial_id]}")
         elif trial.trial_id in damaged:
-            print(f"{start} {'damaged':16} {printable(damaged[trial.trial_id])}")
+            print(f"{start} {'damaged':16} {damaged[trial.trial_id]}")
         elif running is not None:
             print(f"{start} running, epoch {printable(running['epoch'])} of {trial.epochs}")
         elif trial.trial_id in skipped:

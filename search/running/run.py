@@ -11,7 +11,6 @@ from typing import Protocol
 import pandas as pd
 
 from fusion_search.analysis.records.failures import remove_outlived_failures
-from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.digits.data import DigitData, load_digits
@@ -126,9 +125,7 @@ def run(
         objectives,
         search.resources.cpus_per_trial,
     )
-    print(
-        f"search {search.name}: {remaining} trials to run, records in {printable(storage.location)}"
-    )
+    print(f"search {search.name}: {remaining} trials to run, records in {storage.location}")
     if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))

@@ -71,7 +71,7 @@ def summary(
         print(f"C-LSTM gates: {printable(engine)}")
     for note in sorted(set(trials["data_note"])):
         print(f"data: {printable(note)}")
-    print(f"records: {printable(storage.location)}")
+    print(f"records: {storage.location}")
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
         print_mlflow(uri, tracker.page if tracker else None)

@@ -247,14 +247,22 @@ def test_the_storage_that_was_named_commands_no_terminal(
     folder.mkdir()
     assert main(["status", "--storage", str(folder)]) == 0
     write_trial(open_storage(folder).below("test"), Trial((0.5, 0.25)))
-    (folder / "test" / "specification.yaml").write_text("name: test")
-    for words in (["status"], ["status", "test"], ["draw", "grids", "test", "--output", EVIL]):
-        os.chdir(tmp_path)
-        main([*words, "--storage", str(folder)])
+    assert main(["draw", "grids", "test", f"--storage={folder}", f"--output={folder}"]) == 0
     assert main(["data", "check", "digits", "--folder", str(folder)]) == 2
     output = capsys.readouterr()
     assert f"no searches in {tmp_path}/{SHOWN}" in output.out
+    assert f"{tmp_path}/{SHOWN}/test-" in output.out
     clean(output.out + output.err)
+
+
+def test_the_name_of_a_damaged_file_commands_no_terminal(
+    declared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    location = str(tmp_path / "my results")
+    open_storage(location).write(b"damaged", "test", "trials", "\x1b[2J.parquet")
+    for words in (["status"], ["status", "test"]):
+        assert main([*words, "--storage", location]) == 1
+        assert "trials/\ufffd[2J.parquet is damaged" in clean(capsys.readouterr().out)
 
 
 def test_letters_that_the_terminal_has_not_are_spelled(tmp_path: Path) -> None:

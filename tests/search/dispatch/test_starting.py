@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
@@ -109,19 +110,29 @@ def test_what_ray_says_itself_is_not_taken_for_a_cluster_that_is_not_there(
     assert os.environ["RAY_AUTH_TOKEN"] == "mine"
 
 
-@pytest.mark.parametrize(("name", "value"), [("PYTHONWARNINGS", "error"), ("PYTHONOPTIMIZE", "2")])
-def test_how_the_shell_wants_python_is_not_for_rays_own_processes(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+def test_how_the_shell_takes_warnings_is_not_for_rays_own_processes(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def start(**options: object) -> None:
-        assert name not in os.environ
+        assert "PYTHONWARNINGS" not in os.environ
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", start)
-    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
     with connection.connection("local"):
         pass
-    assert os.environ[name] == value
+    assert os.environ["PYTHONWARNINGS"] == "error"
+
+
+def test_python_without_docstrings_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=2)))
+    with (
+        pytest.raises(connection.ResourceError, match="unset PYTHONOPTIMIZE"),
+        connection.connection("local"),
+    ):
+        pass
 
 
 @on_one_ray
