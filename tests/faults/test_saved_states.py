@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ from small_trials import small_trial
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.datasets.digits.data import DigitData
-from fusion_search.search.records.saved_states import RUNNING, forget_ended
+from fusion_search.search.records.saved_states import (
+    RUNNING,
+    StateError,
+    forget_ended,
+    load_state,
+)
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining
@@ -127,6 +133,16 @@ def test_a_state_that_unpacks_to_more_than_it_is_is_named_and_not_used(
         f"{trial.trial_name}: its saved state is not used: it is damaged: its parts unpack to more "
         "than the file holds; it begins again"
     ]
+
+
+def test_a_state_that_is_no_file_is_named_and_not_read(
+    tmp_path: Path, small_data: DigitData
+) -> None:
+    trial = small_trial()
+    (tmp_path / RUNNING).mkdir()
+    os.mkfifo(tmp_path / RUNNING / f"{trial.trial_id}.pt")
+    with pytest.raises(StateError, match="it is not a regular file"):
+        load_state(open_storage(tmp_path), trial, small_data)
 
 
 def test_a_state_that_runs_code_is_not_loaded(
