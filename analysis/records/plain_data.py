@@ -162,8 +162,10 @@ def parse_yaml(content: str | bytes, where: str, *, as_written: bool = False) ->
         if len(content) > LARGEST_TEXT:
             raise ValueError(f"it is larger than {LARGEST_TEXT >> 20} MiB")
         text = content if isinstance(content, str) else content.decode()
-        # A subclass of SafeLoader: it builds plain data only.
-        return yaml.load(text, Loader=_TextLoader if as_written else _Loader)
+        # Subclasses of SafeLoader: they build plain data only.
+        if as_written:
+            return yaml.load(text, Loader=_TextLoader)
+        return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as the 13th month
         many = len(content.splitlines()) > 1
         raise ValueError(f"{where} is not valid YAML: {_problem(error, many)}") from error

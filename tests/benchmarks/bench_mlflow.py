@@ -79,6 +79,8 @@ def epoch_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "epoch": epoch,
+            "examples_seen": 60 * epoch,
+            "seconds": float(epoch),
             **{name: 1 / (epoch + place) for place, name in enumerate(names, 1)},
             "ended_at": row["started_at"] + timedelta(seconds=epoch),
         }

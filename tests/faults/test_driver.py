@@ -179,7 +179,9 @@ def test_a_trial_whose_worker_died_after_recording_it_is_not_recorded_as_failed(
     scene.start(first)
 
     started = scene.recorder.started(first, datetime.now(UTC))
-    scene.recorder._end(first, {**started, "status": "finished"})
+    shares = {"validation_accuracy": 0.5, "mean_accuracy": 0.5}
+    ended = {"ended_at": datetime.now(UTC), "seconds": 1.0, "device": "cpu", **shares}
+    scene.recorder._end(first, {**started, "status": "finished", **ended})
     scene.lose("The actor died")
     scene.driver.on_trial_error(0, [], scene.trial)
     rows = scene.rows()

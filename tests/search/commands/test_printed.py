@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import TRIALS
 from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, load_configuration
@@ -59,11 +62,19 @@ def test_status_shows_what_records_hold_and_obeys_none(
 ) -> None:
     search = build_search(load_configuration(declared))
     storage = open_storage(search.storage).below("test")
-    first = search.planned_trials()[0]
-    write_row(storage, first.trial_id, EVIL, status="failed", seconds=1.0)
+    first, second, third, *_ = search.planned_trials()
+    write_row(storage, first.trial_id, EVIL, seconds=1.0)
     assert main(["status", "test", "--storage", search.storage]) == 0
-    text = clean(capsys.readouterr().out)
-    assert text.splitlines()[2].endswith(f" {SHOWN}")
+    assert clean(capsys.readouterr().out).splitlines()[2].endswith(f" {SHOWN}")
+    write_row(storage, second.trial_id, EVIL, status=f"failed{EVIL}")
+    write_row(storage, third.trial_id, None)
+    record = storage.path("trials", f"{third.trial_id}.parquet")
+    table = pq.read_table(record).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**table[0], "trial_id": EVIL}], TRIALS), record)
+    assert main(["status", "test", "--storage", search.storage]) == 1
+    lines = clean(capsys.readouterr().out).splitlines()
+    assert "is damaged (its status is 'failed" in lines[3]
+    assert f"it is a record of another trial, {SHOWN}" in lines[4]
 
 
 def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(
