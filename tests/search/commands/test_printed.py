@@ -266,14 +266,15 @@ def test_the_storage_that_was_named_commands_no_terminal(
     clean(output.out + output.err)
 
 
-def test_the_name_of_a_damaged_file_commands_no_terminal(
+def test_the_name_of_a_stray_file_commands_no_terminal(
     declared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     location = str(tmp_path / "my results")
     open_storage(location).write(b"damaged", "test", "trials", "\x1b[2J.parquet")
     for words in (["status"], ["status", "test"]):
-        assert main([*words, "--storage", location]) == 1
-        assert "trials/\ufffd[2J.parquet is damaged" in clean(capsys.readouterr().out)
+        assert main([*words, "--storage", location]) == 0
+        said = clean(capsys.readouterr().out)
+        assert "is of no trial of this search: \ufffd[2J.parquet" in said
 
 
 def test_letters_that_the_terminal_has_not_are_spelled(tmp_path: Path) -> None:
