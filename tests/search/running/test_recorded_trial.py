@@ -155,7 +155,7 @@ def test_sys_exit_in_a_packs_grid_fails_its_trial_alone(
     finish = TrialResult.finish
 
     def finish_or_leave(result: TrialResult, run: TrialTraining) -> None:
-        if run.specification.seed == 0:
+        if run.trial.seed == 0:
             sys.exit(3)
         finish(result, run)
 
