@@ -191,7 +191,7 @@ def test_every_packed_trial_has_records_as_if_alone(tmp_path: Path, small_data: 
     assert_same_records(storages["packed"], storages["alone"])
     for storage in storages.values():
         assert storage.names("failures") == [f"{failing}.txt"]
-        assert storage.read("failures", f"{failing}.txt").endswith(b"or use precision float32\n")
+        assert storage.read("failures", f"{failing}.txt").endswith(b"lower learning_rate (1e+30)\n")
     table = read_table(storages["packed"], "trials")
     assert (table["packed_trials"] == 3).all()
     assert (read_table(storages["alone"], "trials")["packed_trials"] == 1).all()
