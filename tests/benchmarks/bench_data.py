@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def measure_noise(batch: int = 32, frames: int = 42, rounds: int = 9) -> Measure
 def measure_sharing() -> list[Measurement]:
     """The data from the object store against each worker loading them."""
     data = _data()
+    # Workers have the program alone, not the folder of its tests.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with connection("local"):
         held = [ray.put(data)]  # in a list, or Ray would fetch it before the clock starts
         ray.get(worker_cost.remote(held, load=False))  # so that both sides find Ray warm

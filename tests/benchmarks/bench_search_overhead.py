@@ -24,7 +24,7 @@ from fusion_search.datasets.digits.data import load_digits
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.dispatch.connection import connect
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
-from fusion_search.search.running.run import run
+from fusion_search.search.running.run import Environment, run
 from tests.benchmarks.table import Measurement
 
 FRESH, REUSED = "a fresh worker per trial", "Ray Tune, workers reused"
@@ -80,7 +80,8 @@ def ours(trials: int, folder: Path, *, mlflow: bool) -> tuple[float, float]:
     storage = open_storage(folder).below(search.name)
     storage.write(b"name: overhead\n", "specification.yaml")
     start = time.perf_counter()
-    run(search, storage, wanted, data, RayDispatcher(), planned=trials, remaining=trials, epochs=2)
+    here = Environment(data_folder=None, dispatcher=RayDispatcher())
+    run(search, storage, wanted, data, here, planned=trials, remaining=trials, epochs=2)
     wall = time.perf_counter() - start
     records = read_table(storage, "trials")
     assert list(records["status"]) == ["finished"] * trials, records["reason"].tolist()
