@@ -60,9 +60,13 @@ class Metric:
         """Whether the sum beside it gives it again: then records keep that, too."""
         return self.keep == "sum" and self.value is mean
 
+    def score(self, value: float) -> float:
+        """The greater, the better."""
+        return value if self.direction == "maximize" else -value
+
     def better(self, one: float, other: float) -> bool:
         """Whether ``one`` is better."""
-        return one > other if self.direction == "maximize" else one < other
+        return self.score(one) > self.score(other)
 
 
 class Statistics:

@@ -16,7 +16,6 @@ from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.models.early_fusion import EarlyFusionSettings
 from fusion_search.models.early_fusion_layout import placement_of
 from fusion_search.models.placement import CONCATENATION, NONE, EarlyFusionPlacement
-from fusion_search.search.tasks.digits.engine import ENGINES
 from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
 from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.task_trial import (
@@ -157,12 +156,6 @@ class TrialSpecification:
             )
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine is {self.engine!r}; allowed: {', '.join(ENGINES)}")
-        if self.checkpoint_frames < 0:
-            raise ValueError(
-                f"checkpoint_frames is {self.checkpoint_frames}; allowed: 0 (keep all) or more"
-            )
         if self.device not in DEVICES:
             raise ValueError(f"device is {self.device!r}; allowed: {', '.join(DEVICES)}")
         if self.data_source not in SOURCES:
@@ -186,26 +179,16 @@ class TrialSpecification:
     @property
     def network(self) -> EarlyFusionSettings:
         """The architecture."""
-        return EarlyFusionSettings(
-            levels=self.levels,
-            fusion_depth=self.fusion_depth,
-            units=self.units,
-            kernel=self.kernel,
-            padding=self.padding,
-            pooling=self.pooling,
-            dense_units=self.dense_units,
-            modality=self.modality,
-            placement=EarlyFusionPlacement(
-                couplings=self.couplings,
-                to_audio=self.to_audio,
-                to_image=self.to_image,
-                fusion=self.fusion,
-                mmtm_ratio=self.mmtm_ratio,
-                mmtm_relu=self.mmtm_relu,
-                mmtm_identity=self.mmtm_identity,
-            ).canonical(self.units),
-            dropout=self.dropout,
-        )
+        placement = EarlyFusionPlacement(**self._fields_of(EarlyFusionPlacement))
+        return self._network_settings.architecture(placement, self.modality)
+
+    @property
+    def _network_settings(self) -> DigitsNetwork:
+        return DigitsNetwork(**self._fields_of(DigitsNetwork))
+
+    def _fields_of(self, settings: type[DigitsNetwork | EarlyFusionPlacement]) -> dict[str, Any]:
+        """Its own values of another dataclass's fields, which have the same names here."""
+        return {one.name: getattr(self, one.name) for one in fields(settings)}
 
     @property
     def data(self) -> DigitsSettings:
@@ -223,37 +206,28 @@ class TrialSpecification:
         return self.train_audio_snr, self.train_visual_snr
 
     @property
+    def training(self) -> TrainingSettings:
+        """Optimiser and budget."""
+        return TrainingSettings(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            epochs=self.epochs,
+            epoch_examples=self.epoch_examples,
+            batch_size=self.batch_size,
+            examples=self.examples,
+        )
+
+    @property
     def trial(self) -> TaskTrial:
         """The trial of the digit task."""
         return TaskTrial(
             task=Digits(),
-            network=DigitsNetwork(
-                levels=self.levels,
-                fusion_depth=self.fusion_depth,
-                units=self.units,
-                kernel=self.kernel,
-                padding=self.padding,
-                pooling=self.pooling,
-                dense_units=self.dense_units,
-                dropout=self.dropout,
-                mmtm_ratio=self.mmtm_ratio,
-                mmtm_relu=self.mmtm_relu,
-                mmtm_identity=self.mmtm_identity,
-                engine=self.engine,
-                checkpoint_frames=self.checkpoint_frames,
-            ),
+            network=self._network_settings,
             data=self.data,
             placement=placement_of(self.network.placement, self.modality),
             train={"audio_snr": self.train_audio_snr, "visual_snr": self.train_visual_snr},
             seed=self.seed,
-            training=TrainingSettings(
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                epochs=self.epochs,
-                epoch_examples=self.epoch_examples,
-                batch_size=self.batch_size,
-                examples=self.examples,
-            ),
+            training=self.training,
             evaluation_split=self.evaluation_split,
             validation_examples=self.validation_examples,
             test_examples=self.test_examples,

@@ -243,7 +243,7 @@ def engine_of(specification: TrialSpecification, device: torch.device) -> str:
         specification.engine,
         recurrent=specification.fusion_depth < specification.levels,
         units=specification.units,
-        steps=specification.trial.training.steps(specification.examples),
+        steps=specification.training.steps(specification.examples),
         device=device,
     )
     return engine
@@ -278,5 +278,4 @@ def choose_device(name: str) -> torch.device:
 
 def rank(epoch: Epoch, metric: Metric) -> tuple[float, float]:
     """The greater, the better the epoch."""
-    value = epoch.validation[metric.name]
-    return value if metric.direction == "maximize" else -value, -epoch.validation_loss
+    return metric.score(epoch.validation[metric.name]), -epoch.validation_loss

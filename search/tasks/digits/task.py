@@ -22,6 +22,7 @@ from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSet
 from fusion_search.models.early_fusion_layout import early_fusion_placement, modality_of
 from fusion_search.models.layout import Placement
 from fusion_search.models.packed import PackedNetwork
+from fusion_search.models.placement import EarlyFusionPlacement
 from fusion_search.search.tasks.base import Answer, Classification, Condition
 from fusion_search.search.tasks.digits.engine import ENGINES, choose_engine
 from fusion_search.search.tasks.digits.shared_answers import LOSSES, SharedAnswers
@@ -81,6 +82,10 @@ class DigitsNetwork:
             mmtm_relu=self.mmtm_relu,
             mmtm_identity=self.mmtm_identity,
         )
+        return self.architecture(own, modality_of(placement.streams))
+
+    def architecture(self, placement: EarlyFusionPlacement, modality: str) -> EarlyFusionSettings:
+        """The same for a placement in the network's own words, brought to its canonical form."""
         return EarlyFusionSettings(
             levels=self.levels,
             fusion_depth=self.fusion_depth,
@@ -89,8 +94,8 @@ class DigitsNetwork:
             padding=self.padding,
             pooling=self.pooling,
             dense_units=self.dense_units,
-            modality=modality_of(placement.streams),
-            placement=own.canonical(self.units),
+            modality=modality,
+            placement=placement.canonical(self.units),
             dropout=self.dropout,
         )
 
