@@ -167,7 +167,10 @@ class Digits(Classification):
 
     def build(self, network: DigitsNetwork, data: Data, placement: Placement) -> nn.Module:
         """The network of early fusion at the settings' depth."""
-        return EarlyFusionNetwork(network.with_placement(placement))
+        built = EarlyFusionNetwork(network.with_placement(placement))
+        # A site that this depth does not have would be passed over without a word.
+        built.layout.check(placement)
+        return built
 
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
