@@ -60,8 +60,9 @@ def choose_trial(search: Search, prefix: str | None) -> pd.Series:
                 f"name one with --trial: {', '.join(finished['trial_name'])}"
             )
         metric = search.description.metric
-        ordered = initial[f"train_condition_{metric.name}"] * metric.sign
-        return initial.loc[ordered.sort_values(kind="stable").index[-1]]
+        order = metric.sign * initial[f"train_condition_{metric.name}"]
+        initial = initial.assign(order=order)
+        return initial.sort_values("order", kind="stable").iloc[-1]
     matches = finished[(finished["trial_id"] == prefix) | (finished["trial_name"] == prefix)]
     if matches.empty:
         starts = [finished[column].str.startswith(prefix) for column in ("trial_id", "trial_name")]
