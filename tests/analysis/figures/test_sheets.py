@@ -182,8 +182,8 @@ def test_every_network_has_the_sheet_that_was_declared_for_it(
     drawn.clear()
     found = result_drawings(open_search(open_storage(tmp_path), "made-up"))
     assert list(drawn) == [
-        "made-up: second-layer fusion: MMTM at level1",
         "made-up: second-layer fusion",
+        "made-up: second-layer fusion: MMTM at level1",
     ]
     assert [one.name for one in found] == ["grids-network1", "grids-network2"]
 
