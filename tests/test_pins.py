@@ -44,7 +44,8 @@ from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.spaces.objectives import MAXIMIZE, MINIMIZE
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation
-from fusion_search.search.spaces.space import Choice, Range, Sample, Scalar, Space
+from fusion_search.search.spaces.parameters import Choice, Range, Sample, Scalar
+from fusion_search.search.spaces.space import Space
 from fusion_search.search.tasks.digits.task import EXAMPLES, digit_splits
 from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TrialSpecification

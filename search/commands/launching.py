@@ -20,7 +20,7 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING

@@ -11,7 +11,7 @@ import torch
 
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.measurement import Kind
 from fusion_search.search.planning.plan import Plan, make_plan

@@ -17,7 +17,7 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SEARCHER_NAMES, SearchSpecification
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.progress import warn_of_damage
@@ -29,7 +29,8 @@ from fusion_search.search.spaces.searchers.random_grid import (
     RandomSearcher,
     enumerate_samples,
 )
-from fusion_search.search.spaces.space import Choice, Parameter, Range, Sample, Space
+from fusion_search.search.spaces.parameters import Choice, Parameter, Range, Sample
+from fusion_search.search.spaces.space import Space
 
 REPLAYED = ("random", "tpe", "nsga2", "surrogate")
 _SAMPLES = 10

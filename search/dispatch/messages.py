@@ -19,7 +19,7 @@ from typing import Any, Final
 from ray import tune
 
 from fusion_search.search.running.proposals import Proposal
-from fusion_search.search.spaces.space import Sample
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.trials.specification import TrialSpecification
 
 PROPOSAL: Final = "proposal"  # a Ray trial's configuration has this alone, and in it:

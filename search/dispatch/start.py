@@ -16,7 +16,7 @@ from typing import Final
 import ray
 from ray._common.utils import get_default_ray_temp_dir
 
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Resources
 
 # What Ray adds to its temporary folder, and what the name of a Unix socket may have, in bytes.

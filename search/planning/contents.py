@@ -25,7 +25,7 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.units import Unit, alike
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder, write_plan
-from fusion_search.search.spaces.space import Sample
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.evaluation import Evaluation
 from fusion_search.search.tracking.values import (
     epoch_points,

@@ -35,7 +35,7 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.saved_states import forget
 from fusion_search.search.spaces.objectives import Objective
-from fusion_search.search.spaces.space import Sample
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.trials.specification import TRIAL_FIELDS, TrialSpecification, snr_text
 from fusion_search.search.trials.trial import TrialResult
 

@@ -19,7 +19,7 @@ from fusion_search.analysis.records.tables import (
     recorded_trials,
 )
 from fusion_search.search.declaration.configuration import build_search, is_name, parse_yaml
-from fusion_search.search.declaration.fields import ConfigurationError, known
+from fusion_search.search.trials.fields import ConfigurationError, known
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.recorder import read_plan

@@ -25,7 +25,8 @@ from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.objectives import Objective, mean_values
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.specification import Pair, TrialSpecification
 
 

@@ -18,7 +18,7 @@ from fusion_search.datasets.digits.data import DigitData
 from fusion_search.datasets.errors import DataError
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import StateError, load_state, saver
-from fusion_search.search.spaces.space import Sample
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.trials.packing import FAILURES, run_pack
 from fusion_search.search.trials.results import Epoch

@@ -14,7 +14,7 @@ from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.digits.data import DigitData, load_digits
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder

@@ -13,7 +13,7 @@ from fusion_search.analysis.records.tables import (
     to_parquet,
 )
 from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.search_folder import planned_count, planned_ids, read_records
 from fusion_search.search.running.progress import warn_of_damage

@@ -1,4 +1,4 @@
-"""Training settings that a task may need: optimiser, schedule, clipping, budget."""
+"""Settings of training and evaluation that a task may need: optimiser, schedule, budget, splits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 OPTIMIZERS: Final = ("adam", "adamw", "sgd")
 SCHEDULES: Final = ("constant", "step", "cosine")
+PRECISIONS: Final = ("float32", "bfloat16")
+DEVICES: Final = ("auto", "cpu", "cuda")
+EVALUATION_SPLITS: Final = ("test", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class TrainingSettings:
         epoch_examples: examples shown in an epoch, which need not be a whole pass; 0 for one.
         batch_size: examples per optimiser step.
         examples: train examples drawn at random; 0 for all.
+        precision: float32, or bfloat16 by autocast.
+        device: cpu, cuda, or auto (cuda when there is one; the record says which it was).
 
     Raises:
         ValueError: a field is outside its range.
@@ -50,9 +55,16 @@ class TrainingSettings:
     epoch_examples: int = 0
     batch_size: int = 32
     examples: int = 0
+    precision: str = "float32"
+    device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, allowed in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("device", DEVICES),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
@@ -89,6 +101,33 @@ class TrainingSettings:
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
         return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What a trained network is tested on.
+
+    Attributes:
+        split: the split that the test conditions are measured on. A search chooses by the
+            validation split, so that the test split stays unseen until the choice is made.
+        validation_examples, test_examples: drawn from those splits; 0 for all.
+        predictions: also keep every single prediction of the grid: the largest output.
+
+    Raises:
+        ValueError: a field is outside its range.
+    """
+
+    split: str = "test"
+    validation_examples: int = 0
+    test_examples: int = 0
+    predictions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.split not in EVALUATION_SPLITS:
+            raise ValueError(f"split is {self.split!r}; allowed: {', '.join(EVALUATION_SPLITS)}")
+        for name in ("validation_examples", "test_examples"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 (all) or more")
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,13 @@ from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.models.convlstm import set_engine
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from fusion_search.models.early_fusion_layout import early_fusion_placement, modality_of
-from fusion_search.models.layout import Placement
-from fusion_search.models.packed import PackedNetwork
+from fusion_search.models.early_fusion_layout import (
+    early_fusion_placement,
+    modality_of,
+    placement_of,
+)
+from fusion_search.models.layout import Layout, Placement
+from fusion_search.models.packed import PackedNetwork, can_pack
 from fusion_search.models.placement import EarlyFusionPlacement
 from fusion_search.search.tasks.base import Answer, Classification, Condition
 from fusion_search.search.tasks.digits.engine import ENGINES, choose_engine
@@ -40,7 +44,7 @@ class DigitsNetwork:
         levels, fusion_depth, units, kernel, padding, pooling, dense_units, dropout: see
             ``EarlyFusionSettings``.
         mmtm_ratio, mmtm_relu, mmtm_identity: see ``EarlyFusionPlacement``.
-        engine: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
+        gates: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
             or auto (compiled where that pays and works; the record says which it was).
         checkpoint_frames: when training, keep the C-LSTM's state of every so many frames and
             compute those between again on the way back: less memory for a third more work; 0
@@ -49,6 +53,9 @@ class DigitsNetwork:
     Raises:
         ValueError: a field is outside its range.
     """
+
+    layout_fields: ClassVar = ("levels", "fusion_depth")
+    coupling_fields: ClassVar = ("mmtm_ratio", "mmtm_relu", "mmtm_identity")
 
     levels: int = 2
     fusion_depth: int = 0
@@ -61,12 +68,12 @@ class DigitsNetwork:
     mmtm_ratio: int = 4
     mmtm_relu: bool = True
     mmtm_identity: bool = False
-    engine: str = "auto"
+    gates: str = "auto"
     checkpoint_frames: int = 0
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine is {self.engine!r}; allowed: {', '.join(ENGINES)}")
+        if self.gates not in ENGINES:
+            raise ValueError(f"gates is {self.gates!r}; allowed: {', '.join(ENGINES)}")
         if self.checkpoint_frames < 0:
             raise ValueError(
                 f"checkpoint_frames is {self.checkpoint_frames}; allowed: 0 (keep all) or more"
@@ -83,6 +90,27 @@ class DigitsNetwork:
             mmtm_identity=self.mmtm_identity,
         )
         return self.architecture(own, modality_of(placement.streams))
+
+    @property
+    def layout(self) -> Layout:
+        """Where the streams of such a network may be coupled."""
+        return self.with_placement(Placement()).layout
+
+    def canonical(self, placement: Placement) -> tuple[DigitsNetwork, Placement]:
+        """The settings and placement that stand for all that build the same network.
+
+        Raises:
+            ValueError: there is no such site at this depth, or nothing of that kind.
+        """
+        self.layout.check(placement)
+        settings = self.with_placement(placement)
+        own = settings.placement
+        shared = {name: getattr(own, name) for name in self.coupling_fields}
+        return replace(self, **shared), placement_of(own, settings.modality)
+
+    def packs(self, placement: Placement) -> bool:
+        """Whether such networks can be trained as one."""
+        return can_pack(self.with_placement(placement)) and not self.checkpoint_frames
 
     def architecture(self, placement: EarlyFusionPlacement, modality: str) -> EarlyFusionSettings:
         """The same for a placement in the network's own words, brought to its canonical form."""
@@ -140,6 +168,10 @@ class DigitSplit(Dataset[Any]):
         maker = _Maker(self.data, self.split, numbers, fresh)
         return Batch({}, labels.to(self.data.images.device), {EXAMPLES: maker})
 
+    def on(self, device: torch.device) -> DigitSplit:
+        """The same, made on a device."""
+        return DigitSplit(self.data.on(device), self.split)
+
 
 def digit_splits(data: DigitData) -> Data:
     """The splits of digits that are loaded already."""
@@ -149,6 +181,7 @@ def digit_splits(data: DigitData) -> Data:
         validation,
         test,
         classes=10,
+        shared=True,
         fingerprint=data.fingerprint,
         note=data.note,
         labels=tuple("0123456789"),
@@ -163,14 +196,17 @@ class Digits(Classification):
 
     def open(self, data: DigitsSettings, fold: int = 0) -> Data:
         """The images and recordings; there is one fold."""
-        return digit_splits(load_digits(data))
+        return digit_splits(load_digits(data, self.data_folder))
+
+    def layout(self, network: DigitsNetwork, data: Callable[[], Data]) -> Layout:
+        """Without building a network."""
+        return network.layout
 
     def build(self, network: DigitsNetwork, data: Data, placement: Placement) -> nn.Module:
         """The network of early fusion at the settings' depth."""
-        built = EarlyFusionNetwork(network.with_placement(placement))
         # A site that this depth does not have would be passed over without a word.
-        built.layout.check(placement)
-        return built
+        network.layout.check(placement)
+        return EarlyFusionNetwork(network.with_placement(placement))
 
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
@@ -220,7 +256,7 @@ class Digits(Classification):
     ) -> str:
         """Choose what computes the C-LSTM's gates."""
         name, arithmetic = choose_engine(
-            settings.engine,
+            settings.gates,
             recurrent=settings.fusion_depth < settings.levels,
             units=settings.units,
             steps=steps,

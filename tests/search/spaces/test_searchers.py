@@ -17,7 +17,8 @@ from fusion_search.search.spaces.searchers import SEARCHERS, make_searcher, prop
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import GridSearcher, enumerate_samples
 from fusion_search.search.spaces.searchers.surrogate import encode
-from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.spaces.space import Space
 
 PLACEMENTS = build_space(
     {

@@ -1,4 +1,8 @@
-"""Checking declared fields, one by one, with errors that name the field and what is allowed."""
+"""Checking declared fields, one by one, with errors that name the field and what is allowed.
+
+Numbers, truth values and texts are checked here; every other type of a dataclass's field (Literal,
+Optional, lists, nested dataclasses) by pydantic.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,27 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import cache
 from typing import Any, Final, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.search.trials.specification import Pair
 
 _LARGEST: Final = 2**31 - 1  # the columns of the records hold no larger whole number
 _LONGEST: Final = 1000  # characters of a text
 _LONGEST_SHOWN: Final = 100
 
+_PYDANTIC_WORDS: Final = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "none_required": "null",
+}
 _TYPE_WORDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -56,9 +71,11 @@ def typed(kind: type, raw: Any, where: str) -> Any:
 
 
 def value_of(kind: Any, value: Any, where: str) -> Any:
-    """A value of this type; a list stands for a tuple of text, a whole number for a number."""
+    """A value of this type; a list stands for a tuple, a whole number for a number."""
     if kind == tuple[str, ...]:
         return tuple(value_of(str, one, where) for one in listed(value, where, empty=True))
+    if kind not in _TYPE_WORDS:
+        return _by_pydantic(kind, value, where)
     if kind is float and value == "original":
         return math.inf
     if type(value) is int and kind in (int, float) and abs(value) > _LARGEST:
@@ -76,6 +93,26 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
             f"{where} is {shown(value)}; allowed: up to {_LONGEST:,} printable characters"
         )
     return value
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _by_pydantic(kind: Any, value: Any, where: str) -> Any:
+    # As JSON: there a list stands for a tuple, and yet nothing else for something that it is not.
+    try:
+        return _adapter(kind).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join([where, *map(str, first["loc"])])
+        allowed = _PYDANTIC_WORDS.get(first["type"]) or first.get("ctx", {}).get("expected")
+        found = shown(first["input"])
+        if allowed:
+            raise ConfigurationError(f"{at} is {found}; allowed: {allowed}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{at} is {found}: {message}") from error
 
 
 def not_text(where: str, value: Any, written: str) -> str:
@@ -112,11 +149,3 @@ def one_of(allowed: tuple[str, ...]) -> Callable[[Any, str], str]:
         return str(value)
 
     return check
-
-
-def train_pair(raw: Any, where: str) -> Pair:
-    """[audio SNR, visual SNR]."""
-    if not isinstance(raw, list) or len(raw) != 2:
-        raise ConfigurationError(f"{where} holds {shown(raw)}; allowed: [audio SNR, visual SNR]")
-    audio, visual = (value_of(float, one, where) for one in raw)
-    return audio, visual
