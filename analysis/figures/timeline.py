@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.figures.noise import FRAME_MILLISECONDS, check_pair, draw_spectrogram
-from fusion_search.analysis.records.bounds import LARGEST_BYTES
+from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.selection import AnalysisError, Search, TrainPair, pair_label
 from fusion_search.analysis.records.storage import UnfitError
 from fusion_search.analysis.records.tables import CHECKPOINTS

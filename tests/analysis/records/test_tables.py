@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from damage import damaged
+from flips import damaged
 from pyarrow import fs
 from synthetic_records import Trial, write_trial
 
