@@ -333,8 +333,3 @@ class EarlyFusionNetwork(nn.Module):
 def _last(over_time: Tensor) -> Tensor:
     """[R, T, ...] after the last time step."""
     return over_time[:, -1]
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -37,7 +37,7 @@ from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_d
 from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.digits.pairs import split_indices
 from fusion_search.datasets.noise import unit_noise
-from fusion_search.models.early_fusion import MODALITIES, count_parameters
+from fusion_search.models.early_fusion import MODALITIES
 from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS
 from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.running.proposals import Proposals

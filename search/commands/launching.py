@@ -10,18 +10,18 @@ from fusion_search.analysis.confirmation import (
     read_candidates,
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
+from fusion_search.analysis.records.columns import COLUMNS
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
     CONFIRMATION_SUFFIX,
     SPECIFICATION_FILE,
-    TABLES,
     read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.trials.fields import ConfigurationError
-from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
+from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import load_search, planned_ids, read_records
@@ -56,7 +56,7 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
     Raises:
         ValueError: there is no such search, it is being run, or the data have changed.
     """
-    search = load_search(name, location)
+    search = load_search(name, location, environment.data_folder)
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
         return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
@@ -70,14 +70,14 @@ def confirm(
     Raises:
         ValueError: there is no such search, it has no space, or nothing in it finished.
     """
-    search = load_search(name, location)
+    search = load_search(name, location, environment.data_folder)
     if search.space is None:
         raise ConfigurationError(
             f"search {name!r} is a sweep; a confirmation belongs to a search over a space"
         )
     declared = search.confirmation
-    settings = Confirmation(
-        top=top or declared.top or 3, seeds=seeds or declared.seeds, trials=declared.trials
+    settings = replace(
+        declared, top=top or declared.top or 3, seeds=seeds or declared.seeds
     )
     changed = top is not None or seeds is not None
     return _confirm(replace(search, confirmation=settings), environment, anew=changed)
@@ -100,7 +100,7 @@ def _go_on(
     begin: bool,
     failed_too: bool,
 ) -> int:
-    storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
+    storage.remove_leftovers(*COLUMNS, CHECKPOINTS, RUNNING)
     storage = storage.patient(search.resources.storage_wait_seconds)
     try:
         if search.space is None:
@@ -127,9 +127,9 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
         begin = not storage.exists(SPECIFICATION_FILE)
-        storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
+        storage.remove_leftovers(*COLUMNS, CHECKPOINTS, RUNNING)
         storage = storage.patient(search.resources.storage_wait_seconds)
-        confirming = _confirming(search, storage, begin=begin, anew=anew)
+        confirming = _confirming(search, storage, environment, begin=begin, anew=anew)
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
         _say_confirmed(storage)
@@ -137,11 +137,17 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
 
 
 def _confirming(
-    search: SearchSpecification, storage: Storage, *, begin: bool, anew: bool
+    search: SearchSpecification,
+    storage: Storage,
+    environment: Environment,
+    *,
+    begin: bool,
+    anew: bool,
 ) -> SearchSpecification:
     """The search that confirms another, as it was or chosen now."""
     if not (begin or anew):
-        return load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
+        name = search.name + CONFIRMATION_SUFFIX
+        return load_search(name, search.storage, environment.data_folder)
     candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
     confirming = confirmation_search(search, candidates)
     print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")

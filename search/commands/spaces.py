@@ -67,9 +67,9 @@ def print_space(search: SearchSpecification) -> int:
     space = _space(search)
     print(f"search {search.name}: {len(space.parameters())} parameters")
     for name, parameter in space.parameters().items():
-        print(f"  {name:18} {_words(parameter)}")
-    if space.average:
-        print(f"  every sample is trained at {len(space.train_pairs)} train pairs, and averaged")
+        print(f"  {name:28} {_words(parameter)}")
+    if space.trials_per_sample > 1:
+        print(f"  every sample is {space.trials_per_sample} trials, and averaged")
     size = space.size()
     count = "not countable: a number is drawn from a range" if size is None else f"{size:,} samples"
     print(f"size: {count}")

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, StorageError
@@ -45,7 +46,8 @@ class Progress:
         planned: how many trials the search has.
         ended: how many have ended before.
         epochs: of each trial.
-        best: accuracy over the grid and name of the best trial before.
+        metric: that chooses.
+        best: this metric over the grid and name of the best trial before.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Progress:
         planned: int,
         ended: int,
         epochs: int,
+        metric: MetricDescription,
         best: tuple[float, str] | None = None,
     ) -> None:
         self._storage = storage.patient(0)
@@ -61,6 +64,7 @@ class Progress:
         self._epochs = epochs
         self._ended = ended
         self._running: dict[str, dict[str, Any]] = {}
+        self._metric = metric
         self._best = best
         self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._written = -math.inf
@@ -77,14 +81,18 @@ class Progress:
 
     def started(self, row: Mapping[str, Any]) -> None:
         """A trial runs on a worker."""
-        self._running[row["trial_id"]] = {"trial_name": row["trial_name"], "epoch": 0}
+        self._running[row["trial_id"]] = {
+            "trial_name": row["trial_name"],
+            "epoch": 0,
+            "epochs": row["epochs"],
+        }
         self._tell()
 
     def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
         """A trial ended an epoch."""
         running = self._running.setdefault(trial_id, {"trial_name": trial_id})
         running["epoch"] = row["epoch"]
-        running["validation_accuracy"] = row["validation_accuracy"]
+        running["validation"] = row[f"validation_{self._metric.name}"]
         self._advance(1)
         self._tell(rest=_REST_SECONDS)
 
@@ -94,19 +102,20 @@ class Progress:
         self._ended += 1
         self._advance(self._epochs - running.get("epoch", 0))
         label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
+        metric = self._metric
         if row["status"] == FINISHED:
-            accuracy, mean = row["train_pair_accuracy"], row["mean_accuracy"]
-            if self._best is None or mean > self._best[0]:
+            trained, mean = (row[f"{over}_{metric.name}"] for over in ("train_condition", "mean"))
+            if self._best is None or metric.better(mean, self._best[0]):
                 self._best = (mean, row["trial_name"])
-            at_pair = "" if accuracy is None else f"{accuracy:.3f} at its train pair, "
-            text = f"{at_pair}{mean:.3f} over the grid"
-            best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
+            at = "" if trained is None else f"{metric.text(trained)} at its train condition, "
+            text = f"{metric.words} {at}{metric.text(mean)} over the grid"
+            best = f"best so far {metric.text(self._best[0])} ({self._best[1]})"
             self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
             with _UNHEARD:
                 self._bar.set_postfix_str(printable(best))
         elif row["status"] == STOPPED:
-            accuracy = row["validation_accuracy"]
-            self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
+            value = metric.text(row[f"validation_{metric.name}"])
+            self.say(f"{label} {row['reason']}, {metric.words} {value} in validation")
         else:
             self.say(f"{label} FAILED: {row['reason']}")
             self._say_details(row["trial_id"])

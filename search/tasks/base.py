@@ -169,6 +169,10 @@ class Task:
                     met = self.impair(clean, drawn(condition, keys, seed=seed), keys, seed)
                 yield Answer(condition, run(network, met), met, keys)
 
+    def engine(self, settings: Any, steps: float, device: torch.device) -> str:
+        """The name that ``prepare`` will give, before there is a network."""
+        return "eager"
+
     def prepare(self, network: nn.Module, settings: Any, steps: float, device: torch.device) -> str:
         """Choose what computes the network, before it is trained; its name for the record.
 
@@ -181,7 +185,7 @@ class Task:
         Raises:
             TrialError: what the settings ask for cannot be had here.
         """
-        return "eager"
+        return self.engine(settings, steps, device)
 
     def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
         """One module for networks of one architecture; None where there is none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -36,6 +37,15 @@ def plain_settings(settings: Any, *, told: bool = True) -> dict[str, Any]:
         for one in fields(settings)
         if told or getattr(settings, one.name) != default_of(one)
     }
+
+
+def column_value(value: Any) -> Any:
+    """Of a setting in a table: what is no number, truth value, text or list of texts as JSON."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        return list(value)
+    return json.dumps(plain_value(value), sort_keys=True)
 
 
 def default_of(field: Field[Any]) -> Any:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from fusion_search.datasets.conditions import ORIGINAL, TrainCondition
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
 from fusion_search.search.trials.fields import typed
 from fusion_search.search.trials.plain import (
+    column_value,
     parse_train,
     plain_number,
     plain_settings,
@@ -27,8 +28,11 @@ from fusion_search.search.trials.plain import (
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.task_trial import TaskTrial
 
-GROUPS = ("network", "data", "training", "evaluation")
+GROUPS: Final = ("network", "data", "training", "evaluation")
 """What has settings."""
+
+NO_COLUMNS: Final = ("device",)
+"""Settings whose column says what was used, not what was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,19 +152,19 @@ class TrialSpecification:
 
     def columns(self) -> dict[str, Any]:
         """What was tried, as columns of the ``trials`` table."""
-        groups = {name: plain_settings(getattr(self, name)) for name in GROUPS}
-        groups["training"].pop("device")  # the column says which was used
+        settings = {
+            name: column_value(value)
+            for name, value in self.settings().items()
+            if name not in NO_COLUMNS
+        }
         return {
             "task": self.task,
-            **groups["network"],
             **self.placement_columns(),
             **self.train_columns(),
             "train": json.dumps({name: plain_train(one) for name, one in self.train.items()}),
             "fold": self.fold,
             "seed": self.seed,
-            **groups["data"],
-            **groups["training"],
-            **groups["evaluation"],
+            **settings,
         }
 
     def placement_columns(self) -> dict[str, Any]:

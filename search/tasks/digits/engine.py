@@ -41,7 +41,7 @@ def choose_engine(
         return "compiled", gates.compiled()
     if engine == "compiled":
         raise TrialError(
-            f"engine is compiled but nothing can be compiled for {device.type} here ({problem}); "
-            "install a C++ compiler or set engine: auto"
+            f"gates is compiled but nothing can be compiled for {device.type} here ({problem}); "
+            "install a C++ compiler or set gates: auto"
         )
     return f"eager, since nothing can be compiled: {problem}", gates.EAGER

@@ -24,6 +24,7 @@ from fusion_search.models.early_fusion_layout import (
     modality_of,
     placement_of,
 )
+from fusion_search.models.gates import Arithmetic
 from fusion_search.models.layout import Layout, Placement
 from fusion_search.models.packed import PackedNetwork, can_pack
 from fusion_search.models.placement import EarlyFusionPlacement
@@ -251,23 +252,33 @@ class Digits(Classification):
         shared = SharedAnswers(dataset.data.on(run.device), run, noise_seed=seed, batch_size=size)
         yield from shared.answers(network, dataset.split, torch.tensor(numbers), conditions)
 
+    def engine(self, settings: DigitsNetwork, steps: float, device: torch.device) -> str:
+        """What computes the C-LSTM's gates."""
+        return _engine(settings, steps, device)[0]
+
     def prepare(
         self, network: nn.Module, settings: DigitsNetwork, steps: float, device: torch.device
     ) -> str:
         """Choose what computes the C-LSTM's gates."""
-        name, arithmetic = choose_engine(
-            settings.gates,
-            recurrent=settings.fusion_depth < settings.levels,
-            units=settings.units,
-            steps=steps,
-            device=device,
-        )
+        name, arithmetic = _engine(settings, steps, device)
         set_engine(network, arithmetic=arithmetic, checkpoint_frames=settings.checkpoint_frames)
         return name
 
     def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
         """Networks without couplings, gate and dropout."""
         return PackedNetwork([one for one in networks if isinstance(one, EarlyFusionNetwork)])
+
+
+def _engine(
+    settings: DigitsNetwork, steps: float, device: torch.device
+) -> tuple[str, Arithmetic]:
+    return choose_engine(
+        settings.gates,
+        recurrent=settings.fusion_depth < settings.levels,
+        units=settings.units,
+        steps=steps,
+        device=device,
+    )
 
 
 def _one_snr(snrs: Tensor) -> float:
