@@ -40,7 +40,7 @@ from fusion_search.search.trials.fields import (
     value_of,
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
-from fusion_search.search.trials.specification import TrialSpecification, parse_specification
+from fusion_search.search.trials.specification import parse_specification
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -55,6 +55,7 @@ FIELDS: Final = [
     *("name", "task", *PARTS, "sweep", "listed"),
     *("searcher", "scheduler", "objectives", "confirmation", "resources", "mlflow", "storage"),
 ]
+
 
 def load_configuration(
     path: Path, overrides: Sequence[str] = (), asked: Sequence[str] = ("launch",)

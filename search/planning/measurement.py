@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from fusion_search.datasets.digits.data import DigitData
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.planning.timing import measure_line, timed
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import FAILURES, Member, PackTraining
 from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TrialSpecification

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import (
     Resources,
     SchedulerSettings,
@@ -21,6 +20,7 @@ from fusion_search.search.planning.measurement import Cost, Kind
 from fusion_search.search.running.confirmation import candidates_among, confirmation_search
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.spaces.searchers import make_searcher
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import PACK_FREE, packs
 from fusion_search.search.trials.specification import TrialSpecification
 

@@ -25,9 +25,9 @@ from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.objectives import Objective, mean_values
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.space import Space, condition_text
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
@@ -191,7 +191,9 @@ def observation(
     if FAILED in states or not rows:
         return Observation(sample=sample, state=FAILED)
     if STOPPED in states:
-        return Observation(sample=sample, state=STOPPED, progress=progress or _progress(rows, metric))
+        return Observation(
+            sample=sample, state=STOPPED, progress=progress or _progress(rows, metric)
+        )
     values = mean_values([row["objective_values"] for row in rows])
     return Observation(sample=sample, state=FINISHED, values=values)
 
@@ -268,7 +270,9 @@ def known_observations(
         if any(row.get(one.name) is None for one in objectives if not one.is_quantile):
             continue
         values = [
-            one.value(row, [cell[one.metric] for cell in cells[trial_id]] if one.is_quantile else ())
+            one.value(
+                row, [cell[one.metric] for cell in cells[trial_id]] if one.is_quantile else ()
+            )
             for one in objectives
         ]
         _, seeds = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))

@@ -11,7 +11,6 @@ from fusion_search.analysis.records.tables import (
     IMPORTANCE_FILE,
     to_parquet,
 )
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.search_folder import (
     planned_count,
@@ -39,6 +38,7 @@ from fusion_search.search.running.summary import summary
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import Observation
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 def run_space(
