@@ -317,7 +317,7 @@ def _confirmation(raw: Any) -> Confirmation:
         raise ConfigurationError("confirmation.data must be a mapping")
     numbers = {name: value_of(int, value, f"confirmation.{name}") for name, value in values.items()}
     try:
-        return Confirmation(**numbers, **groups, data=dict(data))
+        return Confirmation(**numbers, data=dict(data), **groups)  # type: ignore[arg-type]
     except ValueError as error:
         raise ConfigurationError(f"confirmation.{error}") from error
 

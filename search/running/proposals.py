@@ -206,6 +206,11 @@ def _progress(rows: Sequence[Mapping[str, Any]], metric: Metric) -> tuple[int, f
     return sum(row["epochs_run"] for row in rows), sum(scores) / len(scores)
 
 
+def _column(cells: Sequence[Mapping[str, Any]], objective: Objective) -> list[float]:
+    """A metric over the grid, where an objective needs it."""
+    return [cell[objective.metric] for cell in cells] if objective.is_quantile else []
+
+
 def is_absent(cell: Mapping[str, Any]) -> bool:
     """Whether a row of the grid is a condition in which an input is absent."""
     return any(value == ABSENT for name, value in cell.items() if name.startswith("test_"))
@@ -269,12 +274,7 @@ def known_observations(
             continue
         if any(row.get(one.name) is None for one in objectives if not one.is_quantile):
             continue
-        values = [
-            one.value(
-                row, [cell[one.metric] for cell in cells[trial_id]] if one.is_quantile else ()
-            )
-            for one in objectives
-        ]
+        values = [one.value(row, _column(cells[trial_id], one)) for one in objectives]
         _, seeds = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))
         at = f"{condition_text(trial.train)} {trial.fold}"
         seeds.setdefault(at, []).append({**row, "objective_values": values})

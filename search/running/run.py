@@ -96,9 +96,8 @@ def open_data(
     data = opened.first
     print(f"data: {data.note or search.task} (fingerprint {data.fingerprint or 'none'})")
     # Other data settings and folds are checked where their trials run.
-    same = (
-        records[name] == value for name, value in trial.columns().items() if name in _data(trial)
-    )
+    own = {one.name for one in fields(trial.data)}
+    same = (records[name] == value for name, value in trial.columns().items() if name in own)
     of_these = records[reduce(and_, same, records["fold"] == trial.fold)]
     known = set(of_these["data_fingerprint"].dropna()) - {data.fingerprint}
     if known:
@@ -117,10 +116,6 @@ def write_specification(
     description = describe(search.task, search.definition, opened.first, layout.streams)
     storage.write(description.to_json().encode(), TASK_FILE)
     storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
-
-
-def _data(trial: TrialSpecification) -> set[str]:
-    return {one.name for one in fields(trial.data)}
 
 
 def run(

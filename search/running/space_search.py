@@ -96,6 +96,7 @@ def run_space(
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
     """The searcher with what it knows from earlier searches, before any of its own proposals."""
     assert search.space is not None
+    each = search.space.trials_per_sample
     directions = [one.direction for one in search.objectives]
     known: list[Observation] = []
     for name in search.searcher.warm_start:
@@ -114,9 +115,7 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
         make_searcher(search.searcher.name, search.space, directions, search.searcher.seed),
         search.searcher.samples,
         known=known,
-        on_proposal=lambda proposals: record_plan(
-            storage, proposals, sample_count(search) * search.space.trials_per_sample
-        ),
+        on_proposal=lambda proposals: record_plan(storage, proposals, sample_count(search) * each),
     )
 
 
