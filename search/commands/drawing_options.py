@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fusion_search.analysis.confirmation import read_candidates
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.bounds import LARGEST_BYTES
+from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import (
     AnalysisError,

@@ -13,7 +13,6 @@ from fusion_search.search.commands import launching
 from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.commands.verbs import DASHBOARD
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
 from fusion_search.search.dispatch.head_command import (
@@ -29,6 +28,7 @@ from fusion_search.search.records.search_folder import load_outline, strays_sent
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.tracking import tracker
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 def launch(arguments: argparse.Namespace) -> int:

@@ -20,7 +20,6 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
@@ -35,6 +34,7 @@ from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
 from fusion_search.search.running.summary import SOME_FAILED, go_on_command
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 def launch(search: SearchSpecification, environment: Environment) -> int:
@@ -76,9 +76,7 @@ def confirm(
             f"search {name!r} is a sweep; a confirmation belongs to a search over a space"
         )
     declared = search.confirmation
-    settings = replace(
-        declared, top=top or declared.top or 3, seeds=seeds or declared.seeds
-    )
+    settings = replace(declared, top=top or declared.top or 3, seeds=seeds or declared.seeds)
     changed = top is not None or seeds is not None
     return _confirm(replace(search, confirmation=settings), environment, anew=changed)
 

@@ -11,11 +11,11 @@ import torch
 
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.measurement import Kind
 from fusion_search.search.planning.plan import Plan, make_plan
 from fusion_search.search.planning.units import Run, count_kinds, slots_of, trial_seconds
+from fusion_search.search.trials.fields import ConfigurationError
 
 _KINDS_SHOWN: Final = 10
 _BUSY: Final = 0.95  # of a processor: with less, others use the machine

@@ -40,7 +40,7 @@ from fusion_search.search.trials.fields import (
     value_of,
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
-from fusion_search.search.trials.specification import TrialSpecification, parse_specification
+from fusion_search.search.trials.specification import parse_specification
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -55,6 +55,7 @@ FIELDS: Final = [
     *("name", "task", *PARTS, "sweep", "listed"),
     *("searcher", "scheduler", "objectives", "confirmation", "resources", "mlflow", "storage"),
 ]
+
 
 def load_configuration(
     path: Path, overrides: Sequence[str] = (), asked: Sequence[str] = ("launch",)
@@ -316,7 +317,7 @@ def _confirmation(raw: Any) -> Confirmation:
         raise ConfigurationError("confirmation.data must be a mapping")
     numbers = {name: value_of(int, value, f"confirmation.{name}") for name, value in values.items()}
     try:
-        return Confirmation(**numbers, **groups, data=dict(data))
+        return Confirmation(**numbers, data=dict(data), **groups)  # type: ignore[arg-type]
     except ValueError as error:
         raise ConfigurationError(f"confirmation.{error}") from error
 

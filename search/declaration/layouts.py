@@ -38,7 +38,6 @@ class Layouts:
     def _data(self) -> Data:
         declared = self._declared if isinstance(self._declared, Mapping) else {}
         first = {
-            name: one[0] if isinstance(one, list) and one else one
-            for name, one in declared.items()
+            name: one[0] if isinstance(one, list) and one else one for name, one in declared.items()
         }
         return open_task(self._task, typed(self._task.data, first, "data."))

@@ -70,7 +70,10 @@ def build_space(
         if group in kinds
         for one, parameter in _settings(kinds[group], raw[group], f"{group}.").items()
     }
-    evaluation = {"split": split, **known(EvaluationSettings, raw.get("evaluation", {}), "evaluation.")}
+    evaluation = {
+        "split": split,
+        **known(EvaluationSettings, raw.get("evaluation", {}), "evaluation."),
+    }
     placement = known(_PLACEMENT, raw.get("placement", {}), "placement.")
     train, choose = train_conditions(raw.get("train"), task.axes)
     space = Space(
@@ -154,7 +157,7 @@ def _placed(placement: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]
     connections = placement.get("connections", {})
     if not isinstance(connections, Mapping):
         raise ConfigurationError(
-            "placement.connections must be a mapping, as {\"image>audio\": [none, cross]}"
+            'placement.connections must be a mapping, as {"image>audio": [none, cross]}'
         )
     for name, options in connections.items():
         where = f"placement.connections.{shown_name(name)}"
@@ -174,7 +177,9 @@ def _by_site(raw: Any, where: str) -> dict[str, tuple[str, ...]]:
             else _options(one, f"{where}.{site}", _text)
             for site, one in raw.items()
         }
-    return {EVERYWHERE: _options(listed(raw, where) if isinstance(raw, list) else raw, where, _text)}
+    return {
+        EVERYWHERE: _options(listed(raw, where) if isinstance(raw, list) else raw, where, _text)
+    }
 
 
 def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:

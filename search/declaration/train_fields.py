@@ -40,7 +40,7 @@ def train_conditions(raw: Any, axes: Sequence[Axis]) -> tuple[tuple[Condition, .
 def _rows(raw: Any, axes: Sequence[Axis]) -> list[Condition]:
     names = [axis.name for axis in axes]
     form = f"[{', '.join(names)}]" if names else "none, for the task has no axis"
-    rows = []
+    rows: list[Condition] = []
     for one in listed(raw, "train", hint=f" of {form}"):
         if not isinstance(one, list) or len(one) != len(axes):
             raise ConfigurationError(f"train holds {shown(one)}; allowed: {form}")

@@ -28,17 +28,15 @@ from fusion_search.search.declaration.configuration import (
     is_name,
     parse_yaml,
 )
-from fusion_search.search.trials.fields import ConfigurationError, known
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.recorder import read_plan, read_planned_count
+from fusion_search.search.trials.fields import ConfigurationError, known
 
 _Built = TypeVar("_Built", bound=SearchOutline)
 
 
-def load_search(
-    name: str, location: str, data_folder: Path | None = None
-) -> SearchSpecification:
+def load_search(name: str, location: str, data_folder: Path | None = None) -> SearchSpecification:
     """The specification of an existing search, stored where it was found. Asks its task.
 
     Args:

@@ -146,7 +146,10 @@ def _plain_layouts(
     """The best sample's trials without couplings, at every option of the last layout setting."""
     assert search.space is not None
     names = getattr(best[0].network, "layout_fields", ())[-1:]
-    there = [{name: values[name] for name in names if name in values} for values in search.space.networks()]
+    there = [
+        {name: values[name] for name in names if name in values}
+        for values in search.space.networks()
+    ]
     streams = best[0].placement.streams
     for values in there:
         with suppress(ValueError):  # a depth that a network of the best's levels does not have

@@ -25,9 +25,9 @@ from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.objectives import Objective, mean_values
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.space import Space, condition_text
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
@@ -191,7 +191,9 @@ def observation(
     if FAILED in states or not rows:
         return Observation(sample=sample, state=FAILED)
     if STOPPED in states:
-        return Observation(sample=sample, state=STOPPED, progress=progress or _progress(rows, metric))
+        return Observation(
+            sample=sample, state=STOPPED, progress=progress or _progress(rows, metric)
+        )
     values = mean_values([row["objective_values"] for row in rows])
     return Observation(sample=sample, state=FINISHED, values=values)
 
@@ -202,6 +204,11 @@ def _progress(rows: Sequence[Mapping[str, Any]], metric: Metric) -> tuple[int, f
         return None
     scores = [metric.score(row[f"validation_{metric.name}"]) for row in rows]
     return sum(row["epochs_run"] for row in rows), sum(scores) / len(scores)
+
+
+def _column(cells: Sequence[Mapping[str, Any]], objective: Objective) -> list[float]:
+    """A metric over the grid, where an objective needs it."""
+    return [cell[objective.metric] for cell in cells] if objective.is_quantile else []
 
 
 def is_absent(cell: Mapping[str, Any]) -> bool:
@@ -267,10 +274,7 @@ def known_observations(
             continue
         if any(row.get(one.name) is None for one in objectives if not one.is_quantile):
             continue
-        values = [
-            one.value(row, [cell[one.metric] for cell in cells[trial_id]] if one.is_quantile else ())
-            for one in objectives
-        ]
+        values = [one.value(row, _column(cells[trial_id], one)) for one in objectives]
         _, seeds = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))
         at = f"{condition_text(trial.train)} {trial.fold}"
         seeds.setdefault(at, []).append({**row, "objective_values": values})

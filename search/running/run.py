@@ -12,11 +12,14 @@ from typing import Protocol
 
 import pandas as pd
 
+from fusion_search.analysis.records.description import (
+    TASK_FILE,
+    MetricDescription,
+    read_description,
+)
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import FINISHED, SPECIFICATION_FILE
-from fusion_search.analysis.records.description import TASK_FILE, MetricDescription, read_description
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
@@ -30,6 +33,7 @@ from fusion_search.search.running.summary import go_on_command
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri
 from fusion_search.search.trials.describe import describe
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import packing_sentence
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -92,7 +96,8 @@ def open_data(
     data = opened.first
     print(f"data: {data.note or search.task} (fingerprint {data.fingerprint or 'none'})")
     # Other data settings and folds are checked where their trials run.
-    same = (records[name] == value for name, value in trial.columns().items() if name in _data(trial))
+    own = {one.name for one in fields(trial.data)}
+    same = (records[name] == value for name, value in trial.columns().items() if name in own)
     of_these = records[reduce(and_, same, records["fold"] == trial.fold)]
     known = set(of_these["data_fingerprint"].dropna()) - {data.fingerprint}
     if known:
@@ -111,10 +116,6 @@ def write_specification(
     description = describe(search.task, search.definition, opened.first, layout.streams)
     storage.write(description.to_json().encode(), TASK_FILE)
     storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
-
-
-def _data(trial: TrialSpecification) -> set[str]:
-    return {one.name for one in fields(trial.data)}
 
 
 def run(
@@ -163,7 +164,9 @@ def run(
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
     try:
-        environment.dispatcher.run_trials(trials, opened, recorder, search, progress, tracker, resume)
+        environment.dispatcher.run_trials(
+            trials, opened, recorder, search, progress, tracker, resume
+        )
     except (SearchStoppedError, StorageError) as error:
         raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
     finally:

@@ -11,7 +11,6 @@ from fusion_search.analysis.records.tables import (
     IMPORTANCE_FILE,
     to_parquet,
 )
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.search_folder import (
     planned_count,
@@ -39,6 +38,7 @@ from fusion_search.search.running.summary import summary
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import Observation
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 def run_space(
@@ -96,6 +96,7 @@ def run_space(
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
     """The searcher with what it knows from earlier searches, before any of its own proposals."""
     assert search.space is not None
+    each = search.space.trials_per_sample
     directions = [one.direction for one in search.objectives]
     known: list[Observation] = []
     for name in search.searcher.warm_start:
@@ -114,9 +115,7 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
         make_searcher(search.searcher.name, search.space, directions, search.searcher.seed),
         search.searcher.samples,
         known=known,
-        on_proposal=lambda proposals: record_plan(
-            storage, proposals, sample_count(search) * search.space.trials_per_sample
-        ),
+        on_proposal=lambda proposals: record_plan(storage, proposals, sample_count(search) * each),
     )
 
 

@@ -12,9 +12,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
 from fusion_search.analysis.records.tables import FINISHED
+from fusion_search.search.spaces.parameters import Parameter, Range, Scalar
 from fusion_search.search.spaces.searchers.base import Observation
 from fusion_search.search.spaces.searchers.optuna_searchers import distribution
-from fusion_search.search.spaces.parameters import Parameter, Range, Scalar
 from fusion_search.search.spaces.space import Space
 
 ABSENT: Final = "absent"

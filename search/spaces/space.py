@@ -114,9 +114,7 @@ class Space:
         if rebuilt is None or rebuilt.placement != trial.placement:
             return None
         first = {("network", name) for name in self.first}
-        searched = [
-            key for key, one in self.settings.items() if _is_searched(one) or key in first
-        ]
+        searched = [key for key, one in self.settings.items() if _is_searched(one) or key in first]
         equal = all(
             getattr(getattr(rebuilt, group), name) == getattr(getattr(trial, group), name)
             for group, name in searched
@@ -311,7 +309,9 @@ class Space:
         parameter = self.settings["network", name]
         if not isinstance(parameter, Choice):
             return parameter
-        return choice_of([one for one in options_of(parameter) if self._is_valid(before, name, one)])
+        return choice_of(
+            [one for one in options_of(parameter) if self._is_valid(before, name, one)]
+        )
 
     def _is_valid(self, before: Mapping[str, Any], name: str, value: Any) -> bool:
         try:

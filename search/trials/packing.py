@@ -27,9 +27,7 @@ from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import TrialResult, choose_device, seeded
 
-_BUDGET: Final = (
-    *("epochs", "epoch_examples", "batch_size", "examples", "precision", "device"),
-)
+_BUDGET: Final = (*("epochs", "epoch_examples", "batch_size", "examples", "precision", "device"),)
 FREE_SETTINGS: Final[dict[str, Any]] = {"learning_rate": 1.0, "weight_decay": 0.0}
 """What the trials of a pack may differ in, beside seed and train condition; the values stand for
 any."""
@@ -93,9 +91,7 @@ def packing_sentence(
 class Member:
     """One trial of a pack, and the sums over the epoch under way."""
 
-    def __init__(
-        self, trial: TrialSpecification, opened: OpenedTask, device: torch.device
-    ) -> None:
+    def __init__(self, trial: TrialSpecification, opened: OpenedTask, device: torch.device) -> None:
         self.trial = trial
         data = opened.data(trial.data, trial.fold).on(device)
         with seeded(trial.seed, device):

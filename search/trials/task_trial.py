@@ -11,6 +11,7 @@ from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 
+
 @dataclass(frozen=True, kw_only=True)
 class TaskTrial:
     """All there is to know of a trial.

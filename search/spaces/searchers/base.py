@@ -5,8 +5,8 @@ same space, directions, seed and history give the same proposal.
 
 **What an early-stopped trial tells a searcher**: that it ranks below every finished one. Among the
 stopped, the one that got further ranks higher, then the one with the better first metric in
-validation there. Its last value never counts as a final one. A failed trial tells nothing but that it must
-not be repeated.
+validation there. Its last value never counts as a final one. A failed trial tells nothing but that
+it must not be repeated.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fusion_search.search.spaces.searchers.base import Observation, Searcher
 from fusion_search.search.spaces.parameters import Sample, Scalar
+from fusion_search.search.spaces.searchers.base import Observation, Searcher
 from fusion_search.search.spaces.space import Space
 
 

@@ -18,9 +18,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from fusion_search.models.layout import NONE
+from fusion_search.search.spaces.parameters import Choice, Parameter, Sample, Scalar
 from fusion_search.search.spaces.searchers.base import Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import RandomChooser
-from fusion_search.search.spaces.parameters import Choice, Parameter, Sample, Scalar
 from fusion_search.search.spaces.space import END, Space, is_placed
 
 _STARTUP: Final = 5  # proposals by chance before there is anything to learn from
@@ -99,7 +99,9 @@ class SurrogateSearcher(Searcher):
     def _changed(self, parent: Sample, generator: np.random.Generator, allowed: int) -> Sample:
         names = list(parent)
         changed = names[int(generator.integers(len(names)))] if names else ""
-        return self._within(_ChangingChooser(generator, parent, changed, self._nothing), generator, allowed)
+        return self._within(
+            _ChangingChooser(generator, parent, changed, self._nothing), generator, allowed
+        )
 
     def _within(
         self, chooser: RandomChooser, generator: np.random.Generator, allowed: int

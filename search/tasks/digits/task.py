@@ -169,6 +169,10 @@ class DigitSplit(Dataset[Any]):
         maker = _Maker(self.data, self.split, numbers, fresh)
         return Batch({}, labels.to(self.data.images.device), {EXAMPLES: maker})
 
+    def content_fingerprint(self) -> str:
+        """Of the data as they lie in memory now."""
+        return self.data.content_fingerprint()
+
     def on(self, device: torch.device) -> DigitSplit:
         """The same, made on a device."""
         return DigitSplit(self.data.on(device), self.split)
@@ -269,9 +273,7 @@ class Digits(Classification):
         return PackedNetwork([one for one in networks if isinstance(one, EarlyFusionNetwork)])
 
 
-def _engine(
-    settings: DigitsNetwork, steps: float, device: torch.device
-) -> tuple[str, Arithmetic]:
+def _engine(settings: DigitsNetwork, steps: float, device: torch.device) -> tuple[str, Arithmetic]:
     return choose_engine(
         settings.gates,
         recurrent=settings.fusion_depth < settings.levels,

@@ -16,7 +16,7 @@ from pyarrow import fs
 from synthetic_records import Trial, write_trial
 
 from fusion_search.analysis.records import bounds
-from fusion_search.analysis.records.bounds import read_bounded
+from fusion_search.analysis.records.parquet.bounds import read_bounded
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     GRID,
