@@ -118,7 +118,7 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         # Trained together on one device, this one counted; 1 or null: alone. What they cost
         # together is told of each: seconds, train_seconds, data_seconds and peak_memory_bytes.
         *_listed(COST, packed_trials=whole, seconds=number, train_seconds=number),
-        *_listed(COST, evaluation_seconds=number, data_seconds=number),
+        *_listed(COST, evaluation_seconds=number, absent_seconds=number, data_seconds=number),
         *_listed(COST, milliseconds_per_example=number, peak_memory_bytes=whole),
         *_listed(ORIGIN, data_note=text, data_fingerprint=text, git_commit=text),
         *_listed(ORIGIN, versions=text, host=text),
