@@ -7,6 +7,7 @@ page groups the curves, and the trial's results stand apart from them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -171,8 +172,14 @@ def search_status(trials: pd.DataFrame, planned: int) -> str:
 
 
 def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
-    """A search's specification, flattened: ``{"trials": {"units": 64}}`` -> ``trials.units``."""
-    flat = {name: str(value) for name, value in _flatten("", specification)}
+    """A search's specification, flattened: ``{"network": {"units": 64}}`` -> ``network.units``.
+
+    MLflow refuses most other characters than letters and digits in a name.
+    """
+    flat = {
+        re.sub(r"[^\w. :-]", "_", name.replace(">", " to ")): str(value)
+        for name, value in _flatten("", specification)
+    }
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
 
@@ -204,9 +211,9 @@ def _text_of(row: Row, column: ColumnDescription) -> str | None:
 
     A table with gaps has floats in integer columns.
     """
-    value = row.get(column.name)
-    if not _given(value):
+    if not _given(row.get(column.name)):
         return None
+    value = row[column.name]
     if column.type.startswith("list"):
         return ", ".join(map(str, value))
     if column.type.startswith("int"):
