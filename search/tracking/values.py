@@ -174,11 +174,13 @@ def search_status(trials: pd.DataFrame, planned: int) -> str:
 def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
     """A search's specification, flattened: ``{"network": {"units": 64}}`` -> ``network.units``.
 
-    MLflow refuses most other characters than letters and digits in a name.
+    Trials listed one by one are not part of it: each is a run of its own.
     """
+    told = {name: value for name, value in specification.items() if name != "listed"}
+    # MLflow refuses other characters in a name; ">" is in the connection image>audio.
     flat = {
         re.sub(r"[^\w. :-]", "_", name.replace(">", " to ")): str(value)
-        for name, value in _flatten("", specification)
+        for name, value in _flatten("", told)
     }
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
