@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
 from fusion_search.search.declaration.sweeps import swept_trials
@@ -14,8 +14,10 @@ from fusion_search.search.spaces.space import Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.specification import TrialSpecification
 
-SEARCHER_NAMES: Final = ("random", "grid", "tpe", "nsga2", "surrogate")
-SCHEDULER_NAMES: Final = ("none", "asha", "median", "pbt")
+SearcherName = Literal["random", "grid", "tpe", "nsga2", "surrogate"]
+SchedulerName = Literal["none", "asha", "median", "pbt"]
+SEARCHER_NAMES: Final = get_args(SearcherName)
+SCHEDULER_NAMES: Final = get_args(SchedulerName)
 PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
 """What population-based training may change while a network is trained."""
 MOST_SEEDS: Final = 1000
@@ -73,9 +75,12 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Mlflow:
-    """Where runs are shown: any tracking URI; by default SQLite in the storage folder.
+    """Where runs are shown.
 
-    The URI holds no password: it goes into the records and onto the console.
+    Attributes:
+        enabled: whether they are shown at all.
+        tracking_uri: any of MLflow's, without a password, since it goes into the records and onto
+            the console; "" for SQLite in the storage folder.
     """
 
     enabled: bool = True
@@ -90,13 +95,14 @@ class SearcherSettings:
     """Who proposes the samples of a space.
 
     Attributes:
-        name: one of ``SEARCHER_NAMES``.
+        name: random; grid (every sample once); tpe and nsga2 (Optuna's; nsga2 takes several
+            objectives); surrogate (placements that grow, by a model of the records).
         seed: of its choices.
         samples: how many it proposes, repeated ones not counted.
         warm_start: searches in the same storage folder whose records it knows from the start.
     """
 
-    name: str = "random"
+    name: SearcherName = "random"
     seed: int = 0
     samples: int = 50
     warm_start: tuple[str, ...] = ()
@@ -127,7 +133,7 @@ class SchedulerSettings:
         reduction: of asha: one in so many goes on.
     """
 
-    name: str = "none"
+    name: SchedulerName = "none"
     grace_epochs: int = 1
     reduction: int = 3
 

@@ -34,8 +34,10 @@ def run_listed(
     """
     trials = search.planned_trials()
     done = set() if begin else recorded_trials(storage)
-    records, _ = read_records(storage, {one.trial_id for one in trials}, warn_of_damage)
-    if failed_too:
+    records = None
+    if not begin:
+        records, _ = read_records(storage, {one.trial_id for one in trials}, warn_of_damage)
+    if failed_too and records is not None:
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]
     if not begin:
@@ -43,7 +45,8 @@ def run_listed(
         write_plan(storage, trials, len(trials))
         print(f"{len(trials) - len(remaining)} of {len(trials)} trials have ended before")
     if not remaining:
-        tracker = start_tracker(search, storage, records["trial_id"], print)
+        recorded = () if records is None else records["trial_id"]
+        tracker = start_tracker(search, storage, recorded, print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
         return summary(search, storage, len(trials), tracker, environment.options)

@@ -85,9 +85,11 @@ class Environment:
 
 
 def open_data(
-    search: SearchSpecification, trial: TrialSpecification, records: pd.DataFrame
+    search: SearchSpecification, trial: TrialSpecification, records: pd.DataFrame | None
 ) -> OpenedTask:
     """The task of a search with the data of one of its trials.
+
+    ``records`` are the search's, None when it begins.
 
     Raises:
         ValueError: they are missing, or are not those that the search's ``records`` come from.
@@ -95,6 +97,8 @@ def open_data(
     opened = OpenedTask(search.definition, trial.data, trial.fold)
     data = opened.first
     print(f"data: {data.note or search.task} (fingerprint {data.fingerprint or 'none'})")
+    if records is None:
+        return opened
     # Other data settings and folds are checked where their trials run.
     own = {one.name for one in fields(trial.data)}
     same = (records[name] == value for name, value in trial.columns().items() if name in own)

@@ -58,13 +58,15 @@ def run_space(
     proposals = make_proposals(search, storage)
     before = read_proposals(storage, without_failed=failed_too)
     proposals.restore(before)
-    records, _ = read_records(storage, planned_ids(storage), warn_of_damage)
+    records = None
+    if not begin:
+        records, _ = read_records(storage, planned_ids(storage), warn_of_damage)
     ended = sum(len(rows) for _, rows in before)
     most = sample_count(search) * search.space.trials_per_sample
     planned = planned_count(storage) if storage.exists(EXHAUSTED_FILE) else most
     if not begin:
         print(f"{ended} of {planned} trials have ended before")
-    if not begin and proposals.complete:
+    if records is not None and proposals.complete:
         tracker = start_tracker(search, storage, records["trial_id"], print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)

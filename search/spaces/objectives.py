@@ -33,7 +33,7 @@ class Objective:
 
     Attributes:
         name: a column of ``trials``, such as mean_accuracy or parameters, or quantile_accuracy.
-        direction: maximize or minimize; "" for the metric's own, see :func:`with_direction`.
+        direction: maximize or minimize; "" for the metric's own (less, for a cost).
         quantile: of a quantile, 0 (the worst condition) to 1.
 
     Raises:

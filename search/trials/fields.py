@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -74,6 +74,8 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
     """A value of this type; a list stands for a tuple, a whole number for a number."""
     if kind == tuple[str, ...]:
         return tuple(value_of(str, one, where) for one in listed(value, where, empty=True))
+    if get_origin(kind) is Literal:
+        return one_of(get_args(kind))(value, where)
     if kind not in _TYPE_WORDS:
         return _by_pydantic(kind, value, where)
     if kind is float and value == "original":
@@ -140,12 +142,13 @@ def listed(raw: Any, where: str, *, empty: bool = False, hint: str = "") -> list
     return raw
 
 
-def one_of(allowed: tuple[str, ...]) -> Callable[[Any, str], str]:
-    """A check that a value is one of these words."""
+def one_of(allowed: tuple[Any, ...]) -> Callable[[Any, str], Any]:
+    """A check that a value is one of these."""
 
-    def check(value: Any, where: str) -> str:
+    def check(value: Any, where: str) -> Any:
         if value not in allowed:
-            raise ConfigurationError(f"{where} is {shown(value)}; allowed: {', '.join(allowed)}")
-        return str(value)
+            words = ", ".join(map(str, allowed))
+            raise ConfigurationError(f"{where} is {shown(value)}; allowed: {words}")
+        return value
 
     return check

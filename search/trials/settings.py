@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-OPTIMIZERS: Final = ("adam", "adamw", "sgd")
-SCHEDULES: Final = ("constant", "step", "cosine")
-PRECISIONS: Final = ("float32", "bfloat16")
-DEVICES: Final = ("auto", "cpu", "cuda")
-EVALUATION_SPLITS: Final = ("test", "validation")
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "step", "cosine"]
+Precision = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+Split = Literal["test", "validation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class TrainingSettings:
             ``weight_decay``.
         schedule: of the learning rate, epoch by epoch: constant; step (times ``step_factor`` every
             ``step_epochs``); cosine (to zero at the end).
+        step_epochs, step_factor: of the schedule step.
         gradient_clip: largest norm of all gradients together; 0 for no limit.
         epochs: how many; validation comes after each.
         epoch_examples: examples shown in an epoch, which need not be a whole pass; 0 for one.
@@ -42,12 +43,12 @@ class TrainingSettings:
         ValueError: a field is outside its range.
     """
 
-    optimizer: str = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.0
     coupling_weight_decay: float | None = None
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     step_epochs: int = 1
     step_factor: float = 0.1
     gradient_clip: float = 0.0
@@ -55,15 +56,15 @@ class TrainingSettings:
     epoch_examples: int = 0
     batch_size: int = 32
     examples: int = 0
-    precision: str = "float32"
-    device: str = "auto"
+    precision: Precision = "float32"
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("precision", PRECISIONS),
-            ("device", DEVICES),
+            ("optimizer", get_args(Optimizer)),
+            ("schedule", get_args(Schedule)),
+            ("precision", get_args(Precision)),
+            ("device", get_args(Device)),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
@@ -117,14 +118,14 @@ class EvaluationSettings:
         ValueError: a field is outside its range.
     """
 
-    split: str = "test"
+    split: Split = "test"
     validation_examples: int = 0
     test_examples: int = 0
     predictions: bool = False
 
     def __post_init__(self) -> None:
-        if self.split not in EVALUATION_SPLITS:
-            raise ValueError(f"split is {self.split!r}; allowed: {', '.join(EVALUATION_SPLITS)}")
+        if self.split not in get_args(Split):
+            raise ValueError(f"split is {self.split!r}; allowed: {', '.join(get_args(Split))}")
         for name in ("validation_examples", "test_examples"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 (all) or more")

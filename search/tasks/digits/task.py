@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from fusion_search.models.layout import Layout, Placement
 from fusion_search.models.packed import PackedNetwork, can_pack
 from fusion_search.models.placement import EarlyFusionPlacement
 from fusion_search.search.tasks.base import Answer, Classification, Condition
-from fusion_search.search.tasks.digits.engine import ENGINES, choose_engine
+from fusion_search.search.tasks.digits.engine import ENGINES, Engine, choose_engine
 from fusion_search.search.tasks.digits.shared_answers import LOSSES, SharedAnswers
 from fusion_search.search.tasks.run import Run
 
@@ -42,9 +42,18 @@ class DigitsNetwork:
     """Settings of the network; a placement adds what couples its streams.
 
     Attributes:
-        levels, fusion_depth, units, kernel, padding, pooling, dense_units, dropout: see
-            ``EarlyFusionSettings``.
-        mmtm_ratio, mmtm_relu, mmtm_identity: see ``EarlyFusionPlacement``.
+        levels: L, 1 to 6.
+        fusion_depth: d, levels at which the streams run apart: 0 (initial) to L (fully connected).
+        units: channels of every convolution, LSTM and C-LSTM.
+        kernel: odd side of every convolution.
+        padding: zero-pad the input convolutions.
+        pooling: full (after every level), or literal (after the C-LSTM levels alone, as the paper
+            prints the late models).
+        dense_units: width of the dense layer before the classes.
+        dropout: before the dense layers, 0 to below 1.
+        mmtm_ratio: the channels of a coupling's streams over the size of its joint.
+        mmtm_relu: ReLU on the joint.
+        mmtm_identity: a fresh coupling leaves the streams as they are.
         gates: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
             or auto (compiled where that pays and works; the record says which it was).
         checkpoint_frames: when training, keep the C-LSTM's state of every so many frames and
@@ -63,13 +72,13 @@ class DigitsNetwork:
     units: int = 64
     kernel: int = 3
     padding: bool = True
-    pooling: str = "full"
+    pooling: Literal["full", "literal"] = "full"
     dense_units: int = 128
     dropout: float = 0.0
     mmtm_ratio: int = 4
     mmtm_relu: bool = True
     mmtm_identity: bool = False
-    gates: str = "auto"
+    gates: Engine = "auto"
     checkpoint_frames: int = 0
 
     def __post_init__(self) -> None:
