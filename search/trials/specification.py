@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 from fusion_search.datasets.conditions import ORIGINAL, Range, TrainCondition
 from fusion_search.models.layout import Placement
@@ -154,8 +154,11 @@ class TrialSpecification:
 
     def columns(self) -> dict[str, Any]:
         """What was tried, as columns of the ``trials`` table."""
+        kinds: dict[str, Any] = {}
+        for group in GROUPS:
+            kinds |= get_type_hints(type(getattr(self, group)))
         settings = {
-            name: column_value(value)
+            name: column_value(value, kinds[name])
             for name, value in self.settings().items()
             if name not in NO_COLUMNS
         }
