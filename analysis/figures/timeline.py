@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import matplotlib as mpl
 import pandas as pd
@@ -16,12 +16,14 @@ from matplotlib.figure import Figure
 from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.figures.noise import FRAME_MILLISECONDS, check_pair, draw_spectrogram
 from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
-from fusion_search.analysis.records.selection import AnalysisError, Search, TrainPair, pair_label
+from fusion_search.analysis.records.selection import AnalysisError, Search, snr_label
 from fusion_search.analysis.records.storage import UnfitError
 from fusion_search.analysis.records.tables import CHECKPOINTS
 from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, Examples
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+
+TrainPair: TypeAlias = tuple[float, float]  # audio SNR, visual SNR
 
 # Barnum et al.: original, audio above visual, equal, and visual above audio.
 SNR_PAIRS: Final = ((math.inf, math.inf), (1.0, 0.25), (0.5, 0.5), (0.25, 1.0))
@@ -43,7 +45,7 @@ class TrainedNetwork:
 def choose_trial(search: Search, prefix: str | None) -> pd.Series:
     """The row of the finished trial whose id or name starts with ``prefix``.
 
-    Without a prefix: the most accurate at its train pair among those with both senses at fusion
+    Without a prefix: the best at its train condition among those with both senses at fusion
     depth 0.
 
     Raises:
@@ -51,13 +53,16 @@ def choose_trial(search: Search, prefix: str | None) -> pd.Series:
     """
     finished = search.finished
     if prefix is None:
-        initial = finished[(finished["fusion_depth"] == 0) & (finished["modality"] == "both")]
+        initial = finished[(finished["fusion_depth"] == 0) & (finished["streams"] == "")]
         if initial.empty:
             raise AnalysisError(
                 f"search {search.name} has no finished trial at fusion depth 0; "
                 f"name one with --trial: {', '.join(finished['trial_name'])}"
             )
-        return initial.sort_values("train_pair_accuracy", kind="stable").iloc[-1]
+        metric = search.description.metric
+        order = metric.sign * initial[f"train_condition_{metric.name}"]
+        initial = initial.assign(order=order)
+        return initial.sort_values("order", kind="stable").iloc[-1]
     matches = finished[(finished["trial_id"] == prefix) | (finished["trial_name"] == prefix)]
     if matches.empty:
         starts = [finished[column].str.startswith(prefix) for column in ("trial_id", "trial_name")]
@@ -174,7 +179,7 @@ def draw_timeline(
         image_axes, audio_axes, value_axes = panels[:, column]
         image_axes.imshow(example.visual(visual)[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
         image_axes.set_axis_off()
-        image_axes.set_title(pair_label((audio, visual)), fontsize=9)
+        image_axes.set_title(f"audio {snr_label(audio)}, visual {snr_label(visual)}", fontsize=9)
         draw_spectrogram(audio_axes, example.audio(audio)[0].numpy(), highest)
         audio_axes.tick_params(labelbottom=False)
         rows = table[(table["audio_snr"] == audio) & (table["visual_snr"] == visual)]

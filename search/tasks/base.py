@@ -256,6 +256,7 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     task.metrics = task.metrics if opened.metrics is None else opened.metrics
     if not task.metrics:
         raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
+    opened.note = opened.note or type(task).__name__
     opened.inputs = example_inputs(task, opened)
     return opened
 

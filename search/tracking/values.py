@@ -171,8 +171,13 @@ def search_status(trials: pd.DataFrame, planned: int) -> str:
 
 
 def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
-    """A search's specification, flattened: ``{"trials": {"units": 64}}`` -> ``trials.units``."""
-    flat = {name: str(value) for name, value in _flatten("", specification)}
+    """A search's specification, flattened: ``{"network": {"units": 64}}`` -> ``network.units``.
+
+    Trials listed one by one are not part of it: each is a run of its own.
+    """
+    told = {name: value for name, value in specification.items() if name != "listed"}
+    # MLflow's names hold no ">", as in the connection image>audio.
+    flat = {name.replace(">", " to "): str(value) for name, value in _flatten("", told)}
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
 
