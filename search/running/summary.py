@@ -64,7 +64,7 @@ def summary(
     if len(finished):
         by_metric = finished.sort_values(f"mean_{metric.name}", ascending=metric.sign > 0)
         best = by_metric.iloc[-1]
-        print(f"best: {printable(best['trial_name'])} with {over_grid(best, description)}")
+        print(f"best: {printable(best['trial_name'])} with {over_grid(best.to_dict(), description)}")
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):
