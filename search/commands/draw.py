@@ -222,7 +222,7 @@ def timeline(options: argparse.Namespace) -> int:
         figure = draw_timeline(
             part,
             search.description,
-            title=f"{search.name}: {placement_words(trial.to_dict())}",
+            title=f"{search.name}: {placement_words({str(name): one for name, one in trial.items()})}",
             caption=f"Trial {trial['trial_name']}, test example {number}. {data_caption(search)}",
         )
         numbers = part.drop(columns=["values", "shape"])
