@@ -19,7 +19,7 @@ from fusion_search.search.declaration.configuration import (
     parse_yaml,
     to_yaml,
 )
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 
 SHORT = settings(
     max_examples=300,

@@ -22,7 +22,7 @@ from fusion_search.search.declaration.configuration import (
     load_configuration,
     parse_yaml,
 )
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 
 LAUGHS = "a0: &a0 [lol, lol]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)

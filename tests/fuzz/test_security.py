@@ -30,7 +30,7 @@ from fusion_search.analysis.records.tables import CHECKPOINTS
 from fusion_search.datasets.digits.spoken_digits import load_spoken_digits, read_recordings
 from fusion_search.datasets.errors import DataError
 from fusion_search.search.declaration.configuration import build_search, to_yaml
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 

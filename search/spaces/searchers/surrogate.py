@@ -17,10 +17,11 @@ import numpy.typing as npt
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from fusion_search.models.placement import CONCATENATION, NONE
+from fusion_search.models.layout import NONE
+from fusion_search.search.spaces.parameters import Choice, Parameter, Sample, Scalar
 from fusion_search.search.spaces.searchers.base import Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import RandomChooser
-from fusion_search.search.spaces.space import Choice, Parameter, Sample, Scalar, Space
+from fusion_search.search.spaces.space import END, Space, is_placed
 
 _STARTUP: Final = 5  # proposals by chance before there is anything to learn from
 _RANDOM_CANDIDATES: Final = 60
@@ -50,6 +51,7 @@ class SurrogateSearcher(Searcher):
         super().__init__(space, directions, seed)
         self._width = width
         self._parameters = space.parameters()
+        self._nothing = (NONE, *space.plain_ends)
         self._sites = sum(_is_placement(name) for name in self._parameters)
 
     def propose(self, history: Sequence[Observation], attempt: int = 0) -> Sample | None:
@@ -92,12 +94,14 @@ class SurrogateSearcher(Searcher):
     def _random(self, generator: np.random.Generator, allowed: int) -> Sample:
         """By chance, with at most ``allowed`` couplings and connections at any sites."""
         share = min(0.75, allowed / max(1, self._sites))
-        return self._within(_SparseChooser(generator, share), generator, allowed)
+        return self._within(_SparseChooser(generator, share, self._nothing), generator, allowed)
 
     def _changed(self, parent: Sample, generator: np.random.Generator, allowed: int) -> Sample:
         names = list(parent)
         changed = names[int(generator.integers(len(names)))] if names else ""
-        return self._within(_ChangingChooser(generator, parent, changed), generator, allowed)
+        return self._within(
+            _ChangingChooser(generator, parent, changed, self._nothing), generator, allowed
+        )
 
     def _within(
         self, chooser: RandomChooser, generator: np.random.Generator, allowed: int
@@ -106,19 +110,21 @@ class SurrogateSearcher(Searcher):
             sample = self.space.sample(chooser)
             if self.space.complexity(sample) <= allowed:
                 return sample
-        return self.space.sample(_SparseChooser(generator, 0.0))
+        return self.space.sample(_SparseChooser(generator, 0.0, self._nothing))
 
 
 class _SparseChooser(RandomChooser):
     """By chance, but something is placed at a site only with a given probability."""
 
-    def __init__(self, generator: np.random.Generator, share: float) -> None:
+    def __init__(
+        self, generator: np.random.Generator, share: float, nothing: Sequence[Scalar]
+    ) -> None:
         super().__init__(generator)
-        self._share = share
+        self._share, self._nothing = share, nothing
 
     def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
         """One of the options."""
-        nothing = [one for one in options if one in (NONE, CONCATENATION)]
+        nothing = [one for one in options if one in self._nothing]
         if nothing and _is_placement(name):
             if self._generator.random() >= self._share:
                 return nothing[0]
@@ -129,8 +135,14 @@ class _SparseChooser(RandomChooser):
 class _ChangingChooser(_SparseChooser):
     """As a parent, but for one parameter, and what exists only because of it."""
 
-    def __init__(self, generator: np.random.Generator, parent: Sample, changed: str) -> None:
-        super().__init__(generator, 0.25)
+    def __init__(
+        self,
+        generator: np.random.Generator,
+        parent: Sample,
+        changed: str,
+        nothing: Sequence[Scalar],
+    ) -> None:
+        super().__init__(generator, 0.25, nothing)
         self._parent = parent
         self._changed = changed
 
@@ -188,7 +200,7 @@ def predict(features: Floats, targets: Floats, wanted: Floats, parameters: int) 
 
 
 def _is_placement(name: str) -> bool:
-    return name == "fusion" or name.startswith(("coupling_", "to_audio_", "to_image_"))
+    return name == END or is_placed(name)
 
 
 def _key(sample: Sample) -> str:

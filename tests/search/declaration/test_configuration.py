@@ -13,7 +13,7 @@ from fusion_search.search.declaration.configuration import (
     parse_yaml,
     to_yaml,
 )
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 
 CONFIGS = Path(__file__).parents[3] / "search" / "configs"
 
