@@ -24,6 +24,7 @@ ROOMS = (
 COMPUTED = {
     *("analysis.statistics", "analysis.regions", "analysis.paired"),
     *("analysis.confirmation", "analysis.confirmation_grid", "analysis.conditions"),
+    "analysis.placement_effects",
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -42,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis.confirmation_grid": {
         *("analysis.records", "analysis.conditions", "analysis.paired", "analysis.confirmation"),
     },
+    "analysis.placement_effects": {"analysis.records"},
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},
     "analysis.report": {*LOWEST, *COMPUTED, "analysis.figures"},
