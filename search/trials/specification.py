@@ -167,11 +167,15 @@ class TrialSpecification:
             "task": self.task,
             **self.placement_columns(),
             **self.train_columns(),
-            "train": json.dumps({name: plain_train(one) for name, one in self.train.items()}),
+            "train": self._train_text,
             "fold": self.fold,
             "seed": self.seed,
             **settings,
         }
+
+    @property
+    def _train_text(self) -> str:
+        return json.dumps({name: plain_train(one) for name, one in self.train.items()})
 
     def placement_columns(self) -> dict[str, Any]:
         """The placement as columns."""
@@ -200,6 +204,7 @@ class TrialSpecification:
             "seed": self.seed,
             **self.placement_columns(),
             **{name: one if one is None else plain_number(one) for name, one in snrs},
+            "train": self._train_text,
             **{name: getattr(self.network, name) for name in layout_fields},
         }
 
