@@ -1,6 +1,6 @@
 """``docs/configuration.md`` and a JSON schema for editors, made from the dataclasses: ``make docs``.
 
-    python -m fusion_search.search.declaration.document docs
+python -m fusion_search.search.declaration.document docs
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ TOP: Final = {
 }
 PLACEMENT: Final = {
     "couplings": "At every site `[none, mmtm]`, or by site `{level1: [none, mmtm]}`. Default: none.",
-    "connections": "The same for each direction: `{\"image>audio\": [none, cross]}`.",
+    "connections": 'The same for each direction: `{"image>audio": [none, cross]}`.',
     "ends": "How the streams end, among those that the network offers.",
     "streams": "Subsets, for unimodal baselines: `[[image, audio], [image]]`. Default: all streams.",
 }
@@ -204,7 +204,13 @@ def _type_words(hint: Any) -> str:
         return ", ".join(map(str, get_args(hint)))
     if type(None) in get_args(hint):
         return " or ".join(_type_words(one) for one in get_args(hint))
-    words = {"NoneType": "null", "str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    words = {
+        "NoneType": "null",
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+    }
     name = str(getattr(hint, "__name__", hint))
     if get_origin(hint) in (tuple, list):
         return "list"

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from fusion_search.analysis.records.description import MetricDescription
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, StorageError
@@ -34,6 +34,18 @@ def warn_of_damage(trial_id: str, damage: str) -> None:
     print(f"warning: {printable(damage)}", file=sys.stderr)
 
 
+def over_grid(row: Mapping[str, Any], description: TaskDescription) -> str:
+    """How well a finished trial did, from its row of ``trials``."""
+    metric = description.metric
+    mean = f"{metric.words} {metric.text(row[f'mean_{metric.name}'])}"
+    if not description.axes:
+        return mean
+    trained = row[f"train_condition_{metric.name}"]
+    known = trained is not None and not math.isnan(trained)
+    at = f" ({metric.text(trained)} at its train condition)" if known else ""
+    return f"{mean} over the grid{at}"
+
+
 class Progress:
     """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
 
@@ -46,8 +58,8 @@ class Progress:
         planned: how many trials the search has.
         ended: how many have ended before.
         epochs: of each trial.
-        metric: that chooses.
-        best: this metric over the grid and name of the best trial before.
+        description: of the task.
+        best: the metric that chooses over the grid and name of the best trial before.
     """
 
     def __init__(
@@ -56,7 +68,7 @@ class Progress:
         planned: int,
         ended: int,
         epochs: int,
-        metric: MetricDescription,
+        description: TaskDescription,
         best: tuple[float, str] | None = None,
     ) -> None:
         self._storage = storage.patient(0)
@@ -64,7 +76,7 @@ class Progress:
         self._epochs = epochs
         self._ended = ended
         self._running: dict[str, dict[str, Any]] = {}
-        self._metric = metric
+        self._description, self._metric = description, description.metric
         self._best = best
         self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._written = -math.inf
@@ -104,11 +116,10 @@ class Progress:
         label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
         metric = self._metric
         if row["status"] == FINISHED:
-            trained, mean = (row[f"{over}_{metric.name}"] for over in ("train_condition", "mean"))
+            mean = row[f"mean_{metric.name}"]
             if self._best is None or metric.better(mean, self._best[0]):
                 self._best = (mean, row["trial_name"])
-            at = "" if trained is None else f"{metric.text(trained)} at its train condition, "
-            text = f"{metric.words} {at}{metric.text(mean)} over the grid"
+            text = over_grid(row, self._description)
             best = f"best so far {metric.text(self._best[0])} ({self._best[1]})"
             self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
             with _UNHEARD:

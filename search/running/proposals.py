@@ -234,6 +234,8 @@ def read_proposals(
             failed: nothing is learnt of its sample, and it is not proposed again.
     """
     plan = read_plan(storage, samples=True)
+    if not plan:
+        return []
     recorded = recorded_trials(storage) & {row["trial_id"] for row in plan}
     damaged: dict[str, str] = {}
     known = read_rows(storage, "trials", sorted(recorded), on_damage=damaged.__setitem__)

@@ -96,7 +96,7 @@ def open_data(
     """
     opened = OpenedTask(search.definition, trial.data, trial.fold)
     data = opened.first
-    print(f"data: {data.note or search.task} (fingerprint {data.fingerprint or 'none'})")
+    print(f"data: {data.note} (fingerprint {data.fingerprint or 'none'})")
     if records is None:
         return opened
     # Other data settings and folds are checked where their trials run.
@@ -163,7 +163,7 @@ def run(
         ended=planned - remaining,
         epochs=epochs,
         best=_best(before[before["status"] == FINISHED], recorder.description.metric),
-        metric=recorder.description.metric,
+        description=recorder.description,
     )
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)

@@ -24,6 +24,7 @@ from fusion_search.search.records.search_folder import (
     skipped_trials,
     strays_sentence,
 )
+from fusion_search.search.running.progress import over_grid
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
@@ -61,13 +62,9 @@ def summary(
     description = read_description(storage)
     metric = description.metric
     if len(finished):
-        mean, trained = f"mean_{metric.name}", f"train_condition_{metric.name}"
-        best = finished.sort_values(mean, ascending=metric.sign > 0).iloc[-1]
-        at = f" ({metric.text(best[trained])} at its train condition)" if description.axes else ""
-        print(
-            f"best over the grid: {printable(best['trial_name'])} with {metric.words} "
-            f"{metric.text(best[mean])}{at}"
-        )
+        by_metric = finished.sort_values(f"mean_{metric.name}", ascending=metric.sign > 0)
+        best = by_metric.iloc[-1]
+        print(f"best: {printable(best['trial_name'])} with {over_grid(best, description)}")
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):

@@ -128,6 +128,14 @@ class Task:
         """What loss and metrics judge; where windows or masks are made whole again."""
         return network(**batch.inputs)
 
+    def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """What a figure shows of a network on single examples, by name: what it gives.
+
+        Of each example values [C], or values over time [T, C].
+        """
+        outputs = self.predict(network, batch)
+        return dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
+
     def answers(
         self,
         network: nn.Module,
@@ -256,6 +264,7 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     task.metrics = task.metrics if opened.metrics is None else opened.metrics
     if not task.metrics:
         raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
+    opened.note = opened.note or type(task).__name__
     opened.inputs = example_inputs(task, opened)
     return opened
 

@@ -148,6 +148,7 @@ class TrialSpecification:
         words = [f"{name} {getattr(self.network, name)}" for name in layout_fields]
         placed = self.placement.to_text()
         words += [placed] if placed else []
+        words += [] if words else ["plain"]
         words += [f"{name} {train_text(one)}" for name, one in self.train.items()]
         words += [f"fold {self.fold}"] if self.fold else []
         return ", ".join([*words, f"seed {self.seed}"])
