@@ -12,6 +12,7 @@ import yaml
 from search_processes import on_one_ray, records, run_here
 from small_trials import changed, small_configuration, small_trial
 
+from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE, read_table
@@ -42,6 +43,7 @@ def different_trials(**fields: object) -> list[TrialSpecification]:
 
 def a_recorder(storage: Storage, opened: OpenedTask) -> Recorder:
     description = describe("digits", opened.task, opened.first, ("image", "audio"))
+    storage.write(description.to_json().encode(), TASK_FILE)
     return Recorder(storage, "test", description, provenance())
 
 
