@@ -194,10 +194,22 @@ def _predictions(of: TaskDescription) -> list[ColumnDescription]:
     ]
 
 
+def _activations(of: TaskDescription) -> list[ColumnDescription]:
+    return [
+        *_key(of),
+        *_listed(TRIED, **dict.fromkeys(of.test_columns, "float64")),
+        # Of the example in its split; its class, -1 where it has none.
+        *_listed(IDENTITY, number="int64", label="int64"),
+        # An array: input.STREAM, or what the network gives; its shape, and its values in a row.
+        *_listed(RESULT, name="string", shape="list<int64>", values="list<float64>"),
+    ]
+
+
 COLUMNS: Final[Mapping[str, Callable[[TaskDescription], list[ColumnDescription]]]] = {
     "trials": _trials,
     "epochs": _epochs,
     "grid": _grid,
     "predictions": _predictions,
+    "activations": _activations,
 }
 """Table -> what gives its columns."""

@@ -241,6 +241,12 @@ class Digits(Classification):
         """Logits [B, 10]."""
         return network(batch.inputs["image"], batch.inputs["audio"])
 
+    def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Logits [B, T, 10] that the network would give if the recording ended at each step."""
+        assert isinstance(network, EarlyFusionNetwork)
+        over_time = network.outputs_over_time(batch.inputs["image"], batch.inputs["audio"])
+        return {"output": over_time}
+
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Cross-entropy: their mean in training; of each example when answers are judged."""
         if LOSSES in batch.extra:
