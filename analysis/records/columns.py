@@ -5,6 +5,7 @@ A column means the same in every table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -71,8 +72,43 @@ def check_name(what: str, name: Any) -> None:
 
 
 def column_words(name: str) -> str:
-    """A column for people: ``test_audio_snr`` is "test audio SNR"."""
+    """A column for people: ``test_speech_snr`` is "test speech SNR"."""
     return " ".join("SNR" if one == "snr" else one for one in name.split("_"))
+
+
+def condition_value(plain: Any) -> float | str:
+    """A train condition on one axis: a number, or in words what every example's is drawn from.
+
+    Args:
+        plain: as JSON holds it: a number, "original" (infinity), "absent" (minus infinity),
+            {"low": .., "high": ..} or {"any": [..]}.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match plain:
+        case "original":
+            return math.inf
+        case "absent":
+            return -math.inf
+        case bool():
+            pass
+        case int() | float():
+            return float(plain)
+        case {"low": int() | float() as low, "high": int() | float() as high}:
+            return f"{float(low)!r} to {float(high)!r}".replace(".0 ", " ").removesuffix(".0")
+        case {"any": [*options]} if options:
+            return " or ".join(snr_label(condition_value(one)) for one in options)
+    raise ValueError(f"a train condition is {shown(plain)}; allowed: an SNR, a range, a choice")
+
+
+def snr_label(snr: float | str) -> str:
+    """``Orig.`` for infinity (no noise), ``absent`` for minus infinity, else the plain number."""
+    if isinstance(snr, str):
+        return snr
+    if math.isinf(snr):
+        return "Orig." if snr > 0 else "absent"
+    return f"{snr:g}"
 
 
 def _listed(role: str, **types: str) -> list[ColumnDescription]:
@@ -118,7 +154,7 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         # Trained together on one device, this one counted; 1 or null: alone. What they cost
         # together is told of each: seconds, train_seconds, data_seconds and peak_memory_bytes.
         *_listed(COST, packed_trials=whole, seconds=number, train_seconds=number),
-        *_listed(COST, evaluation_seconds=number, data_seconds=number),
+        *_listed(COST, evaluation_seconds=number, absent_seconds=number, data_seconds=number),
         *_listed(COST, milliseconds_per_example=number, peak_memory_bytes=whole),
         *_listed(ORIGIN, data_note=text, data_fingerprint=text, git_commit=text),
         *_listed(ORIGIN, versions=text, host=text),
@@ -158,10 +194,22 @@ def _predictions(of: TaskDescription) -> list[ColumnDescription]:
     ]
 
 
+def _activations(of: TaskDescription) -> list[ColumnDescription]:
+    return [
+        *_key(of),
+        *_listed(TRIED, **dict.fromkeys(of.test_columns, "float64")),
+        # Of the example in its split; its class, -1 where it has none.
+        *_listed(IDENTITY, number="int64", label="int64"),
+        # An array: input.STREAM, or what the network gives; its shape, and its values in a row.
+        *_listed(RESULT, name="string", shape="list<int64>", values="list<float64>"),
+    ]
+
+
 COLUMNS: Final[Mapping[str, Callable[[TaskDescription], list[ColumnDescription]]]] = {
     "trials": _trials,
     "epochs": _epochs,
     "grid": _grid,
     "predictions": _predictions,
+    "activations": _activations,
 }
 """Table -> what gives its columns."""

@@ -63,12 +63,12 @@ class AxisDescription:
 
     @property
     def words(self) -> str:
-        """The name for people, such as "audio SNR"."""
+        """The name for people, such as "speech SNR"."""
         return column_words(self.name)
 
     @property
     def short(self) -> str:
-        """The name where it is clear that this is an axis, such as "audio"."""
+        """The name where it is clear that this is an axis, such as "speech"."""
         return self.name.removesuffix("_snr").replace("_", " ")
 
     @property
@@ -126,7 +126,7 @@ class TaskDescription:
     """What a search is of.
 
     Attributes:
-        task: as declared: "digits", "my_lab.gesture:Gestures".
+        task: as declared: "my_task", "my_lab.gesture:Gestures".
         streams: in the order of the network.
         classes: how many are told apart; 0 where there are none.
         labels: their names; () where they have none.

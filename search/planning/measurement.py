@@ -17,10 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
-=======
-from fusion_search.datasets.digits.data import DigitData
->>>>>>> generic
 from fusion_search.search.planning.timing import measure_line, timed
 from fusion_search.search.tasks.evaluation import each_epoch
 from fusion_search.search.tasks.opened import OpenedTask

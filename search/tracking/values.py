@@ -7,6 +7,7 @@ page groups the curves, and the trial's results stand apart from them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -176,8 +177,11 @@ def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
     Trials listed one by one are not part of it: each is a run of its own.
     """
     told = {name: value for name, value in specification.items() if name != "listed"}
-    # MLflow's names hold no ">", as in the connection image>audio.
-    flat = {name.replace(">", " to "): str(value) for name, value in _flatten("", told)}
+    # MLflow refuses other characters in a name; ">" is in the connection image>audio.
+    flat = {
+        re.sub(r"[^\w. :-]", "_", name.replace(">", " to ")): str(value)
+        for name, value in _flatten("", told)
+    }
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
 
@@ -209,9 +213,9 @@ def _text_of(row: Row, column: ColumnDescription) -> str | None:
 
     A table with gaps has floats in integer columns.
     """
-    value = row.get(column.name)
-    if not _given(value):
+    if not _given(row.get(column.name)):
         return None
+    value = row[column.name]
     if column.type.startswith("list"):
         return ", ".join(map(str, value))
     if column.type.startswith("int"):

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fusion_search.analysis.records.columns import COST, RESULT
+from fusion_search.analysis.records.columns import COST, RESULT, condition_value
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import parse_json
 
@@ -20,7 +20,7 @@ FAILED: Final = "failed"
 STOPPED: Final = "stopped"  # early, by the scheduler: it has epochs and costs, but no grid
 
 _ALWAYS: Final = (
-    *("trial_name", "task", "placement", "end", "train", "fold", "seed"),
+    *("trial_name", "task", "streams", "placement", "end", "train", "fold", "seed"),
     *("started_at", "ended_at", "seconds", "data_note", "data_fingerprint"),
 )
 _MAPPINGS: Final = ("placement", "train", "sample", "versions", "specification")
@@ -103,12 +103,20 @@ def check_trial(part: pa.Table, description: TaskDescription) -> None:
         value = row[column.name]
         if isinstance(value, float) and not _is_sound(column.name, column.role, value, shares):
             raise ValueError(f"its {column.name} is {value:g}")
-    if any(row[name] is not None and math.isnan(row[name]) for name in description.train_columns):
-        raise ValueError("its train condition is nan")
+    for name in description.train_columns:
+        if row[name] is not None and math.isnan(row[name]):
+            raise ValueError(f"its {name} is nan")
+    if not set(row["streams"]) <= set(description.streams):
+        raise ValueError("its streams are not those of the task")
     plain = {name: _mapping(name, row[name]) for name in _MAPPINGS if row[name] is not None}
     for placed in plain["placement"].values():
         if not isinstance(placed, dict) or not all(isinstance(one, str) for one in placed.values()):
             raise ValueError("its placement is not one of words at sites")
+        for name in placed:
+            if name != "coupling" and not set(name.split(">")) <= set(description.streams):
+                raise ValueError(f"its placement connects {name!r}")
+    for one in plain["train"].values():
+        condition_value(one)
     values = row["objective_values"] or []
     if not all(one is not None and math.isfinite(one) for one in values):
         raise ValueError("its objective_values are not finite")

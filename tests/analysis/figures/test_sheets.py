@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,26 +16,29 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.patches import Rectangle
-from synthetic_records import SNRS, Trial, write_planned, write_trial
+from synthetic_records import DIGITS, SNRS, Trial, write_planned, write_trial
 
+from fusion_search.analysis.conditions import TrainCondition
+from fusion_search.analysis.figures.curves import compute_curves, draw_curves
 from fusion_search.analysis.figures.drawing import difference_scale, image
 from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion
-from fusion_search.analysis.figures.grids import compute_sheet, draw_grid, draw_sheet
+from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
 from fusion_search.analysis.figures.noise import NoisyExample, draw_noise
 from fusion_search.analysis.figures.timeline import draw_timeline
-from fusion_search.analysis.figures.unimodal import compute_unimodal, draw_unimodal
-from fusion_search.analysis.records.selection import TrainPair, open_search
+from fusion_search.analysis.records.description import AxisDescription, TaskDescription
+from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.commands import draw
-from fusion_search.search.commands.command_line import main
+from fusion_search.analysis.report import results
+from fusion_search.analysis.report.results import result_drawings
 
 # Barnum et al.'s sheet, read from the top left.
 PAPER = [*itertools.product((0.25, 0.5, 1.0, 2.0), (1.0, 0.5, 0.25, 0.125))]
 FEW = (math.inf, 2.0, 0.5)
 
 
-def sheet_of(folder: Path, trials: Sequence[Trial], pairs: Sequence[TrainPair]) -> pd.DataFrame:
+def sheet_of(
+    folder: Path, trials: Sequence[Trial], pairs: Sequence[TrainCondition]
+) -> pd.DataFrame:
     search = open_storage(folder).below("made-up")
     for trial in trials:
         write_trial(search, trial)
@@ -68,7 +72,7 @@ def labels(axes: Axes) -> tuple[list[str], list[str]]:
 def test_the_sheet_has_the_papers_order_and_colours_from_0_to_1(tmp_path: Path) -> None:
     trials = [Trial(pair, correct=lambda a, v, k=k: 5 * k) for k, pair in enumerate(PAPER)]
     pairs = sorted(PAPER, reverse=True)
-    figure = draw_sheet(sheet_of(tmp_path, trials, pairs), pairs)
+    figure = draw_sheet(sheet_of(tmp_path, trials, pairs), pairs, DIGITS, DIGITS.metric)
     maps = panels(figure)
     assert len(maps) == 16
     boxes = [(box.get_x() + 0.5, box.get_y() + 0.5) for axes in maps for box in axes.patches]
@@ -85,17 +89,21 @@ def test_the_sheet_has_the_papers_order_and_colours_from_0_to_1(tmp_path: Path) 
             assert places[number].y1 < places[number - 4].y0
 
 
-def test_axes_are_called_as_in_the_records(tmp_path: Path) -> None:
-    sheet = sheet_of(tmp_path, [Trial(pair, snrs=FEW) for pair in PAPER[:2]], PAPER)
-    renamed = sheet.rename(columns={"test_audio_snr": "test_touch_snr"})
-    figure = draw_sheet(renamed, PAPER[:2])
-    assert figure.get_supylabel() == "test touch SNR"
-    assert figure.get_supxlabel() == "test visual SNR"
-    grid = pd.DataFrame(
-        [[0.1, 0.2]], pd.Index([1.0], name="test_a_snr"), pd.Index([2.0, 1.0], name="test_b_snr")
-    )
-    axes = draw_grid(grid).axes[0]
-    assert (axes.get_ylabel(), axes.get_xlabel()) == ("test a SNR", "test b SNR")
+def test_axes_are_called_as_in_the_records() -> None:
+    names = ("touch_snr", "smell_snr")
+    axes_of = tuple(AxisDescription(name, "a", (1.0, 2.0), decibel=True) for name in names)
+    of = TaskDescription(task="t", streams=("a", "b"), axes=axes_of, metrics=DIGITS.metrics)
+    pairs = [(1.0, 1.0), (2.0, 1.0)]
+    rows = [
+        {"train_touch_snr": t, "train_smell_snr": s, "test_touch_snr": 1.0, "test_smell_snr": 1.0}
+        for t, s in pairs
+    ]
+    sheet = pd.DataFrame(rows).assign(seeds=1, n=2, accuracy_sum=1.0, accuracy=0.5)
+    figure = draw_sheet(sheet, pairs, of, of.metric)
+    assert figure.get_supylabel() == "test touch SNR, dB"
+    assert figure.get_supxlabel() == "test smell SNR, dB"
+    axes = draw_sheet(sheet[:1], pairs[:1], of, of.metric).axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("test touch SNR, dB", "test smell SNR, dB")
 
 
 @pytest.mark.parametrize(
@@ -104,9 +112,10 @@ def test_axes_are_called_as_in_the_records(tmp_path: Path) -> None:
     ids=["a row", "a column", "two", "a diagonal", "a row and one"],
 )
 def test_every_map_of_a_partial_sheet_can_be_read_off(
-    tmp_path: Path, pairs: list[TrainPair]
+    tmp_path: Path, pairs: list[TrainCondition]
 ) -> None:
-    figure = draw_sheet(sheet_of(tmp_path, [Trial(one, snrs=FEW) for one in pairs], pairs), pairs)
+    sheet = sheet_of(tmp_path, [Trial(one, snrs=FEW) for one in pairs], pairs)
+    figure = draw_sheet(sheet, pairs, DIGITS, DIGITS.metric)
     words = ["Orig.", "2", "0.5"]
     maps = {axes.get_subplotspec(): axes for axes in panels(figure) if shown(axes) == "map"}
     assert len(maps) == len(pairs)
@@ -120,7 +129,7 @@ def test_every_map_of_a_partial_sheet_can_be_read_off(
 def test_what_was_not_declared_is_blank_and_what_has_no_record_missing(tmp_path: Path) -> None:
     pairs = [(0.5, 1.0), (0.5, 0.25), (1.0, 1.0), (2.0, 0.25)]
     sheet = sheet_of(tmp_path, [Trial(pair, snrs=FEW) for pair in pairs if pair[0] != 1], pairs)
-    figure = draw_sheet(sheet, pairs)
+    figure = draw_sheet(sheet, pairs, DIGITS, DIGITS.metric)
     assert [shown(axes) for axes in panels(figure)] == [
         "map",
         "map",
@@ -139,34 +148,44 @@ def test_what_was_not_declared_is_blank_and_what_has_no_record_missing(tmp_path:
         assert np.allclose(colour, 1) == (shown(axes) == "blank")
 
 
-def test_every_fusion_depth_has_the_sheet_that_was_declared_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_every_network_has_the_sheet_that_was_declared_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = {}
 
-    def spy(sheet: pd.DataFrame, pairs: Sequence[TrainPair], **words: str) -> Figure:
-        drawn[words["title"]] = list(pairs)
-        return draw_sheet(sheet, pairs, **words)
+    def spy(sheet: pd.DataFrame, conditions: Sequence[TrainCondition], *of: Any, **words: Any):  # type: ignore[no-untyped-def]
+        drawn[words["title"]] = list(conditions)
+        return draw_sheet(sheet, conditions, *of, **words)
 
-    monkeypatch.setattr(draw, "draw_sheet", spy)
+    monkeypatch.setattr(results, "draw_sheet", spy)
     early = [Trial(pair, snrs=FEW) for pair in PAPER[:2]]
     late = [Trial(PAPER[0], depth=2, snrs=FEW), Trial(PAPER[4], depth=2, snrs=FEW)]
     only = Trial(PAPER[0], depth=1, snrs=FEW)
+    coupled = Trial(PAPER[0], depth=1, snrs=FEW, placement={"level1": {"coupling": "mmtm"}})
     sheet_of(tmp_path, [*early, late[0], only], PAPER)
-    write_planned(open_storage(tmp_path).below("made-up"), [*early, *late, only])
-    words = ["draw", "grids", "made-up", "--storage", str(tmp_path), "--output", str(tmp_path)]
-    assert main(words) == 0
+    folder = open_storage(tmp_path).below("made-up")
+    write_planned(folder, [*early, *late, only])
+    search = open_search(open_storage(tmp_path), "made-up")
+    found = result_drawings(search)
     assert drawn == {
         "made-up: initial-layer fusion": PAPER[:2],
         "made-up: second-layer fusion": [PAPER[0]],
         "made-up: fully-connected fusion": [PAPER[4], PAPER[0]],
     }
+    assert [one.name for one in found] == ["grids-depth0", "grids-depth1", "grids-depth2"]
     drawn.clear()
-    assert main([*words, "--train-pair", "0.25", "0.5", "--train-pair", "9", "9"]) == 0
+    result_drawings(search, [PAPER[1], (9.0, 9.0)])
     assert drawn == {"made-up: initial-layer fusion": [PAPER[1]]}
-    error = capsys.readouterr().err
-    assert "fusion depth 2 was not declared at these train pairs: no figure" in error
-    assert "not part of search made-up: train pair audio 9, visual 9" in error
+    # Two networks of one depth are not drawn as one.
+    write_trial(folder, coupled)
+    write_planned(folder, [only, coupled])
+    drawn.clear()
+    found = result_drawings(open_search(open_storage(tmp_path), "made-up"))
+    assert list(drawn) == [
+        "made-up: second-layer fusion: MMTM at level1",
+        "made-up: second-layer fusion",
+    ]
+    assert [one.name for one in found] == ["grids-network1", "grids-network2"]
 
 
 def fusion_figure(folder: Path, late: dict[float, int]) -> Figure:
@@ -178,7 +197,7 @@ def fusion_figure(folder: Path, late: dict[float, int]) -> Figure:
     ]
     sheet_of(folder, trials, [pair])
     table, _ = compute_fusion(open_search(open_storage(folder), "made-up"), pair)
-    return draw_fusion(table, pair, {0: "initial", 2: "late"})
+    return draw_fusion(table, pair, {0: "initial", 2: "late"}, DIGITS)
 
 
 @pytest.mark.parametrize(
@@ -206,21 +225,24 @@ def test_differences_have_colours_to_0_4_and_the_bar_points_beyond(
     colours = difference.collections[0].to_rgba([-0.5, -0.4, 0.4, 0.5])
     assert np.array_equal(colours[0], colours[1])
     assert np.array_equal(colours[2], colours[3])
-    assert difference_scale()(0.0) == 0.5
+    assert difference_scale(DIGITS.metric, [])(0.0) == 0.5
 
 
-def test_a_sense_alone_has_its_panel_and_chance_its_line(tmp_path: Path) -> None:
-    sheet_of(tmp_path, [Trial((math.inf, 0.5), modality="visual", snrs=FEW)], PAPER)
-    table = compute_unimodal(open_search(open_storage(tmp_path), "made-up"))
-    figure = draw_unimodal(table, ["visual"], 26)
-    (axes,) = panels(figure)
-    assert axes.get_xlabel() == "test visual SNR"
-    assert [one.get_text() for one in axes.get_xticklabels()] == ["Orig.", "2", "0.5"]
-    dotted = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
-    assert [set(line.get_ydata()) for line in dotted] == [{1 / 26}]
-    two = panels(draw_unimodal(table, ["visual", "audio"], 26))
-    assert two[1].texts[0].get_text() == "missing"
-    assert not any(isinstance(patch, Rectangle) for patch in two[1].patches)
+def test_a_stream_alone_has_its_panel_and_chance_its_line(tmp_path: Path) -> None:
+    trials = [Trial((math.inf, 0.5), streams=("image",), snrs=FEW)]
+    sheet_of(tmp_path, [*trials, Trial((0.5, math.inf), streams=("audio",), snrs=FEW)], PAPER)
+    table = compute_curves(open_search(open_storage(tmp_path), "made-up").parts())
+    figure = draw_curves(table, DIGITS)
+    audio, image_alone = panels(figure)
+    assert [axes.get_title() for axes in (audio, image_alone)] == [
+        "initial-layer fusion: audio alone",
+        "initial-layer fusion: image alone",
+    ]
+    assert image_alone.get_xlabel() == "test visual SNR"
+    for axes in (audio, image_alone):
+        assert [one.get_text() for one in axes.get_xticklabels()] == ["Orig.", "2", "0.5"]
+        dotted = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
+        assert [set(line.get_ydata()) for line in dotted] == [{1 / 10}]
 
 
 def test_noise_is_drawn_at_the_snrs_that_are_given() -> None:

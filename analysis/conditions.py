@@ -1,0 +1,112 @@
+"""Networks, train and test conditions of a search's records, and what was measured there.
+
+A train condition has a value for every axis: an SNR (infinity: original, minus infinity: absent),
+or in words what every example's is drawn from. Tables have it in their columns ``train_<axis>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from fusion_search.analysis.records.columns import snr_label
+from fusion_search.analysis.records.description import (
+    ABSENT,
+    MetricDescription,
+    TaskDescription,
+)
+from fusion_search.analysis.records.samples import placement_words, rows_of
+from fusion_search.analysis.records.selection import network_columns
+
+TrainCondition: TypeAlias = tuple[float | str, ...]
+
+
+def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str, Any]]:
+    """The distinct networks of a table with ``network_columns``, whole ones first."""
+    columns = network_columns(description)
+    order = ["streams", *description.layout_fields, "end", "placement"]
+    return rows_of(table[columns].drop_duplicates().sort_values(order, kind="stable"))
+
+
+def of_network(table: pd.DataFrame, network: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of one network."""
+    chosen = pd.Series(True, index=table.index)
+    for column, value in network.items():
+        chosen &= table[column].isna() if pd.isna(value) else table[column] == value
+    return table[chosen]
+
+
+def network_title(network: Mapping[str, Any]) -> str:
+    """A network for people, such as "second-layer fusion: MMTM at level1"."""
+    return placement_words(network).removesuffix(": plain")
+
+
+def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[TrainCondition]:
+    """The distinct train conditions, descending; the one without axes is ()."""
+    found = table[list(description.train_columns)].drop_duplicates()
+    rows = [tuple(row) for row in found.itertuples(index=False, name=None)] if len(found) else []
+    if not description.axes:
+        rows = [()] if len(table) else []
+    return sorted(rows, key=lambda one: [_order(value) for value in one])
+
+
+def _order(value: float | str) -> tuple[int, float, str]:
+    return (1, 0.0, value) if isinstance(value, str) else (0, -value, "")
+
+
+def at_train(
+    table: pd.DataFrame, condition: TrainCondition, description: TaskDescription
+) -> pd.DataFrame:
+    """The rows of one train condition."""
+    chosen = pd.Series(True, index=table.index)
+    for column, value in zip(description.train_columns, condition, strict=True):
+        chosen &= table[column] == value
+    return table[chosen]
+
+
+def train_label(condition: TrainCondition, description: TaskDescription) -> str:
+    """A train condition for people, such as "speech 0.5, video 0.25"; empty without axes."""
+    return ", ".join(
+        f"{axis.short} {snr_label(value)}"
+        for axis, value in zip(description.axes, condition, strict=True)
+    )
+
+
+def train_numbers(condition: TrainCondition) -> list[float]:
+    """An SNR for every axis; NaN, which no condition equals, where it is drawn."""
+    return [np.nan if isinstance(value, str) else float(value) for value in condition]
+
+
+def tested_present(grid: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
+    """The rows of the grid itself: without those in which an input is absent."""
+    columns = list(description.test_columns)
+    return grid[(grid[columns] != ABSENT).all(axis=1)]
+
+
+def pooled(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) -> pd.Series:
+    """A metric at every combination of ``keys``, named like the metric.
+
+    Over the rows of one combination a mean is weighted by their examples. Of another metric, which
+    is a function of a whole set, it is the mean of the values.
+    """
+    groups = grid.groupby(list(keys), dropna=False, sort=False)
+    if not metric.is_mean:
+        return groups[metric.name].mean()
+    sums = groups[["n", f"{metric.name}_sum"]].sum()
+    return (sums[f"{metric.name}_sum"] / sums["n"]).rename(metric.name)
+
+
+def matrix(values: pd.Series) -> pd.DataFrame:
+    """Values at two test axes as a map, rows of the first; SNRs descend, absent comes last."""
+    table = values.unstack(values.index.names[1])
+    return table.sort_index(ascending=False).sort_index(axis=1, ascending=False)
+
+
+def replicates(table: pd.DataFrame) -> pd.Series:
+    """What trials are paired by, and intervals are over: seeds, or folds and seeds."""
+    if table["fold"].nunique() <= 1:
+        return table["seed"]
+    return table["fold"].astype(str) + "/" + table["seed"].astype(str)
