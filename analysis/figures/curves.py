@@ -79,8 +79,6 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         if len(axes) > 1:
             continue
         part = of_network(grid, network)
-        others = [one.test_column for one in description.axes if one not in axes]
-        part = part[(part[others] != ABSENT).all(axis=1)]
         along: dict[str, Any] = {"axis": "", "train_snr": math.nan, "test_snr": math.nan}
         for axis in axes:
             train, test = part[axis.train_column], part[axis.test_column]
