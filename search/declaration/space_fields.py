@@ -108,7 +108,7 @@ def _parameter(kind: Any, raw: Any, where: str) -> Parameter:
     if isinstance(raw, Mapping) and kind in (int, float) and set(raw) & {"low", "high"}:
         return _range(kind, raw, where, check)
     if isinstance(raw, list) and not _is_value(kind, raw, where):
-        return choice_of(_options(raw, where, check))
+        return choice_of(_options(listed(raw, where), where, check))
     return choice_of([check(raw, where)])
 
 
@@ -194,7 +194,11 @@ def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:
 def _folds(raw: Any, count: Callable[[], int]) -> tuple[int, ...]:
     if raw == "all":
         return tuple(range(count()))
-    return _numbers(raw, "folds", ", or all")
+    folds = _numbers(raw, "folds", ", or all")
+    for one in folds:
+        if one and not 0 <= one < count():  # data are opened only to know this
+            raise ConfigurationError(f"folds holds {one}; allowed: 0 to {count() - 1}, or all")
+    return folds
 
 
 def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
@@ -259,13 +263,20 @@ def _check_sites(space: Space, offered: Mapping[str, Mapping[str, set[str]]]) ->
     for name, by_site in space.placed.items():
         where = "placement.couplings" if name == COUPLING else f"placement.connections.{name}"
         sites = offered.get(name, {})
+        if not offered and any(options != (NONE,) for options in by_site.values()):
+            fields = getattr(space.task.network, "layout_fields", ())
+            given = ", ".join(f"network.{one}" for one in fields) or "settings of the network"
+            raise ConfigurationError(
+                f"{where}: no network of the search has a site; leave it out, or give other {given}"
+            )
         if not sites and any(options != (NONE,) for options in by_site.values()):
-            there = ", ".join(one for one in offered if one != COUPLING) or "none, nowhere"
+            there = ", ".join(one for one in offered if one != COUPLING) or "no connections"
             raise ConfigurationError(f"{where} is offered nowhere; allowed: {there}")
         for site, options in by_site.items():
             if site != EVERYWHERE and site not in sites:
                 raise ConfigurationError(
-                    f"{where}.{shown_name(site)} is not a site; allowed: {', '.join(sites)}"
+                    f"{where}.{shown_name(site)} is not a site; allowed: "
+                    f"{', '.join(sites) or 'none, for there is no site'}"
                 )
             kinds = set().union(*sites.values()) if site == EVERYWHERE else sites[site]
             for one in options:

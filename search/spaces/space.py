@@ -62,8 +62,8 @@ class Space:
     """
 
     name: str
-    task: Task
-    layout: Callable[[Any], Layout]
+    task: Task = field(compare=False)
+    layout: Callable[[Any], Layout] = field(compare=False)
     settings: Mapping[tuple[str, str], Parameter] = field(default_factory=dict)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     placed: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
