@@ -69,11 +69,11 @@ def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
         ) from error
     except ValueError as error:
         raise AnalysisError(str(error)) from error
-    table["values"] = [
+    arrays = [
         np.asarray(values, dtype=np.float64).reshape(tuple(int(one) for one in shape))
         for values, shape in zip(table["values"], table["shape"], strict=True)
     ]
-    return table
+    return table.assign(values=pd.Series(arrays, index=table.index, dtype=object))
 
 
 @drawn
@@ -88,9 +88,9 @@ def draw_timeline(
         title: above everything.
         caption: small text below; what the lines mean is added to it.
     """
-    conditions = list(table.groupby(list(description.test_columns), sort=False, dropna=False))
-    if not description.axes:
-        conditions = [((), table)]
+    conditions: list[tuple[Any, pd.DataFrame]] = [((), table)]
+    if description.axes:
+        conditions = list(table.groupby(list(description.test_columns), sort=False))
     names = list(dict.fromkeys(table["name"]))
     label = int(table["label"].iloc[0])
     figure = new_figure(2.8 * len(conditions) + 1.2, 2.2 * len(names))
@@ -117,7 +117,8 @@ def draw_timeline(
                 axes.axvline(onset - 0.5, color=colour, linestyle="--", linewidth=1)
             if not column and axes.axison:
                 axes.set_ylabel(name.removeprefix(INPUT), fontsize=9)
-        panels[0, column].set_title(_condition_words(snrs, description), fontsize=9)
+        title_of = _condition_words([float(str(one)) for one in snrs], description)
+        panels[0, column].set_title(title_of, fontsize=9)
     if lines:
         figure.legend(
             handles=lines, loc="outside right lower", title="class", fontsize=8, title_fontsize=8

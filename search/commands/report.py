@@ -102,7 +102,8 @@ def predictions(options: argparse.Namespace) -> int:
         first = wrong.iloc[0]
         raise AnalysisError(
             f"{len(wrong)} of {len(counts):,} counts differ from the grid table, first that of "
-            f"trial {first['trial_id']} at {_condition_words(first, search)}; delete the records of that trial and resume the search"
+            f"trial {first['trial_id']} at {_condition_words(first, search)}; delete the records "
+            "of that trial and resume the search"
         )
     print(
         f"{int(counts['n'].sum()):,} predictions of {count_label(trials, 'trial')}: all "

@@ -20,7 +20,6 @@ from fusion_search.search.trials.fields import typed
 from fusion_search.search.trials.plain import (
     column_value,
     parse_train,
-    plain_number,
     plain_settings,
     plain_train,
     train_text,
@@ -167,7 +166,7 @@ class TrialSpecification:
             "task": self.task,
             **self.placement_columns(),
             **self.train_columns(),
-            "train": json.dumps({name: plain_train(one) for name, one in self.train.items()}),
+            "train": self.train_json(),
             "fold": self.fold,
             "seed": self.seed,
             **settings,
@@ -189,17 +188,20 @@ class TrialSpecification:
             for name, one in self.train.items()
         }
 
+    def train_json(self) -> str:
+        """The train condition, axis -> as YAML has it."""
+        return json.dumps({name: plain_train(one) for name, one in self.train.items()})
+
     def planned(self) -> dict[str, Any]:
         """As a search's list of planned trials has it."""
         layout_fields = getattr(self.network, "layout_fields", ())
-        snrs = self.train_columns().items()
         return {
             "trial_id": self.trial_id,
             "trial_name": self.trial_name,
             "fold": self.fold,
             "seed": self.seed,
             **self.placement_columns(),
-            **{name: one if one is None else plain_number(one) for name, one in snrs},
+            "train": self.train_json(),
             **{name: getattr(self.network, name) for name in layout_fields},
         }
 

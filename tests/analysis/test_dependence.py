@@ -103,7 +103,16 @@ def test_one_axis_and_less_that_is_better() -> None:
         ("", "{}", "", 10.0, snr, 1, 9, error)
         for snr, error in zip(tested, (1.0, 2.0, 4.0, 9.0), strict=True)
     ]
-    columns = ["streams", "placement", "end", "train_emg_snr", "test_emg_snr", "seeds", "n", "error"]
+    columns = [
+        "streams",
+        "placement",
+        "end",
+        "train_emg_snr",
+        "test_emg_snr",
+        "seeds",
+        "n",
+        "error",
+    ]
     (row,) = compute_dependence(pd.DataFrame(rows, columns=columns), of).to_dict("records")
     numbers = {name: value for name, value in row.items() if not isinstance(value, str)}
     assert numbers == {

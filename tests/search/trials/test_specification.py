@@ -165,7 +165,7 @@ def test_columns_are_what_was_tried() -> None:
         "heat_snr": "absent",
     }
     planned = small_trial(train_audio_snr=math.inf).planned()
-    assert (planned["train_audio_snr"], planned["train_visual_snr"]) == ("original", 0.25)
+    assert json.loads(planned["train"]) == {"audio_snr": "original", "visual_snr": 0.25}
     assert (planned["levels"], planned["fusion_depth"]) == (2, 2)
 
 
