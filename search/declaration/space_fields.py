@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from typing import Any, Final, get_type_hints
 
 from fusion_search.analysis.records.plain_data import shown, shown_name
@@ -28,9 +28,10 @@ from fusion_search.search.spaces.parameters import (
     choice_of,
     options_of,
 )
-from fusion_search.search.spaces.space import EVERYWHERE, Extreme, Space
+from fusion_search.search.spaces.space import END, EVERYWHERE, STREAMS, TRAIN, Extreme, Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.fields import ConfigurationError, known, listed, typed, value_of
+from fusion_search.search.trials.plain import default_of
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 
 PARTS: Final = ("network", "data", "training", "evaluation", "placement", "train", "folds", "seeds")
@@ -70,6 +71,10 @@ def build_space(
         if group in kinds
         for one, parameter in _settings(kinds[group], raw[group], f"{group}.").items()
     }
+    for group, kind in kinds.items():
+        for one in fields(kind):
+            if (group, one.name) not in settings and default_of(one) is MISSING:
+                raise ConfigurationError(f"{group}.{one.name} is missing")
     evaluation = {
         "split": split,
         **known(EvaluationSettings, raw.get("evaluation", {}), "evaluation."),
@@ -92,6 +97,7 @@ def build_space(
     )
     _check_first(space)
     _check_placement(space)
+    space = _with_ordered_streams(space)
     _check_trials(space)
     return space
 
@@ -108,7 +114,7 @@ def _parameter(kind: Any, raw: Any, where: str) -> Parameter:
     if isinstance(raw, Mapping) and kind in (int, float) and set(raw) & {"low", "high"}:
         return _range(kind, raw, where, check)
     if isinstance(raw, list) and not _is_value(kind, raw, where):
-        return choice_of(_options(raw, where, check))
+        return choice_of(_options(listed(raw, where), where, check))
     return choice_of([check(raw, where)])
 
 
@@ -194,7 +200,11 @@ def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:
 def _folds(raw: Any, count: Callable[[], int]) -> tuple[int, ...]:
     if raw == "all":
         return tuple(range(count()))
-    return _numbers(raw, "folds", ", or all")
+    folds = _numbers(raw, "folds", ", or all")
+    for one in folds:
+        if one and not 0 <= one < count():  # data are opened only to know this
+            raise ConfigurationError(f"folds holds {one}; allowed: 0 to {count() - 1}, or all")
+    return folds
 
 
 def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
@@ -255,17 +265,32 @@ def _check_placement(space: Space) -> None:
             )
 
 
+def _with_ordered_streams(space: Space) -> Space:
+    """Subsets in the order of the network, () for all: equal networks are equal trials."""
+    order = space.layout_of(next(space.networks())).streams
+    subsets = [tuple(one for one in order if one in subset) for subset in space.streams]
+    whole = [() if subset == order else subset for subset in subsets]
+    return replace(space, streams=_options(whole, "placement.streams", lambda one, _: one))
+
+
 def _check_sites(space: Space, offered: Mapping[str, Mapping[str, set[str]]]) -> None:
     for name, by_site in space.placed.items():
         where = "placement.couplings" if name == COUPLING else f"placement.connections.{name}"
         sites = offered.get(name, {})
+        if not offered and any(options != (NONE,) for options in by_site.values()):
+            fields = getattr(space.task.network, "layout_fields", ())
+            given = ", ".join(f"network.{one}" for one in fields) or "settings of the network"
+            raise ConfigurationError(
+                f"{where}: no network of the search has a site; leave it out, or give other {given}"
+            )
         if not sites and any(options != (NONE,) for options in by_site.values()):
-            there = ", ".join(one for one in offered if one != COUPLING) or "none, nowhere"
+            there = ", ".join(one for one in offered if one != COUPLING) or "no connections"
             raise ConfigurationError(f"{where} is offered nowhere; allowed: {there}")
         for site, options in by_site.items():
             if site != EVERYWHERE and site not in sites:
                 raise ConfigurationError(
-                    f"{where}.{shown_name(site)} is not a site; allowed: {', '.join(sites)}"
+                    f"{where}.{shown_name(site)} is not a site; allowed: "
+                    f"{', '.join(sites) or 'none, for there is no site'}"
                 )
             kinds = set().union(*sites.values()) if site == EVERYWHERE else sites[site]
             for one in options:
@@ -304,5 +329,10 @@ def names_of(task: Task) -> list[str]:
         raise ConfigurationError(
             f"{type(task).__name__} has settings of one name: {', '.join(twice)}; network, data, "
             "training and evaluation share the columns of the records, so give each its own"
+        )
+    if taken := [one for one in (STREAMS, END, TRAIN) if one in names]:
+        raise ConfigurationError(
+            f"{type(task).__name__} has a setting {taken[0]}, which means something else in every "
+            "search; give it another name"
         )
     return names

@@ -62,8 +62,8 @@ class Space:
     """
 
     name: str
-    task: Task
-    layout: Callable[[Any], Layout]
+    task: Task = field(compare=False)
+    layout: Callable[[Any], Layout] = field(compare=False)
     settings: Mapping[tuple[str, str], Parameter] = field(default_factory=dict)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     placed: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -139,12 +139,21 @@ class Space:
         return int(max(options_of(epochs))) * self.trials_per_sample
 
     def parameters(self) -> dict[str, Parameter]:
-        """Every name that may occur in a sample, in the order asked, with what it may be."""
+        """Every name that may occur in a sample, in the order asked, with what it may be.
+
+        Raises:
+            ValueError: a name means other options in another network.
+        """
         found: dict[str, Parameter] = {}
 
         def declare(name: str, parameter: Parameter) -> None:
-            if _is_searched(parameter):
-                found.setdefault(name, parameter)
+            if not _is_searched(parameter):
+                return
+            if found.setdefault(name, parameter) != parameter:
+                raise ValueError(
+                    f"{name} has other options in other networks of the search, which no searcher "
+                    "can compare; declare options that all of them have"
+                )
 
         declare(STREAMS, self._streams)
         there = list(self.networks())
@@ -192,7 +201,7 @@ class Space:
         """Number of couplings and connections; another end is one, "both" connections are two."""
         total = 0
         for name, value in sample.items():
-            if is_placed(name):
+            if name in self.placed_names:
                 total += 2 if value == "both" else value != NONE
             elif name == END:
                 total += value not in self.plain_ends
@@ -203,6 +212,17 @@ class Space:
         """How the streams end in networks where nothing else is said."""
         layouts = [self.layout_of(values) for values in self.networks()]
         return frozenset(one.ends[0] for one in layouts if one.ends)
+
+    @cached_property
+    def placed_names(self) -> frozenset[str]:
+        """Names in a sample that say what sits at a site."""
+        layouts = [self.layout_of(values) for values in self.networks()]
+        return frozenset(
+            placed_name(site, name)
+            for layout in layouts
+            for site, kinds in layout.choices.items()
+            for name in kinds
+        )
 
     # What is asked, and in which order.
 
@@ -397,11 +417,6 @@ def placed_name(site: str, name: str) -> str:
     return f"to_{target}_from_{source}_{site}"
 
 
-def is_placed(name: str) -> bool:
-    """Whether a name in a sample says what sits at a site."""
-    return name.startswith((f"{COUPLING}_", "to_"))
-
-
 def condition_text(condition: Condition) -> str:
     """A train condition in a sample, such as ``0.5/0.25``."""
     return "/".join(train_text(one) for one in condition.values()) or "original"
@@ -462,17 +477,27 @@ class _Read(Follow):
         if name == STREAMS:
             return space._streams.option(trial.placement.streams)
         if name == TRAIN:
-            return condition_text(trial.train)
+            return self._condition()
         if name == END:
             return trial.placement.end or self._default_end()
-        if is_placed(name):
+        if name in space.placed_names:
             return self._placed(name)
-        own = name.partition("_of_")[0] if name not in trial.settings() else name
-        for (_, setting), parameter in space.settings.items():
-            if setting == own:
-                value = trial.settings()[own]
-                return parameter.option(value) if isinstance(parameter, Choice) else value
-        raise OutsideError(name)
+        # A setting of its own, or of one that depends on what was chosen before.
+        named = [own for _, own in space.settings if f"{name}_of_".startswith(f"{own}_of_")]
+        if not named:
+            raise OutsideError(name)
+        own = max(named, key=len)
+        value = trial.settings()[own]
+        parameter = next(one for (_, setting), one in space.settings.items() if setting == own)
+        return parameter.option(value) if isinstance(parameter, Choice) else value
+
+    def _condition(self) -> str:
+        task, trial, train = self._space.task, self._trial, self._space._train
+        for text, one in zip(train.options, train.values, strict=True):
+            # Of a stream that is not there, the condition is not kept.
+            if make_train(task, one, trial.placement.streams) == trial.train:
+                return str(text)
+        raise OutsideError(TRAIN)
 
     def _default_end(self) -> str:
         ends = self._space.layout(self._trial.network).ends
