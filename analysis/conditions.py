@@ -18,17 +18,22 @@ from fusion_search.analysis.records.description import (
     MetricDescription,
     TaskDescription,
 )
-from fusion_search.analysis.records.samples import placement_words, rows_of
+from fusion_search.analysis.records.samples import option_order, placement_words, rows_of
 from fusion_search.analysis.records.selection import network_columns
 
 TrainCondition: TypeAlias = tuple[float | str, ...]
 
 
 def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str, Any]]:
-    """The distinct networks of a table with ``network_columns``, whole ones first."""
-    columns = network_columns(description)
-    order = ["streams", *description.layout_fields, "end", "placement"]
-    return rows_of(table[columns].drop_duplicates().sort_values(order, kind="stable"))
+    """The distinct networks of a table with ``network_columns``, whole and plain ones first."""
+    found = rows_of(table[network_columns(description)].drop_duplicates())
+
+    def place(network: dict[str, Any]) -> list[Any]:
+        layout = [option_order(network[name]) for name in description.layout_fields]
+        placement, end = network["placement"], network["end"]
+        return [network["streams"], *layout, len(placement), placement, end]
+
+    return sorted(found, key=place)
 
 
 def of_network(table: pd.DataFrame, network: Mapping[str, Any]) -> pd.DataFrame:

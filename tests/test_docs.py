@@ -25,8 +25,13 @@ YOURS = "# yours"
 def blocks(text: str) -> list[str]:
     """The YAML in fences that declares whole searches."""
     found = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return [one for one in found if re.search(r"^name:", one, re.M) and re.search(r"^task:", one, re.M)]
+    return [
+        one for one in found if re.search(r"^name:", one, re.M) and re.search(r"^task:", one, re.M)
+    ]
 
+
+GUIDE = ROOT / "docs" / "tasks.md"
+"""Its configuration is of the task that it shows."""
 
 FOUND = [
     pytest.param(block, id=f"{path.name}-{number}")
@@ -47,9 +52,25 @@ def test_configurations_are_found() -> None:
     assert len(FOUND) >= 3
 
 
+@pytest.fixture
+def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task of the guide, as a module beside its reader."""
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    task, _, _ = program.partition("\ntask = ")
+    (tmp_path / "loud_and_bright.py").write_text(task)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("guide")
 @pytest.mark.parametrize("block", FOUND)
 def test_a_configuration_is_valid(block: str) -> None:
     check(block)
+
+
+@pytest.mark.usefixtures("guide")
+def test_the_search_of_the_guide_has_as_many_trials_as_it_says() -> None:
+    (block,) = blocks(GUIDE.read_text())
+    assert len(build_search(yaml.safe_load(block)).planned_trials()) == 3 * 3 * 2
 
 
 @pytest.mark.parametrize(

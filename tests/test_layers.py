@@ -23,7 +23,8 @@ ROOMS = (
 
 COMPUTED = {
     *("analysis.statistics", "analysis.regions", "analysis.paired"),
-    *("analysis.confirmation", "analysis.confirmation_grid"),
+    *("analysis.confirmation", "analysis.confirmation_grid", "analysis.conditions"),
+    "analysis.placement_effects",
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -32,13 +33,17 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": set(),
     "analysis.records": set(),
     "analysis.statistics": set(),
-    "analysis.dependence": {"analysis.records"},
+    "analysis.conditions": {"analysis.records"},
+    "analysis.dependence": {"analysis.records", "analysis.conditions"},
     "analysis.regions": set(),
     "analysis.paired": {"analysis.records", "analysis.statistics", "analysis.regions"},
-    "analysis.confirmation": {"analysis.records", "analysis.statistics", "analysis.paired"},
-    "analysis.confirmation_grid": {
-        *("analysis.records", "analysis.regions", "analysis.paired", "analysis.confirmation"),
+    "analysis.confirmation": {
+        *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
     },
+    "analysis.confirmation_grid": {
+        *("analysis.records", "analysis.conditions", "analysis.paired", "analysis.confirmation"),
+    },
+    "analysis.placement_effects": {"analysis.records"},
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},
     "analysis.report": {*LOWEST, *COMPUTED, "analysis.figures"},

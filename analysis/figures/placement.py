@@ -22,7 +22,7 @@ from fusion_search.analysis.figures.drawing import (
     new_figure,
     percent_axis,
 )
-from fusion_search.analysis.figures.placement_effects import COUNTED
+from fusion_search.analysis.placement_effects import COUNTED
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import Objective, kind_words, rows_of
 from fusion_search.analysis.records.selection import count_label

@@ -88,9 +88,9 @@ def draw_timeline(
         title: above everything.
         caption: small text below; what the lines mean is added to it.
     """
-    conditions = list(table.groupby(list(description.test_columns), sort=False, dropna=False))
-    if not description.axes:
-        conditions = [((), table)]
+    conditions: list[tuple[Any, pd.DataFrame]] = [((), table)]
+    if description.axes:
+        conditions = list(table.groupby(list(description.test_columns), sort=False))
     names = list(dict.fromkeys(table["name"]))
     label = int(table["label"].iloc[0])
     figure = new_figure(2.8 * len(conditions) + 1.2, 2.2 * len(names))

@@ -20,11 +20,11 @@ from fusion_search.analysis.figures.course import (
 )
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
-from fusion_search.analysis.figures.placement_effects import (
+from fusion_search.analysis.figures.replay import compute_replay, draw_replay
+from fusion_search.analysis.placement_effects import (
     compute_count,
     compute_placement,
 )
-from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
     Objective,

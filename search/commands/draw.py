@@ -222,7 +222,7 @@ def timeline(options: argparse.Namespace) -> int:
         figure = draw_timeline(
             part,
             search.description,
-            title=f"{search.name}: {placement_words({str(name): one for name, one in trial.items()})}",
+            title=f"{search.name}: {placement_words(dict(zip(trial.index, trial, strict=True)))}",
             caption=f"Trial {trial['trial_name']}, test example {number}. {data_caption(search)}",
         )
         numbers = part.drop(columns=["values", "shape"])

@@ -232,7 +232,7 @@ def _why_not(space: Space, name: str, value: Any) -> str:
 
 def _check_placement(space: Space) -> None:
     """What is placed must be offered somewhere."""
-    layouts = [space.layout(space.network(values)) for values in space.networks()]
+    layouts = [space.layout_of(values) for values in space.networks()]
     offered: dict[str, dict[str, set[str]]] = {}
     streams: dict[str, None] = {}
     ends: dict[str, None] = {}

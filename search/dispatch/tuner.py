@@ -41,7 +41,7 @@ from fusion_search.search.dispatch.messages import (
 from fusion_search.search.dispatch.nodes import Expectation, check_nodes, check_process, expectation
 from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.recorder import Recorder
-from fusion_search.search.running.current_folder import make_importable
+from fusion_search.search.running.current_folder import Carried
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
@@ -77,13 +77,12 @@ def run_trials(
     check_nodes(expected, resources)
     trainable = tune.with_parameters(
         _trainable,
-        opened=opened,
+        opened=Carried(opened, Path.cwd()),
         recorder=recorder,
         expected=expected,
         threads=int(resources.cpus_per_trial),
         save_seconds=resources.save_seconds,
         perturbed=search.scheduler.name == "pbt",
-        folder=Path.cwd(),
     )
     proposals = trials if isinstance(trials, Proposals) else None
     driver = Driver(
@@ -174,10 +173,8 @@ def _trainable(
     threads: int,
     save_seconds: float,
     perturbed: bool,
-    folder: Path,
 ) -> None:
     """Run trials on a worker, or let the driver know that no more of them make sense."""
-    make_importable(folder)
     try:
         check_process(expected, opened)
         _run(config, opened, recorder, threads, save_seconds, perturbed)

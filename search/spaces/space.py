@@ -153,7 +153,7 @@ class Space:
             for name in self.first:
                 declare(self._first_name(name, before), self._first_parameter(name, before))
                 before[name] = values[name]
-        layouts = [self.layout(self.network(values)) for values in there]
+        layouts = [self.layout_of(values) for values in there]
         for streams, layout in itertools.product(self.streams, layouts):
             for site, name, options in self._sites(layout, streams):
                 declare(placed_name(site, name), Choice(options))
@@ -178,7 +178,7 @@ class Space:
         rest = math.prod(counts[key] or 1 for key in self._rest)
         placements = 0
         for values, streams in itertools.product(self.networks(), self.streams):
-            layout = self.layout(self.network(values))
+            layout = self.layout_of(values)
             sites = list(self._sites(layout, streams))
             couplings = [options for _, name, options in sites if name == COUPLING]
             every = math.prod(len(one) for one in couplings)
@@ -201,7 +201,7 @@ class Space:
     @cached_property
     def plain_ends(self) -> frozenset[str]:
         """How the streams end in networks where nothing else is said."""
-        layouts = [self.layout(self.network(values)) for values in self.networks()]
+        layouts = [self.layout_of(values) for values in self.networks()]
         return frozenset(one.ends[0] for one in layouts if one.ends)
 
     # What is asked, and in which order.
@@ -217,7 +217,7 @@ class Space:
         for name in self.first:
             parameter = self._first_parameter(name, network)
             network[name] = asked.of(self._first_name(name, network), parameter)
-        layout = self.layout(self.network(network))
+        layout = self.layout_of(network)
         sites: dict[str, dict[str, str]] = {}
         for site, name, options in self._sites(layout, streams):
             kind = asked.of(placed_name(site, name), Choice(options))
@@ -293,6 +293,23 @@ class Space:
         """Settings of a network with these values of the first."""
         return self.task.network(**{**self._fixed, **values})
 
+    def layout_of(self, values: Mapping[str, Any]) -> Layout:
+        """What a network with these values of the first offers."""
+        key = tuple(map(repr, values.values()))
+        if key not in self._layouts:
+            self._layouts[key] = self.layout(self.network(values))
+        return self._layouts[key]
+
+    @cached_property
+    def _layouts(self) -> dict[tuple[str, ...], Layout]:
+        """Already asked for, since every sample asks."""
+        return {}
+
+    @cached_property
+    def _choices(self) -> dict[tuple[str, ...], Choice]:
+        """Already made, since every sample asks and every option is tried."""
+        return {}
+
     def networks(self) -> Iterator[dict[str, Any]]:
         """Every combination of the settings on which the sites depend."""
         there: list[dict[str, Any]] = [{}]
@@ -309,9 +326,11 @@ class Space:
         parameter = self.settings["network", name]
         if not isinstance(parameter, Choice):
             return parameter
-        return choice_of(
-            [one for one in options_of(parameter) if self._is_valid(before, name, one)]
-        )
+        key = (name, *map(repr, before.values()))
+        if key not in self._choices:
+            valid = [one for one in options_of(parameter) if self._is_valid(before, name, one)]
+            self._choices[key] = choice_of(valid)
+        return self._choices[key]
 
     def _is_valid(self, before: Mapping[str, Any], name: str, value: Any) -> bool:
         try:

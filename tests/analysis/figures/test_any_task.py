@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 from synthetic_records import ABSENT, Trial, fill
 
-from fusion_search.analysis.conditions import train_conditions, train_label
-from fusion_search.analysis.figures.curves import compute_curves
+from fusion_search.analysis.conditions import networks, of_network, train_conditions, train_label
+from fusion_search.analysis.figures.curves import compute_curves, draw_curves, draw_intervals
 from fusion_search.analysis.figures.drawing import value_colours, value_scale
 from fusion_search.analysis.figures.fusion import compute_fusion, fusion_conditions
 from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
@@ -27,7 +27,6 @@ from fusion_search.analysis.records.description import (
 )
 from fusion_search.analysis.records.selection import AnalysisError, Search, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.report.results import result_drawings
 
 
 @pytest.fixture
@@ -50,15 +49,14 @@ def test_one_axis_is_a_curve_with_intervals_and_what_is_absent_beside_it(folder:
     shown = {math.inf: 0.9, 20.0: 0.7, 0.0: 0.5, ABSENT: 0.3}
     for seed in range(3):
         write_any(folder, of, lambda snr, s=seed: shown[snr] + 0.01 * s, train=(20.0,), seed=seed)
-    (drawing,) = result_drawings(opened(folder))
-    table = drawing.table
-    assert drawing.name == "curves"
+    table = compute_curves(opened(folder))
+    figure = draw_curves(table, of)
     assert table["test_snr"].tolist() == list(shown)
     assert table["seeds"].tolist() == [3] * 4
     assert table["macro_f1"].tolist() == pytest.approx([one + 0.01 for one in shown.values()])
     low, high = stats.t.interval(0.95, 2, 0.91, stats.sem([0.90, 0.91, 0.92]))
     assert (table["low"][0], table["high"][0]) == pytest.approx((low, high))
-    (axes,) = drawing.figure.axes
+    (axes,) = figure.axes
     assert axes.get_ylabel() == "macro f1"
     assert axes.get_xlabel() == "test emg SNR, dB"
     assert [one.get_text() for one in axes.get_xticklabels()] == ["Orig.", "20", "0", "absent"]
@@ -68,7 +66,7 @@ def test_one_axis_is_a_curve_with_intervals_and_what_is_absent_beside_it(folder:
     assert axes.get_ylim() == (0, 1.02)
     # Chance is known of accuracy alone.
     assert not [one for one in axes.get_lines() if one.get_linestyle() == ":"]
-    assert png(drawing.figure)[:4] == b"\x89PNG"
+    assert png(figure)[:4] == b"\x89PNG"
 
 
 def test_folds_are_counted_apart_and_train_conditions_are_lines(folder: Storage) -> None:
@@ -79,8 +77,11 @@ def test_folds_are_counted_apart_and_train_conditions_are_lines(folder: Storage)
     table = compute_curves(opened(folder))
     assert set(table["seeds"]) == {2}
     assert table["macro_f1"].to_numpy() == pytest.approx(0.5)
-    drawings = result_drawings(opened(folder), [(20.0,)])
-    assert set(drawings[0].table["train_snr"]) == {20.0}
+    (axes,) = draw_curves(table, of).axes
+    assert [one.get_text() for one in axes.get_legend().get_texts()] == [
+        "Orig. (2 seeds)",
+        "20 (2 seeds)",
+    ]
 
 
 def test_without_axes_there_are_intervals_per_placement_the_best_on_top(folder: Storage) -> None:
@@ -90,9 +91,9 @@ def test_without_axes_there_are_intervals_per_placement_the_best_on_top(folder: 
             placed = {"s1": {"coupling": kind}} if kind != "none" else None
             write_any(folder, of, lambda e=error, s=seed: e + 0.1 * s, seed=seed, placement=placed)
     write_any(folder, of, lambda: 0.9, streams=("heat", "ecg"))
-    (drawing,) = result_drawings(opened(folder))
-    assert drawing.name == "intervals"
-    (axes,) = drawing.figure.axes
+    table = compute_curves(opened(folder))
+    figure = draw_intervals(table, of)
+    (axes,) = figure.axes
     assert [one.get_text() for one in axes.get_yticklabels()] == [
         "gates at s1 (3 seeds)",
         "plain (3 seeds)",
@@ -100,9 +101,9 @@ def test_without_axes_there_are_intervals_per_placement_the_best_on_top(folder: 
     ]
     assert axes.get_xlabel() == "mean absolute error (less is better)"
     low, high = stats.t.interval(0.95, 2, 0.4, stats.sem([0.3, 0.4, 0.5]))
-    (first,) = drawing.table.index[drawing.table["placement"] != "{}"]
-    assert tuple(drawing.table.loc[first, ["low", "high"]]) == pytest.approx((low, high))
-    assert png(drawing.figure)[:4] == b"\x89PNG"
+    (first,) = table.index[table["placement"] != "{}"]
+    assert tuple(table.loc[first, ["low", "high"]]) == pytest.approx((low, high))
+    assert png(figure)[:4] == b"\x89PNG"
 
 
 def maps(figure: Figure) -> list[Axes]:
@@ -164,12 +165,17 @@ def test_what_is_no_share_has_the_range_of_the_search_and_light_is_better(
     for name, worse in (("x", 0.0), ("y", 3.0)):
         placed = {name: {"coupling": "sum"}}
         write_any(folder, of, lambda a, b, w=worse: w + a / b, train=(1.0, 2.0), placement=placed)
-    first, second = result_drawings(opened(folder))
-    for drawing in (first, second):
-        (mesh,) = maps(drawing.figure)[0].collections
-        assert (mesh.norm.vmin, mesh.norm.vmax) == (0.5, 5.0)
+    search = opened(folder)
+    sheet = compute_sheet(search, [(1.0, 2.0)])
+    scale = value_scale(of.metric, [sheet["error"]])
+    assert (scale.vmin, scale.vmax) == (0.5, 5.0)
+    for network in networks(search.planned, of):
+        part = of_network(sheet, network)
+        figure = draw_sheet(part, [(1.0, 2.0)], of, of.metric, scale=scale)
+        (mesh,) = maps(figure)[0].collections
+        assert mesh.norm is scale
         assert mesh.get_cmap().name == "viridis_r"
-        (bar,) = [one for one in drawing.figure.axes if one.get_label() == "<colorbar>"]
+        (bar,) = [one for one in figure.axes if one.get_label() == "<colorbar>"]
         assert bar.get_ylabel() == "error"
     assert value_colours(clips_description().metric) == "viridis"
     scale = value_scale(clips_description().metric, [])
@@ -190,8 +196,8 @@ def test_ranges_and_choices_are_train_conditions_in_words(folder: Storage) -> No
         "emg 0 to 20.5",
         "emg Orig. or absent or 5",
     ]
-    (drawing,) = result_drawings(search)
-    labels = [text.get_text() for text in drawing.figure.axes[0].get_legend().get_texts()]
+    figure = draw_curves(compute_curves(search), of)
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert "0 to 20.5 (1 seed)" in labels
 
 
@@ -200,8 +206,6 @@ def test_what_cannot_be_drawn_is_said(folder: Storage) -> None:
     metric = MetricDescription("error", "minimize")
     of = TaskDescription(task="three", streams=("a", "b", "c"), axes=axes, metrics=(metric,))
     write_any(folder, of, lambda *snrs: 0.5, train=(1.0, 1.0, 1.0))
-    with pytest.raises(AnalysisError, match="three has 3 axes; maps are drawn of two"):
-        result_drawings(opened(folder))
     with pytest.raises(AnalysisError, match="networks of three have no fusion depth"):
         fusion_conditions(opened(folder))
     with pytest.raises(AnalysisError, match="networks of three have no fusion depth"):

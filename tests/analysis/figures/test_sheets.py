@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from descriptions import sensors_description
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -23,13 +23,13 @@ from fusion_search.analysis.figures.curves import compute_curves, draw_curves
 from fusion_search.analysis.figures.drawing import difference_scale, image
 from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion
 from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
-from fusion_search.analysis.figures.noise import NoisyExample, draw_noise
+from fusion_search.analysis.figures.noise import compute_noise, draw_noise
 from fusion_search.analysis.figures.timeline import draw_timeline
 from fusion_search.analysis.records.description import AxisDescription, TaskDescription
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.analysis.report import results
-from fusion_search.analysis.report.results import result_drawings
+from fusion_search.search.commands import draw
+from fusion_search.search.commands.command_line import main
 
 # Barnum et al.'s sheet, read from the top left.
 PAPER = [*itertools.product((0.25, 0.5, 1.0, 2.0), (1.0, 0.5, 0.25, 0.125))]
@@ -149,7 +149,7 @@ def test_what_was_not_declared_is_blank_and_what_has_no_record_missing(tmp_path:
 
 
 def test_every_network_has_the_sheet_that_was_declared_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn = {}
 
@@ -157,7 +157,7 @@ def test_every_network_has_the_sheet_that_was_declared_for_it(
         drawn[words["title"]] = list(conditions)
         return draw_sheet(sheet, conditions, *of, **words)
 
-    monkeypatch.setattr(results, "draw_sheet", spy)
+    monkeypatch.setattr(draw, "draw_sheet", spy)
     early = [Trial(pair, snrs=FEW) for pair in PAPER[:2]]
     late = [Trial(PAPER[0], depth=2, snrs=FEW), Trial(PAPER[4], depth=2, snrs=FEW)]
     only = Trial(PAPER[0], depth=1, snrs=FEW)
@@ -165,27 +165,28 @@ def test_every_network_has_the_sheet_that_was_declared_for_it(
     sheet_of(tmp_path, [*early, late[0], only], PAPER)
     folder = open_storage(tmp_path).below("made-up")
     write_planned(folder, [*early, *late, only])
-    search = open_search(open_storage(tmp_path), "made-up")
-    found = result_drawings(search)
+    words = ["draw", "grids", "made-up", "--storage", str(tmp_path), "--output", str(tmp_path)]
+    assert main(words) == 0
     assert drawn == {
         "made-up: initial-layer fusion": PAPER[:2],
         "made-up: second-layer fusion": [PAPER[0]],
         "made-up: fully-connected fusion": [PAPER[4], PAPER[0]],
     }
-    assert [one.name for one in found] == ["grids-depth0", "grids-depth1", "grids-depth2"]
     drawn.clear()
-    result_drawings(search, [PAPER[1], (9.0, 9.0)])
+    assert main([*words, "--train", "0.25", "0.5", "--train", "9", "9"]) == 0
     assert drawn == {"made-up: initial-layer fusion": [PAPER[1]]}
+    error = capsys.readouterr().err
+    assert "fully-connected fusion was not declared at these train conditions: no figure" in error
+    assert "not part of search made-up: train condition audio 9, visual 9" in error
     # Two networks of one depth are not drawn as one.
     write_trial(folder, coupled)
     write_planned(folder, [only, coupled])
     drawn.clear()
-    found = result_drawings(open_search(open_storage(tmp_path), "made-up"))
+    assert main(words) == 0
     assert list(drawn) == [
-        "made-up: second-layer fusion: MMTM at level1",
         "made-up: second-layer fusion",
+        "made-up: second-layer fusion: MMTM at level1",
     ]
-    assert [one.name for one in found] == ["grids-network1", "grids-network2"]
 
 
 def fusion_figure(folder: Path, late: dict[float, int]) -> Figure:
@@ -245,33 +246,54 @@ def test_a_stream_alone_has_its_panel_and_chance_its_line(tmp_path: Path) -> Non
         assert [set(line.get_ydata()) for line in dotted] == [{1 / 10}]
 
 
-def test_noise_is_drawn_at_the_snrs_that_are_given() -> None:
-    images, spectrograms = np.zeros((3, 4, 4), np.float32), np.ones((3, 5, 6), np.float32)
-    table = pd.DataFrame({"snr": FEW})
-    figure = draw_noise(NoisyExample(7, images, spectrograms, table, "made up"))
-    assert figure.get_suptitle() == "Digit 7 at 3 SNRs"
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["Orig.", "2", "0.5"]
+def test_noise_is_drawn_at_the_snrs_that_are_given_and_measured() -> None:
+    image = np.full((1, 4, 4), 0.5)
+    wrong = np.where(np.arange(16).reshape(1, 4, 4) % 2, 0.25, -0.25)
+    impaired = {
+        "visual_snr": [(math.inf, image), (2.0, image + wrong), (0.5, image + 4 * wrong)],
+        "audio_snr": [(math.inf, np.ones((5, 6))), (1.0, np.full((5, 6), 2.0))],
+    }
+    table = compute_noise(impaired)
+    assert table["measured"].tolist() == [math.inf, 2.0, 0.5, math.inf, 1.0]
+    assert table["maximum"].tolist() == [0.5, 0.75, 1.5, 1.0, 2.0]
+    figure = draw_noise(impaired, title="made up")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["Orig.", "2", "0.5", "Orig.", "1", ""]
+
+
+def activations(axes: Sequence[str], conditions: Sequence[tuple[float, ...]]) -> pd.DataFrame:
+    """Of one example at some conditions: an image, a sequence that begins late, values of both."""
+    sound = np.vstack([np.zeros((2, 6)), np.ones((3, 6))])
+    values = np.arange(5)[:, None] * np.arange(12)[None] * 1.0
+    arrays = {"input.image": np.zeros((1, 4, 4)), "input.audio": sound, "logits": values}
+    return pd.DataFrame(
+        [
+            {**dict(zip(axes, snrs, strict=True)), "label": 11, "name": name, "values": array}
+            for snrs in conditions
+            for name, array in arrays.items()
+        ]
+    )
 
 
 def test_every_class_over_time_has_its_own_colour_under_every_pair_that_is_given() -> None:
-    class Example:
-        def visual(self, snr: float) -> torch.Tensor:
-            return torch.zeros(1, 1, 4, 4)
-
-        def audio(self, snr: float) -> torch.Tensor:
-            return torch.ones(1, 5, 6)
-
     pairs, classes = [(1.0, 0.5), (0.5, 1.0), (0.5, 0.25)], 12
-    rows = [
-        {"audio_snr": audio, "visual_snr": visual, "time_step": step, "onset": 2, "label": 11}
-        | {f"class_{number}": float(number * step) for number in range(classes)}
-        for audio, visual in pairs
-        for step in range(5)
-    ]
-    figure = draw_timeline(pd.DataFrame(rows), Example())  # type: ignore[arg-type]
+    figure = draw_timeline(activations(DIGITS.test_columns, pairs), DIGITS)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["audio 1, visual 0.5", "audio 0.5, visual 1", "audio 0.5, visual 0.25"]
     for axes in figure.axes[-3:]:
-        lines = axes.get_lines()[:classes]
+        *lines, onset = axes.get_lines()
         assert [line.get_ydata()[-1] for line in lines] == [4.0 * k for k in range(classes)]
         assert len({line.get_color() for line in lines}) == classes
+        assert list(onset.get_xdata()) == [1.5, 1.5]
+
+
+def test_an_example_of_a_task_without_axes_is_one_column() -> None:
+    of = sensors_description()
+    rows = [
+        {"label": -1, "name": "input.ecg", "values": np.zeros((2, 40))},
+        {"label": -1, "name": "output", "values": np.ones(1)},
+    ]
+    figure = draw_timeline(pd.DataFrame(rows), of)
+    assert len(figure.axes) == 2
+    assert not figure.legends
+    assert "class" not in " ".join(text.get_text() for text in figure.texts)

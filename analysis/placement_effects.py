@@ -110,14 +110,14 @@ def _options(
             there = pd.Series([one.get(site, {}).get(part, NONE) for one in placements], index)
             for option in sorted(set(there) - {NONE}, key=option_order):
                 yield part, site, option, there == option, possible
-    ends = pd.Series(_ends(rows, description), index, dtype=object)
-    for option in sorted(set(ends.dropna()), key=option_order):
-        yield END, "", option, ends == option, ends.notna()
     every = pd.Series(True, index)
     for name in ("streams", *description.layout_fields):
         values = table[name]
         for option in sorted(set(values)) if values.nunique() > 1 else ():
             yield name, "", str(option) or "all", values == option, every
+    ends = pd.Series(_ends(rows, description), index, dtype=object)
+    for option in sorted(set(ends.dropna()), key=option_order):
+        yield END, "", option, ends == option, ends.notna()
 
 
 def _parts(

@@ -14,7 +14,7 @@ from scipy import stats
 from synthetic_search import DIGITS, MEAN, frame, placement, random_search, row
 
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
-from fusion_search.analysis.figures.placement_effects import compute_count, compute_placement
+from fusion_search.analysis.placement_effects import compute_count, compute_placement
 from fusion_search.analysis.records.samples import Objective, mean_objective
 from fusion_search.analysis.records.tables import FAILED, STOPPED
 
