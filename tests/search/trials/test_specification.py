@@ -141,8 +141,8 @@ def test_names_for_people() -> None:
     assert trial.trial_name.endswith("fold 1, seed 0")
     # All settings of a network of which none are said to make sites are no part of the name.
     named = sensors_trial(train={"ecg_snr": Range(1, 20), "heat_snr": (ABSENT, 10.0)})
-    assert named.trial_name == "ecg_snr 1..20, heat_snr absent|10, seed 0"
-    assert sensors_trial().trial_name == "ecg_snr original, heat_snr original, seed 0"
+    assert named.trial_name == "plain, ecg_snr 1..20, heat_snr absent|10, seed 0"
+    assert sensors_trial().trial_name == "plain, ecg_snr original, heat_snr original, seed 0"
 
 
 def test_columns_are_what_was_tried() -> None:
