@@ -80,7 +80,9 @@ def test_a_finished_trial_is_recorded_whole(storage: Storage, small_opened: Open
 
     assert len(grid) == 100
     assert (grid["n"] == 12).all()
-    cells = {(a, v): c for a, v, c in grid[["test_audio_snr", "test_visual_snr", "accuracy_sum"]].values}
+    cells = {
+        (a, v): c for a, v, c in grid[["test_audio_snr", "test_visual_snr", "accuracy_sum"]].values
+    }
     assert cells == {
         tuple(one.condition.values()): one.sums["accuracy"] for one in expected.grid.evaluations
     }
@@ -136,7 +138,9 @@ def test_sys_exit_in_a_trial_is_its_failure(
     if count == 1:
         rows.append(execute(trials[0], small_opened, small_recorder(storage, small_opened)))
     else:
-        execute_pack(trials, small_opened, small_recorder(storage, small_opened), on_end=rows.append)
+        execute_pack(
+            trials, small_opened, small_recorder(storage, small_opened), on_end=rows.append
+        )
     assert [row["reason"] for row in rows] == ["SystemExit: no licence"] * count
     for trial in trials:
         text = read_failure(storage, trial.trial_id)
@@ -183,7 +187,9 @@ def test_a_trial_that_diverges_in_a_pack_leaves_what_a_lone_one_does(
     failing = small_trial(learning_rate=1e30)
     alone = storage.below("alone")
     execute(failing, small_opened, small_recorder(alone, small_opened))
-    execute_pack([failing, small_trial(seed=1)], small_opened, small_recorder(storage, small_opened))
+    execute_pack(
+        [failing, small_trial(seed=1)], small_opened, small_recorder(storage, small_opened)
+    )
     texts = [read_failure(one, failing.trial_id) or "" for one in (alone, storage)]
     # The trial, when and where it ended, why; then the traceback, down to what raised.
     for text in texts:
@@ -222,7 +228,14 @@ def test_every_column_of_the_schema_is_filled(storage: Storage, small_opened: Op
         frame: pd.DataFrame = read_table(storage, table)
         empty = [name for name in frame.columns if frame[name].isna().all()]
         # Of a failed trial, where asked for, of a search by Ray, and of one over a space.
-        others = ["reason", "coupling_weight_decay", "cpus_per_trial", "sample", "changes", "objective_values"]
+        others = [
+            "reason",
+            "coupling_weight_decay",
+            "cpus_per_trial",
+            "sample",
+            "changes",
+            "objective_values",
+        ]
         assert empty == (others if table == "trials" else [])
 
 
@@ -285,7 +298,9 @@ def test_an_interrupted_trial_has_not_ended(storage: Storage, small_opened: Open
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(small_trial(), small_opened, small_recorder(storage, small_opened), on_epoch=interrupt)
+        execute(
+            small_trial(), small_opened, small_recorder(storage, small_opened), on_epoch=interrupt
+        )
     assert recorded_trials(storage) == set()
 
 
@@ -339,7 +354,9 @@ def test_a_clock_that_is_set_back_makes_no_duration_negative(
         execute_pack([trial], small_opened, scribe)
     elif end == "stopped":
         epoch = {"epoch": 1, "validation_accuracy": 0.5, "validation_loss": 1.0, "seconds": 0.1}
-        scribe.stopped(trial, [epoch], scribe.started(trial, small_opened.first, SetBack.now()), "asha", began)
+        scribe.stopped(
+            trial, [epoch], scribe.started(trial, small_opened.first, SetBack.now()), "asha", began
+        )
     else:
         execute(trial, small_opened, scribe)
     row = read_table(storage, "trials").iloc[0]
