@@ -44,7 +44,6 @@ from fusion_search.search.running.proposals import (
 from fusion_search.search.running.run import start_tracker
 from fusion_search.search.tracking import tracker as tracking
 
-
 TRIALS = digit_description().schema("trials")
 
 
