@@ -72,6 +72,8 @@ class Range:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"low is {self.low}, high is {self.high}; allowed: low below high")
+        for name in ("low", "high"):  # whole numbers would be written otherwise
+            object.__setattr__(self, name, float(getattr(self, name)))
 
 
 TrainCondition = float | Range | tuple[float | Range, ...]

@@ -154,7 +154,7 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         # Trained together on one device, this one counted; 1 or null: alone. What they cost
         # together is told of each: seconds, train_seconds, data_seconds and peak_memory_bytes.
         *_listed(COST, packed_trials=whole, seconds=number, train_seconds=number),
-        *_listed(COST, evaluation_seconds=number, data_seconds=number),
+        *_listed(COST, evaluation_seconds=number, absent_seconds=number, data_seconds=number),
         *_listed(COST, milliseconds_per_example=number, peak_memory_bytes=whole),
         *_listed(ORIGIN, data_note=text, data_fingerprint=text, git_commit=text),
         *_listed(ORIGIN, versions=text, host=text),
@@ -194,10 +194,22 @@ def _predictions(of: TaskDescription) -> list[ColumnDescription]:
     ]
 
 
+def _activations(of: TaskDescription) -> list[ColumnDescription]:
+    return [
+        *_key(of),
+        *_listed(TRIED, **dict.fromkeys(of.test_columns, "float64")),
+        # Of the example in its split; its class, -1 where it has none.
+        *_listed(IDENTITY, number="int64", label="int64"),
+        # An array: input.STREAM, or what the network gives; its shape, and its values in a row.
+        *_listed(RESULT, name="string", shape="list<int64>", values="list<float64>"),
+    ]
+
+
 COLUMNS: Final[Mapping[str, Callable[[TaskDescription], list[ColumnDescription]]]] = {
     "trials": _trials,
     "epochs": _epochs,
     "grid": _grid,
     "predictions": _predictions,
+    "activations": _activations,
 }
 """Table -> what gives its columns."""

@@ -4,49 +4,46 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Final
 
 import pandas as pd
 
+from fusion_search.analysis.conditions import (
+    TrainCondition,
+    at_train,
+    networks,
+    of_network,
+    train_conditions,
+    train_label,
+)
 from fusion_search.analysis.dependence import compute_dependence
+from fusion_search.analysis.figures.curves import compute_curves, draw_curves, draw_intervals
 from fusion_search.analysis.figures.fusion import (
     compute_fusion,
     draw_fusion,
-    fusion_pairs,
+    fusion_conditions,
     summarise_fusion,
 )
 from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
-from fusion_search.analysis.figures.noise import compute_noise, draw_noise, load_data
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
-from fusion_search.analysis.figures.timeline import (
-    choose_trial,
-    compute_timeline,
-    draw_timeline,
-    example_numbers,
-    load_trial,
-    make_example,
-)
-from fusion_search.analysis.figures.unimodal import compute_unimodal, draw_unimodal
-from fusion_search.analysis.paired import region_lines
+from fusion_search.analysis.figures.timeline import choose_trial, draw_timeline, read_activations
+from fusion_search.analysis.paired import difference_text, region_lines
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.samples import objectives_of
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.samples import objectives_of, placement_words, rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import (
+    DEPTH,
     AnalysisError,
-    at_train_pair,
+    Search,
     depth_name,
-    pair_label,
     snr_label,
-    train_pairs,
 )
 from fusion_search.analysis.records.tables import REPLAY_FILE
-from fusion_search.datasets.digits.data import DigitsSettings
-from fusion_search.datasets.digits.pairs import LABELS
-from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.search.commands.drawing_options import (
     data_caption,
     levels_of,
-    open_narrowed,
+    open_parts,
+    open_whole,
     opened,
     plain_networks,
     read_beside,
@@ -54,143 +51,182 @@ from fusion_search.search.commands.drawing_options import (
     save_numbers,
     say,
     specification_of,
-    wanted_pairs,
+    wanted_conditions,
     write,
 )
-from fusion_search.search.commands.options import data_of, storage_of
-
-_SINGLE_SENSES: Final = ("visual", "audio")
+from fusion_search.search.commands.options import storage_of
 
 
 def grids(options: argparse.Namespace) -> int:
-    """``draw grids``."""
-    search = plain_networks(open_narrowed(options, ["both"], options.depths))
-    pairs = wanted_pairs(search, options)
-    sheet = compute_sheet(search, pairs)
-    depths = sorted({int(depth) for depth in search.planned["fusion_depth"]})
-    for depth in depths:
-        planned = train_pairs(search.planned[search.planned["fusion_depth"] == depth])
-        declared = [pair for pair in pairs if pair in planned]
+    """``draw grids``: maps of two axes, curves of one, intervals without any."""
+    search = plain_networks(open_whole(options, options.depths))
+    description = search.description
+    if len(description.axes) < 2:
+        return _curves(options, search, "grids")
+    if len(description.axes) > 2:
+        raise AnalysisError(
+            f"a grid of {len(description.axes)} axes cannot be drawn as maps; its numbers are in "
+            f"`{command('report', search.name, storage=storage_of(options))}`"
+        )
+    wanted = wanted_conditions(search, options)
+    sheet = compute_sheet(search, wanted)
+    for network in networks(search.planned, description):
+        planned = train_conditions(of_network(search.planned, network), description)
+        declared = [one for one in wanted if one in planned]
+        words = placement_words(network).removesuffix(": plain")
         if not declared:
-            say(f"fusion depth {depth} was not declared at these train pairs: no figure")
+            say(f"{words} was not declared at these train conditions: no figure")
             continue
-        part = sheet[sheet["fusion_depth"] == depth]
+        part = of_network(sheet, network)
         figure = draw_sheet(
             part,
             declared,
-            title=f"{search.name}: {depth_name(depth, levels_of(search))}",
+            description,
+            description.metric,
+            title=f"{search.name}: {words}",
             caption=data_caption(search),
         )
-        save(options, figure, part, f"{search.name}-grids-depth{depth}")
-    save_numbers(options, compute_dependence(sheet), f"{search.name}-dependence")
+        save(options, figure, part, f"{search.name}-grids{_suffix(network, description)}")
+    save_numbers(options, compute_dependence(sheet, description), f"{search.name}-dependence")
+    return 0
+
+
+def _suffix(network: dict[str, object], description: TaskDescription) -> str:
+    """Of a figure's name: the fusion depth, and what else tells a network."""
+    words = [f"-depth{network[DEPTH]}"] if DEPTH in description.layout_fields else []
+    placed = str(network.get("placement") or "{}")
+    told = [placed] if placed != "{}" else []
+    told += [str(network["end"])] if network.get("end") else []
+    return "".join([*words, *(f"-{re.sub(r'[^A-Za-z0-9]+', '-', one).strip('-')}" for one in told)])
+
+
+def _curves(options: argparse.Namespace, search: Search, figure: str) -> int:
+    """Curves of networks with one axis, intervals of those without."""
+    description = search.description
+    table = compute_curves(search)
+    if table.empty:
+        raise AnalysisError(f"search {search.name} has no network of one axis or none to draw")
+    along = table[table["axis"] != ""]
+    for part, draw, name in (
+        (along, draw_curves, figure),
+        (table[table["axis"] == ""], draw_intervals, f"{figure}-intervals"),
+    ):
+        if len(part):
+            drawn = draw(
+                part,
+                description,
+                title=f"{search.name}: {description.metric.words}",
+                caption=data_caption(search),
+            )
+            save(options, drawn, part, f"{search.name}-{name}")
     return 0
 
 
 def fusion(options: argparse.Namespace) -> int:
     """``draw fusion``."""
-    search = plain_networks(open_narrowed(options, ["both"]))
-    pairs = wanted_pairs(search, options) if options.train_pairs else fusion_pairs(search)
-    if not pairs:
+    search = plain_networks(open_whole(options))
+    description = search.description
+    if len(description.axes) != 2:
         raise AnalysisError(
-            f"search {search.name} has no train pair with more than one fusion depth to compare"
+            f"{description.task} has {len(description.axes)} axes; fusion depths are compared on "
+            "maps of two"
         )
-    print("train pairs compared: " + "; ".join(pair_label(pair) for pair in pairs))
+    comparable = fusion_conditions(search)
+    wanted = wanted_conditions(search, options) if options.train else comparable
+    if not wanted:
+        raise AnalysisError(
+            f"search {search.name} has no train condition with more than one fusion depth to "
+            "compare"
+        )
+    told = "; ".join(train_label(one, description) for one in wanted)
+    print(f"train conditions compared: {told}")
     tables = []
-    for pair in pairs:
-        table, regions = compute_fusion(search, pair)
+    for condition in wanted:
+        table, regions = compute_fusion(search, condition)
         if table.empty:
-            say(f"no finished trial at train pair {pair_label(pair)}: no figure")
+            label = train_label(condition, description)
+            say(f"no finished trial at train condition {label}: no figure")
             continue
-        planned = at_train_pair(search.planned, pair)["fusion_depth"].unique()
-        names = {int(depth): depth_name(int(depth), levels_of(search)) for depth in planned}
-        figure = draw_fusion(
-            table,
-            pair,
-            names,
-            title=f"{search.name}: trained at {pair_label(pair)}",
-            caption=data_caption(search),
-        )
-        audio, visual = (snr_label(snr) for snr in pair)
-        name = f"{search.name}-fusion-audio{audio}-visual{visual}"
-        save(options, figure, table, name)
-        write(options, regions.to_csv(index=False).encode(), f"{name}-regions.csv")
+        _draw_fusion(options, search, condition, table, regions)
         tables.append((table, regions))
     if not tables:
-        raise AnalysisError(f"search {search.name} has no finished trial at these train pairs")
+        raise AnalysisError(f"search {search.name} has no finished trial at these train conditions")
     cells, by_region = (pd.concat(each) for each in zip(*tables, strict=True))
-    _print_summary(summarise_fusion(cells), by_region, levels_of(search))
+    _print_summary(summarise_fusion(cells, description), by_region, search)
     return 0
 
 
-def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, levels: int) -> None:
+def _draw_fusion(
+    options: argparse.Namespace,
+    search: Search,
+    condition: TrainCondition,
+    table: pd.DataFrame,
+    regions: pd.DataFrame,
+) -> None:
+    description = search.description
+    planned = at_train(search.planned, condition, description)[DEPTH].unique()
+    figure = draw_fusion(
+        table,
+        condition,
+        {int(depth): depth_name(int(depth), levels_of(search)) for depth in planned},
+        description,
+        title=f"{search.name}: trained at {train_label(condition, description)}",
+        caption=data_caption(search),
+    )
+    snrs = [
+        f"{axis.short.replace(' ', '-')}{snr_label(snr)}"
+        for axis, snr in zip(description.axes, condition, strict=True)
+    ]
+    name = "-".join([f"{search.name}-fusion", *snrs])
+    save(options, figure, table, name)
+    write(options, regions.to_csv(index=False).encode(), f"{name}-regions.csv")
+
+
+def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, search: Search) -> None:
+    description = search.description
+    metric = description.metric
     if summary.empty:
-        print("no train pair has a seed common to initial-layer fusion and a later fusion depth")
+        print("no train condition has a seed common to initial-layer fusion and a later depth")
         return
-    for row in summary.to_dict("records"):
-        train_pair = (row["train_audio_snr"], row["train_visual_snr"])
+    for row in rows_of(summary):
+        condition = tuple(row[one] for one in description.train_columns)
+        depth = depth_name(row[DEPTH], levels_of(search))
+        mean, low, high = (
+            difference_text(row[f"difference_{one}"], metric) for one in ("mean", "min", "max")
+        )
         print(
-            f"train {pair_label(train_pair)}: initial-layer fusion against "
-            f"{depth_name(row['fusion_depth'], levels)}, paired seeds: {row['paired_seeds']}\n"
+            f"train {train_label(condition, description)}: initial-layer fusion against {depth}, "
+            f"paired seeds: {row['paired_seeds']}\n"
             f"  of {row['conditions']} test conditions initial wins {row['initial_wins']}, "
             f"ties {row['ties']}, loses {row['initial_loses']}\n"
-            f"  late - initial accuracy: mean {row['difference_mean']:+.4f}, "
-            f"min {row['difference_min']:+.4f}, max {row['difference_max']:+.4f}\n"
+            f"  late - initial {metric.words}: mean {mean}, min {low}, max {high}\n"
             f"  {row['decisions']}"
         )
-        own = at_train_pair(regions, train_pair)
-        for line in region_lines(own[own["fusion_depth"] == row["fusion_depth"]]):
+        own = at_train(regions, condition, description)
+        for line in region_lines(own[own[DEPTH] == row[DEPTH]], metric):
             print(line)
 
 
 def unimodal(options: argparse.Namespace) -> int:
-    """``draw unimodal``."""
-    search = open_narrowed(options, _SINGLE_SENSES)
-    table = compute_unimodal(search)
-    planned = set(search.planned["modality"])
-    figure = draw_unimodal(
-        table,
-        [modality for modality in _SINGLE_SENSES if modality in planned],
-        LABELS,
-        title=f"{search.name}: one sense alone",
-        caption=data_caption(search),
-    )
-    save(options, figure, table, f"{search.name}-unimodal")
-    return 0
-
-
-def noise(options: argparse.Namespace) -> int:
-    """``draw noise``."""
-    settings = DigitsSettings(source=options.source, snr_ratio=options.snr_ratio)
-    data = load_data(settings, data_of(options))
-    print(f"data: {data.note}")
-    example = compute_noise(data, options.example, TEST_SNRS)
-    name = f"noise-{options.source}-example{options.example}"
-    save(options, draw_noise(example), example.table, name)
-    return 0
+    """``draw unimodal``: networks of some of the streams."""
+    return _curves(options, open_parts(options), "unimodal")
 
 
 def timeline(options: argparse.Namespace) -> int:
     """``draw timeline``."""
-    search = open_narrowed(options, ("both", *_SINGLE_SENSES))
+    search = opened(options)
     trial = choose_trial(search, options.trial)
-    trained = load_trial(search, trial["trial_id"])
-    data = load_data(trained.data, data_of(options))
-    print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})\ndata: {data.note}")
-    if data.fingerprint != trial["data_fingerprint"]:
-        say("the data at hand are not those the trial was trained on (other fingerprint)")
-    for number in example_numbers(data, options.examples):
-        example = make_example(trained, data, number)
-        table = compute_timeline(trained, example)
+    table = read_activations(search, trial["trial_id"])
+    print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
+    for number, part in table.groupby("number"):
         figure = draw_timeline(
-            table,
-            example,
-            title=f"{search.name}: {depth_name(trial['fusion_depth'], trial['levels'])} "
-            f"trained at {pair_label(trained.train_pair)}",
-            caption=f"Trial {trial['trial_name']}, test pair {number}. Data: {data.note}.",
+            part,
+            search.description,
+            title=f"{search.name}: {placement_words({str(name): one for name, one in trial.items()})}",
+            caption=f"Trial {trial['trial_name']}, test example {number}. {data_caption(search)}",
         )
-        short = re.sub(r"[^\w.-]", "-", str(trial["trial_name"]))  # it may say "../"
-        name = f"{search.name}-timeline-{short}-example{number}"
-        save(options, figure, table, name)
+        numbers = part.drop(columns=["values", "shape"])
+        save(options, figure, numbers, f"{search.name}-timeline-{trial['trial_id']}-{number}")
     return 0
 
 
@@ -203,7 +239,7 @@ def replay(options: argparse.Namespace) -> int:
             f"search {options.name} has no replay yet; run "
             f"`{command('replay', options.name, storage=storage_of(options))}`"
         )
-    objective = objectives_of(specification_of(search))[0]
+    objective = objectives_of(specification_of(search), search.description)[0]
     minimize = objective.direction == "minimize"
     optimum = float(table["value"].min() if minimize else table["value"].max())
     curves, runs, summary = compute_replay(table, optimum, options.within, minimize=minimize)
@@ -219,7 +255,7 @@ def replay(options: argparse.Namespace) -> int:
     )
     save(options, figure, runs, f"{options.name}-replay")
     print(f"trials to reach within {options.within:g} of the best recorded value {optimum:.4f}:")
-    for row in summary.to_dict("records"):
+    for row in rows_of(summary):
         words = row["undecided"] or f"p = {row['p_holm']:.2g} (Holm)"
         against = "" if pd.isna(row["p"]) else f", against random {words}"
         print(

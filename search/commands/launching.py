@@ -7,10 +7,12 @@ from dataclasses import replace
 from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
+    measures,
     read_candidates,
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.columns import COLUMNS
+from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -159,10 +161,14 @@ def _say_confirmed(storage: Storage) -> None:
     """The sentence on the grid's mean, and what its regions and conditions say."""
     trials, _ = read_records(storage, planned_ids(storage))
     candidates = read_candidates(storage)
-    table, comparisons = compute_confirmation(trials, candidates)
-    print(f"\n{printable(confirmation_sentence(table, comparisons))}")
+    description = read_description(storage)
+    column = f"mean_{description.metric.name}"
+    table, comparisons = compute_confirmation(trials, candidates, column)
+    measure = measures(description)[column]
+    print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
     grid = read_table(storage, "grid", on_damage=lambda _, damage: print(f"left out: {damage}"))
-    if grid.empty:
+    if grid.empty or not description.axes:
         return
-    for line in grid_lines(*compute_confirmation_grid(trials, grid, candidates), candidates):
+    tables = compute_confirmation_grid(trials, grid, candidates, description)
+    for line in grid_lines(*tables, candidates, description.metric):
         print(printable(line))

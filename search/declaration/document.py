@@ -1,6 +1,6 @@
-"""``docs/configuration.md`` and a JSON schema for editors, made from the dataclasses: ``make docs``.
+"""``docs/configuration.md`` and a JSON schema for editors, from the dataclasses: ``make docs``.
 
-    python -m fusion_search.search.declaration.document docs
+python -m fusion_search.search.declaration.document docs
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ TOP: Final = {
     "storage": "A folder, or a URI such as `s3://bucket/results`. Default: `results`.",
 }
 PLACEMENT: Final = {
-    "couplings": "At every site `[none, mmtm]`, or by site `{level1: [none, mmtm]}`. Default: none.",
-    "connections": "The same for each direction: `{\"image>audio\": [none, cross]}`.",
+    "couplings": "At every site `[none, mmtm]`, or by site `{level1: [none, mmtm]}`.",
+    "connections": 'The same for each direction: `{"image>audio": [none, cross]}`.',
     "ends": "How the streams end, among those that the network offers.",
-    "streams": "Subsets, for unimodal baselines: `[[image, audio], [image]]`. Default: all streams.",
+    "streams": "Subsets, for unimodal baselines: `[[image, audio], [image]]`. Default: all.",
 }
 _SETTINGS: Final = {"training": TrainingSettings, "evaluation": EvaluationSettings}
 _PARTS: Final = {
@@ -79,13 +79,13 @@ def markdown() -> str:
     lines = [
         "# The configuration of a search",
         "",
-        "Made from the code by `make docs`; a test holds it fresh. An editor that knows JSON schemas",
-        "completes and checks a file whose first line names the one beside this file:",
+        "Made from the code by `make docs`; a test holds it fresh. An editor that knows JSON",
+        "schemas completes and checks a file whose first line names the one beside this file:",
         "",
         f"    # yaml-language-server: $schema=docs/{SCHEMA}",
         "",
-        "Every setting of `network`, `data` and `training` is a value, a list (a choice), or, if it",
-        "is a number, a range: `{low: 0.001, high: 0.01, log: true}`.",
+        "Every setting of `network`, `data` and `training` is a value, a list (a choice), or, if",
+        "it is a number, a range: `{low: 0.001, high: 0.01, log: true}`.",
         "",
         *_table(TOP.items()),
         "## placement",
@@ -96,8 +96,8 @@ def markdown() -> str:
         "A list of conditions, each with an entry per axis of the task: a number, `original` (no",
         "noise), `absent` (the input is zero), `{low: 0, high: 20}` or `{any: [absent, 10]}`, both",
         "drawn for every example. `{audio_snr: [2, 1], visual_snr: [1, 0.5]}` is the product. In a",
-        "search every sample is trained at each and judged by the mean; `{choose: ...}` makes them a",
-        "choice instead.",
+        "search every sample is trained at each and judged by the mean; `{choose: ...}` makes them",
+        "a choice instead.",
         "",
     ]
     for name, kind in {**_SETTINGS, **_PARTS}.items():
@@ -204,7 +204,13 @@ def _type_words(hint: Any) -> str:
         return ", ".join(map(str, get_args(hint)))
     if type(None) in get_args(hint):
         return " or ".join(_type_words(one) for one in get_args(hint))
-    words = {"NoneType": "null", "str": "text", "int": "whole number", "float": "number", "bool": "true or false"}
+    words = {
+        "NoneType": "null",
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true or false",
+    }
     name = str(getattr(hint, "__name__", hint))
     if get_origin(hint) in (tuple, list):
         return "list"

@@ -122,7 +122,7 @@ class Recorder:
                     **one.metrics,
                     **{f"{name}_sum": total for name, total in one.sums.items()},
                 }
-                for one in result.grid.evaluations
+                for one in (*result.grid.evaluations, *result.grid.absent)
             ],
         )
         if trial.evaluation.predictions:
@@ -143,6 +143,7 @@ class Recorder:
             **_ended(clock),
             "train_seconds": result.train_seconds,
             "evaluation_seconds": result.evaluation_seconds,
+            "absent_seconds": result.absent_seconds,
             "data_seconds": result.data_seconds,
             "milliseconds_per_example": result.milliseconds_per_example,
             "peak_memory_bytes": result.peak_memory_bytes,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import TaskDescription, read_description
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -63,7 +64,7 @@ def summary(
     metric = description.metric
     if len(finished):
         by_metric = finished.sort_values(f"mean_{metric.name}", ascending=metric.sign > 0)
-        best = by_metric.iloc[-1]
+        (best,) = rows_of(by_metric.tail(1))
         print(f"best: {printable(best['trial_name'])} with {over_grid(best, description)}")
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")

@@ -128,6 +128,14 @@ class Task:
         """What loss and metrics judge; where windows or masks are made whole again."""
         return network(**batch.inputs)
 
+    def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """What a figure shows of a network on single examples, by name: what it gives.
+
+        Of each example values [C], or values over time [T, C].
+        """
+        outputs = self.predict(network, batch)
+        return dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
+
     def answers(
         self,
         network: nn.Module,

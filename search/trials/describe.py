@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, Final, get_type_hints
+from typing import Any, get_type_hints
 
 from fusion_search.analysis.records.columns import ColumnDescription
 from fusion_search.analysis.records.description import (
@@ -15,19 +16,9 @@ from fusion_search.analysis.records.description import (
 from fusion_search.datasets.batch import Data
 from fusion_search.datasets.conditions import ABSENT
 from fusion_search.search.tasks.base import Task
-from fusion_search.search.trials.plain import column_value, default_of
+from fusion_search.search.trials.plain import column_type, default_of, plain_value
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.specification import NO_COLUMNS
-
-_TYPES: Final[dict[Any, str]] = {
-    int: "int64",
-    float: "float64",
-    float | None: "float64",
-    int | None: "int64",
-    bool: "bool",
-    tuple[str, ...]: "list<string>",
-}
-"""Of a setting's column; all others are texts."""
 
 
 def describe(name: str, task: Task, data: Data, streams: Sequence[str]) -> TaskDescription:
@@ -77,10 +68,12 @@ def _columns(kind: type) -> Iterator[ColumnDescription]:
             continue
         default = default_of(one)
         text = None if default is MISSING else column_text(default)
-        yield ColumnDescription(one.name, _TYPES.get(hints[one.name], "string"), default=text)
+        yield ColumnDescription(one.name, column_type(hints[one.name]), default=text)
 
 
 def column_text(value: Any) -> str:
     """A setting as MLflow has it."""
-    found = column_value(value)
-    return ", ".join(found) if isinstance(found, list) else str(found)
+    if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    scalar = value is None or isinstance(value, str | int | float | bool)
+    return str(value) if scalar else json.dumps(plain_value(value), sort_keys=True)

@@ -1,7 +1,7 @@
 """Checking declared fields, one by one, with errors that name the field and what is allowed.
 
-Numbers, truth values and texts are checked here; every other type of a dataclass's field (Literal,
-Optional, lists, nested dataclasses) by pydantic.
+Numbers, truth values, texts, Literal, unions, tuples and nested dataclasses are checked here; every
+other type of a dataclass's field (mappings, annotated ones) by pydantic.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,7 +30,6 @@ _PYDANTIC_WORDS: Final = {
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "text",
-    "tuple_type": "a list",
     "list_type": "a list",
     "none_required": "null",
 }
@@ -64,6 +64,9 @@ def checked(kind: type, raw: Any, where: str) -> dict[str, Any]:
 def typed(kind: type, raw: Any, where: str) -> Any:
     """A dataclass from a mapping."""
     values = checked(kind, raw, where)
+    for one in fields(kind):
+        if one.name not in values and one.default is one.default_factory is MISSING:
+            raise ConfigurationError(f"{where}{one.name} is missing")
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:
@@ -72,10 +75,15 @@ def typed(kind: type, raw: Any, where: str) -> Any:
 
 def value_of(kind: Any, value: Any, where: str) -> Any:
     """A value of this type; a list stands for a tuple, a whole number for a number."""
-    if kind == tuple[str, ...]:
-        return tuple(value_of(str, one, where) for one in listed(value, where, empty=True))
-    if get_origin(kind) is Literal:
+    origin = get_origin(kind)
+    if origin is Literal:
         return one_of(get_args(kind))(value, where)
+    if origin in (Union, UnionType):
+        return _either(get_args(kind), value, where)
+    if origin is tuple:
+        return _tuple(get_args(kind), value, where)
+    if is_dataclass(kind):
+        return typed(cast(type, kind), value, f"{where}.")
     if kind not in _TYPE_WORDS:
         return _by_pydantic(kind, value, where)
     if kind is float and value == "original":
@@ -95,6 +103,38 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
             f"{where} is {shown(value)}; allowed: up to {_LONGEST:,} printable characters"
         )
     return value
+
+
+def _either(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """A value of the first of these types that it can be."""
+    if value is None and NoneType in kinds:
+        return None
+    allowed: list[str] = []
+    for kind in (one for one in kinds if one is not NoneType):
+        try:
+            return value_of(kind, value, where)
+        except ConfigurationError as error:
+            start, _, words = str(error).partition("; allowed: ")
+            if start != f"{where} is {shown(value)}":  # of a part of it
+                raise
+            allowed.append(words.partition("; ")[0])
+    words = " or ".join([*allowed, *(["null"] if NoneType in kinds else [])])
+    raise ConfigurationError(f"{where} is {shown(value)}; allowed: {words}")
+
+
+def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    """A list stands for it."""
+    values = listed(value, where, empty=True)
+    if kinds[1:] == (...,):
+        kinds = kinds[:1] * len(values)
+    if len(kinds) != len(values):
+        raise ConfigurationError(
+            f"{where} is {shown(value)}; allowed: a list of {len(kinds)} values"
+        )
+    return tuple(
+        value_of(kind, one, f"{where}.{index}")
+        for index, (kind, one) in enumerate(zip(kinds, values, strict=True))
+    )
 
 
 @cache
@@ -146,7 +186,7 @@ def one_of(allowed: tuple[Any, ...]) -> Callable[[Any, str], Any]:
     """A check that a value is one of these."""
 
     def check(value: Any, where: str) -> Any:
-        if value not in allowed:
+        if not any(type(value) is type(one) and value == one for one in allowed):
             words = ", ".join(map(str, allowed))
             raise ConfigurationError(f"{where} is {shown(value)}; allowed: {words}")
         return value

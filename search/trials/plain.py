@@ -6,12 +6,19 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, Final
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from fusion_search.datasets.conditions import Range, TrainCondition
 
 _WORDS: Final = {math.inf: "original", -math.inf: "absent"}
 _NUMBERS: Final = {word: number for number, word in _WORDS.items()}
+_COLUMN_TYPES: Final[Mapping[Any, str]] = {
+    int: "int64",
+    float: "float64",
+    bool: "bool",
+    tuple[str, ...]: "list<string>",
+}
 
 
 def plain_number(value: float) -> float | str:
@@ -39,13 +46,25 @@ def plain_settings(settings: Any, *, told: bool = True) -> dict[str, Any]:
     }
 
 
-def column_value(value: Any) -> Any:
-    """Of a setting in a table: what is no number, truth value, text or list of texts as JSON."""
-    if value is None or isinstance(value, str | int | float | bool):
+def column_type(kind: Any) -> str:
+    """Of a setting's column, by the setting's type; what has no column of its own is a text."""
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    found = {
+        type(one) if get_origin(option) is Literal else one
+        for option in options
+        if option is not NoneType
+        for one in (get_args(option) if get_origin(option) is Literal else (option,))
+    }
+    return _COLUMN_TYPES.get(found.pop(), "string") if len(found) == 1 else "string"
+
+
+def column_value(value: Any, kind: Any) -> Any:
+    """Of a setting of this type in a table; JSON where its column is a text, and it is none."""
+    if value is None or isinstance(value, str):
         return value
-    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
-        return list(value)
-    return json.dumps(plain_value(value), sort_keys=True)
+    if column_type(kind) == "string":
+        return json.dumps(plain_value(value), sort_keys=True)
+    return list(value) if isinstance(value, list | tuple) else value
 
 
 def default_of(field: Field[Any]) -> Any:

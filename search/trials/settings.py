@@ -113,6 +113,7 @@ class EvaluationSettings:
             validation split, so that the test split stays unseen until the choice is made.
         validation_examples, test_examples: drawn from those splits; 0 for all.
         predictions: also keep every single prediction of the grid: the largest output.
+        absent: also test with each input absent, beside the grid and outside every mean.
 
     Raises:
         ValueError: a field is outside its range.
@@ -122,6 +123,7 @@ class EvaluationSettings:
     validation_examples: int = 0
     test_examples: int = 0
     predictions: bool = False
+    absent: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in get_args(Split):

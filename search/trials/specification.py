@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
-from fusion_search.datasets.conditions import ORIGINAL, TrainCondition
+from fusion_search.datasets.conditions import ORIGINAL, Range, TrainCondition
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
 from fusion_search.search.trials.fields import typed
@@ -74,7 +74,9 @@ class TrialSpecification:
             network, placement = canonical(self.placement)
             object.__setattr__(self, "network", network)
             object.__setattr__(self, "placement", placement)
-        object.__setattr__(self, "train", MappingProxyType(dict(self.train)))
+        # What is read from the trial's JSON must be equal, and written equally.
+        train = {name: parse_train(plain_train(one)) for name, one in self.train.items()}
+        object.__setattr__(self, "train", MappingProxyType(train))
 
     def __hash__(self) -> int:
         return hash(self.trial_id)
@@ -153,8 +155,11 @@ class TrialSpecification:
 
     def columns(self) -> dict[str, Any]:
         """What was tried, as columns of the ``trials`` table."""
+        kinds: dict[str, Any] = {}
+        for group in GROUPS:
+            kinds |= get_type_hints(type(getattr(self, group)))
         settings = {
-            name: column_value(value)
+            name: column_value(value, kinds[name])
             for name, value in self.settings().items()
             if name not in NO_COLUMNS
         }
@@ -162,11 +167,15 @@ class TrialSpecification:
             "task": self.task,
             **self.placement_columns(),
             **self.train_columns(),
-            "train": json.dumps({name: plain_train(one) for name, one in self.train.items()}),
+            "train": self._train_text,
             "fold": self.fold,
             "seed": self.seed,
             **settings,
         }
+
+    @property
+    def _train_text(self) -> str:
+        return json.dumps({name: plain_train(one) for name, one in self.train.items()})
 
     def placement_columns(self) -> dict[str, Any]:
         """The placement as columns."""
@@ -195,6 +204,7 @@ class TrialSpecification:
             "seed": self.seed,
             **self.placement_columns(),
             **{name: one if one is None else plain_number(one) for name, one in snrs},
+            "train": self._train_text,
             **{name: getattr(self.network, name) for name in layout_fields},
         }
 
@@ -212,14 +222,19 @@ def make_train(task: Task, train: Mapping[str, Any], streams: tuple[str, ...]) -
         streams: of the placement; () for all.
 
     Raises:
-        ValueError: a condition is outside its axis's range.
+        ValueError: there is no such axis, or a condition is outside its range.
     """
+    names = [axis.name for axis in task.axes]
+    for name in train:
+        if name not in names:
+            allowed = ", ".join(names) or "none, for the task has no axis"
+            raise ValueError(f"train names axis {name!r}; allowed: {allowed}")
     made = {}
     for axis in task.axes:
         dropped = streams and axis.input.partition(".")[0] not in streams
         one = ORIGINAL if dropped else train.get(axis.name, ORIGINAL)
         for each in one if isinstance(one, tuple) else (one,):
-            for snr in (each,) if isinstance(each, float) else (each.low, each.high):
+            for snr in (each.low, each.high) if isinstance(each, Range) else (each,):
                 axis.check(snr)
         made[axis.name] = one
     return made
@@ -238,12 +253,14 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
         "training": TrainingSettings,
         "evaluation": EvaluationSettings,
     }
-    placement = plain["placement"]
+    placed = plain["placement"]
+    placement = Placement(placed["sites"], placed["end"], tuple(placed["streams"]))
+    train = {name: parse_train(one) for name, one in plain["train"].items()}
     return TrialSpecification(
         task=plain["task"],
         **{name: typed(kind, plain[name], f"{name}.") for name, kind in kinds.items()},
-        placement=Placement(placement["sites"], placement["end"], tuple(placement["streams"])),
-        train={name: parse_train(one) for name, one in plain["train"].items()},
+        placement=placement,
+        train=make_train(task, train, placement.streams),
         fold=plain["fold"],
         seed=plain["seed"],
     )

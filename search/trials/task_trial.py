@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, grid
+from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, TrainCondition, absent, grid
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
@@ -56,6 +56,20 @@ class TaskTrial:
         rest = {axis.name: ORIGINAL for axis in self.task.axes if not self._has(axis)}
         order = [axis.name for axis in self.task.axes]
         return [{name: {**one, **rest}[name] for name in order} for one in grid(there)]
+
+    def absent_conditions(self) -> list[list[Condition]]:
+        """Where one input is absent, input by input; none where the trial is not to test that."""
+        if not self.evaluation.absent:
+            return []
+        order = [axis.name for axis in self.task.axes]
+        there = [axis for axis in self.task.axes if self._has(axis)]
+        rest = {axis.name: ORIGINAL for axis in self.task.axes if not self._has(axis)}
+        found: dict[str, list[Condition]] = {}
+        for one in absent(there):
+            missing = next(name for name, snr in one.items() if snr == ABSENT)
+            whole = {**one, **rest}
+            found.setdefault(missing, []).append({name: whole[name] for name in order})
+        return list(found.values())
 
     def _has(self, axis: Axis) -> bool:
         stream = axis.input.partition(".")[0]

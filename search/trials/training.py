@@ -205,6 +205,15 @@ class TrialTraining:
         ]
         return Grid(evaluations, joined)  # type: ignore[arg-type]
 
+    def evaluate_absent(self) -> list[Evaluation]:
+        """Measure the network as it is where one input is absent."""
+        numbers = self.numbers["grid"]
+        return [
+            one
+            for conditions in self.trial.absent_conditions()
+            for one in self.judge(self.trial.evaluation.split, numbers, conditions)
+        ]
+
     def measure(self) -> tuple[int, float]:
         """Multiply-accumulates of one example, and milliseconds per example of a batch."""
         count = min(self.settings.batch_size, len(self.numbers["validation"]))

@@ -49,6 +49,7 @@ class TrialResult:
     grid: Grid | None = None
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    absent_seconds: float = 0.0
     data_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
@@ -69,6 +70,9 @@ class TrialResult:
         self.grid = run.evaluate()
         self.multiply_accumulates, self.milliseconds_per_example = run.measure()
         self.evaluation_seconds = time.perf_counter() - clock
+        clock = time.perf_counter()
+        self.grid.absent.extend(run.evaluate_absent())
+        self.absent_seconds = time.perf_counter() - clock
         self.data_seconds += run.data_clock.seconds
         self.peak_memory_bytes = peak_memory_bytes(run.device)
 

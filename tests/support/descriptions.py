@@ -38,6 +38,8 @@ def _columns(settings: type) -> tuple[ColumnDescription, ...]:
     """Of a dataclass with defaults."""
     found = []
     for one in fields(settings):
+        if one.name == "device":  # its column says which was used
+            continue
         assert one.default is not MISSING
         kind = _TYPES.get(str(one.type), "string")
         found.append(ColumnDescription(one.name, kind, default=str(one.default)))
@@ -51,7 +53,6 @@ def _settings(
         *(_column(name, default) for name, default in network.items()),
         *data,
         *_columns(TrainingSettings),
-        ColumnDescription("precision", "string", default="float32"),
         *_EVALUATION,
     )
 

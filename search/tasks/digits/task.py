@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
-from fusion_search.datasets.conditions import Axis
+from fusion_search.datasets.conditions import ABSENT, Axis
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
 from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.noise import TEST_SNRS
@@ -206,7 +206,10 @@ class Digits(Classification):
     """Which digit is seen and heard."""
 
     network, data = DigitsNetwork, DigitsSettings
-    axes = (Axis("audio_snr", "audio", TEST_SNRS), Axis("visual_snr", "image", TEST_SNRS))
+    axes = (
+        Axis("audio_snr", "audio", (*TEST_SNRS, ABSENT)),
+        Axis("visual_snr", "image", (*TEST_SNRS, ABSENT)),
+    )
 
     def open(self, data: DigitsSettings, fold: int = 0) -> Data:
         """The images and recordings; there is one fold."""
@@ -237,6 +240,12 @@ class Digits(Classification):
     def predict(self, network: nn.Module, batch: Batch) -> Tree:
         """Logits [B, 10]."""
         return network(batch.inputs["image"], batch.inputs["audio"])
+
+    def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Logits [B, T, 10] that the network would give if the recording ended at each step."""
+        assert isinstance(network, EarlyFusionNetwork)
+        over_time = network.outputs_over_time(batch.inputs["image"], batch.inputs["audio"])
+        return {"output": over_time}
 
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Cross-entropy: their mean in training; of each example when answers are judged."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import pytest
-from synthetic_records import Trial, write_trial
+from synthetic_records import DIGITS, Trial, write_trial
 
 import fusion_search.analysis.figures as room
 from fusion_search.analysis.figures.drawing import image
@@ -104,8 +104,13 @@ def test_draw_is_indifferent_to_backend_and_configuration(
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: image(draw_grid(GRID, title="100 % of $x", caption="a_b $^$"), "svg", 72, salt="1"),
-        lambda: picture(draw_grid(GRID), "words").encode(),
+        lambda: image(
+            draw_grid(GRID, DIGITS, DIGITS.metric, title="100 % of $x", caption="a_b $^$"),
+            "svg",
+            72,
+            salt="1",
+        ),
+        lambda: picture(draw_grid(GRID, DIGITS, DIGITS.metric), "words").encode(),
         lambda: grid_picture(
             {"train_audio_snr": 1.0, "train_visual_snr": 0.5, "trial_name": "d0 $_ s0"},
             pd.DataFrame(

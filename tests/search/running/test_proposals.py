@@ -29,9 +29,9 @@ from fusion_search.search.running.proposals import (
 )
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.spaces.objectives import OBJECTIVES, Objective
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.trial import Continuation, run_trial
 

@@ -12,12 +12,12 @@ from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.objectives import MAXIMIZE, MINIMIZE
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.replay import replay
 from fusion_search.search.spaces.searchers import SEARCHERS, make_searcher, propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import GridSearcher, enumerate_samples
 from fusion_search.search.spaces.searchers.surrogate import encode
-from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.space import Space
 
 PLACEMENTS = build_space(

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS
 from fusion_search.search.declaration.configuration import build_search, parse_yaml, to_yaml
-from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.declaration.space_fields import build_space, space_to_plain
-from fusion_search.search.spaces.searchers.random_grid import RandomChooser, enumerate_samples
 from fusion_search.search.spaces.parameters import Choice
+from fusion_search.search.spaces.searchers.random_grid import RandomChooser, enumerate_samples
 from fusion_search.search.spaces.space import Space
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
 
 FIXED = {"units": 2, "dense_units": 3}
