@@ -337,7 +337,7 @@ def test_what_is_left_is_what_was_planned(
         # Where an SNR is drawn, there is no such parameter, nor a metric at the train condition.
         noisy = {
             "folds": [0],
-            "train": [[1.0, 0.0], [{"low": 0.5, "high": 2}, "absent"], [0.7, 0.0]],
+            "train": [[1.0, 0.0], [{"low": 0.5, "high": 2}, {"low": -5, "high": 0}], [0.7, 0.0]],
         }
         search = sensors_search(tmp_path, task, **noisy if task == "NoisySensors" else {})
         first = search.planned_trials()[0]
