@@ -51,6 +51,7 @@ _PARTS_OF: Final = {
     "searcher": SearcherSettings,
     "scheduler": SchedulerSettings,
 }
+_EARLIER: Final = ("trials", "space")
 FIELDS: Final = [
     *("name", "task", *PARTS, "sweep", "listed"),
     *("searcher", "scheduler", "objectives", "confirmation", "resources", "mlflow", "storage"),
@@ -184,6 +185,13 @@ def build_search(raw: Mapping[str, Any], data_folder: Path | None = None) -> Sea
 
 
 def _outline(raw: Mapping[str, Any]) -> dict[str, Any]:
+    for name in _EARLIER:
+        if isinstance(raw, Mapping) and name in raw:
+            raise ConfigurationError(
+                f"{name} belongs to configurations of an earlier version; what was in it stands "
+                "under network, data, training, evaluation, placement and train "
+                "(docs/configuration.md)"
+            )
     values = known(FIELDS, raw, "")
     _check_names(values)
     _check_form(values)
