@@ -55,10 +55,11 @@ def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[
     rows = [tuple(row) for row in found.itertuples(index=False, name=None)] if len(found) else []
     if not description.axes:
         rows = [()] if len(table) else []
-    return sorted(rows, key=lambda one: [_order(value) for value in one])
+    return sorted(rows, key=lambda one: [train_order(value) for value in one])
 
 
-def _order(value: float | str) -> tuple[int, float, str]:
+def train_order(value: float | str) -> tuple[int, float, str]:
+    """A sort key: SNRs descend, what is drawn comes after them."""
     return (1, 0.0, value) if isinstance(value, str) else (0, -value, "")
 
 

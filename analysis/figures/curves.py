@@ -19,6 +19,7 @@ from fusion_search.analysis.conditions import (
     of_network,
     pooled,
     replicates,
+    train_order,
 )
 from fusion_search.analysis.figures.drawing import (
     add_caption,
@@ -86,8 +87,10 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
             along = {"axis": axis.name, "train_snr": train, "test_snr": test}
         part = part.assign(**along)
         values = pooled(part, [*keys, "replicate"], metric).reset_index()
-        values = values.sort_values("test_snr", ascending=False, kind="stable")
-        for key, group in values.groupby(keys, dropna=False, sort=False):
+        groups: list[tuple[Any, pd.DataFrame]] = list(
+            values.groupby(keys, dropna=False, sort=False)
+        )
+        for key, group in sorted(groups, key=lambda one: (train_order(one[0][1]), -one[0][2])):
             own = group[metric.name].to_numpy(dtype=float)
             numbers = dict(zip((metric.name, "low", "high"), interval(own), strict=True))
             spread = {"seeds": len(own), "deviation": group[metric.name].std()}

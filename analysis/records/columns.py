@@ -199,7 +199,8 @@ def _activations(of: TaskDescription) -> list[ColumnDescription]:
         *_key(of),
         *_listed(TRIED, **dict.fromkeys(of.test_columns, "float64")),
         # Of the example in its split; its class, -1 where it has none.
-        *_listed(IDENTITY, number="int64", label="int64"),
+        *_listed(IDENTITY, number="int64"),
+        *_listed(RESULT, label="int32"),
         # An array: input.STREAM, or what the network gives; its shape, and its values in a row.
         *_listed(RESULT, name="string", shape="list<int64>", values="list<float64>"),
     ]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import shown
 from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition
-from fusion_search.search.spaces.space import condition_text
+from fusion_search.search.spaces.names import condition_text
 from fusion_search.search.tasks.base import Condition
 from fusion_search.search.trials.fields import ConfigurationError, known, listed
 from fusion_search.search.trials.plain import parse_train

@@ -16,7 +16,7 @@ from typing import Any, Final, get_type_hints
 from fusion_search.datasets.conditions import ORIGINAL, Range, TrainCondition
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
-from fusion_search.search.trials.fields import typed
+from fusion_search.search.trials.fields import known, typed, value_of
 from fusion_search.search.trials.plain import (
     column_value,
     parse_train,
@@ -243,21 +243,31 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
     Raises:
         ValueError: it is none.
     """
-    plain: dict[str, Any] = json.loads(text)
     kinds = {
         "network": task.network,
         "data": task.data,
         "training": TrainingSettings,
         "evaluation": EvaluationSettings,
     }
-    placed = plain["placement"]
-    placement = Placement(placed["sites"], placed["end"], tuple(placed["streams"]))
-    train = {name: parse_train(one) for name, one in plain["train"].items()}
+    names = [one.name for one in fields(TrialSpecification)]
+    plain = known(names, json.loads(text), "")
+    for name in names:
+        if name not in plain:
+            raise ValueError(f"{name} is missing")
+    placed = known(["sites", "end", "streams"], plain["placement"], "placement.")
+    placement = Placement(
+        value_of(dict[str, dict[str, str]], placed.get("sites", {}), "placement.sites"),
+        value_of(str, placed.get("end", ""), "placement.end"),
+        value_of(tuple[str, ...], placed.get("streams", []), "placement.streams"),
+    )
+    train = known([axis.name for axis in task.axes], plain["train"], "train.")
     return TrialSpecification(
-        task=plain["task"],
+        task=value_of(str, plain["task"], "task"),
         **{name: typed(kind, plain[name], f"{name}.") for name, kind in kinds.items()},
         placement=placement,
-        train=make_train(task, train, placement.streams),
-        fold=plain["fold"],
-        seed=plain["seed"],
+        train=make_train(
+            task, {name: parse_train(one) for name, one in train.items()}, placement.streams
+        ),
+        fold=value_of(int, plain["fold"], "fold"),
+        seed=value_of(int, plain["seed"], "seed"),
     )

@@ -99,4 +99,4 @@ def test_no_predictions_and_damaged_ones_are_one_sentence(
     for file in (search / "predictions").iterdir():
         file.unlink()
     assert main(command) == 2
-    assert "trials.predictions=true" in capsys.readouterr().err
+    assert "evaluation.predictions=true" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def test_absent_rows_and_columns_are_drawn_beside_the_grid_and_are_in_no_mean(
         patch for patch in maps(figure)[0].patches if patch.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
     )
     assert white.get_xy() == (2.5, 2.5)  # type: ignore[attr-defined]
-    table, regions = compute_fusion(search, pairs[0])
+    table, _ = compute_fusion(search, pairs[0])
     assert set(table["accuracy"]) == {0.6}
     assert not np.isinf(table["test_audio_snr"]).all()
     assert (table["test_audio_snr"] != ABSENT).all()

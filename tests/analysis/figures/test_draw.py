@@ -93,12 +93,16 @@ def test_figures_of_builtin_data_say_so(storage: Storage, tmp_path: Path) -> Non
 def test_noise_draws_one_example_at_ten_snrs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["draw", "noise", "--output", str(tmp_path)]) == 0
+    words = ["draw", "noise", "--set", "source=builtin", "--output", str(tmp_path)]
+    assert main(words) == 0
     assert "NOT MNIST" in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "noise-builtin-example0.csv")
-    assert table["snr"].tolist() == list(SNRS)
-    np.testing.assert_allclose(table["visual_snr"], SNRS, rtol=1e-4)
-    assert table["spectrogram_mean"].is_monotonic_increasing
+    (path,) = tmp_path.glob("*.csv")
+    table = pd.read_csv(path)
+    visual = table[table["axis"] == "visual_snr"]
+    assert visual["snr"].tolist() == list(SNRS)
+    np.testing.assert_allclose(visual["measured"], SNRS, rtol=1e-4)
+    audio = table[table["axis"] == "audio_snr"]
+    assert audio["mean"].is_monotonic_increasing
 
 
 @pytest.mark.parametrize(
@@ -110,10 +114,10 @@ def test_noise_draws_one_example_at_ten_snrs(
         (["fusion", "made-up"], "no train condition with more than one fusion depth"),
         (["grids", "made-up", "--fusion-depth", "7"], "has no finished trial"),
         (
-            ["grids", "made-up", "--train-pair", "9", "9"],
+            ["grids", "made-up", "--train", "9", "9"],
             "no finished trial at these train conditions",
         ),
-        (["timeline", "made-up"], "is missing; choose another --trial"),
+        (["timeline", "made-up"], "was not probed; run `fusion-search probe made-up --trial"),
         (["timeline", "made-up", "--trial", "zzz"], "no finished trial matches 'zzz'"),
     ],
 )

@@ -18,6 +18,7 @@ from synthetic_records import DIGITS, Trial, write_trial
 import fusion_search.analysis.figures as room
 from fusion_search.analysis.figures.drawing import image
 from fusion_search.analysis.figures.grids import draw_grid
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.report.html import picture
 from fusion_search.search.commands.command_line import main
@@ -101,6 +102,12 @@ def test_draw_is_indifferent_to_backend_and_configuration(
         assert (tmp_path / "theirs" / name).read_bytes() == (tmp_path / "ours" / name).read_bytes()
 
 
+def map_of(row: dict[str, object], grid: pd.DataFrame, of: TaskDescription) -> bytes:
+    content = grid_picture(row, grid, of)
+    assert content is not None
+    return content
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -111,11 +118,12 @@ def test_draw_is_indifferent_to_backend_and_configuration(
             salt="1",
         ),
         lambda: picture(draw_grid(GRID, DIGITS, DIGITS.metric), "words").encode(),
-        lambda: grid_picture(
+        lambda: map_of(
             {"train_audio_snr": 1.0, "train_visual_snr": 0.5, "trial_name": "d0 $_ s0"},
             pd.DataFrame(
-                {"test_audio_snr": [1.0], "test_visual_snr": [0.5], "n": [9], "correct": [8]}
+                {"test_audio_snr": [1.0], "test_visual_snr": [0.5], "n": [9], "accuracy_sum": [8]}
             ),
+            DIGITS,
         ),
     ],
     ids=["a file", "in the report", "in MLflow"],
