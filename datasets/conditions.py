@@ -84,7 +84,7 @@ TrainCondition = float | Range | tuple[float | Range, ...]
 
 def check_train(axis: Axis, condition: TrainCondition) -> None:
     """Raise ``ValueError`` when networks cannot be trained so on an axis."""
-    if axis.single and not isinstance(condition, float):
+    if axis.single and isinstance(condition, Range | tuple):
         raise ValueError(f"{axis.name} is to be drawn for every example; allowed: one SNR for all")
     for one in condition if isinstance(condition, tuple) else (condition,):
         for snr in (one.low, one.high) if isinstance(one, Range) else (one,):
