@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, read_description
 from fusion_search.analysis.records.failures import failure_paths
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.records.tables import FAILED, FINISHED, PLANNED_FILE, STOPPED
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.recorder import read_plan
@@ -81,9 +83,10 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], str]:
     planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
     best = _best(trials, read_description(storage).metric)
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
+    counted = f"{len(trials)} of {planned or '?'}"
     line = (
         f"{name:30} {search_state(storage, planned, len(trials) + len(damaged)):12} "
-        f"{f'{len(trials)} of {planned}':>11} {stopped:7} {failed:6} {best:>8} "
+        f"{counted:>11} {stopped:7} {failed:6} {best:>8} "
         f"{_duration(trials['seconds'].sum()):>9}"
     )
     return line, list(damaged.values()), strays_sentence(storage, strays) if strays else ""
@@ -94,10 +97,10 @@ def print_trials(name: str, location: str) -> int:
     search = load_outline(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
-    planned = read_plan(storage)
     metric = read_description(storage).metric
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
-    records = {row["trial_id"]: row for row in trials.to_dict("records")}
+    records = {row["trial_id"]: row for row in rows_of(trials)}
+    planned = read_plan(storage) or [*records.values(), *_nameless(damaged)]
     skipped = skipped_trials(storage, trials, damaged)
     count = planned_count(storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
@@ -136,9 +139,15 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} not run")
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
+    if not storage.exists(PLANNED_FILE):
+        print(f"{storage.named(PLANNED_FILE)} is missing; resume the search to write it again")
     if strays:
         print(printable(strays_sentence(storage, strays)))
     return INCOMPLETE if damaged else 0
+
+
+def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:
+    return [{"trial_id": one, "trial_name": ""} for one in trial_ids]
 
 
 def _best(trials: pd.DataFrame, metric: MetricDescription) -> str:

@@ -15,22 +15,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from typing import Any, Final, get_type_hints
 
 from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.models.layout import COUPLING, NONE, Layout, direction
 from fusion_search.search.declaration.train_fields import train_conditions
+from fusion_search.search.spaces.names import END, STREAMS, TRAIN
 from fusion_search.search.spaces.parameters import (
     Choice,
+    Extreme,
     Parameter,
     Range,
     choice_of,
     options_of,
 )
-from fusion_search.search.spaces.space import EVERYWHERE, Extreme, Space
+from fusion_search.search.spaces.space import EVERYWHERE, Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.fields import ConfigurationError, known, listed, typed, value_of
+from fusion_search.search.trials.plain import default_of
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 
 PARTS: Final = ("network", "data", "training", "evaluation", "placement", "train", "folds", "seeds")
@@ -70,6 +73,10 @@ def build_space(
         if group in kinds
         for one, parameter in _settings(kinds[group], raw[group], f"{group}.").items()
     }
+    for group, kind in kinds.items():
+        for one in fields(kind):
+            if (group, one.name) not in settings and default_of(one) is MISSING:
+                raise ConfigurationError(f"{group}.{one.name} is missing")
     evaluation = {
         "split": split,
         **known(EvaluationSettings, raw.get("evaluation", {}), "evaluation."),
@@ -92,6 +99,7 @@ def build_space(
     )
     _check_first(space)
     _check_placement(space)
+    space = _with_ordered_streams(space)
     _check_trials(space)
     return space
 
@@ -108,7 +116,7 @@ def _parameter(kind: Any, raw: Any, where: str) -> Parameter:
     if isinstance(raw, Mapping) and kind in (int, float) and set(raw) & {"low", "high"}:
         return _range(kind, raw, where, check)
     if isinstance(raw, list) and not _is_value(kind, raw, where):
-        return choice_of(_options(raw, where, check))
+        return choice_of(_options(listed(raw, where), where, check))
     return choice_of([check(raw, where)])
 
 
@@ -194,7 +202,11 @@ def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:
 def _folds(raw: Any, count: Callable[[], int]) -> tuple[int, ...]:
     if raw == "all":
         return tuple(range(count()))
-    return _numbers(raw, "folds", ", or all")
+    folds = _numbers(raw, "folds", ", or all")
+    for one in folds:
+        if one and not 0 <= one < count():  # data are opened only to know this
+            raise ConfigurationError(f"folds holds {one}; allowed: 0 to {count() - 1}, or all")
+    return folds
 
 
 def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
@@ -209,10 +221,10 @@ def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
 def _check_first(space: Space) -> None:
     """Every option of what the sites depend on must be possible, and every combination lead on."""
     possible: dict[str, set[str]] = {}
-    for values in space.networks():
+    for values in space.by_layout.networks():
         for name, value in values.items():
             possible.setdefault(name, set()).add(repr(value))
-    for name in space.first:
+    for name in space.by_layout.first:
         for value in options_of(space.settings["network", name]):
             if repr(value) not in possible.get(name, set()):
                 raise ConfigurationError(f"network.{name}: {_why_not(space, name, value)}")
@@ -221,10 +233,10 @@ def _check_first(space: Space) -> None:
 def _why_not(space: Space, name: str, value: Any) -> str:
     """What a network with this option says, beside the last options of the others."""
     before: dict[str, Any] = {}
-    for one in space.first:
+    for one in space.by_layout.first:
         before[one] = value if one == name else options_of(space.settings["network", one])[-1]
     try:
-        space.network(before)
+        space.by_layout.network(before)
     except ValueError as error:
         return str(error)
     return f"nothing goes with {shown(value)}; give other options"
@@ -232,7 +244,7 @@ def _why_not(space: Space, name: str, value: Any) -> str:
 
 def _check_placement(space: Space) -> None:
     """What is placed must be offered somewhere."""
-    layouts = [space.layout_of(values) for values in space.networks()]
+    layouts = [space.by_layout.layout_of(values) for values in space.by_layout.networks()]
     offered: dict[str, dict[str, set[str]]] = {}
     streams: dict[str, None] = {}
     ends: dict[str, None] = {}
@@ -255,17 +267,32 @@ def _check_placement(space: Space) -> None:
             )
 
 
+def _with_ordered_streams(space: Space) -> Space:
+    """Subsets in the order of the network, () for all: equal networks are equal trials."""
+    order = space.by_layout.layout_of(next(space.by_layout.networks())).streams
+    subsets = [tuple(one for one in order if one in subset) for subset in space.streams]
+    whole = [() if subset == order else subset for subset in subsets]
+    return replace(space, streams=_options(whole, "placement.streams", lambda one, _: one))
+
+
 def _check_sites(space: Space, offered: Mapping[str, Mapping[str, set[str]]]) -> None:
     for name, by_site in space.placed.items():
         where = "placement.couplings" if name == COUPLING else f"placement.connections.{name}"
         sites = offered.get(name, {})
+        if not offered and any(options != (NONE,) for options in by_site.values()):
+            fields = getattr(space.task.network, "layout_fields", ())
+            given = ", ".join(f"network.{one}" for one in fields) or "settings of the network"
+            raise ConfigurationError(
+                f"{where}: no network of the search has a site; leave it out, or give other {given}"
+            )
         if not sites and any(options != (NONE,) for options in by_site.values()):
-            there = ", ".join(one for one in offered if one != COUPLING) or "none, nowhere"
+            there = ", ".join(one for one in offered if one != COUPLING) or "no connections"
             raise ConfigurationError(f"{where} is offered nowhere; allowed: {there}")
         for site, options in by_site.items():
             if site != EVERYWHERE and site not in sites:
                 raise ConfigurationError(
-                    f"{where}.{shown_name(site)} is not a site; allowed: {', '.join(sites)}"
+                    f"{where}.{shown_name(site)} is not a site; allowed: "
+                    f"{', '.join(sites) or 'none, for there is no site'}"
                 )
             kinds = set().union(*sites.values()) if site == EVERYWHERE else sites[site]
             for one in options:
@@ -280,7 +307,7 @@ def _check_trials(space: Space) -> None:
         for last in (False, True):
             space.trials(space.sample(Extreme(last)))
         trial = space.any_trial()
-        first = {("network", name) for name in space.first}
+        first = {("network", name) for name in space.by_layout.first}
         for (group, name), parameter in space.settings.items():
             if (group, name) not in first and isinstance(parameter, Choice):
                 for value in options_of(parameter):
@@ -304,5 +331,10 @@ def names_of(task: Task) -> list[str]:
         raise ConfigurationError(
             f"{type(task).__name__} has settings of one name: {', '.join(twice)}; network, data, "
             "training and evaluation share the columns of the records, so give each its own"
+        )
+    if taken := [one for one in (STREAMS, END, TRAIN) if one in names]:
+        raise ConfigurationError(
+            f"{type(task).__name__} has a setting {taken[0]}, which means something else in every "
+            "search; give it another name"
         )
     return names

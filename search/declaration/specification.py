@@ -222,6 +222,7 @@ class SearchSpecification(SearchOutline):
         super().__post_init__()
         if self.space is None:
             return
+        self.space.parameters()
         if self.resources.packed_trials > 1:
             raise ValueError(
                 f"resources.packed_trials is {self.resources.packed_trials} in a search over a "

@@ -105,7 +105,9 @@ def search_state(storage: Storage, planned: int, ended: int) -> str:
 
 
 def planned_ids(storage: Storage) -> set[str]:
-    """Ids of the trials in the search's list of planned trials."""
+    """Ids of the search's own trials: the planned ones; all recorded where the plan is missing."""
+    if not storage.exists(PLANNED_FILE):
+        return recorded_trials(storage)
     return {row["trial_id"] for row in read_plan(storage)}
 
 

@@ -54,8 +54,8 @@ def run_listed(
     with environment.dispatcher.connected(search.resources):
         # Only now: a search that cannot start must not take the name.
         if begin:
-            write_specification(search, storage, opened, remaining[0])
             write_plan(storage, trials, len(trials))
+            write_specification(search, storage, opened, remaining[0])
         tracker = run(
             search,
             storage,

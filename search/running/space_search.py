@@ -75,6 +75,7 @@ def run_space(
         opened = open_data(search, trial, records)
         with environment.dispatcher.connected(search.resources):
             if begin:
+                record_plan(storage, (), most)
                 write_specification(search, storage, opened, trial)
             tracker = run(
                 search,

@@ -122,7 +122,7 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
         for number in (1, 2)
     ]
     for number, trial in enumerate(trials):
-        started = recorder.started(trial, data, moment)
+        started = {**recorder.started(trial, data, moment), "device": "cpu"}
         if number % 2:
             recorder.failed(trial, "the loss became nan", started, "where it did", 0.0)
         else:

@@ -15,18 +15,12 @@ from fusion_search.analysis.records.description import (
 )
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.datasets.digits.data import DigitsSettings
-from fusion_search.search.trials.settings import TrainingSettings
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 
 SNRS = (math.inf, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 ACCURACY = MetricDescription("accuracy", share=True)
 
 _TYPES = {"int": "int64", "float": "float64", "float | None": "float64", "bool": "bool"}
-_EVALUATION = (
-    ColumnDescription("split", "string", default="test"),
-    ColumnDescription("validation_examples", "int64", default="0"),
-    ColumnDescription("test_examples", "int64", default="0"),
-    ColumnDescription("predictions", "bool", default="False"),
-)
 
 
 def _column(name: str, default: Any) -> ColumnDescription:
@@ -53,7 +47,7 @@ def _settings(
         *(_column(name, default) for name, default in network.items()),
         *data,
         *_columns(TrainingSettings),
-        *_EVALUATION,
+        *_columns(EvaluationSettings),
     )
 
 

@@ -18,10 +18,11 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from fusion_search.models.layout import NONE
+from fusion_search.search.spaces.names import END
 from fusion_search.search.spaces.parameters import Choice, Parameter, Sample, Scalar
 from fusion_search.search.spaces.searchers.base import Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import RandomChooser
-from fusion_search.search.spaces.space import END, Space, is_placed
+from fusion_search.search.spaces.space import Space
 
 _STARTUP: Final = 5  # proposals by chance before there is anything to learn from
 _RANDOM_CANDIDATES: Final = 60
@@ -32,6 +33,7 @@ _NOISE: Final = 0.1  # variance of an observation, in units of the variance of a
 _WARMEST, _COOLING, _COLDEST = 0.3, 0.96, 0.02  # temperatures, in units of rank
 
 Floats = npt.NDArray[np.float64]
+_Nothing = Mapping[str, Sequence[Scalar]]
 
 
 class SurrogateSearcher(Searcher):
@@ -51,8 +53,8 @@ class SurrogateSearcher(Searcher):
         super().__init__(space, directions, seed)
         self._width = width
         self._parameters = space.parameters()
-        self._nothing = (NONE, *space.plain_ends)
-        self._sites = sum(_is_placement(name) for name in self._parameters)
+        nothing = {**dict.fromkeys(space.placed_names, (NONE,)), END: tuple(space.plain_ends)}
+        self._nothing = {name: nothing[name] for name in self._parameters if name in nothing}
 
     def propose(self, history: Sequence[Observation], attempt: int = 0) -> Sample | None:
         """What the surrogate finds promising; never None."""
@@ -93,7 +95,7 @@ class SurrogateSearcher(Searcher):
 
     def _random(self, generator: np.random.Generator, allowed: int) -> Sample:
         """By chance, with at most ``allowed`` couplings and connections at any sites."""
-        share = min(0.75, allowed / max(1, self._sites))
+        share = min(0.75, allowed / max(1, len(self._nothing)))
         return self._within(_SparseChooser(generator, share, self._nothing), generator, allowed)
 
     def _changed(self, parent: Sample, generator: np.random.Generator, allowed: int) -> Sample:
@@ -114,18 +116,22 @@ class SurrogateSearcher(Searcher):
 
 
 class _SparseChooser(RandomChooser):
-    """By chance, but something is placed at a site only with a given probability."""
+    """By chance, but something is placed at a site only with a given probability.
 
-    def __init__(
-        self, generator: np.random.Generator, share: float, nothing: Sequence[Scalar]
-    ) -> None:
+    Args:
+        generator: of chance.
+        share: the probability.
+        nothing: name of what sits somewhere -> options that place nothing.
+    """
+
+    def __init__(self, generator: np.random.Generator, share: float, nothing: _Nothing) -> None:
         super().__init__(generator)
         self._share, self._nothing = share, nothing
 
     def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
         """One of the options."""
-        nothing = [one for one in options if one in self._nothing]
-        if nothing and _is_placement(name):
+        nothing = [one for one in options if one in self._nothing.get(name, ())]
+        if nothing:
             if self._generator.random() >= self._share:
                 return nothing[0]
             options = [one for one in options if one not in nothing]
@@ -140,7 +146,7 @@ class _ChangingChooser(_SparseChooser):
         generator: np.random.Generator,
         parent: Sample,
         changed: str,
-        nothing: Sequence[Scalar],
+        nothing: _Nothing,
     ) -> None:
         super().__init__(generator, 0.25, nothing)
         self._parent = parent
@@ -197,10 +203,6 @@ def predict(features: Floats, targets: Floats, wanted: Floats, parameters: int) 
     )
     predicted: Floats = process.fit(features, targets).predict(wanted)
     return predicted
-
-
-def _is_placement(name: str) -> bool:
-    return name == END or is_placed(name)
 
 
 def _key(sample: Sample) -> str:
