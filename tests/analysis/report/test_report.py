@@ -361,7 +361,7 @@ def test_a_regression_without_axes_has_a_page_in_its_own_words(tmp_path: Path) -
         page.text
     )
     assert "for average mean absolute error (minimize)" in page.text
-    assert "Searched: width, couplings, ecg>heat, train condition, by random" in page.text
+    assert "Searched: width, ecg>heat, couplings, train condition, by random" in page.text
     assert "accuracy" not in page.text.partition("How to reproduce")[0].lower()
     assert "trained at" not in page.text
     table = page.text.split("Best trials")[-1].split("Course of the search")[0]
