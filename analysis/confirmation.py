@@ -54,7 +54,7 @@ class Measure:
     @property
     def words(self) -> str:
         """For axes and tables."""
-        return self.column.replace("_", " ")
+        return self.column.replace("_", " ").replace("mean mean", "average mean")
 
 
 def measures(

@@ -255,6 +255,7 @@ def test_an_error_is_no_percentage_and_a_seed_needs_all_its_folds() -> None:
     assert "(difference +0.107, 95 % CI" in sentence
     assert "points" not in sentence
     figure = draw_confirmation(computed[0], measure)
+    assert figure.axes[0].get_xlabel() == "average mean absolute error"
     assert not any("%" in one.get_text() for one in figure.axes[0].get_xticklabels())
 
 
