@@ -75,7 +75,11 @@ SMALL: Final = {**COUNTS, **SIZES, **DATA, "train_audio_snr": 0.5, "train_visual
 COUPLINGS: Final = ("none", "mmtm", "squeeze_excitation", "convolutional", "sum")
 CONNECTIONS: Final = ("none", "cross", "residual", "both")
 FUSIONS: Final = ("concatenation", "gate_audio", "gate_image")
-PLACES: Final[dict[str, tuple[str, ...]]] = {"couplings": COUPLINGS, "to_audio": CONNECTIONS, "to_image": CONNECTIONS}
+PLACES: Final[dict[str, tuple[str, ...]]] = {
+    "couplings": COUPLINGS,
+    "to_audio": CONNECTIONS,
+    "to_image": CONNECTIONS,
+}
 NETWORKS: Final[list[dict[str, Any]]] = [
     *({"fusion_depth": depth} for depth in range(4)),
     *({"fusion_depth": 2, name: (one,) * 2} for name, kinds in PLACES.items() for one in kinds[1:]),
