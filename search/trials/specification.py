@@ -13,7 +13,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
-from fusion_search.datasets.conditions import ORIGINAL, Range, TrainCondition
+from fusion_search.datasets.conditions import ORIGINAL, TrainCondition, check_train
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
 from fusion_search.search.trials.fields import known, typed, value_of
@@ -230,9 +230,7 @@ def make_train(task: Task, train: Mapping[str, Any], streams: tuple[str, ...]) -
     for axis in task.axes:
         dropped = streams and axis.input.partition(".")[0] not in streams
         one = ORIGINAL if dropped else train.get(axis.name, ORIGINAL)
-        for each in one if isinstance(one, tuple) else (one,):
-            for snr in (each.low, each.high) if isinstance(each, Range) else (each,):
-                axis.check(snr)
+        check_train(axis, one)
         made[axis.name] = one
     return made
 
