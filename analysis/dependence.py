@@ -13,6 +13,7 @@ import pandas as pd
 from fusion_search.analysis.conditions import train_numbers
 from fusion_search.analysis.records.description import (
     ABSENT,
+    AxisDescription,
     MetricDescription,
     TaskDescription,
 )
@@ -33,7 +34,7 @@ def compute_dependence(
     - ``<axis>_range``: the mean over the other axes of (max over i of A[i, j] - min over i of
       A[i, j]): how far the metric moves when only this SNR does.
     - ``<axis>_lost``: A[lowest i, v], this input drowned in noise and the others as in training.
-      ``<axis>_absent``: A[absent, v], where that is tested.
+      ``<axis>_absent``: A[absent, v], where some trial was tested so.
     - Means of A over regions that the train condition divides the others into:
       ``<metric>_at_or_above`` (i >= a, j >= v), ``<metric>_<axis>_below`` (i < a, j >= v), with
       two axes or more ``<metric>_both_below`` or ``_all_below`` (i < a, j < v); and
@@ -51,17 +52,22 @@ def compute_dependence(
     """
     metric = metric or description.metric
     keys = [*network_columns(description), *description.train_columns]
+    absent = {one for one in description.axes if (sheet[one.test_column] == ABSENT).any()}
     rows = []
     for _, part in sheet.groupby(keys, sort=False, dropna=False):
         identity = {key: part[key].iloc[0] for key in keys}
         train = train_numbers(tuple(identity[one] for one in description.train_columns))
-        numbers = _numbers(part, np.array(train), description, metric)
+        numbers = _numbers(part, np.array(train), description, metric, absent)
         rows.append({**identity, "seeds": part["seeds"].max(), **numbers})
     return pd.DataFrame(rows)
 
 
 def _numbers(
-    part: pd.DataFrame, train: _Values, description: TaskDescription, metric: MetricDescription
+    part: pd.DataFrame,
+    train: _Values,
+    description: TaskDescription,
+    metric: MetricDescription,
+    absent: set[AxisDescription],
 ) -> dict[str, float]:
     """Of one network at one train condition."""
     tested = part[list(description.test_columns)].to_numpy(dtype=float)  # [conditions, axes]
@@ -82,9 +88,9 @@ def _numbers(
         as_trained = (tested[:, others[number]] == train[others[number]]).all(axis=1)
         at_lowest = there & (tested[:, number] == lowest[number])
         found[f"{name}_lost"] = _mean(values[at_lowest & as_trained])
-        if description.axes[number].absent:
-            absent = tested[:, number] == ABSENT
-            found[f"{name}_absent"] = _mean(values[absent & as_trained])
+        if description.axes[number] in absent:
+            without = tested[:, number] == ABSENT
+            found[f"{name}_absent"] = _mean(values[without & as_trained])
     at_or_above = values[there & above.all(axis=1)]
     found[f"{metric.name}_at_or_above"] = _mean(at_or_above)
     for number, name in enumerate(names):

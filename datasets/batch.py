@@ -111,9 +111,7 @@ class Data:
 
     def on(self, device: torch.device) -> Data:
         """The same, with what makes whole batches on a device (a data set's ``on``) there."""
-        moved = {
-            name: one.on(device) for name in SPLITS if hasattr(one := self.split(name), "on")
-        }
+        moved = {name: one.on(device) for name in SPLITS if hasattr(one := self.split(name), "on")}
         return replace(self, **moved)
 
     def split(self, name: str) -> Dataset[Any]:

@@ -237,6 +237,7 @@ def test_few_files_import_by_a_computed_name() -> None:
     assert {module_of(path) for path in files() if computed(path.read_text())} == {
         f"{PACKAGE}.search.api.__init__",  # what it hands on, when it is asked for
         f"{PACKAGE}.search.commands.command_line",  # the file of a verb
+        f"{PACKAGE}.search.tasks.named",  # the task of a search
     }
 
 

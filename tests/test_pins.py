@@ -39,7 +39,6 @@ from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.digits.pairs import split_indices
 from fusion_search.datasets.noise import unit_noise
 from fusion_search.models.early_fusion import MODALITIES
-from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.running.proposals import Proposals
@@ -72,7 +71,15 @@ SIZES: Final = {
 DATA: Final = {"source": "builtin", "frames": 24, "test_examples": 12, "gates": "eager"}
 SMALL: Final = {**COUNTS, **SIZES, **DATA, "train_audio_snr": 0.5, "train_visual_snr": 0.25}
 
-PLACES: Final = {"couplings": COUPLINGS, "to_audio": CONNECTIONS, "to_image": CONNECTIONS}
+# Written down: what can be placed one day more changes no pin.
+COUPLINGS: Final = ("none", "mmtm", "squeeze_excitation", "convolutional", "sum")
+CONNECTIONS: Final = ("none", "cross", "residual", "both")
+FUSIONS: Final = ("concatenation", "gate_audio", "gate_image")
+PLACES: Final[dict[str, tuple[str, ...]]] = {
+    "couplings": COUPLINGS,
+    "to_audio": CONNECTIONS,
+    "to_image": CONNECTIONS,
+}
 NETWORKS: Final[list[dict[str, Any]]] = [
     *({"fusion_depth": depth} for depth in range(4)),
     *({"fusion_depth": 2, name: (one,) * 2} for name, kinds in PLACES.items() for one in kinds[1:]),

@@ -11,6 +11,7 @@ import pandas as pd
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, read_description
 from fusion_search.analysis.records.failures import failure_paths
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, PLANNED_FILE, STOPPED
@@ -98,7 +99,7 @@ def print_trials(name: str, location: str) -> int:
     damaged: dict[str, str] = {}
     metric = read_description(storage).metric
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
-    records = {row["trial_id"]: row for row in trials.to_dict("records")}
+    records = {row["trial_id"]: row for row in rows_of(trials)}
     planned = read_plan(storage) or [*records.values(), *_nameless(damaged)]
     skipped = skipped_trials(storage, trials, damaged)
     count = planned_count(storage)

@@ -156,7 +156,9 @@ def _draw(verbs: Verbs) -> None:
             add_storage(one)
         if figure == "noise":
             add_data(one)
-        one.set_defaults(run="probe:noise" if figure == "noise" else f"draw:{figure}")
+        one.set_defaults(
+            run="figures.probe:noise" if figure == "noise" else f"figures.draw:{figure}"
+        )
         return one
 
     _add_grids(
@@ -231,7 +233,7 @@ def _probe(verbs: Verbs) -> None:
         "train condition, each input alone at its lowest SNR)",
     )
     add_data(parser)
-    parser.set_defaults(run="probe:probe_trial")
+    parser.set_defaults(run="figures.probe:probe_trial")
 
 
 def _add_noise(parser: Parser) -> None:
@@ -250,7 +252,7 @@ def _report(verbs: Verbs) -> None:
     add_name(parser)
     add_storage(parser)
     add_output(parser)
-    parser.set_defaults(run="report:report")
+    parser.set_defaults(run="figures.report:report")
 
 
 def _predictions(verbs: Verbs) -> None:
@@ -261,7 +263,7 @@ def _predictions(verbs: Verbs) -> None:
     add_name(parser)
     add_storage(parser)
     add_output(parser)
-    parser.set_defaults(run="report:predictions")
+    parser.set_defaults(run="figures.report:predictions")
 
 
 def _replay(verbs: Verbs) -> None:

@@ -51,6 +51,7 @@ _PARTS_OF: Final = {
     "searcher": SearcherSettings,
     "scheduler": SchedulerSettings,
 }
+_EARLIER: Final = ("trials", "space")
 FIELDS: Final = [
     *("name", "task", *PARTS, "sweep", "listed"),
     *("searcher", "scheduler", "objectives", "confirmation", "resources", "mlflow", "storage"),
@@ -184,6 +185,13 @@ def build_search(raw: Mapping[str, Any], data_folder: Path | None = None) -> Sea
 
 
 def _outline(raw: Mapping[str, Any]) -> dict[str, Any]:
+    for name in _EARLIER:
+        if isinstance(raw, Mapping) and name in raw:
+            raise ConfigurationError(
+                f"{name} belongs to configurations of an earlier version; what was in it stands "
+                "under network, data, training, evaluation, placement and train "
+                "(docs/configuration.md)"
+            )
     values = known(FIELDS, raw, "")
     _check_names(values)
     _check_form(values)
@@ -209,12 +217,15 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
     own = {name: raw[name] for name in PARTS if name in raw}
     if "listed" in raw:
         trials = listed(raw["listed"], "listed")
+        first = trials[0].get("data", {}) if isinstance(trials[0], Mapping) else {}
+        Layouts(task, first).open()
         try:
             found = tuple(parse_specification(json.dumps(one), task) for one in trials)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise ConfigurationError(f"listed holds what is no trial: {error}") from error
         return {"listed": found, "declared": {"listed": raw["listed"]}}
     layout = Layouts(task, own.get("data", {}))
+    layout.open()
     name = outline["task"]
     if outline["searched"]:
         # A search chooses by the validation split; confirmations use the test split.
@@ -240,6 +251,8 @@ def _block(
     for part, value in known(list(PARTS), block, where).items():
         both = isinstance(value, Mapping) and isinstance(own.get(part), Mapping)
         merged[part] = {**own[part], **value} if both and part != "train" else value
+    if merged.get("data") != own.get("data"):
+        layout = Layouts(task, merged.get("data", {}))
     space = build_space(merged, name, task, layout, split="test", folds=layout.folds)
     most_trials(space, where.rstrip("."))
     return space

@@ -30,6 +30,11 @@ class Layouts:
             self._known[network] = self._task.layout(network, lambda: self._data)
         return self._known[network]
 
+    def open(self) -> None:
+        """Take over the axes and metrics that a task has from its data alone."""
+        if not (self._task.axes and self._task.metrics):
+            _ = self._data
+
     def folds(self) -> int:
         """How many the data have."""
         return self._data.folds

@@ -21,14 +21,16 @@ from typing import Any, Final, get_type_hints
 from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.models.layout import COUPLING, NONE, Layout, direction
 from fusion_search.search.declaration.train_fields import train_conditions
+from fusion_search.search.spaces.names import END, STREAMS, TRAIN
 from fusion_search.search.spaces.parameters import (
     Choice,
+    Extreme,
     Parameter,
     Range,
     choice_of,
     options_of,
 )
-from fusion_search.search.spaces.space import END, EVERYWHERE, STREAMS, TRAIN, Extreme, Space
+from fusion_search.search.spaces.space import EVERYWHERE, Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.fields import ConfigurationError, known, listed, typed, value_of
 from fusion_search.search.trials.plain import default_of
@@ -219,10 +221,10 @@ def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
 def _check_first(space: Space) -> None:
     """Every option of what the sites depend on must be possible, and every combination lead on."""
     possible: dict[str, set[str]] = {}
-    for values in space.networks():
+    for values in space.by_layout.networks():
         for name, value in values.items():
             possible.setdefault(name, set()).add(repr(value))
-    for name in space.first:
+    for name in space.by_layout.first:
         for value in options_of(space.settings["network", name]):
             if repr(value) not in possible.get(name, set()):
                 raise ConfigurationError(f"network.{name}: {_why_not(space, name, value)}")
@@ -231,10 +233,10 @@ def _check_first(space: Space) -> None:
 def _why_not(space: Space, name: str, value: Any) -> str:
     """What a network with this option says, beside the last options of the others."""
     before: dict[str, Any] = {}
-    for one in space.first:
+    for one in space.by_layout.first:
         before[one] = value if one == name else options_of(space.settings["network", one])[-1]
     try:
-        space.network(before)
+        space.by_layout.network(before)
     except ValueError as error:
         return str(error)
     return f"nothing goes with {shown(value)}; give other options"
@@ -242,7 +244,7 @@ def _why_not(space: Space, name: str, value: Any) -> str:
 
 def _check_placement(space: Space) -> None:
     """What is placed must be offered somewhere."""
-    layouts = [space.layout_of(values) for values in space.networks()]
+    layouts = [space.by_layout.layout_of(values) for values in space.by_layout.networks()]
     offered: dict[str, dict[str, set[str]]] = {}
     streams: dict[str, None] = {}
     ends: dict[str, None] = {}
@@ -267,7 +269,7 @@ def _check_placement(space: Space) -> None:
 
 def _with_ordered_streams(space: Space) -> Space:
     """Subsets in the order of the network, () for all: equal networks are equal trials."""
-    order = space.layout_of(next(space.networks())).streams
+    order = space.by_layout.layout_of(next(space.by_layout.networks())).streams
     subsets = [tuple(one for one in order if one in subset) for subset in space.streams]
     whole = [() if subset == order else subset for subset in subsets]
     return replace(space, streams=_options(whole, "placement.streams", lambda one, _: one))
@@ -305,7 +307,7 @@ def _check_trials(space: Space) -> None:
         for last in (False, True):
             space.trials(space.sample(Extreme(last)))
         trial = space.any_trial()
-        first = {("network", name) for name in space.first}
+        first = {("network", name) for name in space.by_layout.first}
         for (group, name), parameter in space.settings.items():
             if (group, name) not in first and isinstance(parameter, Choice):
                 for value in options_of(parameter):

@@ -21,7 +21,7 @@ def most_trials(space: Space, where: str) -> None:
         raise ConfigurationError(
             f"{where} has a range of numbers; declare a searcher, or give a list of values"
         )
-    trials = size * (len(space.train) if space.choose else 1) * space.trials_per_sample
+    trials = size * space.trials_per_sample
     if trials > _MOST:
         raise ConfigurationError(f"{where} has {trials:,} trials; allowed: up to {_MOST:,}")
 
@@ -35,6 +35,7 @@ def swept_trials(blocks: Sequence[Space]) -> list[TrialSpecification]:
     found: dict[str, TrialSpecification] = {}
     for space in blocks:
         samples = list(enumerate_samples(space))
+        # Of a condition that is chosen the sample says which; all are run.
         for seed, fold, condition in itertools.product(space.seeds, space.folds, space.train):
             for sample in samples:
                 one = space.trial_of(sample, condition, fold, seed)

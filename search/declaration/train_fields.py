@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import shown
-from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition
-from fusion_search.search.spaces.space import condition_text
+from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, check_train
+from fusion_search.search.spaces.names import condition_text
 from fusion_search.search.tasks.base import Condition
 from fusion_search.search.trials.fields import ConfigurationError, known, listed
 from fusion_search.search.trials.plain import parse_train
@@ -66,9 +66,7 @@ def _product(raw: Mapping[str, Any], axes: Sequence[Axis]) -> list[Condition]:
 def _condition(axis: Axis, raw: Any) -> TrainCondition:
     try:
         condition = parse_train(raw)
-        for each in condition if isinstance(condition, tuple) else (condition,):
-            for snr in (each,) if isinstance(each, float) else (each.low, each.high):
-                axis.check(snr)
+        check_train(axis, condition)
     except ValueError as error:
         raise ConfigurationError(f"train: {error}") from error
     return condition

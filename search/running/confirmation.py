@@ -148,7 +148,7 @@ def _plain_layouts(
     names = getattr(best[0].network, "layout_fields", ())[-1:]
     there = [
         {name: values[name] for name in names if name in values}
-        for values in search.space.networks()
+        for values in search.space.by_layout.networks()
     ]
     streams = best[0].placement.streams
     for values in there:

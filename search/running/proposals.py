@@ -24,11 +24,12 @@ from fusion_search.datasets.conditions import ABSENT
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.spaces.names import condition_text
 from fusion_search.search.spaces.objectives import Objective, mean_values
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.space import Space, condition_text
+from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
 

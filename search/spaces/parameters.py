@@ -61,6 +61,11 @@ def choice_of(values: Sequence[Any]) -> Choice:
     return Choice(tuple(texts), values)
 
 
+def is_searched(parameter: Parameter) -> bool:
+    """Whether there is anything to choose."""
+    return not isinstance(parameter, Choice) or len(parameter.options) > 1
+
+
 def count_of(parameter: Parameter) -> int | None:
     """How many options there are; None in a continuous range."""
     if isinstance(parameter, Choice):
@@ -151,3 +156,22 @@ class Follow:
         if name not in self._sample:
             raise OutsideError(name)
         return self._sample[name]
+
+
+class Extreme:
+    """Chooses the first or the last of everything."""
+
+    def __init__(self, last: bool) -> None:
+        self._last = last
+
+    def choice(self, name: str, options: Sequence[Any]) -> Any:
+        """An end of the options."""
+        return options[-1 if self._last else 0]
+
+    def integer(self, name: str, low: int, high: int, log: bool) -> int:
+        """An end of the range."""
+        return high if self._last else low
+
+    def number(self, name: str, low: float, high: float, log: bool) -> float:
+        """An end of the range."""
+        return high if self._last else low

@@ -12,34 +12,33 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 from fusion_search.models.layout import COUPLING, NONE, Layout, Placement, direction
+from fusion_search.search.spaces.names import END, STREAMS, TRAIN, condition_text, placed_name
+from fusion_search.search.spaces.networks import Networks
 from fusion_search.search.spaces.parameters import (
     Asked,
     Choice,
     Chooser,
+    Extreme,
     Follow,
     OutsideError,
     Parameter,
     Sample,
-    choice_of,
     count_of,
+    is_searched,
     options_of,
 )
+from fusion_search.search.spaces.reading import TrialReader
 from fusion_search.search.tasks.base import Condition, Task
-from fusion_search.search.trials.plain import train_text
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification, make_train
 
 EVERYWHERE: Final = ""
 """In ``Space.placed``: every site that is not named."""
-
-END: Final = "end"
-STREAMS: Final = "streams"
-TRAIN: Final = "train_condition"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,15 +105,15 @@ class Space:
     def sample_of(self, trial: TrialSpecification) -> Sample | None:
         """The sample that gives this trial's searched settings; None when it lies outside."""
         try:
-            sample, _, _ = self._walk(_Read(trial, self))
+            sample, _, _ = self._walk(TrialReader(trial, self))
         except OutsideError:
             return None
         same = (one for one in self.trials(sample) if one.train == trial.train)
         rebuilt = next(same, None)
         if rebuilt is None or rebuilt.placement != trial.placement:
             return None
-        first = {("network", name) for name in self.first}
-        searched = [key for key, one in self.settings.items() if _is_searched(one) or key in first]
+        first = {("network", name) for name in self.by_layout.first}
+        searched = [key for key, one in self.settings.items() if is_searched(one) or key in first]
         equal = all(
             getattr(getattr(rebuilt, group), name) == getattr(getattr(trial, group), name)
             for group, name in searched
@@ -147,7 +146,7 @@ class Space:
         found: dict[str, Parameter] = {}
 
         def declare(name: str, parameter: Parameter) -> None:
-            if not _is_searched(parameter):
+            if not is_searched(parameter):
                 return
             if found.setdefault(name, parameter) != parameter:
                 raise ValueError(
@@ -155,14 +154,16 @@ class Space:
                     "can compare; declare options that all of them have"
                 )
 
-        declare(STREAMS, self._streams)
-        there = list(self.networks())
+        declare(STREAMS, self.streams_choice)
+        there = list(self.by_layout.networks())
         for values in there:
             before: dict[str, Any] = {}
-            for name in self.first:
-                declare(self._first_name(name, before), self._first_parameter(name, before))
+            for name in self.by_layout.first:
+                declare(
+                    self.by_layout.name_of(name, before), self.by_layout.parameter(name, before)
+                )
                 before[name] = values[name]
-        layouts = [self.layout_of(values) for values in there]
+        layouts = [self.by_layout.layout_of(values) for values in there]
         for streams, layout in itertools.product(self.streams, layouts):
             for site, name, options in self._sites(layout, streams):
                 declare(placed_name(site, name), Choice(options))
@@ -170,12 +171,12 @@ class Space:
             declare(END, Choice(self._ends(layout)))
         for streams, layout in itertools.product(self.streams, layouts):
             if self._may_couple(layout, streams):
-                for name in self._coupling_fields:
+                for name in self.by_layout.coupling_fields:
                     declare(name, self.settings["network", name])
-        for group, name in self._rest:
+        for group, name in self.by_layout.rest:
             declare(name, self.settings[group, name])
         if self.choose:
-            declare(TRAIN, self._train)
+            declare(TRAIN, self.train_choice)
         return found
 
     def size(self) -> int | None:
@@ -183,11 +184,13 @@ class Space:
         counts = {key: count_of(one) for key, one in self.settings.items()}
         if None in counts.values():
             return None
-        coupling = math.prod(counts["network", name] or 1 for name in self._coupling_fields)
-        rest = math.prod(counts[key] or 1 for key in self._rest)
+        coupling = math.prod(
+            counts["network", name] or 1 for name in self.by_layout.coupling_fields
+        )
+        rest = math.prod(counts[key] or 1 for key in self.by_layout.rest)
         placements = 0
-        for values, streams in itertools.product(self.networks(), self.streams):
-            layout = self.layout_of(values)
+        for values, streams in itertools.product(self.by_layout.networks(), self.streams):
+            layout = self.by_layout.layout_of(values)
             sites = list(self._sites(layout, streams))
             couplings = [options for _, name, options in sites if name == COUPLING]
             every = math.prod(len(one) for one in couplings)
@@ -210,13 +213,13 @@ class Space:
     @cached_property
     def plain_ends(self) -> frozenset[str]:
         """How the streams end in networks where nothing else is said."""
-        layouts = [self.layout_of(values) for values in self.networks()]
+        layouts = [self.by_layout.layout_of(values) for values in self.by_layout.networks()]
         return frozenset(one.ends[0] for one in layouts if one.ends)
 
     @cached_property
     def placed_names(self) -> frozenset[str]:
         """Names in a sample that say what sits at a site."""
-        layouts = [self.layout_of(values) for values in self.networks()]
+        layouts = [self.by_layout.layout_of(values) for values in self.by_layout.networks()]
         return frozenset(
             placed_name(site, name)
             for layout in layouts
@@ -232,23 +235,23 @@ class Space:
         """The sample, what it makes of settings and placement, and the train conditions."""
         asked = Asked(chooser)
         made: dict[str, dict[str, Any]] = {"network": {}, "data": {}, "training": {}}
-        streams = asked.of(STREAMS, self._streams)
+        streams = asked.of(STREAMS, self.streams_choice)
         network = made["network"]
-        for name in self.first:
-            parameter = self._first_parameter(name, network)
-            network[name] = asked.of(self._first_name(name, network), parameter)
-        layout = self.layout_of(network)
+        for name in self.by_layout.first:
+            parameter = self.by_layout.parameter(name, network)
+            network[name] = asked.of(self.by_layout.name_of(name, network), parameter)
+        layout = self.by_layout.layout_of(network)
         sites: dict[str, dict[str, str]] = {}
         for site, name, options in self._sites(layout, streams):
             kind = asked.of(placed_name(site, name), Choice(options))
             sites.setdefault(site, {})[name] = kind
         end = asked.of(END, Choice(self._ends(layout)))
         if any(placed.get(COUPLING, NONE) != NONE for placed in sites.values()):
-            for name in self._coupling_fields:
+            for name in self.by_layout.coupling_fields:
                 network[name] = asked.of(name, self.settings["network", name])
-        for group, name in self._rest:
+        for group, name in self.by_layout.rest:
             made[group][name] = asked.of(name, self.settings[group, name])
-        train = (asked.of(TRAIN, self._train),) if self.choose else self.train
+        train = (asked.of(TRAIN, self.train_choice),) if self.choose else self.train
         default = layout.ends[0] if layout.ends else ""
         placement = Placement(sites, "" if end == default else end, streams)
         return asked.sample, (made, placement), train
@@ -274,113 +277,19 @@ class Space:
         )
 
     @cached_property
-    def first(self) -> tuple[str, ...]:
-        """Settings of the network on which its sites depend, as far as they are declared."""
-        names = [one.name for one in fields(self.task.network)]
-        wanted = getattr(self.task.network, "layout_fields", names)
-        declared = [name for group, name in self.settings if group == "network"]
-        return tuple(one for one in wanted if one in declared and one not in self._coupling_fields)
+    def by_layout(self) -> Networks:
+        """Its networks, by the settings on which their sites depend."""
+        return Networks(self.task.network, self.layout, self.settings)
 
     @cached_property
-    def _coupling_fields(self) -> tuple[str, ...]:
-        wanted = getattr(self.task.network, "coupling_fields", ())
-        return tuple(one for one in wanted if ("network", one) in self.settings)
+    def streams_choice(self) -> Choice:
+        """Subsets of streams by their text."""
+        return Choice(tuple("+".join(one) or "all" for one in self.streams), self.streams)
 
     @cached_property
-    def _rest(self) -> tuple[tuple[str, str], ...]:
-        taken = {("network", name) for name in (*self.first, *self._coupling_fields)}
-        return tuple(key for key in self.settings if key not in taken)
-
-    @cached_property
-    def _fixed(self) -> dict[str, Any]:
-        """Settings of the network outside the first that have one option."""
-        return {
-            name: options_of(self.settings[group, name])[0]
-            for group, name in self._rest
-            if group == "network" and not _is_searched(self.settings[group, name])
-        }
-
-    @cached_property
-    def _streams(self) -> Choice:
-        texts = tuple("+".join(one) or "all" for one in self.streams)
-        return Choice(texts, self.streams)
-
-    @cached_property
-    def _train(self) -> Choice:
+    def train_choice(self) -> Choice:
+        """Train conditions by their text."""
         return Choice(tuple(condition_text(one) for one in self.train), self.train)
-
-    def network(self, values: Mapping[str, Any]) -> Any:
-        """Settings of a network with these values of the first."""
-        return self.task.network(**{**self._fixed, **values})
-
-    def layout_of(self, values: Mapping[str, Any]) -> Layout:
-        """What a network with these values of the first offers."""
-        key = tuple(map(repr, values.values()))
-        if key not in self._layouts:
-            self._layouts[key] = self.layout(self.network(values))
-        return self._layouts[key]
-
-    @cached_property
-    def _layouts(self) -> dict[tuple[str, ...], Layout]:
-        """Already asked for, since every sample asks."""
-        return {}
-
-    @cached_property
-    def _choices(self) -> dict[tuple[str, ...], Choice]:
-        """Already made, since every sample asks and every option is tried."""
-        return {}
-
-    def networks(self) -> Iterator[dict[str, Any]]:
-        """Every combination of the settings on which the sites depend."""
-        there: list[dict[str, Any]] = [{}]
-        for name in self.first:
-            there = [
-                {**before, name: value}
-                for before in there
-                for value in options_of(self._first_parameter(name, before))
-            ]
-        yield from there
-
-    def _first_parameter(self, name: str, before: Mapping[str, Any]) -> Parameter:
-        """What it may be after these: options with which there is a network."""
-        parameter = self.settings["network", name]
-        if not isinstance(parameter, Choice):
-            return parameter
-        key = (name, *map(repr, before.values()))
-        if key not in self._choices:
-            valid = [one for one in options_of(parameter) if self._is_valid(before, name, one)]
-            self._choices[key] = choice_of(valid)
-        return self._choices[key]
-
-    def _is_valid(self, before: Mapping[str, Any], name: str, value: Any) -> bool:
-        try:
-            self.network({**before, name: value})
-        except ValueError:
-            return False
-        return True
-
-    def _first_name(self, name: str, before: Mapping[str, Any]) -> str:
-        # A name must always mean the same options.
-        searched = [one for one in before if _is_searched(self.settings["network", one])]
-        if not searched or name not in self._conditional:
-            return name
-        return "_".join([name, "of", *(str(before[one]) for one in searched)])
-
-    @cached_property
-    def _conditional(self) -> set[str]:
-        """Those of the first whose options depend on what was chosen before."""
-        found = set()
-        there: list[dict[str, Any]] = [{}]
-        for name in self.first:
-            options = [self._first_parameter(name, one) for one in there]
-            if any(one != options[0] for one in options):
-                found.add(name)
-            there = [
-                {**before, name: value}
-                for before, parameter in zip(there, options, strict=True)
-                for value in options_of(parameter)
-            ]
-        return found
 
     def _sites(
         self, layout: Layout, streams: Sequence[str]
@@ -407,106 +316,3 @@ class Space:
             name == COUPLING and options != (NONE,)
             for _, name, options in self._sites(layout, streams)
         )
-
-
-def placed_name(site: str, name: str) -> str:
-    """In a sample: ``coupling_s1``, or ``to_audio_from_image_s1``."""
-    if name == COUPLING:
-        return f"{COUPLING}_{site}"
-    source, target = direction(name)
-    return f"to_{target}_from_{source}_{site}"
-
-
-def condition_text(condition: Condition) -> str:
-    """A train condition in a sample, such as ``0.5/0.25``."""
-    return "/".join(train_text(one) for one in condition.values()) or "original"
-
-
-def _is_searched(parameter: Parameter) -> bool:
-    return not isinstance(parameter, Choice) or len(parameter.options) > 1
-
-
-class Extreme:
-    """Chooses the first or the last of everything."""
-
-    def __init__(self, last: bool) -> None:
-        self._last = last
-
-    def choice(self, name: str, options: Sequence[Any]) -> Any:
-        """An end of the options."""
-        return options[-1 if self._last else 0]
-
-    def integer(self, name: str, low: int, high: int, log: bool) -> int:
-        """An end of the range."""
-        return high if self._last else low
-
-    def number(self, name: str, low: float, high: float, log: bool) -> float:
-        """An end of the range."""
-        return high if self._last else low
-
-
-class _Read(Follow):
-    """Answers as a trial's settings do.
-
-    Of settings that build the same network a trial keeps one, which the space need not have.
-    """
-
-    def __init__(self, trial: TrialSpecification, space: Space) -> None:
-        super().__init__({})
-        self._trial, self._space = trial, space
-
-    def choice(self, name: str, options: Sequence[Any]) -> Any:
-        """The trial's, or an option that builds the same network."""
-        same = (
-            [] if self._get(name) in options else [one for one in options if self._same(name, one)]
-        )
-        return same[0] if same else super().choice(name, options)
-
-    def number(self, name: str, low: float, high: float, log: bool) -> float:
-        """The trial's, or the lowest when that builds the same network."""
-        inside = low <= float(self._get(name)) <= high
-        return low if not inside and self._same(name, low) else super().number(name, low, high, log)
-
-    def _same(self, name: str, value: Any) -> bool:
-        if name not in getattr(self._trial.network, "coupling_fields", ()):
-            return False
-        return self._trial.with_settings({name: value}) == self._trial
-
-    def _get(self, name: str) -> Any:
-        trial, space = self._trial, self._space
-        if name == STREAMS:
-            return space._streams.option(trial.placement.streams)
-        if name == TRAIN:
-            return self._condition()
-        if name == END:
-            return trial.placement.end or self._default_end()
-        if name in space.placed_names:
-            return self._placed(name)
-        # A setting of its own, or of one that depends on what was chosen before.
-        named = [own for _, own in space.settings if f"{name}_of_".startswith(f"{own}_of_")]
-        if not named:
-            raise OutsideError(name)
-        own = max(named, key=len)
-        value = trial.settings()[own]
-        parameter = next(one for (_, setting), one in space.settings.items() if setting == own)
-        return parameter.option(value) if isinstance(parameter, Choice) else value
-
-    def _condition(self) -> str:
-        task, trial, train = self._space.task, self._trial, self._space._train
-        for text, one in zip(train.options, train.values, strict=True):
-            # Of a stream that is not there, the condition is not kept.
-            if make_train(task, one, trial.placement.streams) == trial.train:
-                return str(text)
-        raise OutsideError(TRAIN)
-
-    def _default_end(self) -> str:
-        ends = self._space.layout(self._trial.network).ends
-        return ends[0] if ends else ""
-
-    def _placed(self, name: str) -> str:
-        layout = self._space.layout(self._trial.network)
-        for site, kinds in layout.choices.items():
-            for kind in kinds:
-                if placed_name(site, kind) == name:
-                    return self._trial.placement.at(site, kind)
-        raise OutsideError(name)

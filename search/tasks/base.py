@@ -260,8 +260,11 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     for split in SPLITS:
         if not len(opened.split(split)):  # type: ignore[arg-type]
             raise TaskError(f"the {split} split of fold {fold} has no example")
-    task.axes = task.axes if opened.axes is None else opened.axes
-    task.metrics = task.metrics if opened.metrics is None else opened.metrics
+    # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
+    if opened.axes is not None:
+        task.axes = opened.axes
+    if opened.metrics is not None:
+        task.metrics = opened.metrics
     if not task.metrics:
         raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
     opened.note = opened.note or type(task).__name__

@@ -30,8 +30,20 @@ def find_task(name: str, data_folder: Path | None = None) -> Task:
         found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         raise TaskError(f"task is {name!r}, but there is no module {error.name!r}") from error
+    except Exception as error:  # whatever the code of its author raises
+        raise TaskError(
+            f"task is {name!r}, but {module} cannot be imported: {_said(error)}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise TaskError(f"task is {name!r}, but {module} has no task {attribute}")
-    task = found()
+    try:
+        task = found()
+    except Exception as error:
+        raise TaskError(f"task is {name!r}, but {attribute}() raises {_said(error)}") from error
     task.data_folder = data_folder
     return task
+
+
+def _said(error: Exception) -> str:
+    """In one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -32,6 +32,7 @@ _PYDANTIC_WORDS: Final = {
     "string_type": "text",
     "list_type": "a list",
     "none_required": "null",
+    "dict_type": "a mapping",
 }
 _TYPE_WORDS: Final = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 

@@ -13,10 +13,10 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
-from fusion_search.datasets.conditions import ORIGINAL, Range, TrainCondition
+from fusion_search.datasets.conditions import ORIGINAL, TrainCondition, check_train
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
-from fusion_search.search.trials.fields import typed
+from fusion_search.search.trials.fields import known, typed, value_of
 from fusion_search.search.trials.plain import (
     column_value,
     parse_train,
@@ -230,9 +230,7 @@ def make_train(task: Task, train: Mapping[str, Any], streams: tuple[str, ...]) -
     for axis in task.axes:
         dropped = streams and axis.input.partition(".")[0] not in streams
         one = ORIGINAL if dropped else train.get(axis.name, ORIGINAL)
-        for each in one if isinstance(one, tuple) else (one,):
-            for snr in (each.low, each.high) if isinstance(each, Range) else (each,):
-                axis.check(snr)
+        check_train(axis, one)
         made[axis.name] = one
     return made
 
@@ -243,21 +241,31 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
     Raises:
         ValueError: it is none.
     """
-    plain: dict[str, Any] = json.loads(text)
     kinds = {
         "network": task.network,
         "data": task.data,
         "training": TrainingSettings,
         "evaluation": EvaluationSettings,
     }
-    placed = plain["placement"]
-    placement = Placement(placed["sites"], placed["end"], tuple(placed["streams"]))
-    train = {name: parse_train(one) for name, one in plain["train"].items()}
+    names = [one.name for one in fields(TrialSpecification)]
+    plain = known(names, json.loads(text), "")
+    for name in names:
+        if name not in plain:
+            raise ValueError(f"{name} is missing")
+    placed = known(["sites", "end", "streams"], plain["placement"], "placement.")
+    placement = Placement(
+        value_of(dict[str, dict[str, str]], placed.get("sites", {}), "placement.sites"),
+        value_of(str, placed.get("end", ""), "placement.end"),
+        value_of(tuple[str, ...], placed.get("streams", []), "placement.streams"),
+    )
+    train = known([axis.name for axis in task.axes], plain["train"], "train.")
     return TrialSpecification(
-        task=plain["task"],
+        task=value_of(str, plain["task"], "task"),
         **{name: typed(kind, plain[name], f"{name}.") for name, kind in kinds.items()},
         placement=placement,
-        train=make_train(task, train, placement.streams),
-        fold=plain["fold"],
-        seed=plain["seed"],
+        train=make_train(
+            task, {name: parse_train(one) for name, one in train.items()}, placement.streams
+        ),
+        fold=value_of(int, plain["fold"], "fold"),
+        seed=value_of(int, plain["seed"], "seed"),
     )

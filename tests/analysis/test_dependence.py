@@ -88,7 +88,7 @@ def test_an_absent_input_is_a_number_of_its_own_outside_every_mean() -> None:
     sheet = hand_sheet((1.0, 2.0))
     beside = sheet.iloc[:2].assign(accuracy=[0.1, 0.2])
     beside.loc[:, ["test_audio_snr", "test_visual_snr"]] = [[-math.inf, 2.0], [1.0, -math.inf]]
-    (without,) = compute_dependence(sheet, DIGITS).to_dict("records")
+    (without,) = compute_dependence(sheet, absent).to_dict("records")
     (row,) = compute_dependence(pd.concat([sheet, beside]), absent).to_dict("records")
     assert (row.pop("audio_absent"), row.pop("visual_absent")) == (0.1, 0.2)
     assert row == without

@@ -18,10 +18,11 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from fusion_search.models.layout import NONE
+from fusion_search.search.spaces.names import END
 from fusion_search.search.spaces.parameters import Choice, Parameter, Sample, Scalar
 from fusion_search.search.spaces.searchers.base import Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import RandomChooser
-from fusion_search.search.spaces.space import END, Space
+from fusion_search.search.spaces.space import Space
 
 _STARTUP: Final = 5  # proposals by chance before there is anything to learn from
 _RANDOM_CANDIDATES: Final = 60

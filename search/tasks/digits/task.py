@@ -207,8 +207,8 @@ class Digits(Classification):
 
     network, data = DigitsNetwork, DigitsSettings
     axes = (
-        Axis("audio_snr", "audio", (*TEST_SNRS, ABSENT)),
-        Axis("visual_snr", "image", (*TEST_SNRS, ABSENT)),
+        Axis("audio_snr", "audio", (*TEST_SNRS, ABSENT), single=True),
+        Axis("visual_snr", "image", (*TEST_SNRS, ABSENT), single=True),
     )
 
     def open(self, data: DigitsSettings, fold: int = 0) -> Data:

@@ -47,8 +47,9 @@ def test_what_draws_nothing_does_without_matplotlib(tmp_path: Path) -> None:
     program = (
         "import sys; from fusion_search.search.commands.command_line import main, parser; "
         f"parser().format_help(); assert main(['status', '--storage', {str(tmp_path)!r}]) == 0; "
-        "import fusion_search.search.commands.launch, fusion_search.search.commands.report, "
-        "fusion_search.search.commands.spaces, fusion_search.search.running.recorded_trial; "
+        "import fusion_search.search.commands.launch, fusion_search.search.commands.spaces, "
+        "fusion_search.search.commands.figures.report, "
+        "fusion_search.search.running.recorded_trial; "
         "print('matplotlib' in sys.modules)"
     )
     assert python(program, BROKEN)[-1] == "False"

@@ -141,8 +141,8 @@ def test_names_for_people() -> None:
     assert trial.trial_name.endswith("fold 1, seed 0")
     # All settings of a network of which none are said to make sites are no part of the name.
     named = sensors_trial(train={"ecg_snr": Range(1, 20), "heat_snr": (ABSENT, 10.0)})
-    assert named.trial_name == "ecg_snr 1..20, heat_snr absent|10, seed 0"
-    assert sensors_trial().trial_name == "ecg_snr original, heat_snr original, seed 0"
+    assert named.trial_name == "plain, ecg_snr 1..20, heat_snr absent|10, seed 0"
+    assert sensors_trial().trial_name == "plain, ecg_snr original, heat_snr original, seed 0"
 
 
 def test_columns_are_what_was_tried() -> None:
@@ -213,18 +213,46 @@ def test_wrong_fields_are_named(fields: dict[str, object], message: str) -> None
     [
         ("train", {"audio_snr": -1.0}, "audio_snr is -1.0; allowed: above 0"),
         ("train", {"audio_snr": "loud"}, "'loud' is no train condition; allowed: a number"),
-        ("train", {"pressure": 1.0}, "train names axis 'pressure'; allowed: audio_snr, visual_snr"),
+        (
+            "train",
+            {"pressure": 1.0},
+            r"train\.pressure is not a field; allowed: audio_snr, visual_snr",
+        ),
         ("network", {"unit": 3}, r"network\.unit is not a field; did you mean units"),
         ("network", {"units": 2.5}, r"network\.units is 2\.5; allowed: a whole number"),
         ("data", {"source": 3}, r"data\.source is 3; allowed: "),
         ("training", {"epochs": 0}, r"training\.epochs is 0; allowed: 1 or more"),
         ("evaluation", [], "evaluation must be a mapping"),
+        ("placement", [], "placement must be a mapping"),
+        ("placement", {"sites": []}, r"placement\.sites is \[\]; allowed: a mapping"),
+        (
+            "placement",
+            {"sites": {"level1": "mmtm"}},
+            r"sites\.level1 is 'mmtm'; allowed: a mapping",
+        ),
+        (
+            "placement",
+            {"sites": {"level1": {"coupling": 3}}},
+            r"level1\.coupling is 3; allowed: text",
+        ),
+        ("placement", {"streams": "image"}, r"placement\.streams must be a list"),
+        ("placement", {"streams": ["video"]}, "streams holds 'video'; allowed: image, audio"),
+        ("fold", "first", "fold is 'first'; allowed: a whole number"),
+        ("seed", None, "seed is None; allowed: a whole number"),
+        ("task", 3, "task is 3; allowed: text"),
     ],
 )
 def test_a_text_that_is_no_trial_says_what_is_wrong(part: str, value: Any, message: str) -> None:
     plain = small_trial().to_plain()
     with pytest.raises(ValueError, match=message):
         parse_specification(json.dumps({**plain, part: value}), Digits())
+    left = {name: one for name, one in plain.items() if name != part}
+    with pytest.raises(ValueError, match=f"^{part} is missing$"):
+        parse_specification(json.dumps(left), Digits())
+    with pytest.raises(ValueError, match="levels is not a field"):
+        parse_specification(json.dumps({**plain, "levels": 3}), Digits())
+    with pytest.raises(ValueError, match="the configuration must be a mapping"):
+        parse_specification("[]", Digits())
 
 
 def test_a_trial_that_leaves_settings_out_has_their_defaults() -> None:

@@ -39,7 +39,7 @@ from fusion_search.analysis.records.selection import (
     snr_label,
 )
 from fusion_search.analysis.records.tables import REPLAY_FILE
-from fusion_search.search.commands.drawing_options import (
+from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     levels_of,
     open_parts,

@@ -22,7 +22,7 @@ from fusion_search.analysis.records.tables import (
     REPLAY_FILE,
     read_table,
 )
-from fusion_search.search.commands.drawing_options import (
+from fusion_search.search.commands.figures.drawing_options import (
     opened,
     read_beside,
     say,

@@ -18,8 +18,8 @@ from fusion_search.analysis.records.storage import Storage, UnfitError
 from fusion_search.analysis.records.tables import CHECKPOINTS, SCHEMA_VERSION, to_parquet
 from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
-from fusion_search.search.commands.drawing_options import opened as open_records
-from fusion_search.search.commands.drawing_options import save, say
+from fusion_search.search.commands.figures.drawing_options import opened as open_records
+from fusion_search.search.commands.figures.drawing_options import save, say
 from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.tasks.base import Condition, Task, TrialError
 from fusion_search.search.tasks.named import find_task
