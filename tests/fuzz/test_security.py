@@ -18,8 +18,7 @@ import pytest
 import torch
 import yaml
 from damage import fingerprint
-from search_processes import read_until, search_process
-from small_trials import SMALL
+from search_processes import read_until, search_process, write_config
 from test_damaged_files import wav
 
 from fusion_search.analysis.figures.timeline import load_trial
@@ -209,7 +208,7 @@ PASSWORDS = [
 @pytest.mark.parametrize("field", ["mlflow", "storage"])
 def test_a_password_in_a_configuration_is_refused_and_not_repeated(uri: str, field: str) -> None:
     uri = uri.format(SECRET)
-    raw = {"name": "x", **({"storage": uri} if field == "storage" else {})}
+    raw = {"name": "x", "task": "digits", **({"storage": uri} if field == "storage" else {})}
     if field == "mlflow":
         raw["mlflow"] = {"tracking_uri": uri}
     with pytest.raises(ConfigurationError, match=r"holds a password .*; leave it out") as caught:
@@ -233,7 +232,8 @@ def test_a_password_in_a_configuration_is_refused_and_not_repeated(uri: str, fie
     ],
 )
 def test_what_holds_no_password_is_kept(uri: str) -> None:
-    search = build_search({"name": "x", "storage": uri, "mlflow": {"tracking_uri": uri}})
+    own = {"storage": uri, "mlflow": {"tracking_uri": uri}}
+    search = build_search({"name": "x", "task": "digits", **own})
     assert build_search(yaml.safe_load(to_yaml(search))) == search
 
 
@@ -298,19 +298,7 @@ def test_a_local_launch_listens_here_alone_and_tells_no_secret(
     home, ran = tmp_path / "home", tmp_path / "ran"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    swept = ("fusion_depth", "train_audio_snr", "train_visual_snr")
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "name": "test",
-                "storage": str(tmp_path / "results"),
-                "trials": {name: one for name, one in SMALL.items() if name not in swept},
-                "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": [0, 1, 2]},
-                "resources": {"concurrent_trials": 1},
-            }
-        )
-    )
+    config = write_config(tmp_path, seeds=[0, 1, 2])
     with search_process("launch", str(config)) as process:
         read_until(process, "[1/3]")
         sockets = listening(descendants(process.pid))
