@@ -33,6 +33,7 @@ from fusion_search.analysis.records.selection import (
 )
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import TABLES, read_batches, read_table
+from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.digits import mnist, spoken_digits
 from fusion_search.datasets.digits.mnist import load_mnist, parse_idx
 from fusion_search.datasets.digits.sound_files import SoundError, read_sound
