@@ -222,10 +222,9 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
         trials = listed(raw["listed"], "listed")
         first = trials[0].get("data", {}) if isinstance(trials[0], Mapping) else {}
         Layouts(task, first).open()
-        try:
-            found = tuple(parse_specification(json.dumps(one), task) for one in trials)
-        except ValueError as error:
-            raise ConfigurationError(f"listed holds what is no trial: {error}") from error
+        found = tuple(
+            _listed_trial(one, f"listed.{number}", task) for number, one in enumerate(trials)
+        )
         return {"listed": found, "declared": {"listed": raw["listed"]}}
     layout = Layouts(task, own.get("data", {}))
     layout.open()

@@ -13,23 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 import yaml
 from damage import fingerprint
 from search_processes import read_until, search_process, write_config
+from small_trials import small_trial
 from test_damaged_files import wav
 
-from fusion_search.analysis.figures.timeline import load_trial
 from fusion_search.analysis.records.secrets import without_password
-from fusion_search.analysis.records.selection import AnalysisError, Search
-from fusion_search.analysis.records.storage import open_storage
-from fusion_search.analysis.records.tables import CHECKPOINTS
+from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.digits.spoken_digits import load_spoken_digits, read_recordings
 from fusion_search.datasets.errors import DataError
 from fusion_search.search.declaration.configuration import build_search, to_yaml
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.probe import trained_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +120,9 @@ class _Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "bare pickle"])
-def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(zipped: bool, tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(
+    zipped: bool, tmp_path: Path, small_opened: OpenedTask
+) -> None:
     mark = tmp_path / "ran"
     values = {"state": _Payload(mark), "network": {}}
     buffer = io.BytesIO()
@@ -129,11 +130,8 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(zipped: bool, tmp_p
         torch.save(values, buffer)
     else:
         buffer.write(pickle.dumps(values))
-    storage = open_storage(tmp_path)
-    storage.write(buffer.getvalue(), CHECKPOINTS, "one.pt")
-    search = Search("x", storage, pd.DataFrame(), pd.DataFrame())
-    with pytest.raises(AnalysisError, match=r"one\.pt is damaged or of another version"):
-        load_trial(search, "one")
+    with pytest.raises(TorchFileError):
+        trained_network(small_trial(), small_opened, buffer.getvalue())
     assert not mark.exists()
     # The payload is one: what does load pickles runs it.
     pickle.loads(pickle.dumps(_Payload(mark)))
