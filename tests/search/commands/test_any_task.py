@@ -238,7 +238,6 @@ def test_reading_commands_run_no_code_of_a_task(
         ["draw", "replay", "test", *at, *drawn],
         ["draw", "grids", "test-confirmation", *at, *drawn],
         ["report", "test", *at, *drawn],
-        ["report", "test-confirmation", *at, *drawn],
     ):
         assert main(words) == 0, (words, capsys.readouterr().err)
         assert not ran.exists(), words
