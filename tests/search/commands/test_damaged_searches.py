@@ -60,6 +60,7 @@ class Runs:
     """Stands in for MLflow's: reads what they read."""
 
     experiment_id = "1"
+    description = digit_description()
 
     def __init__(self, written: list[str], search: Storage, uri: str) -> None:
         self._written = written
