@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := search models datasets analysis tests
 
-.PHONY: demo test test-slow soak bench format clean
+.PHONY: demo test test-slow soak bench docs format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -36,6 +36,9 @@ soak: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+docs: $(READY)
+	$(BIN)/python -m fusion_search.search.declaration.document docs
 
 format: $(READY)
 	$(BIN)/ruff format $(SOURCES)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.paired import HIGHER, NOT_TOLD, PAIRED_COLUMNS, compare, p_values
+from fusion_search.analysis.paired import (
+    HIGHER,
+    NOT_TOLD,
+    PAIRED_COLUMNS,
+    compare,
+    difference_text,
+    p_values,
+)
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError, count_label
@@ -17,24 +26,68 @@ from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
 from fusion_search.analysis.statistics import interval
 
-METRICS: Final = {
-    "mean_accuracy": "over the 10 x 10 {split} SNR grid",
-    "train_pair_accuracy": "at the train SNRs on the {split} split",
-    "worst_accuracy": "of the 10 x 10 {split} SNR conditions",
-}
-"""Column of ``trials`` -> where it is measured."""
-
-_NAMES: Final = {
-    "mean_accuracy": "a mean accuracy",
-    "train_pair_accuracy": "an accuracy",
-    "worst_accuracy": "a worst accuracy",
-}
 TOP: Final = "top"
+_GIVEN: Final = ("label", "role", "rank", "search_value")
 _CANDIDATE_COLUMNS: Final = [
-    *("label", "role", "rank", "fusion_depth", "levels", "search_value", "split"),
+    *(*_GIVEN, "split"),
     *("trials", "finished", "n", "mean", "low", "high", "deviation", "seeds", "values"),
 ]
-COMPARED: Final = ["label", "rank", "baseline", "baseline_depth"]
+COMPARED: Final = ["label", "rank", "baseline", "baseline_place"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A result of a trial that networks are compared by.
+
+    Attributes:
+        column: of ``trials``.
+        metric: that it is of.
+        name: what it is, such as "a mean accuracy".
+        where: it is measured, with {split} in it.
+    """
+
+    column: str
+    metric: MetricDescription
+    name: str
+    where: str
+
+    @property
+    def words(self) -> str:
+        """For axes and tables."""
+        return self.column.replace("_", " ").replace("mean mean", "average mean")
+
+
+def measures(
+    description: TaskDescription, metric: MetricDescription | None = None
+) -> dict[str, Measure]:
+    """By column: the mean over the grid, the value at the train condition, the worst.
+
+    Without axes there is one condition, and these are one.
+
+    Args:
+        description: of the search.
+        metric: the one that chooses by default.
+    """
+    metric = metric or description.metric
+    words, size = metric.words, " x ".join(str(len(axis.test)) for axis in description.axes)
+    average = f"a mean {words}".replace("a mean mean", "an average mean")
+    if not description.axes:
+        found = [(f"mean_{metric.name}", _a(words), "on the {split} split")]
+    else:
+        found = [
+            (f"mean_{metric.name}", average, f"over the {size} {{split}} grid"),
+            (
+                f"train_condition_{metric.name}",
+                _a(words),
+                "at the train condition on the {split} split",
+            ),
+            (f"worst_{metric.name}", f"a worst {words}", f"of the {size} {{split}} conditions"),
+        ]
+    return {column: Measure(column, metric, name, where) for column, name, where in found}
+
+
+def _a(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def read_candidates(folder: Storage) -> list[dict[str, Any]]:
@@ -46,7 +99,7 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
     where = folder.named(CANDIDATES_FILE)
     try:
         raw = read_json(folder, CANDIDATES_FILE)
-        return [{name: one[name] for name in (*_CANDIDATE_COLUMNS[:6], "trial_ids")} for one in raw]
+        return [{name: one[name] for name in (*_GIVEN, "trial_ids")} for one in raw]
     except FileNotFoundError as error:
         raise AnalysisError(f"{where} is missing; `{_again(folder)}` writes it") from error
     except (ValueError, TypeError, KeyError) as error:
@@ -62,48 +115,43 @@ def _again(folder: Storage) -> str:
 
 
 def compute_confirmation(
-    trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]], metric: str = "mean_accuracy"
+    trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]], column: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every candidate over its seeds, and the best against every plain network.
 
-    A seed counts for a candidate when its trials at all train pairs finished; its value is their
-    mean. Differences are paired by seed. Intervals are Student's t over seeds, 95 %; p is of the
-    sign-flip test over all comparisons made, which takes a seed's differences to be as likely with
-    the opposite sign, all together. A candidate that is itself a plain network is not compared
-    with itself.
+    A seed counts for a candidate when its trials at all train conditions and in all folds
+    finished; its value is their mean. Differences are paired by seed. Intervals
+    are Student's t over seeds, 95 %; p is of the sign-flip test over all comparisons made, which
+    takes a seed's differences to be as likely with the opposite sign, all together. A candidate
+    that is itself a plain network is not compared with itself.
 
     Args:
         trials: the confirmation's ``trials`` table.
         candidates: as :func:`read_candidates` returns them.
-        metric: one of ``METRICS``.
+        column: one of :func:`measures`.
 
     Returns:
-        One row per candidate: its label, role, rank, depth, levels and ``search_value``; ``split``
+        One row per candidate: its label, role, rank and ``search_value``; ``split``
         (where the grid was measured), ``trials`` and ``finished`` (how many), ``n`` seeds,
         ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one seed),
         ``seeds`` and ``values`` (tuples). And one row per comparison: ``label`` and ``rank``,
-        ``baseline`` and ``baseline_depth``, and of the differences candidate - baseline the
-        columns of :func:`analysis.paired.compare`.
-
-    Raises:
-        AnalysisError: the metric is unknown.
+        ``baseline`` and ``baseline_place`` (its number among the candidates), and of the
+        differences candidate - baseline the columns of :func:`analysis.paired.compare`.
     """
-    if metric not in METRICS:
-        raise AnalysisError(f"metric is {metric!r}; allowed: {', '.join(METRICS)}")
     finished = trials[trials["status"] == FINISHED]
     wanted = finished[
         finished["trial_id"].isin([i for one in candidates for i in one["trial_ids"]])
     ]
-    pairs = len(wanted[["train_audio_snr", "train_visual_snr"]].drop_duplicates())
-    by_candidate = [_by_seed(wanted, one["trial_ids"], metric, pairs) for one in candidates]
+    per_seed = len(wanted[["train", "fold"]].drop_duplicates())
+    by_candidate = [_by_seed(wanted, one["trial_ids"], column, per_seed) for one in candidates]
     rows = []
     for one, values in zip(candidates, by_candidate, strict=True):
         own = wanted[wanted["trial_id"].isin(one["trial_ids"])]
         mean, low, high = interval(values.to_numpy())
         rows.append(
             {
-                **{name: one[name] for name in _CANDIDATE_COLUMNS[:6]},
-                "split": "+".join(sorted(own["evaluation_split"].dropna().unique())),
+                **{name: one[name] for name in _GIVEN},
+                "split": "+".join(sorted(own["split"].dropna().unique())),
                 "trials": len(one["trial_ids"]),
                 "finished": len(own),
                 "n": len(values),
@@ -120,12 +168,12 @@ def compute_confirmation(
 
 
 def _by_seed(
-    finished: pd.DataFrame, trial_ids: Sequence[str], metric: str, pairs: int
+    finished: pd.DataFrame, trial_ids: Sequence[str], column: str, per_seed: int
 ) -> pd.Series:
-    """Seed -> mean over train pairs, for the seeds that have all of them."""
+    """Seed -> mean over its so many trials, for the seeds that have all of them."""
     own = finished[finished["trial_id"].isin(list(trial_ids))]
-    groups = own.groupby("seed")[metric]
-    return groups.mean()[groups.count() == pairs]
+    groups = own.groupby("seed")[column]
+    return groups.mean()[groups.count() == per_seed]
 
 
 def compared(
@@ -136,7 +184,7 @@ def compared(
         for other, plain in enumerate(candidates):
             same = set(top["trial_ids"]) == set(plain["trial_ids"])
             if top["role"] == TOP and plain["role"] != TOP and not same:
-                values = (top["label"], top["rank"], plain["label"], plain["fusion_depth"])
+                values = (top["label"], top["rank"], plain["label"], other)
                 yield (number, other), dict(zip(COMPARED, values, strict=True))
 
 
@@ -152,9 +200,7 @@ def _compare(
     return pd.concat([pd.DataFrame([names for _, names in made]), tested], axis=1)
 
 
-def confirmation_sentence(
-    table: pd.DataFrame, comparisons: pd.DataFrame, metric: str = "mean_accuracy"
-) -> str:
+def confirmation_sentence(table: pd.DataFrame, comparisons: pd.DataFrame, measure: Measure) -> str:
     """One sentence on the search's best against every plain network, fit to print.
 
     The best is the first by the search's own ranking, not by these seeds: choosing among them
@@ -172,8 +218,9 @@ def confirmation_sentence(
         )
     split = best["split"] or "test"
     words = [
-        f"The best placement ({best['label']}) reached {_NAMES[metric]} of "
-        f"{_percent(best['mean'])} % ({_seeds_words(best)}) {METRICS[metric].format(split=split)}"
+        f"The best placement ({best['label']}) reached {measure.name} of "
+        f"{measure.metric.text(best['mean'])} ({_seeds_words(best, measure.metric)}) "
+        f"{measure.where.format(split=split)}"
     ]
     missing = best["trials"] - best["finished"]
     if missing:
@@ -181,12 +228,12 @@ def confirmation_sentence(
     own = comparisons[
         (comparisons["label"] == best["label"]) & (comparisons["rank"] == best["rank"])
     ]
-    # The latest fusion first: that is what the placement adds to.
-    ordered = own.sort_values("baseline_depth", ascending=False, kind="stable")
+    # The last listed first: of fusion depths the latest, which is what a placement adds to.
+    ordered = own.sort_values("baseline_place", ascending=False, kind="stable")
     count = int((comparisons["paired_seeds"] > 0).sum())
     first = ordered["p_max_t"].first_valid_index()  # there the test is named
     phrases = [
-        _comparison_words(row, count, number == first, int(best["n"]))
+        _comparison_words(row, count, measure.metric, number == first, int(best["n"]))
         for number, row in zip(ordered.index, rows_of(ordered), strict=True)
     ]
     if (table["role"] != TOP).sum() > len(own):
@@ -198,16 +245,20 @@ def confirmation_sentence(
 
 
 def _comparison_words(
-    row: Mapping[str, Any], comparisons: int, first: bool, usual_seeds: int
+    row: Mapping[str, Any],
+    comparisons: int,
+    metric: MetricDescription,
+    first: bool,
+    usual_seeds: int,
 ) -> str:
     """One comparison; the test and the number of seeds are said where they are news."""
     name, seeds = row["baseline"], int(row["paired_seeds"])
     if seeds == 0:
         return f"not comparable with {name} (no common seed finished)"
-    low, high = 100 * row["low"], 100 * row["high"]
-    signed = f"difference {100 * row['difference']:+.1f} points"
+    low, high = (number_text(row[one], metric, "+") for one in ("low", "high"))
+    signed = f"difference {difference_text(row['difference'], metric)}"
     if seeds > 1:
-        signed += f", 95 % CI {low:+.1f} to {high:+.1f}"
+        signed += f", 95 % CI {low} to {high}"
     if math.isnan(row["p_max_t"]):
         return f"against {name} it {row['decision']} ({signed})"
     over = f"{row['sign_flips']} over {count_label(comparisons, 'comparison')}"
@@ -216,17 +267,20 @@ def _comparison_words(
     detail = f"{test}{p_values(row, comparisons)}{paired}"
     if row["decision"] == NOT_TOLD:
         return f"not distinguishable from {name} ({signed}, {detail})"
-    points = f"{100 * abs(row['difference']):.1f} points"
-    if row["decision"] == HIGHER:
-        return f"{points} above {name} (95 % CI {low:.1f} to {high:.1f}, {detail})"
-    return f"{points} below {name} (95 % CI {-high:.1f} to {-low:.1f}, {detail})"
+    by = difference_text(abs(row["difference"]), metric, ".1f")
+    ends = (row["low"], row["high"]) if row["decision"] == HIGHER else (-row["high"], -row["low"])
+    low, high = (number_text(one, metric) for one in ends)
+    way = "above" if row["decision"] == HIGHER else "below"
+    return f"{by} {way} {name} (95 % CI {low} to {high}, {detail})"
 
 
-def _seeds_words(best: pd.Series) -> str:
+def _seeds_words(best: pd.Series, metric: MetricDescription) -> str:
     if best["n"] == 1:
         return "one seed, so no interval"
-    return f"95 % CI {_percent(best['low'])} to {_percent(best['high'])}, n = {best['n']} seeds"
+    low, high = (number_text(best[one], metric) for one in ("low", "high"))
+    return f"95 % CI {low} to {high}, n = {best['n']} seeds"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def number_text(value: float, metric: MetricDescription, sign: str = "") -> str:
+    """A value without its unit; shares in per cent."""
+    return f"{100 * value:{sign}.1f}" if metric.share else f"{value:{sign}.3g}"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
+from fusion_search.analysis.conditions import (
+    pooled,
+    tested_present,
+    train_numbers,
+)
 from fusion_search.analysis.confirmation import COMPARED, TOP, compared
 from fusion_search.analysis.paired import (
     PAIRED_COLUMNS,
@@ -15,47 +20,57 @@ from fusion_search.analysis.paired import (
     region_lines,
     region_means,
 )
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.tables import FINISHED
-from fusion_search.analysis.regions import axis_names
+
+_REGION: Final = ("region",)
 
 
 def compute_confirmation_grid(
-    trials: pd.DataFrame, grid: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]
+    trials: pd.DataFrame,
+    grid: pd.DataFrame,
+    candidates: Sequence[Mapping[str, Any]],
+    description: TaskDescription,
+    metric: MetricDescription | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every comparison of a confirmation at each condition, and in each region.
 
-    A seed's accuracy is the mean over its train pairs; without all of them it does not count.
+    A seed's value is the mean over train conditions and folds; without all of them it does not
+    count.
     Every comparison is a family of its own: max-T and Holm are over its conditions or regions.
 
     Args:
-        trials: the confirmation's ``trials`` table.
-        grid: its ``grid`` table.
+        trials: the confirmation's ``trials`` table, as :class:`Search` holds it.
+        grid: its ``grid`` table; a task without axes has nothing to compare here.
         candidates: as :func:`analysis.confirmation.read_candidates` returns them.
+        description: of the search.
+        metric: the one that chooses by default.
 
     Returns:
         One row per comparison and condition, and one per comparison and ``region``: ``label``,
-        ``rank``, ``baseline``, ``baseline_depth``, the condition's SNRs or the region's name, and
+        ``rank``, ``baseline``, ``baseline_place``, the condition's SNRs or the region's name, and
         the columns of :func:`analysis.paired.compare` on candidate - baseline.
     """
-    axes = axis_names(list(grid.columns))
-    snrs, trained = ([f"{when}_{axis}_snr" for axis in axes] for when in ("test", "train"))
-    accuracy = pd.Series(
-        (grid["correct"] / grid["n"]).to_numpy(),
-        pd.MultiIndex.from_frame(grid[[*snrs, "trial_id"]]),
-    )
-    cells = accuracy.unstack("trial_id").sort_index(ascending=False)  # condition x trial
+    metric = metric or description.metric
+    snrs, train = list(description.test_columns), list(description.train_columns)
+    grid = tested_present(grid, description)
+    if not snrs or grid.empty:
+        nothing = pd.Series(dtype=object)
+        return _compare([], nothing, candidates, snrs), _compare([], nothing, candidates, _REGION)
+    values = pooled(grid, [*snrs, "trial_id"], metric)
+    cells = values.unstack("trial_id").sort_index(ascending=False)  # condition x trial
     wanted = {trial for one in candidates for trial in one["trial_ids"]} & set(cells.columns)
     own = trials[(trials["status"] == FINISHED) & trials["trial_id"].isin(list(wanted))]
-    conditions, regions = [], []  # of each train pair
-    for _, part in own.groupby(trained):
+    conditions, regions = [], []  # of each train condition and fold
+    for _, part in own.groupby([*train, "fold"], sort=False):
         conditions.append(cells[part["trial_id"].to_list()])
-        train = {axis: float(part[f"train_{axis}_snr"].iloc[0]) for axis in axes}
-        regions.append(region_means(conditions[-1], train))
+        numbers = train_numbers(tuple(part[train].iloc[0]))
+        regions.append(region_means(conditions[-1], numbers, description))
     seeds = own.set_index("trial_id")["seed"]
     return (
         _compare(conditions, seeds, candidates, snrs),
-        _compare(regions, seeds, candidates, ["region"]),
+        _compare(regions, seeds, candidates, _REGION),
     )
 
 
@@ -65,7 +80,7 @@ def _compare(
     candidates: Sequence[Mapping[str, Any]],
     places: Sequence[str],
 ) -> pd.DataFrame:
-    """Every comparison at each place, from a table [place x trial] of each train pair."""
+    """Every comparison at each place, from tables [place x trial] of a train condition and fold."""
     tables = []
     for (one, other), names in compared(candidates) if pairs else ():
         first, second = (_by_seed(pairs, seeds, candidates[number]) for number in (one, other))
@@ -81,7 +96,7 @@ def _compare(
 def _by_seed(
     pairs: Sequence[pd.DataFrame], seeds: pd.Series, candidate: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """A candidate's mean over train pairs [place x seed]; NaN for a seed that lacks one of them."""
+    """A candidate's mean over the tables [place x seed]; NaN for a seed that lacks one."""
     parts = []
     for table in pairs:
         own = [trial for trial in table.columns if trial in candidate["trial_ids"]]
@@ -91,14 +106,17 @@ def _by_seed(
 
 
 def of_the_best(table: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows on the search's first against the plain networks, the latest fusion first."""
+    """The rows on the search's first against the plain networks, the last listed first."""
     ranks = [one["rank"] for one in candidates if one["role"] == TOP]
     own = table[table["rank"] == min(ranks)] if ranks else table.iloc[:0]
-    return own.sort_values("baseline_depth", ascending=False, kind="stable")
+    return own.sort_values("baseline_place", ascending=False, kind="stable")
 
 
 def grid_lines(
-    conditions: pd.DataFrame, regions: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]
+    conditions: pd.DataFrame,
+    regions: pd.DataFrame,
+    candidates: Sequence[Mapping[str, Any]],
+    metric: MetricDescription,
 ) -> list[str]:
     """What regions and conditions say of the search's first, in lines to print."""
     lines = []
@@ -108,6 +126,6 @@ def grid_lines(
         cells = cells[cells["baseline"] == baseline]
         seeds = count_label(int(part["paired_seeds"].max()), "paired seed")
         lines.append(f"against {baseline}, {seeds}, {part['sign_flips'].iloc[0]}:")
-        lines += region_lines(part)
+        lines += region_lines(part, metric)
         lines.append(f"  {condition_words(cells)}")
     return lines

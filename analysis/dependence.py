@@ -1,7 +1,7 @@
-"""How much each accuracy map depends on either sense: a few numbers beside the figure.
+"""How much a network depends on each input: a few numbers beside the figure.
 
-After Barnum, Talukder and Yue, who read the maps by eye: visual-dependent ones hardly change along
-the test audio SNR, audio-dependent ones hardly along the test visual SNR.
+After Barnum, Talukder and Yue, who read their maps by eye: what depends on one input alone hardly
+changes along the other's test SNR.
 """
 
 from __future__ import annotations
@@ -10,69 +10,110 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fusion_search.analysis.records.selection import TrainPair, condition_columns
+from fusion_search.analysis.conditions import train_numbers
+from fusion_search.analysis.records.description import (
+    ABSENT,
+    AxisDescription,
+    MetricDescription,
+    TaskDescription,
+)
+from fusion_search.analysis.records.selection import network_columns
+
+_Values = npt.NDArray[np.float64]
 
 
-def compute_dependence(sheet: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of every map of a sheet.
+def compute_dependence(
+    sheet: pd.DataFrame, description: TaskDescription, metric: MetricDescription | None = None
+) -> pd.DataFrame:
+    """The numbers of every train condition of a sheet.
 
-    With A[i, j] the accuracy at test audio SNR i and test visual SNR j, all seeds together, and a,
-    v the train pair's SNRs. Each is a share from 0 to 1, NaN where the grid lacks the condition.
+    With A the metric at test SNRs i, j, ... of the axes, all seeds together, and a, v, ... the
+    train SNRs. Each is NaN where the grid lacks the condition, or the train SNR is drawn.
 
-    - ``train_pair_accuracy``: A[a, v].
-    - ``mean_accuracy``: the mean of A.
-    - ``audio_range``: mean over j of (max over i of A[i, j] - min over i of A[i, j]): how far
-      accuracy moves when only the audio's SNR does. ``visual_range``: the same of rows.
-    - ``audio_lost``: A[lowest i, v], the audio drowned in noise and the image as in training.
-      ``visual_lost``: A[a, lowest j].
-    - Means of A over the four regions that the train pair divides the conditions into:
-      ``accuracy_at_or_above`` (i >= a, j >= v), ``accuracy_audio_below`` (i < a, j >= v),
-      ``accuracy_visual_below`` (i >= a, j < v), ``accuracy_both_below`` (i < a, j < v); and
-      ``worst_at_or_above``, the lowest A of the first.
+    - ``train_condition_<metric>``: A[a, v]. ``mean_<metric>``: the mean of A.
+    - ``<axis>_range``: the mean over the other axes of (max over i of A[i, j] - min over i of
+      A[i, j]): how far the metric moves when only this SNR does.
+    - ``<axis>_lost``: A[lowest i, v], this input drowned in noise and the others as in training.
+      ``<axis>_absent``: A[absent, v], where some trial was tested so.
+    - Means of A over regions that the train condition divides the others into:
+      ``<metric>_at_or_above`` (i >= a, j >= v), ``<metric>_<axis>_below`` (i < a, j >= v), with
+      two axes or more ``<metric>_both_below`` or ``_all_below`` (i < a, j < v); and
+      ``worst_at_or_above``, the worst A of the first.
 
     Args:
-        sheet: as ``figures.grids.compute_sheet`` returns it. Its axes give the names: that of
-            ``test_audio_snr`` gives ``audio_range``.
+        sheet: as ``figures.grids.compute_sheet`` returns it. Its axes give the names:
+            speech_snr gives ``speech_range``.
+        description: of the search.
+        metric: the one that chooses by default.
 
     Returns:
-        One row per fusion depth and train pair, in the order of ``sheet``: ``fusion_depth``,
-        ``train_audio_snr``, ``train_visual_snr``, ``seeds`` (how many) and the numbers above.
+        One row per network and train condition, in the order of ``sheet``: the columns that tell
+        them, ``seeds`` (how many) and the numbers above.
     """
-    condition = condition_columns(sheet)
-    audio, visual = (name.removeprefix("test_").removesuffix("_snr") for name in condition)
-    keys = ["fusion_depth", f"train_{audio}_snr", f"train_{visual}_snr"]
+    metric = metric or description.metric
+    keys = [*network_columns(description), *description.train_columns]
+    absent = {one for one in description.axes if (sheet[one.test_column] == ABSENT).any()}
     rows = []
-    for _, part in sheet.groupby(keys, sort=False):
+    for _, part in sheet.groupby(keys, sort=False, dropna=False):
         identity = {key: part[key].iloc[0] for key in keys}
-        accuracy = part.set_index(condition)["accuracy"].unstack(condition[1])
-        train_pair = float(identity[keys[1]]), float(identity[keys[2]])
-        numbers = _numbers(accuracy, train_pair, audio, visual)
+        train = train_numbers(tuple(identity[one] for one in description.train_columns))
+        numbers = _numbers(part, np.array(train), description, metric, absent)
         rows.append({**identity, "seeds": part["seeds"].max(), **numbers})
     return pd.DataFrame(rows)
 
 
 def _numbers(
-    accuracy: pd.DataFrame, train_pair: TrainPair, audio: str, visual: str
+    part: pd.DataFrame,
+    train: _Values,
+    description: TaskDescription,
+    metric: MetricDescription,
+    absent: set[AxisDescription],
 ) -> dict[str, float]:
-    """Of one map, rows audio and columns visual; the last two are the axes' names."""
-    a, v = train_pair
-    i = accuracy.index.to_numpy(float)[:, None]
-    j = accuracy.columns.to_numpy(float)[None]
-
-    def values(region: npt.NDArray[np.bool_]) -> pd.Series:
-        return pd.Series(accuracy.to_numpy(float)[region], dtype=float)
-
-    at_or_above = values((i >= a) & (j >= v))
-    return {
-        "train_pair_accuracy": values((i == a) & (j == v)).mean(),
-        "mean_accuracy": accuracy.stack().mean(),
-        f"{audio}_range": (accuracy.max() - accuracy.min()).mean(),
-        f"{visual}_range": (accuracy.max(axis=1) - accuracy.min(axis=1)).mean(),
-        f"{audio}_lost": values((i == i.min()) & (j == v)).mean(),
-        f"{visual}_lost": values((i == a) & (j == j.min())).mean(),
-        "accuracy_at_or_above": at_or_above.mean(),
-        f"accuracy_{audio}_below": values((i < a) & (j >= v)).mean(),
-        f"accuracy_{visual}_below": values((i >= a) & (j < v)).mean(),
-        "accuracy_both_below": values((i < a) & (j < v)).mean(),
-        "worst_at_or_above": at_or_above.min(),
+    """Of one network at one train condition."""
+    tested = part[list(description.test_columns)].to_numpy(dtype=float)  # [conditions, axes]
+    values = part[metric.name].to_numpy(dtype=float)
+    there = (tested != ABSENT).all(axis=1)
+    lowest = tested[there].min(axis=0, initial=np.inf)
+    above = tested >= train
+    below = tested < train
+    found = {
+        f"train_condition_{metric.name}": _mean(values[there & (tested == train).all(axis=1)]),
+        f"mean_{metric.name}": _mean(values[there]),
     }
+    names = [axis.short.replace(" ", "_") for axis in description.axes]
+    others = [np.delete(np.arange(len(names)), number) for number in range(len(names))]
+    for number, name in enumerate(names):
+        found[f"{name}_range"] = _range(part[there], description, number, metric)
+    for number, name in enumerate(names):
+        as_trained = (tested[:, others[number]] == train[others[number]]).all(axis=1)
+        at_lowest = there & (tested[:, number] == lowest[number])
+        found[f"{name}_lost"] = _mean(values[at_lowest & as_trained])
+        if description.axes[number] in absent:
+            without = tested[:, number] == ABSENT
+            found[f"{name}_absent"] = _mean(values[without & as_trained])
+    at_or_above = values[there & above.all(axis=1)]
+    found[f"{metric.name}_at_or_above"] = _mean(at_or_above)
+    for number, name in enumerate(names):
+        alone = below[:, number] & above[:, others[number]].all(axis=1)
+        found[f"{metric.name}_{name}_below"] = _mean(values[there & alone])
+    if len(names) > 1:
+        word = "both" if len(names) == 2 else "all"
+        found[f"{metric.name}_{word}_below"] = _mean(values[there & below.all(axis=1)])
+    worst = at_or_above.min if metric.sign > 0 else at_or_above.max
+    found["worst_at_or_above"] = worst() if len(at_or_above) else np.nan
+    return found
+
+
+def _range(
+    part: pd.DataFrame, description: TaskDescription, number: int, metric: MetricDescription
+) -> float:
+    """Along an axis, the mean over the conditions of the others."""
+    others = [one for one in description.test_columns if one != description.test_columns[number]]
+    if not others:
+        return float(part[metric.name].max() - part[metric.name].min())
+    groups = part.groupby(others)[metric.name]
+    return float((groups.max() - groups.min()).mean())
+
+
+def _mean(values: _Values) -> float:
+    return float(values.mean()) if len(values) else np.nan

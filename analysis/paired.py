@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.regions import axis_names, regions
+from fusion_search.analysis.regions import regions
 from fusion_search.analysis.statistics import SIGNIFICANCE, interval, sign_flips, undecided
 
 HIGHER: Final = "higher"
@@ -61,20 +62,23 @@ def _decision(row: Mapping[str, Any], column: str, comparisons: int) -> str:
     return undecided(row["paired_seeds"], comparisons) or NOT_TOLD
 
 
-def region_means(cells: pd.DataFrame, train: Mapping[str, float]) -> pd.DataFrame:
+def region_means(
+    cells: pd.DataFrame, train: Sequence[float], description: TaskDescription
+) -> pd.DataFrame:
     """Every region's mean over its cells.
 
     Args:
-        cells: one row per condition, its SNRs in the index levels ``test_NAME_snr``, any columns.
-        train: axis name -> SNR in training.
+        cells: one row per condition, its SNRs in the index levels ``test_<axis>``, any columns.
+        train: SNR in training on every axis; NaN where it is drawn.
+        description: of the search.
 
     Returns:
         One row per region that has cells, in the order declared, same columns; NaN where a cell
         of the region is.
     """
-    axes = axis_names([str(name) for name in cells.index.names])
-    conditions = cells.index.to_frame()[[f"test_{axis}_snr" for axis in axes]]
-    members = regions(conditions.to_numpy(dtype=float), [train[axis] for axis in axes], axes)
+    conditions = cells.index.to_frame()[list(description.test_columns)]
+    names = [axis.short for axis in description.axes]
+    members = regions(conditions.to_numpy(dtype=float), train, names)
     means = {name: cells[own].mean(skipna=False) for name, own in members.items()}
     return pd.DataFrame(means, index=cells.columns).T.rename_axis("region")
 
@@ -105,7 +109,12 @@ def condition_words(cells: pd.DataFrame) -> str:
     return f"{count_label(len(cells), 'condition')}. {'. '.join(said)}"
 
 
-def region_lines(table: pd.DataFrame) -> list[str]:
+def difference_text(value: float, metric: MetricDescription, style: str = "+.1f") -> str:
+    """A difference of values, of shares in percentage points."""
+    return f"{100 * value:{style}} points" if metric.share else f"{value:{style[:-3]}.3g}"
+
+
+def region_lines(table: pd.DataFrame, metric: MetricDescription) -> list[str]:
     """What the regions of one comparison say, in lines to print."""
     count = count_label(len(table), "region")
     if table["p_max_t"].isna().all():
@@ -117,5 +126,6 @@ def region_lines(table: pd.DataFrame) -> list[str]:
         if not math.isnan(row["p_max_t"]):
             holm = "" if for_holm else f", Holm p {p_words(row['p_holm'])}"
             words += f" (max-T p {p_words(row['p_max_t'])}{holm})"
-        lines.append(f"  {row['region']:20} {100 * row['difference']:+6.1f} points, {words}")
+        difference = difference_text(row["difference"], metric, "+6.1f")
+        lines.append(f"  {row['region']:20} {difference}, {words}")
     return [*lines, f"  {count}. Holm: {for_holm}"] if for_holm else lines

@@ -29,12 +29,6 @@ _OF_AN_AXIS: Final[Mapping[str, _AxisRule]] = {
 """Clean are the larger half of an axis' SNRs, noisy the others; trained is the train SNR."""
 
 
-def axis_names(columns: Sequence[str]) -> list[str]:
-    """The axes of a grid, from its columns: one for every ``test_NAME_snr``."""
-    named = [one for one in columns if one.startswith("test_") and one.endswith("_snr")]
-    return [one.removeprefix("test_").removesuffix("_snr") for one in named]
-
-
 def regions(
     conditions: npt.NDArray[np.float64], train: Sequence[float], axes: Sequence[str]
 ) -> dict[str, Cells]:

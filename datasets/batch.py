@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -78,7 +78,8 @@ class Data:
     * ``set_epoch(epoch)``, called before an item of that epoch is asked for,
     * ``order(generator) -> numbers``, the examples of an epoch in their order,
     * ``batch(numbers, presentations) -> Batch`` for whole batches, perhaps on a device; both are
-      [B] int64, and equal presentations are to give equal examples.
+      [B] int64, and equal presentations are to give equal examples,
+    * ``on(device)``, the same data set with its batches made there.
 
     Attributes:
         train, validation, test: of one fold.
@@ -87,6 +88,8 @@ class Data:
         fingerprint: a hash of the content; equal data have equal ones.
         note: what a reader of the results has to know, such as "NOT MNIST".
         labels: what classes are called, in figures.
+        shared: whether the data sets lie in memory and travel to other processes as they are;
+            else these open them for themselves.
         axes, metrics: where they depend on the settings of the data; None for the task's. They
             are the same for all trials of a search.
         inputs: two examples without noise, from which networks learn their shapes; set by
@@ -101,9 +104,15 @@ class Data:
     fingerprint: str = ""
     note: str = ""
     labels: tuple[str, ...] = ()
+    shared: bool = False
     axes: tuple[Axis, ...] | None = None
     metrics: tuple[Metric, ...] | None = None
     inputs: dict[str, Tree] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> Data:
+        """The same, with what makes whole batches on a device (a data set's ``on``) there."""
+        moved = {name: one.on(device) for name in SPLITS if hasattr(one := self.split(name), "on")}
+        return replace(self, **moved)
 
     def split(self, name: str) -> Dataset[Any]:
         """One of ``SPLITS``."""

@@ -34,6 +34,7 @@ class Axis:
         decibel: whether SNRs are in dB; else they are amplitude (RMS) ratios.
         where: batch -> [B, ...] bool, True where the input holds something and is not padding; of
             the input's shape, or of its leading dimensions; None for everywhere.
+        single: whether all examples of a batch meet one SNR, so that none is drawn in training.
 
     Raises:
         ValueError: a test SNR is none, or is there twice.
@@ -44,6 +45,7 @@ class Axis:
     test: tuple[float, ...]
     decibel: bool = False
     where: Callable[[Batch], Tensor] | None = None
+    single: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test", tuple(float(one) for one in self.test))
@@ -72,10 +74,21 @@ class Range:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"low is {self.low}, high is {self.high}; allowed: low below high")
+        for name in ("low", "high"):  # whole numbers would be written otherwise
+            object.__setattr__(self, name, float(getattr(self, name)))
 
 
 TrainCondition = float | Range | tuple[float | Range, ...]
 """Of one axis: an SNR, a range, or a choice of them that is drawn for every example."""
+
+
+def check_train(axis: Axis, condition: TrainCondition) -> None:
+    """Raise ``ValueError`` when networks cannot be trained so on an axis."""
+    if axis.single and isinstance(condition, Range | tuple):
+        raise ValueError(f"{axis.name} is to be drawn for every example; allowed: one SNR for all")
+    for one in condition if isinstance(condition, tuple) else (condition,):
+        for snr in (one.low, one.high) if isinstance(one, Range) else (one,):
+            axis.check(snr)
 
 
 def grid(axes: Sequence[Axis]) -> list[dict[str, float]]:

@@ -156,17 +156,19 @@ def add_noise(clean: Tensor, noise: Tensor, power: Tensor, snr: float, snr_ratio
         clean: [B, ...] signal, or its Fourier transform.
         noise: unit noise of the same shape.
         power: [B] mean square P of each signal.
-        snr: above 0; infinity leaves the signal untouched.
+        snr: above 0; infinity leaves the signal untouched, minus infinity makes it zero (absent).
         snr_ratio: one of ``SNR_RATIOS``.
 
     Returns:
         [B, ...], not clipped.
 
     Raises:
-        ValueError: ``snr`` is not above 0.
+        ValueError: ``snr`` is neither above 0 nor minus infinity.
     """
+    if snr == -math.inf:
+        return torch.zeros_like(clean)
     if not snr > 0:
-        raise ValueError(f"snr must be above 0 (inf for no noise), got {snr}")
+        raise ValueError(f"snr must be above 0 (inf for no noise, -inf for absent), got {snr}")
     if math.isinf(snr):
         return clean
     scale = power.sqrt() / (math.sqrt(snr) if snr_ratio == "power" else snr)

@@ -109,6 +109,16 @@ class EarlyFusionSettings:
         }
         return EarlyFusionSettings(**{**plain, "placement": EarlyFusionPlacement(**placement)})
 
+    @property
+    def layout(self) -> Layout:
+        """Where the streams of such a network may be coupled."""
+        return early_fusion_layout(
+            sizes=self.map_sizes(),
+            units=self.units,
+            bins=self.bins,
+            fusion_depth=self.fusion_depth,
+        )
+
     def map_sizes(self) -> list[int]:
         """Side of the maps after 0, 1, ... L levels. A map of side 1 is no longer pooled."""
         sizes = [self.image_size]
@@ -192,13 +202,7 @@ class EarlyFusionNetwork(nn.Module):
     @property
     def layout(self) -> Layout:
         """Where its streams may be coupled."""
-        settings = self.settings
-        return early_fusion_layout(
-            sizes=settings.map_sizes(),
-            units=settings.units,
-            bins=settings.bins,
-            fusion_depth=settings.fusion_depth,
-        )
+        return self.settings.layout
 
     @property
     def exchanges(self) -> nn.ModuleList:
@@ -329,8 +333,3 @@ class EarlyFusionNetwork(nn.Module):
 def _last(over_time: Tensor) -> Tensor:
     """[R, T, ...] after the last time step."""
     return over_time[:, -1]
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -16,6 +16,8 @@ from small_trials import small_trial
 
 from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.tasks.digits.task import Digits
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.specification import TrialSpecification
 
 
@@ -34,6 +36,12 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def small_data() -> DigitData:
     return load_digits(small_trial().data)
+
+
+@pytest.fixture(scope="session")
+def small_opened() -> OpenedTask:
+    """Digits with the data of a small trial."""
+    return OpenedTask(Digits(), small_trial().data)
 
 
 _ray = contextlib.ExitStack()

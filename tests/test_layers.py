@@ -23,7 +23,8 @@ ROOMS = (
 
 COMPUTED = {
     *("analysis.statistics", "analysis.regions", "analysis.paired"),
-    *("analysis.confirmation", "analysis.confirmation_grid"),
+    *("analysis.confirmation", "analysis.confirmation_grid", "analysis.conditions"),
+    "analysis.placement_effects",
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -32,13 +33,17 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": set(),
     "analysis.records": set(),
     "analysis.statistics": set(),
-    "analysis.dependence": {"analysis.records"},
+    "analysis.conditions": {"analysis.records"},
+    "analysis.dependence": {"analysis.records", "analysis.conditions"},
     "analysis.regions": set(),
     "analysis.paired": {"analysis.records", "analysis.statistics", "analysis.regions"},
-    "analysis.confirmation": {"analysis.records", "analysis.statistics", "analysis.paired"},
-    "analysis.confirmation_grid": {
-        *("analysis.records", "analysis.regions", "analysis.paired", "analysis.confirmation"),
+    "analysis.confirmation": {
+        *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
     },
+    "analysis.confirmation_grid": {
+        *("analysis.records", "analysis.conditions", "analysis.paired", "analysis.confirmation"),
+    },
+    "analysis.placement_effects": {"analysis.records"},
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},
     "analysis.report": {*LOWEST, *COMPUTED, "analysis.figures"},
@@ -232,6 +237,7 @@ def test_few_files_import_by_a_computed_name() -> None:
     assert {module_of(path) for path in files() if computed(path.read_text())} == {
         f"{PACKAGE}.search.api.__init__",  # what it hands on, when it is asked for
         f"{PACKAGE}.search.commands.command_line",  # the file of a verb
+        f"{PACKAGE}.search.tasks.named",  # the task of a search
     }
 
 
@@ -273,3 +279,9 @@ def test_every_package_is_shipped_under_one_name() -> None:
         PACKAGE: "search/api",
         **{f"{PACKAGE}.{part}": part for part in PARTS},
     }
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    # Without packages, pytest imports a test file by its last name.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({one for one in names if names.count(one) > 1}) == []

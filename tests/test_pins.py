@@ -3,7 +3,7 @@
 ``pins.json`` holds what ``current()`` gave: initial weights, drawn examples and noise, and what
 every searcher proposes. Its values were printed, from the project's root, by
 
-    python -m tests.test_pins
+    PYTHONPATH=tests/support python -m tests.test_pins
 
 and the line ``networks_unfused`` is the line ``networks`` of a second run, with
 ATEN_CPU_CAPABILITY=default. A pin is changed only by a change that is meant to change numbers, and
@@ -28,6 +28,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+import small_trials
 import torch
 from torch import Tensor
 
@@ -37,17 +38,19 @@ from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_d
 from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.digits.pairs import split_indices
 from fusion_search.datasets.noise import unit_noise
-from fusion_search.models.early_fusion import MODALITIES, count_parameters
-from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS
+from fusion_search.models.early_fusion import MODALITIES
+from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.spaces.objectives import MAXIMIZE, MINIMIZE
+from fusion_search.search.spaces.parameters import Choice, Range, Sample, Scalar
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation
-from fusion_search.search.spaces.space import Choice, Range, Sample, Scalar, Space
-from fusion_search.search.tasks.digits.task import EXAMPLES, digit_splits
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.tasks.digits.task import EXAMPLES, Digits, digit_splits
+from fusion_search.search.trials.cost import count_parameters
 from fusion_search.search.trials.results import Tally
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.task_trial import TaskTrial
 from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import seeded
 
@@ -56,11 +59,27 @@ TOLERANCE: Final = 3e-7  # of the largest value; by processor they differ by up 
 
 # The examples of an epoch end within a batch, and a pass over the pairs ends within an epoch.
 COUNTS: Final = {"examples": 50, "epoch_examples": 40, "validation_examples": 20}
-SIZES: Final = {"levels": 3, "units": 4, "dense_units": 8, "epochs": 3, "batch_size": 16, "seed": 3}
-DATA: Final = {"data_source": "builtin", "frames": 24, "test_examples": 12, "engine": "eager"}
+SIZES: Final = {
+    "levels": 3,
+    "fusion_depth": 0,
+    "units": 4,
+    "dense_units": 8,
+    "epochs": 3,
+    "batch_size": 16,
+    "seed": 3,
+}
+DATA: Final = {"source": "builtin", "frames": 24, "test_examples": 12, "gates": "eager"}
 SMALL: Final = {**COUNTS, **SIZES, **DATA, "train_audio_snr": 0.5, "train_visual_snr": 0.25}
 
-PLACES: Final = {"couplings": COUPLINGS, "to_audio": CONNECTIONS, "to_image": CONNECTIONS}
+# Written down: what can be placed one day more changes no pin.
+COUPLINGS: Final = ("none", "mmtm", "squeeze_excitation", "convolutional", "sum")
+CONNECTIONS: Final = ("none", "cross", "residual", "both")
+FUSIONS: Final = ("concatenation", "gate_audio", "gate_image")
+PLACES: Final[dict[str, tuple[str, ...]]] = {
+    "couplings": COUPLINGS,
+    "to_audio": CONNECTIONS,
+    "to_image": CONNECTIONS,
+}
 NETWORKS: Final[list[dict[str, Any]]] = [
     *({"fusion_depth": depth} for depth in range(4)),
     *({"fusion_depth": 2, name: (one,) * 2} for name, kinds in PLACES.items() for one in kinds[1:]),
@@ -77,23 +96,53 @@ NETWORKS: Final[list[dict[str, Any]]] = [
     {"fusion_depth": 1, "levels": 2, "units": 64, "dense_units": 128, "seed": 0},
 ]
 
-WIDE: Final = build_space(
-    {
+CONFIGURATION: Final[dict[str, Any]] = {
+    "network": {
         "levels": [2, 3],
-        "couplings": list(COUPLINGS),
-        "to_audio": list(CONNECTIONS),
-        "to_image": {2: list(CONNECTIONS[:2]), 3: list(CONNECTIONS)},
-        "fusion": list(FUSIONS),
+        "fusion_depth": [0, 1, 2, 3],
         "mmtm_ratio": [1, 2],
         "units": {"low": 4, "high": 16},
+        "dropout": {"low": 0.0, "high": 0.5},
+    },
+    "training": {
         "batch_size": {"low": 8, "high": 128, "log": True},
         "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
-        "dropout": {"low": 0.0, "high": 0.5},
-        "train_pairs": [[0.5, 0.25], [1, 0.5], ["original", 1]],
     },
-    {},
+    "placement": {
+        "couplings": list(COUPLINGS),
+        "connections": {
+            "image>audio": list(CONNECTIONS),
+            "audio>image": {"level2": list(CONNECTIONS[:2]), "level3": list(CONNECTIONS)},
+        },
+        "ends": list(FUSIONS),
+    },
+    "train": {"choose": [[0.5, 0.25], [1, 0.5], ["original", 1]]},
+}
+NETWORK_SETTINGS: Final = ("levels", "fusion_depth", "mmtm_ratio", "units")
+
+
+def wide() -> Space:
+    """The pinned space, whose settings are asked in the order of the pins."""
+    task = Digits()
+    space = build_space(CONFIGURATION, "digits", task, Layouts(task, {}), split="validation")
+    order = [
+        *(("network", name) for name in NETWORK_SETTINGS),
+        ("training", "batch_size"),
+        ("training", "learning_rate"),
+        ("network", "dropout"),
+    ]
+    return replace(space, settings={key: space.settings[key] for key in order})
+
+
+WIDE: Final = wide()
+COUNTABLE: Final = replace(
+    WIDE,
+    settings={
+        ("network", "levels"): Choice((2,)),
+        ("network", "fusion_depth"): Choice((0, 1, 2)),
+        ("network", "units"): Range(4, 5, integer=True),
+    },
 )
-COUNTABLE: Final = replace(WIDE, levels=(2,), parameters_of={"units": Range(4, 5, integer=True)})
 # One of the seeds with which TPE proposes the same where a sort orders equal numbers otherwise, as
 # on processors without AVX2.
 SEARCH_SEED: Final = 10
@@ -131,15 +180,15 @@ def digits() -> DigitData:
     return load_digits(DigitsSettings(source="builtin", frames=24))
 
 
-def small_trial(**fields: Any) -> TrialSpecification:
-    return TrialSpecification(**{**SMALL, **fields})
+def small_trial(**fields: Any) -> TaskTrial:
+    return small_trials.small_trial(**{**SMALL, **fields}).for_task(Digits())
 
 
 def network(fields: dict[str, Any]) -> list[int | str]:
     """Parameters, and the initial weights as a trial draws them."""
     trial = small_trial(**fields)
     with seeded(trial.seed, CPU):
-        built = TrialTraining(trial.trial, digit_splits(digits()), CPU).network
+        built = TrialTraining(trial, digit_splits(digits()), CPU).network
     return [count_parameters(built), sha(*built.state_dict().values())]
 
 
@@ -147,7 +196,7 @@ class Drawn(TrialTraining):
     """Notes what every step of a trial would train on."""
 
     def __init__(self, **fields: Any) -> None:
-        super().__init__(small_trial(**fields).trial, digit_splits(digits()), CPU)
+        super().__init__(small_trial(**fields), digit_splits(digits()), CPU)
         self.steps: list[list[list[int]]] = []
         list(self.epochs(time.perf_counter()))
 
@@ -179,7 +228,7 @@ def integers() -> dict[str, Any]:
 
 def batches() -> tuple[Examples, Examples]:
     """A batch of training, with fresh noise, and one of testing, with each example's own."""
-    run = TrialTraining(small_trial().trial, digit_splits(digits()), CPU)
+    run = TrialTraining(small_trial(), digit_splits(digits()), CPU)
     fixed = digits().examples("test", run.numbers["grid"], noise_seed=5)
     batch = run.loaded(*next(run.batches()))
     return batch.extra[EXAMPLES].examples(run.trial.seed), fixed

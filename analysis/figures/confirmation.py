@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from fusion_search.analysis.confirmation import TOP
+from fusion_search.analysis.conditions import matrix
+from fusion_search.analysis.confirmation import TOP, Measure
 from fusion_search.analysis.figures.drawing import (
-    DIFFERENCE_COLOURS,
     add_caption,
     add_colour_bar,
     axis_label,
     beyond,
+    difference_colours,
     difference_scale,
     dots_note,
     draw_map,
     drawn,
     new_figure,
+    percent_axis,
 )
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.samples import rows_of
-from fusion_search.analysis.records.selection import condition_columns, count_label
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import SIGNIFICANCE
 
 
 @drawn
 def draw_confirmation(
-    table: pd.DataFrame, metric: str = "mean_accuracy", *, title: str = "", caption: str = ""
+    table: pd.DataFrame, measure: Measure, *, title: str = "", caption: str = ""
 ) -> Figure:
     """Draw every candidate's mean and interval, and its single seeds as dots.
 
     Args:
         table: the candidates, as :func:`analysis.confirmation.compute_confirmation` returns them.
-        metric: what the values are.
+        measure: what the values are.
         title: above the candidates.
         caption: small text below; what bars and dots mean is added to it.
     """
@@ -51,8 +53,8 @@ def draw_confirmation(
         axes.errorbar(row["mean"], place, xerr=half, fmt="D", color=colour, capsize=4, markersize=6)
     axes.set_yticks(range(len(table)), labels)
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    axes.set_xlabel(metric.replace("_", " "), fontsize=9)
+    percent_axis(axes.xaxis, measure.metric)
+    axes.set_xlabel(measure.words, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
@@ -65,41 +67,48 @@ def draw_confirmation(
 
 
 @drawn
-def draw_confirmation_grid(table: pd.DataFrame, *, title: str = "", caption: str = "") -> Figure:
+def draw_confirmation_grid(
+    table: pd.DataFrame,
+    description: TaskDescription,
+    metric: MetricDescription | None = None,
+    *,
+    title: str = "",
+    caption: str = "",
+) -> Figure:
     """Draw the differences to every plain network at each test condition, one map per network.
 
     Args:
         table: of one candidate, the conditions that
-            :func:`analysis.confirmation_grid.compute_confirmation_grid` returns.
+            :func:`analysis.confirmation_grid.compute_confirmation_grid` returns, of two axes.
+        description: of the search.
+        metric: the one that chooses by default.
         title: above the maps.
         caption: small text below; what colours and dots mean is added to it.
     """
     parts = {name: table[table["baseline"] == name] for name in table["baseline"].unique()}
     figure = new_figure(2.9 * len(parts) + 1.2, 4.1)
     panels = figure.subplots(1, len(parts), squeeze=False)[0]
-    vertical, horizontal = condition_columns(table)
-    scale = difference_scale()
+    metric = metric or description.metric
+    tests = list(description.test_columns)
+    scale, colours = difference_scale(metric, [table["difference"]]), difference_colours(metric)
     for axes, (baseline, part) in zip(panels, parts.items(), strict=True):
-        difference, p = (
-            part.pivot(index=vertical, columns=horizontal, values=name)
-            .sort_index(ascending=False)
-            .sort_index(axis=1, ascending=False)
-            for name in ("difference", "p_max_t")
-        )
+        cells = part.set_index(tests)
+        difference, p = (matrix(cells[name].astype(float)) for name in ("difference", "p_max_t"))
         seeds = count_label(int(part["paired_seeds"].max()), "paired seed")
         axes.set_title(f"minus {baseline} ({seeds})", fontsize=7.5)
         draw_map(
             axes,
             difference,
             scale=scale,
-            colours=DIFFERENCE_COLOURS,
+            colours=colours,
             marks=p <= SIGNIFICANCE,
         )
     figure.suptitle(title, fontsize=11)
-    figure.supxlabel(axis_label(horizontal), fontsize=9)
-    figure.supylabel(axis_label(vertical), fontsize=9)
+    vertical, horizontal = map(axis_label, description.axes)
+    figure.supxlabel(horizontal, fontsize=9)
+    figure.supylabel(vertical, fontsize=9)
     extend = beyond(scale, [table[["difference"]]])
-    add_colour_bar(figure, panels, scale, DIFFERENCE_COLOURS, "difference of accuracy", extend)
+    add_colour_bar(figure, panels, scale, colours, f"difference of {metric.words}", extend)
     note = f"Blue: the best of the search is better, red: the plain network. {dots_note(table)}"
     add_caption(figure, f"{caption} {note}".strip())
     return figure

@@ -8,15 +8,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
+from fusion_search.analysis.figures.drawing import (
+    add_caption,
+    drawn,
+    new_figure,
+    percent_axis,
+)
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
-    MEAN_ACCURACY,
     MULTIPLY_ACCUMULATES,
     Objective,
+    mean_objective,
     placement_words,
     rows_of,
     sample_table,
@@ -96,7 +100,7 @@ def draw_history(
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.margins(y=0.12)
-    _accuracy_axis(panels[0], objective)
+    percent_axis(panels[0].yaxis, objective)
     panels[0].set_ylabel(objective.words, fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     counts = [f"{one} ({(table['status'] == one).sum()})" for one in names[1:]]
@@ -107,20 +111,23 @@ def draw_history(
     return figure
 
 
-def compute_pareto(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+def compute_pareto(
+    trials: pd.DataFrame, objectives: Sequence[Objective], description: TaskDescription
+) -> pd.DataFrame:
     """The finished samples, and which of them no other beats in every objective.
 
     Args:
         trials: the ``trials`` table.
         objectives: two or more; a single one is set against multiply-accumulates (those, against
-            mean accuracy).
+            the mean of the metric that chooses).
+        description: of the search.
 
     Returns:
         One row per finished sample: ``trial_name``, ``placement`` (in words), a column per
         objective and ``front`` (no other is at least as good in all and better in one), sorted by
         the first objective, best first.
     """
-    objectives = pareto_objectives(objectives)
+    objectives = pareto_objectives(objectives, description)
     table = sample_table(trials, objectives)
     table = table[table["status"] == FINISHED]
     values = table[[f"value_{number}" for number in range(len(objectives))]]
@@ -141,12 +148,16 @@ def compute_pareto(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.
     )
 
 
-def pareto_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+def pareto_objectives(
+    objectives: Sequence[Objective], description: TaskDescription
+) -> tuple[Objective, ...]:
     """At least two: see :func:`compute_pareto`."""
     if len(objectives) > 1:
         return tuple(objectives)
     other = MULTIPLY_ACCUMULATES
-    return (objectives[0], MEAN_ACCURACY if objectives[0].name == other.name else other)
+    if objectives[0].name == other.name:
+        other = mean_objective(description)
+    return (objectives[0], other)
 
 
 def _front(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -159,17 +170,22 @@ def _front(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 @drawn
 def draw_pareto(
-    table: pd.DataFrame, objectives: Sequence[Objective], *, title: str = "", caption: str = ""
+    table: pd.DataFrame,
+    objectives: Sequence[Objective],
+    description: TaskDescription,
+    *,
+    title: str = "",
+    caption: str = "",
 ) -> Figure:
     """Draw the first objective against each other one; the non-dominated samples are marked.
 
     Args:
         table: as :func:`compute_pareto` returns it.
-        objectives: as given to it.
+        objectives, description: as given to it.
         title: above the panels.
         caption: small text below; what the marks mean is added to it.
     """
-    first, *others = pareto_objectives(objectives)
+    first, *others = pareto_objectives(objectives, description)
     figure = new_figure(4.4 * len(others) + 1.4, 4.2)
     panels = figure.subplots(1, len(others), squeeze=False, sharey=True)[0]
     front = table[table["front"]]
@@ -190,9 +206,8 @@ def draw_pareto(
         axes.set_xlabel(f"{other.words} ({_better(other)} is better)", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
-        if other.is_accuracy:
-            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    _accuracy_axis(panels[0], first)
+        percent_axis(axes.xaxis, other)
+    percent_axis(panels[0].yaxis, first)
     panels[0].set_ylabel(f"{first.words} ({_better(first)} is better)", fontsize=9)
     figure.suptitle(title, fontsize=11)
     note = (
@@ -226,11 +241,6 @@ def draw_importance(table: pd.DataFrame, *, title: str = "", caption: str = "") 
     if caption:
         add_caption(figure, caption)
     return figure
-
-
-def _accuracy_axis(axes: Axes, objective: Objective) -> None:
-    if objective.is_accuracy:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
 
 
 def _better(objective: Objective) -> str:

@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final, Literal, ParamSpec, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
 
-from fusion_search.analysis.records.selection import snr_label
+from fusion_search.analysis.records.columns import snr_label
+from fusion_search.analysis.records.description import ABSENT, AxisDescription, MetricDescription
+from fusion_search.analysis.records.samples import Objective
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.statistics import SIGNIFICANCE, undecided
 
-ACCURACY_COLOURS: Final = "viridis"
-DIFFERENCE_COLOURS: Final = "RdBu"
-ABSENT_COLOUR: Final = "0.88"  # a condition without a record
+MISSING_COLOUR: Final = "0.88"  # a condition without a record
 BOX_COLOUR: Final = "red"
-LARGEST_DIFFERENCE: Final = 0.4  # of accuracies, at the ends of the colours
+LARGEST_DIFFERENCE: Final = 0.4  # of shares, at the ends of the colours
 
 Extension: TypeAlias = Literal["neither", "both", "min", "max"]
 
@@ -78,20 +81,55 @@ def root_figure(axes: Axes) -> Figure:
     return figure
 
 
-def share_scale() -> Normalize:
-    """Colours from 0 to 1 in every figure, so that maps of shares can be held side by side."""
-    return Normalize(0.0, 1.0)
+def value_colours(metric: MetricDescription | Objective) -> str:
+    """A colormap whose light end is the better one."""
+    return "viridis" if metric.sign > 0 else "viridis_r"
 
 
-def difference_scale() -> Normalize:
-    """Colours from -0.4 to 0.4 in every figure; what lies beyond has the colours of the ends."""
-    return Normalize(-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
+def difference_colours(metric: MetricDescription | Objective) -> str:
+    """A colormap whose blue end is the better one."""
+    return "RdBu" if metric.sign > 0 else "RdBu_r"
 
 
-def axis_label(name: object) -> str:
-    """A column of conditions in words: ``test_audio_snr`` is "test audio SNR"."""
-    words = "" if name is None else str(name)
-    return words.replace("_", " ").replace("snr", "SNR")
+def value_scale(metric: MetricDescription, tables: Iterable[pd.DataFrame | pd.Series]) -> Normalize:
+    """Shares from 0 to 1, so that maps can be held side by side; else the range of all values."""
+    if metric.share:
+        return Normalize(0.0, 1.0)
+    values = _finite(tables)
+    return Normalize(values.min(), values.max()) if len(values) else Normalize(0.0, 1.0)
+
+
+def difference_scale(
+    metric: MetricDescription, tables: Iterable[pd.DataFrame | pd.Series]
+) -> Normalize:
+    """Of shares from -0.4 to 0.4 in every figure; else as far either way as any value."""
+    if metric.share:
+        return Normalize(-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
+    largest = float(np.abs(_finite(tables)).max(initial=0.0)) or 1.0
+    return Normalize(-largest, largest)
+
+
+def _finite(tables: Iterable[pd.DataFrame | pd.Series]) -> npt.NDArray[np.float64]:
+    parts = [table.to_numpy(dtype=float).ravel() for table in tables]
+    values: npt.NDArray[np.float64] = np.concatenate([np.empty(0), *parts])
+    return np.asarray(values[np.isfinite(values)])
+
+
+def cell_format(metric: MetricDescription) -> str:
+    """Of a value printed in a cell of a map."""
+    return ".2f" if metric.share else ".3g"
+
+
+def percent_axis(axis: Axis, metric: MetricDescription | Objective) -> None:
+    """Per cent along an axis of shares."""
+    is_share = metric.share if isinstance(metric, MetricDescription) else metric.is_share
+    if is_share:
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+
+
+def axis_label(axis: AxisDescription) -> str:
+    """Of a test axis, for people: "test speech SNR"."""
+    return f"test {axis.words}" + (", dB" if axis.decibel else "")
 
 
 def beyond(scale: Normalize, tables: Iterable[pd.DataFrame]) -> Extension:
@@ -106,8 +144,8 @@ def draw_map(
     table: pd.DataFrame,
     *,
     scale: Normalize,
-    colours: str = ACCURACY_COLOURS,
-    train_pair: tuple[float, float] | None = None,
+    colours: str,
+    train: Sequence[float | str] | None = None,
     number_format: str | None = None,
     marks: pd.DataFrame | None = None,
     tick_size: float = 7,
@@ -116,12 +154,13 @@ def draw_map(
 
     Args:
         axes: where to draw.
-        table: values; index and columns are test SNRs (audio and visual), drawn in the given
-            order from the top left.
+        table: values; index and columns are test SNRs of two axes, drawn in the given order from
+            the top left. Absent inputs (minus infinity) are set apart by a line; where both are,
+            nothing is measured and nothing drawn.
         scale: the values at the ends of the colours.
         colours: name of a matplotlib colormap.
-        train_pair: (row's SNR, column's SNR) of the cell to box in red; no box when it is not
-            in the table.
+        train: (row's SNR, column's SNR) of the cell to box in red; no box when it is not in the
+            table.
         number_format: such as ``.2f``, to print each value in its cell.
         marks: booleans, same labels as ``table``; a dot is put in the cells that are true.
         tick_size: points.
@@ -129,7 +168,7 @@ def draw_map(
     rows, columns = table.shape
     row_snrs = [float(snr) for snr in table.index]
     column_snrs = [float(snr) for snr in table.columns.to_list()]
-    colormap = mpl.colormaps[colours].with_extremes(bad=ABSENT_COLOUR)
+    colormap = mpl.colormaps[colours].with_extremes(bad=MISSING_COLOUR)
     mesh = axes.pcolormesh(
         np.arange(columns + 1) - 0.5,
         np.arange(rows + 1) - 0.5,
@@ -148,27 +187,33 @@ def draw_map(
         _print_values(axes, table, scale, colormap, number_format)
     if marks is not None:
         _mark_cells(axes, table, marks, scale, colormap)
-    if train_pair is not None and train_pair[0] in row_snrs and train_pair[1] in column_snrs:
-        row, column = row_snrs.index(train_pair[0]), column_snrs.index(train_pair[1])
-        axes.add_patch(
-            Rectangle(
-                (column - 0.5, row - 0.5),
-                1,
-                1,
-                fill=False,
-                edgecolor=BOX_COLOUR,
-                linewidth=1.8,
-                clip_on=False,
-                zorder=5,
-            )
-        )
+    _set_absent_apart(axes, row_snrs, column_snrs)
+    if train is not None and train[0] in row_snrs and train[1] in column_snrs:
+        place = column_snrs.index(float(train[1])), row_snrs.index(float(train[0]))
+        _box(axes, place, fill=False, edgecolor=BOX_COLOUR, linewidth=1.8, zorder=5)
     return mesh
+
+
+def _set_absent_apart(axes: Axes, row_snrs: list[float], column_snrs: list[float]) -> None:
+    if ABSENT in row_snrs:
+        axes.axhline(row_snrs.index(ABSENT) - 0.5, color="white", linewidth=3)
+    if ABSENT in column_snrs:
+        axes.axvline(column_snrs.index(ABSENT) - 0.5, color="white", linewidth=3)
+    if ABSENT in row_snrs and ABSENT in column_snrs:
+        place = column_snrs.index(ABSENT), row_snrs.index(ABSENT)
+        _box(axes, place, facecolor="white", edgecolor="white", zorder=2)
+
+
+def _box(axes: Axes, place: tuple[int, int], **style: Any) -> None:
+    """Around the cell of a column and a row."""
+    corner = place[0] - 0.5, place[1] - 0.5
+    axes.add_patch(Rectangle(corner, 1, 1, clip_on=False, **style))
 
 
 def draw_missing(axes: Axes) -> None:
     """An empty panel that says so."""
     axes.set_aspect("equal")
-    axes.set_facecolor(ABSENT_COLOUR)
+    axes.set_facecolor(MISSING_COLOUR)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.text(0.5, 0.5, "missing", ha="center", va="center", transform=axes.transAxes, fontsize=9)

@@ -10,21 +10,30 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from fusion_search.analysis.conditions import (
+    TrainCondition,
+    at_train,
+    by_seed,
+    matrix,
+    tested_present,
+    train_conditions,
+    train_numbers,
+)
 from fusion_search.analysis.figures.drawing import (
-    ACCURACY_COLOURS,
-    DIFFERENCE_COLOURS,
     LARGEST_DIFFERENCE,
     add_caption,
     add_colour_bar,
     axis_label,
     beyond,
+    difference_colours,
     difference_scale,
     dots_note,
     draw_map,
     draw_missing,
     drawn,
     new_figure,
-    share_scale,
+    value_colours,
+    value_scale,
 )
 from fusion_search.analysis.paired import (
     PAIRED_COLUMNS,
@@ -32,74 +41,89 @@ from fusion_search.analysis.paired import (
     condition_words,
     region_means,
 )
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import (
+    DEPTH,
+    AnalysisError,
     Search,
-    TrainPair,
-    at_train_pair,
-    condition_columns,
     count_label,
-    train_pairs,
 )
 from fusion_search.analysis.statistics import SIGNIFICANCE, TIE
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with
-_PLACE: Final = ["train_audio_snr", "train_visual_snr", "fusion_depth"]
-_REGION_COLUMNS: Final = [*_PLACE, "region", *PAIRED_COLUMNS]
 _CLIPPED: Final = (
     f"Differences beyond {LARGEST_DIFFERENCE:g} either way have the colours of the ends."
 )
 
 
-def fusion_pairs(search: Search) -> list[TrainPair]:
-    """The train pairs planned at more than one fusion depth."""
+def fusion_conditions(search: Search) -> list[TrainCondition]:
+    """The train conditions planned at more than one fusion depth.
+
+    Raises:
+        AnalysisError: the networks have no fusion depth.
+    """
+    _check_depth(search.description)
     return [
-        pair
-        for pair in train_pairs(search.planned)
-        if at_train_pair(search.planned, pair)["fusion_depth"].nunique() > 1
+        one
+        for one in train_conditions(search.planned, search.description)
+        if at_train(search.planned, one, search.description)[DEPTH].nunique() > 1
     ]
 
 
-def compute_fusion(search: Search, train_pair: TrainPair) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accuracy of every fusion depth at one train pair, and its difference to initial fusion.
+def _check_depth(description: TaskDescription) -> None:
+    if DEPTH not in description.layout_fields:
+        raise AnalysisError(f"networks of {description.task} have no fusion depth to compare")
+
+
+def compute_fusion(
+    search: Search, condition: TrainCondition, metric: MetricDescription | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A metric of every fusion depth at one train condition, and its difference to initial fusion.
 
     Differences are late - initial, over the seeds that both depths have, tested over the
     conditions, and over the regions, of one depth.
 
     Args:
-        search: its finished trials are used; narrow it to one modality first.
-        train_pair: (audio SNR, visual SNR).
+        search: its finished trials are used; narrow it to whole networks first.
+        condition: of training.
+        metric: the one that chooses by default.
 
     Returns:
-        One row per fusion depth and test condition: ``seeds`` (how many), ``accuracy`` (mean over
-        them, 0..1) and the columns of :func:`analysis.paired.compare`; these say nothing at depth 0
+        One row per fusion depth and test condition: ``seeds`` (how many), the metric (mean over
+        them) and the columns of :func:`analysis.paired.compare`; these say nothing at depth 0
         and without common seeds. And one row per late fusion depth with common seeds and
         ``region``, with the same columns.
+
+    Raises:
+        AnalysisError: the networks have no fusion depth, or nothing can be read.
     """
-    grid = at_train_pair(search.read_grid(), train_pair)
-    condition = condition_columns(grid)
-    sums = grid.groupby(["fusion_depth", "seed", *condition])[["n", "correct"]].sum()
-    accuracy = sums["correct"] / sums["n"]
-    place = dict(zip(_PLACE, train_pair, strict=False))
-    train = dict(zip(("audio", "visual"), train_pair, strict=True))
+    description = search.description
+    _check_depth(description)
+    metric = metric or description.metric
+    grid = tested_present(at_train(search.read_grid(), condition, description), description)
+    tests = list(description.test_columns)
+    values = by_seed(grid, [DEPTH, *tests], metric)
+    place = dict(zip(description.train_columns, condition, strict=True))
     # Depth -> condition x seed, only the seeds that this depth has; conditions descend.
     by_depth = {
-        depth: accuracy.xs(depth, level="fusion_depth").unstack("seed").sort_index(ascending=False)
-        for depth in grid["fusion_depth"].unique()
+        depth: part.droplevel(DEPTH).dropna(axis=1, how="all").sort_index(ascending=False)
+        for depth, part in ((one, values.loc[[one]]) for one in grid[DEPTH].unique())
     }
     cells, regions = [], []
     for depth, late in sorted(by_depth.items()):
-        seen = pd.DataFrame({"seeds": late.shape[1], "accuracy": late.mean(axis=1)})
+        seen = pd.DataFrame({"seeds": late.shape[1], metric.name: late.mean(axis=1)})
         initial = by_depth.get(INITIAL, late.iloc[:, :0])
         common = late.columns.intersection(initial.columns)
         seeds = [] if depth == INITIAL else common.to_list()
         differences = late[seeds] - initial[seeds].reindex(late.index)
-        tested = compare(differences)
-        cells.append(seen.join(tested).reset_index().assign(**place, fusion_depth=depth))
+        here = {**place, DEPTH: depth}
+        cells.append(seen.join(compare(differences)).reset_index().assign(**here))
         if len(seeds):
-            told = compare(region_means(differences, train)).reset_index()
-            regions.append(told.assign(**place, fusion_depth=depth))
-    columns = [*_PLACE, *condition, "seeds", "accuracy", *PAIRED_COLUMNS]
-    return _stack(cells, columns), _stack(regions, _REGION_COLUMNS)
+            means = region_means(differences, train_numbers(condition), description)
+            regions.append(compare(means).reset_index().assign(**here))
+    where = [*description.train_columns, DEPTH]
+    columns = [*where, *tests, "seeds", metric.name, *PAIRED_COLUMNS]
+    return _stack(cells, columns), _stack(regions, [*where, "region", *PAIRED_COLUMNS])
 
 
 def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -108,26 +132,32 @@ def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def summarise_fusion(table: pd.DataFrame) -> pd.DataFrame:
+def summarise_fusion(
+    table: pd.DataFrame, description: TaskDescription, metric: MetricDescription | None = None
+) -> pd.DataFrame:
     """At how many test conditions initial fusion wins, ties and loses, and by how much.
 
     Args:
-        table: the conditions of :func:`compute_fusion`, of any number of train pairs.
+        table: the conditions of :func:`compute_fusion`, of any number of train conditions.
+        description: of the search.
+        metric: the one that chooses by default.
 
     Returns:
-        One row per train pair and late fusion depth that can be compared: ``paired_seeds``,
+        One row per train condition and late fusion depth that can be compared: ``paired_seeds``,
         ``conditions``, ``initial_wins``, ``ties``, ``initial_loses``; ``decisions``, in words how
         many of late - initial are told by max-T and by Holm, or how many seeds would tell;
         ``difference_mean``, ``_min`` and ``_max`` of late - initial.
     """
+    sign = (metric or description.metric).sign
+    place = [*description.train_columns, DEPTH]
     rows = []
     compared = table[table["difference"].notna()]
-    for key, part in compared.groupby(_PLACE, sort=False):
+    for key, part in compared.groupby(place, sort=False):
         difference = part["difference"]
-        wins, loses = difference < -TIE, difference > TIE
+        wins, loses = sign * difference < -TIE, sign * difference > TIE
         rows.append(
             {
-                **dict(zip(_PLACE, key, strict=True)),
+                **dict(zip(place, key, strict=True)),
                 "paired_seeds": part["paired_seeds"].iloc[0],
                 "conditions": len(part),
                 "initial_wins": wins.sum(),
@@ -145,37 +175,49 @@ def summarise_fusion(table: pd.DataFrame) -> pd.DataFrame:
 @drawn
 def draw_fusion(
     table: pd.DataFrame,
-    train_pair: TrainPair,
+    condition: TrainCondition,
     depth_names: Mapping[int, str],
+    description: TaskDescription,
+    metric: MetricDescription | None = None,
     *,
     title: str = "",
     caption: str = "",
 ) -> Figure:
-    """Draw accuracy maps, one per fusion depth, and below them the differences late - initial.
+    """Draw maps of two axes, one per fusion depth, and below them the differences late - initial.
 
-    Accuracies have colours from 0 to 1, differences from -0.4 to 0.4; what lies beyond is drawn in
-    the colours of the ends, and the colour bar is pointed there.
+    Shares have colours from 0 to 1, their differences from -0.4 to 0.4; what lies beyond is drawn
+    in the colours of the ends, and the colour bar is pointed there.
 
     Args:
         table: the conditions that :func:`compute_fusion` returns.
-        train_pair: (audio SNR, visual SNR), boxed in red.
+        condition: of training, boxed in red.
         depth_names: the panels' fusion depths and titles; depths without records are drawn as
             empty panels that say "missing".
+        description: of the search.
+        metric: the one that chooses by default.
         title: above everything.
         caption: small text below; what the dots mean is added to it.
     """
+    metric = metric or description.metric
     depths = sorted(depth_names)
     figure = new_figure(2.9 * len(depths) + 1.2, 7.4)
     panels = figure.subplots(2, len(depths), squeeze=False)
-    accuracies = {depth: _pivot(table, depth, "accuracy") for depth in depths}
-    differences = {depth: _pivot(table, depth, "difference") for depth in depths}
-    scale, around_zero = share_scale(), difference_scale()
+    tests = list(description.test_columns)
+
+    def maps(column: str) -> dict[int, pd.DataFrame]:
+        parts = {depth: table[table[DEPTH] == depth].set_index(tests) for depth in depths}
+        return {depth: matrix(part[column].astype(float)) for depth, part in parts.items()}
+
+    values, differences, p = maps(metric.name), maps("difference"), maps("p_max_t")
+    colours, around = value_colours(metric), difference_colours(metric)
+    scale = value_scale(metric, values.values())
+    around_zero = difference_scale(metric, differences.values())
     extend = beyond(around_zero, differences.values())
     for column, depth in enumerate(depths):
-        rows = table[table["fusion_depth"] == depth]
+        rows = table[table[DEPTH] == depth]
         seeds = "no trial" if rows.empty else count_label(int(rows["seeds"].iloc[0]), "seed")
         panels[0, column].set_title(f"{depth_names[depth]} ({seeds})", fontsize=9)
-        _draw_panel(panels[0, column], accuracies[depth], scale, ACCURACY_COLOURS, train_pair)
+        _draw_panel(panels[0, column], values[depth], scale, colours, condition)
         lower = panels[1, column]
         if depth == INITIAL:
             lower.set_visible(False)
@@ -183,16 +225,15 @@ def draw_fusion(
         paired = 0 if rows.empty else int(rows["paired_seeds"].iloc[0])
         count = count_label(paired, "paired seed")
         lower.set_title(f"{depth_names[depth]} - initial ({count})", fontsize=7.5)
-        marks = _pivot(table, depth, "p_max_t") <= SIGNIFICANCE
-        _draw_panel(lower, differences[depth], around_zero, DIFFERENCE_COLOURS, train_pair, marks)
+        marks = p[depth] <= SIGNIFICANCE
+        _draw_panel(lower, differences[depth], around_zero, around, condition, marks)
     figure.suptitle(title, fontsize=11)
-    vertical, horizontal = condition_columns(table)
-    figure.supxlabel(axis_label(horizontal), fontsize=9)
-    figure.supylabel(axis_label(vertical), fontsize=9)
-    add_colour_bar(figure, panels[0], scale, ACCURACY_COLOURS, "accuracy")
-    add_colour_bar(
-        figure, panels[1], around_zero, DIFFERENCE_COLOURS, "late - initial accuracy", extend
-    )
+    vertical, horizontal = map(axis_label, description.axes)
+    figure.supxlabel(horizontal, fontsize=9)
+    figure.supylabel(vertical, fontsize=9)
+    add_colour_bar(figure, panels[0], scale, colours, metric.words)
+    words = f"late - initial {metric.words}"
+    add_colour_bar(figure, panels[1], around_zero, around, words, extend)
     clipped = "" if extend == "neither" else f" {_CLIPPED}"
     note = f"{dots_note(table)} Blue: late fusion is better, red: initial.{clipped}"
     add_caption(figure, f"{caption} {note}".strip())
@@ -204,17 +245,10 @@ def _draw_panel(
     values: pd.DataFrame,
     scale: Normalize,
     colours: str,
-    train_pair: TrainPair,
+    condition: TrainCondition,
     marks: pd.DataFrame | None = None,
 ) -> None:
     if not values.notna().to_numpy().any():
         draw_missing(axes)
         return
-    draw_map(axes, values, scale=scale, colours=colours, train_pair=train_pair, marks=marks)
-
-
-def _pivot(table: pd.DataFrame, depth: int, column: str) -> pd.DataFrame:
-    rows, columns = condition_columns(table)
-    part = table[table["fusion_depth"] == depth].set_index([rows, columns])[column].astype(float)
-    values = part.unstack(columns)
-    return values.sort_index(ascending=False).sort_index(axis=1, ascending=False)
+    draw_map(axes, values, scale=scale, colours=colours, train=condition, marks=marks)

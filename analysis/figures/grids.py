@@ -1,4 +1,7 @@
-"""SNR grids: accuracy at every test condition, and the sheet of one map per train pair."""
+"""Grids of two axes: a metric at every test condition, and a sheet of maps by train condition.
+
+Rows are the first axis, columns the second.
+"""
 
 from __future__ import annotations
 
@@ -6,63 +9,78 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from fusion_search.analysis.conditions import (
+    TrainCondition,
+    at_train,
+    matrix,
+    pooled,
+    repeated,
+    train_label,
+)
 from fusion_search.analysis.figures.drawing import (
-    ACCURACY_COLOURS,
     add_caption,
     add_colour_bar,
     axis_label,
+    cell_format,
     draw_map,
     draw_missing,
     drawn,
     new_figure,
     root_figure,
-    share_scale,
+    value_colours,
+    value_scale,
 )
-from fusion_search.analysis.records.selection import (
-    Search,
-    TrainPair,
-    at_train_pair,
-    condition_columns,
-    count_label,
-    pair_label,
-)
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.selection import Search, network_columns
 
 
-def compute_grid(grid: pd.DataFrame, trial_ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """Accuracy 0..1 at every test condition, the mean over trials weighted by their examples.
+def compute_grid(
+    grid: pd.DataFrame,
+    description: TaskDescription,
+    metric: MetricDescription,
+    trial_ids: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """A metric at every test condition, over trials as :func:`analysis.conditions.pooled` does it.
 
     Args:
-        grid: the ``grid`` table of a search.
+        grid: the ``grid`` table of a search with two axes.
+        description: of the search.
+        metric: which one.
         trial_ids: the trials to average; all in the table by default.
 
     Returns:
-        Index ``test_audio_snr``, columns ``test_visual_snr`` (named as in ``grid``), both
-        descending (original first). A condition without a record is NaN.
+        Index: test SNRs of the first axis; columns: of the second; both descending (original
+        first, absent last). A condition without a record is NaN.
     """
-    rows, columns = condition_columns(grid)
     if trial_ids is not None:
         grid = grid[grid["trial_id"].isin(list(trial_ids))]
-    sums = grid.groupby([rows, columns])[["n", "correct"]].sum()
-    accuracy = (sums["correct"] / sums["n"]).unstack(columns)
-    return accuracy.sort_index(ascending=False).sort_index(axis=1, ascending=False)
+    return matrix(pooled(grid, description.test_columns, metric))
 
 
 @drawn
 def draw_grid(
-    accuracy: pd.DataFrame,
+    table: pd.DataFrame,
+    description: TaskDescription,
+    metric: MetricDescription,
     *,
-    train_pair: TrainPair | None = None,
+    train: TrainCondition | None = None,
+    scale: Normalize | None = None,
     title: str = "",
     caption: str = "",
     axes: Axes | None = None,
 ) -> Figure:
-    """Draw the map of one grid, values printed in the cells, with a colour bar from 0 to 1.
+    """Draw the map of one grid, values printed in the cells, with a colour bar.
 
     Args:
-        accuracy: as :func:`compute_grid` returns it.
-        train_pair: (audio SNR, visual SNR), boxed in red.
+        table: as :func:`compute_grid` returns it.
+        description: of the search.
+        metric: that is drawn.
+        train: where it was trained, boxed in red.
+        scale: values at the ends of the colours; by default as
+            :func:`analysis.figures.drawing.value_scale` says.
         title: above the map.
         caption: small text below, only when the figure is made here.
         axes: where to draw; a new figure by default.
@@ -70,7 +88,6 @@ def draw_grid(
     Returns:
         The figure drawn on.
     """
-    scale = share_scale()
     if axes is None:
         figure = new_figure(5.6, 5.2)
         axes = figure.add_subplot()
@@ -78,64 +95,105 @@ def draw_grid(
             add_caption(figure, caption)
     else:
         figure = root_figure(axes)
-    draw_map(axes, accuracy, scale=scale, train_pair=train_pair, number_format=".2f", tick_size=8)
-    axes.set_xlabel(axis_label(accuracy.columns.name), fontsize=9)
-    axes.set_ylabel(axis_label(accuracy.index.name), fontsize=9)
+    scale = scale or value_scale(metric, [table])
+    colours = value_colours(metric)
+    draw_map(
+        axes,
+        table,
+        scale=scale,
+        colours=colours,
+        train=train,
+        number_format=cell_format(metric),
+        tick_size=8,
+    )
+    vertical, horizontal = map(axis_label, description.axes)
+    axes.set_xlabel(horizontal, fontsize=9)
+    axes.set_ylabel(vertical, fontsize=9)
     axes.set_title(title, fontsize=10)
-    add_colour_bar(figure, [axes], scale, ACCURACY_COLOURS, "accuracy")
+    add_colour_bar(figure, [axes], scale, colours, metric.words)
     return figure
 
 
-def compute_sheet(search: Search, train_pairs: Sequence[TrainPair]) -> pd.DataFrame:
-    """The grids of every fusion depth and train pair, as one long table.
+def compute_sheet(
+    search: Search, wanted: Sequence[TrainCondition], metric: MetricDescription | None = None
+) -> pd.DataFrame:
+    """The grids of every network and train condition, as one long table.
 
     Args:
-        search: its finished trials are used; narrow it to one modality first.
-        train_pairs: (audio SNR, visual SNR) of the maps wanted; those without a finished trial
-            are absent from the table.
+        search: its finished trials are used.
+        wanted: the train conditions; those without a finished trial are absent from the table.
+        metric: the one that chooses by default.
 
     Returns:
-        One row per fusion depth, train pair and test condition: ``seeds`` (how many), ``n``,
-        ``correct`` (sums over seeds) and ``accuracy`` (0..1).
+        One row per network, train condition and test condition: the columns of
+        :func:`analysis.records.selection.network_columns`, ``train_<axis>``, ``test_<axis>``,
+        ``seeds`` and ``folds`` (how many), ``n``, for a mean its ``_sum``, and the metric.
+        Conditions in which an input is absent are there, too.
     """
+    description = search.description
+    metric = metric or description.metric
     grid = search.read_grid()
-    pairs = pd.MultiIndex.from_frame(grid[["train_audio_snr", "train_visual_snr"]])
-    grid = grid[pairs.isin(list(train_pairs))]
-    keys = ["fusion_depth", "train_audio_snr", "train_visual_snr", *condition_columns(grid)]
-    groups = grid.groupby(keys)
-    sheet = groups.agg(seeds=("seed", "nunique"), n=("n", "sum"), correct=("correct", "sum"))
-    sheet["accuracy"] = sheet["correct"] / sheet["n"]
-    return sheet.sort_index(ascending=[True] + [False] * 4).reset_index()
+    network, train = network_columns(description), list(description.train_columns)
+    keys = [*network, *train, *description.test_columns]
+    parts = [at_train(grid, one, description).assign(place=i) for i, one in enumerate(wanted)]
+    grid = pd.concat([grid.iloc[:0].assign(place=0), *parts])
+    groups = grid.groupby(["place", *keys], sort=False, dropna=False)
+    summed = {"n": ("n", "sum")}
+    if metric.is_mean:
+        summed[f"{metric.name}_sum"] = (f"{metric.name}_sum", "sum")
+    sheet = groups.agg(seeds=("seed", "nunique"), folds=("fold", "nunique"), **summed)
+    sheet = sheet.join(pooled(grid, ["place", *keys], metric)).reset_index()
+    order = [*network, "place", *description.test_columns]
+    ascending = [True] * (len(network) + 1) + [False] * len(description.axes)
+    sheet = sheet.sort_values(order, ascending=ascending, kind="stable", ignore_index=True)
+    return sheet.drop(columns="place")
 
 
 @drawn
 def draw_sheet(
     sheet: pd.DataFrame,
-    train_pairs: Sequence[TrainPair],
+    conditions: Sequence[TrainCondition],
+    description: TaskDescription,
+    metric: MetricDescription,
     *,
+    scale: Normalize | None = None,
     title: str = "",
     caption: str = "",
 ) -> Figure:
-    """Draw one map per train pair, all with colours from 0 to 1.
+    """Draw one map per train condition, all with the same colours.
 
-    Laid out as the paper's sheet: train audio SNR grows downwards, train visual SNR falls to the
-    right. A train pair without records is an empty panel that says "missing"; where two SNRs of
-    the sheet are no train pair, the place stays blank. A single pair is one large map with its
-    values printed.
+    Laid out as the paper's sheet: the first axis' train SNR grows downwards, the second's falls to
+    the right. A train condition without records is an empty panel that says "missing"; where two
+    SNRs of the sheet are no train condition, the place stays blank. A single one is one large map
+    with its values printed.
 
     Args:
-        sheet: rows of :func:`compute_sheet` of one fusion depth.
-        train_pairs: what was declared for this depth, and is wanted.
+        sheet: rows of :func:`compute_sheet` of one network.
+        conditions: what was declared for this network, and is wanted.
+        description: of the search.
+        metric: that is drawn.
+        scale: values at the ends of the colours; by default as
+            :func:`analysis.figures.drawing.value_scale` says.
         title: above the sheet.
         caption: small text below it.
     """
-    titles = {pair: _panel_title(sheet, pair) for pair in train_pairs}
-    grids = {pair: compute_grid(at_train_pair(sheet, pair)) for pair in train_pairs}
-    if len(train_pairs) == 1 and len(sheet):
-        (pair,) = train_pairs
-        heading = f"{title}\n{titles[pair]}"
-        return draw_grid(grids[pair], train_pair=pair, title=heading, caption=caption)
-    positions = _positions(train_pairs)
+    parts = {one: at_train(sheet, one, description) for one in conditions}
+    titles = {one: _panel_title(part, one, description) for one, part in parts.items()}
+    grids = {one: compute_grid(part, description, metric) for one, part in parts.items()}
+    scale = scale or value_scale(metric, grids.values())
+    if len(conditions) == 1 and len(sheet):
+        (one,) = conditions
+        heading = f"{title}\n{titles[one]}"
+        return draw_grid(
+            grids[one],
+            description,
+            metric,
+            train=one,
+            scale=scale,
+            title=heading,
+            caption=caption,
+        )
+    positions = _positions(conditions)
     rows = 1 + max(row for row, _ in positions.values())
     columns = 1 + max(column for _, column in positions.values())
     size = 2.35 if rows * columns > 4 else 3.0
@@ -143,37 +201,41 @@ def draw_sheet(
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.set_visible(False)
-    maps = {positions[pair] for pair, grid in grids.items() if not grid.empty}
-    scale = share_scale()
-    for pair, (row, column) in positions.items():
+    maps = {positions[one] for one, grid in grids.items() if not grid.empty}
+    colours = value_colours(metric)
+    for one, (row, column) in positions.items():
         axes = panels[row, column]
         axes.set_visible(True)
-        axes.set_title(titles[pair], fontsize=8)
-        if grids[pair].empty:
+        axes.set_title(titles[one], fontsize=8)
+        if grids[one].empty:
             draw_missing(axes)
             continue
-        draw_map(axes, grids[pair], scale=scale, train_pair=pair)
+        draw_map(axes, grids[one], scale=scale, colours=colours, train=one)
         # Read off the neighbour's labels only where there is such a neighbour.
         axes.tick_params(
             labelbottom=(row + 1, column) not in maps, labelleft=(row, column - 1) not in maps
         )
     figure.suptitle(title, fontsize=11)
-    vertical, horizontal = condition_columns(sheet)
-    figure.supxlabel(axis_label(horizontal), fontsize=9)
-    figure.supylabel(axis_label(vertical), fontsize=9)
-    add_colour_bar(figure, panels.flat, scale, ACCURACY_COLOURS, "accuracy")
+    vertical, horizontal = map(axis_label, description.axes)
+    figure.supxlabel(horizontal, fontsize=9)
+    figure.supylabel(vertical, fontsize=9)
+    add_colour_bar(figure, panels.flat, scale, colours, metric.words)
     add_caption(figure, caption)
     return figure
 
 
-def _positions(train_pairs: Sequence[TrainPair]) -> dict[TrainPair, tuple[int, int]]:
-    """Row and column of each pair's panel."""
-    audio_snrs = sorted({audio for audio, _ in train_pairs})
-    visual_snrs = sorted({visual for _, visual in train_pairs}, reverse=True)
-    return {(a, v): (audio_snrs.index(a), visual_snrs.index(v)) for a, v in train_pairs}
+def _positions(conditions: Sequence[TrainCondition]) -> dict[TrainCondition, tuple[int, int]]:
+    """Row and column of each panel."""
+
+    def order(value: float | str) -> tuple[int, float, str]:
+        return (1, 0.0, value) if isinstance(value, str) else (0, value, "")
+
+    first = sorted({one for one, _ in conditions}, key=order)
+    second = sorted({two for _, two in conditions}, key=order, reverse=True)
+    return {(one, two): (first.index(one), second.index(two)) for one, two in conditions}
 
 
-def _panel_title(sheet: pd.DataFrame, train_pair: TrainPair) -> str:
-    seeds = at_train_pair(sheet, train_pair)["seeds"]
-    count = "no trial" if seeds.empty else count_label(int(seeds.max()), "seed")
-    return f"train {pair_label(train_pair)} ({count})"
+def _panel_title(part: pd.DataFrame, train: TrainCondition, description: TaskDescription) -> str:
+    known = repeated(int(part["seeds"].max()), int(part["folds"].max())) if len(part) else None
+    count = known or "no trial"
+    return f"train {train_label(train, description)} ({count})"

@@ -14,27 +14,31 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import (
-    ACCURACY_COLOURS,
     add_caption,
     add_colour_bar,
     drawn,
     new_figure,
+    value_colours,
 )
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
     Objective,
     option_order,
     parse_sample,
     sample_table,
+    site_of_choice,
+    site_order,
 )
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
 
 ABSENT_LANE: Final = -0.16  # below the axes, whose values lie from 0 to 1
 _OWN: Final = ("trial_name", "status", "value")
-_PLACED: Final = ("coupling", "to_audio", "to_image")
 _SPREAD: Final = 0.03  # lines with the same choice lie side by side
 
 
-def compute_parallel(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame:
+def compute_parallel(
+    trials: pd.DataFrame, objective: Objective, description: TaskDescription
+) -> pd.DataFrame:
     """The choices of every sample that finished or was stopped.
 
     Returns:
@@ -44,7 +48,8 @@ def compute_parallel(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame
     table = sample_table(trials, [objective])
     table = table[table["status"].isin([FINISHED, STOPPED])]
     choices = [parse_sample(text) for text in table["sample"]] if "sample" in table else []
-    names = sorted(dict.fromkeys(name for one in choices for name in one), key=_place)
+    every = dict.fromkeys(name for one in choices for name in one)
+    names = sorted(every, key=lambda name: _place(name, description))
     if not names:
         return pd.DataFrame(columns=list(_OWN))
     columns = {
@@ -59,15 +64,15 @@ def compute_parallel(trials: pd.DataFrame, objective: Objective) -> pd.DataFrame
     return pd.DataFrame({**own, **columns}).reset_index(drop=True)
 
 
-def _place(name: str) -> tuple[int, int, int]:
-    """Levels and depth first, then the insertion points in order, the gate, the rest."""
-    if name == "levels" or name.startswith("fusion_depth"):
-        *_, last = name.split("_")
-        return (0, name != "levels", int(last) if last.isdigit() else 0)
-    short, _, point = name.rpartition("_")
-    if short in _PLACED and point.isdigit():
-        return (1, int(point), _PLACED.index(short))
-    return (2, 0, 0) if name == "fusion" else (3, 0, 0)
+def _place(name: str, description: TaskDescription) -> tuple[int, list[tuple[str, int]], str]:
+    """Streams and layout first, then the sites in order, how streams end, the rest as asked."""
+    for field in ("streams", *description.layout_fields):
+        if name.startswith(field):
+            return (0, [], "")
+    site = site_of_choice(name, description)
+    if site is not None:
+        return (1, site_order(site), name)
+    return (2, [], "") if name == "end" else (3, [], "")
 
 
 @drawn
@@ -93,7 +98,7 @@ def draw_parallel(
     scale = Normalize(float(values.min()), float(values.max())) if finished.any() else Normalize()
     # The best are drawn last, on top.
     order = (objective.sign * values).fillna(-math.inf).to_numpy().argsort(kind="stable")
-    colours = mpl.colormaps[ACCURACY_COLOURS if objective.sign > 0 else "viridis_r"]
+    colours = mpl.colormaps[value_colours(objective)]
     shifts = np.linspace(-_SPREAD, _SPREAD, len(table)) if len(table) > 1 else np.zeros(1)
     segments = [
         np.column_stack([np.arange(len(names)), heights[row] + shifts[row]]) for row in order

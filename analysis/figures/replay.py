@@ -10,11 +10,15 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
-from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
-from fusion_search.analysis.records.samples import MEAN_ACCURACY, Objective, rows_of
+from fusion_search.analysis.figures.drawing import (
+    add_caption,
+    drawn,
+    new_figure,
+    percent_axis,
+)
+from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import holm, interval, undecided
 
@@ -118,7 +122,7 @@ def draw_replay(
     optimum: float,
     within: float = 0.005,
     *,
-    objective: Objective = MEAN_ACCURACY,
+    objective: Objective,
     title: str = "",
     caption: str = "",
 ) -> Figure:
@@ -148,13 +152,12 @@ def draw_replay(
     left.axhline(optimum, color="0.3", linestyle=":", linewidth=1, label="best recorded")
     left.set_xlabel("trials", fontsize=9)
     left.set_ylabel(f"best {objective.words} so far", fontsize=9)
-    if objective.is_accuracy:
-        left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    percent_axis(left.yaxis, objective)
     left.tick_params(labelsize=8)
     left.grid(alpha=0.25)
     left.legend(fontsize=8, loc="lower right" if objective.sign > 0 else "upper right")
     _draw_needed(right, runs, summary)
-    reach = f"{100 * within:g} points" if objective.is_accuracy else f"{within:g}"
+    reach = f"{100 * within:g} points" if objective.is_share else f"{within:g}"
     right.set_xlabel(f"trials to within {reach} of the best recorded", fontsize=9)
     figure.suptitle(title, fontsize=11)
     seeds = int(summary["seeds"].max()) if len(summary) else 0

@@ -1,48 +1,50 @@
 """What a searcher tried, one row per sample: choices, placement, objective, cost.
 
-A sample is one trial; where a search averages over train pairs, it is one trial per pair.
+A sample stands for one trial per train condition, fold and seed, and is judged by their mean.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.records.selection import depth_name
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.selection import DEPTH, depth_name
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
 NONE: Final = "none"
-CONCATENATION: Final = "concatenation"
-PLACED: Final = ("couplings", "to_audio", "to_image")
+COUPLING: Final = "coupling"
+DEFAULT_END: Final = "default"  # how streams end where nothing is said
 RUNNING: Final = "running"  # some of a sample's trials have not ended yet
+QUANTILE: Final = "quantile_"
 
 KIND_WORDS: Final = {
     "mmtm": "MMTM",
     "squeeze_excitation": "SE",
     "convolutional": "conv. MMTM",
-    "sum": "sum",
-    "concatenation": "concatenation",
-    "gate_audio": "gate by audio",
-    "gate_image": "gate by image",
+    "both": "cross + residual",
 }
 OPTION_ORDER: Final = (
     *("none", "mmtm", "squeeze_excitation", "convolutional", "sum"),
     *("cross", "residual", "both"),
-    *("concatenation", "gate_audio", "gate_image"),
+    DEFAULT_END,
 )
-"""In which the figures list what can be placed."""
+"""In which the figures list what can be placed; what is not here comes after it."""
 
-_WORDS: Final = {
-    "mean_accuracy": "mean accuracy",
-    "worst_accuracy": "worst accuracy",
-    "train_pair_accuracy": "accuracy at the train pair",
-    "validation_accuracy": "validation accuracy",
-    "parameters": "parameters",
+_OVER: Final = {
+    "mean_": "mean {}",
+    "worst_": "worst {}",
+    "train_condition_": "{} at the train condition",
+    "validation_": "validation {}",
+}
+_COSTS: Final = {
     "multiply_accumulates": "multiply-accumulates per example",
     "milliseconds_per_example": "milliseconds per example",
 }
@@ -53,17 +55,19 @@ class Objective:
     """What is optimised, as the records hold it.
 
     Attributes:
-        name: a column of ``trials``, or quantile_accuracy.
+        name: a column of ``trials``, or quantile_<metric>.
         direction: maximize or minimize.
         position: in the specification's list, which ``objective_values`` follows; None when it is
             not in that list.
-        quantile: of quantile_accuracy.
+        quantile: of quantile_<metric>.
+        metric: that it is of; None for a cost.
     """
 
     name: str
     direction: str = "maximize"
     position: int | None = None
     quantile: float = math.nan
+    metric: MetricDescription | None = None
 
     @property
     def sign(self) -> int:
@@ -71,23 +75,27 @@ class Objective:
         return 1 if self.direction == "maximize" else -1
 
     @property
-    def is_accuracy(self) -> bool:
-        """Whether values are shares from 0 to 1."""
-        return self.name.endswith("accuracy")
+    def is_share(self) -> bool:
+        """Whether values lie in 0 to 1."""
+        return self.metric is not None and self.metric.share
 
     @property
     def words(self) -> str:
         """For axes and sentences."""
-        if self.name == "quantile_accuracy":
-            return f"{self.quantile:g} quantile of accuracy"
-        return _WORDS.get(self.name, self.name)
+        if self.metric is None:
+            return _COSTS.get(self.name, self.name.replace("_", " "))
+        prefix = self.name.removesuffix(self.metric.name)
+        if prefix == QUANTILE:
+            return f"{self.quantile:g} quantile of {self.metric.words}"
+        said = _OVER[prefix].format(self.metric.words)
+        return said.replace("mean mean", "average mean")
 
     def text(self, value: float) -> str:
-        """A value, accuracies in per cent; a dash when there is none."""
+        """A value, shares in per cent; a dash when there is none."""
+        if self.metric is not None:
+            return self.metric.text(value)
         if math.isnan(value):
             return "-"
-        if self.is_accuracy:
-            return f"{100 * value:.1f} %"
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
     def values(self, trials: pd.DataFrame) -> pd.Series:
@@ -104,16 +112,35 @@ class Objective:
 
 
 MULTIPLY_ACCUMULATES: Final = Objective("multiply_accumulates", "minimize")
-MEAN_ACCURACY: Final = Objective("mean_accuracy")
 
 
-def objectives_of(specification: Mapping[str, Any]) -> tuple[Objective, ...]:
-    """The objectives in a ``specification.yaml``; robust accuracy for a sweep, which has none."""
-    declared = specification.get("objectives") or []
-    return tuple(
-        Objective(one["name"], one["direction"], position, one.get("quantile", math.nan))
-        for position, one in enumerate(declared)
-    ) or (MEAN_ACCURACY,)
+def mean_objective(description: TaskDescription) -> Objective:
+    """The mean over the grid of the metric that chooses."""
+    metric = description.metric
+    return Objective(f"mean_{metric.name}", metric.direction, metric=metric)
+
+
+def objectives_of(
+    specification: Mapping[str, Any], description: TaskDescription
+) -> tuple[Objective, ...]:
+    """The objectives in a ``specification.yaml``; the mean over the grid where it has none."""
+    found = []
+    for position, one in enumerate(specification.get("objectives") or []):
+        plain = {"name": one} if isinstance(one, str) else one
+        metric = _metric_of(plain["name"], description)
+        usual = "minimize" if metric is None else metric.direction
+        direction = plain.get("direction") or usual
+        quantile = float(plain.get("quantile") or math.nan)
+        found.append(Objective(plain["name"], direction, position, quantile, metric))
+    return tuple(found) or (mean_objective(description),)
+
+
+def _metric_of(name: str, description: TaskDescription) -> MetricDescription | None:
+    for metric in description.metrics:
+        prefix = name.removesuffix(metric.name)
+        if prefix != name and prefix in (*_OVER, QUANTILE):
+            return metric
+    return None
 
 
 def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
@@ -126,8 +153,8 @@ def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Da
     Returns:
         The columns of ``trials`` of the sample's first trial, but ``status`` (failed or stopped
         when one trial was, running when trials are missing), ``ended_at`` (the last), ``seconds``
-        (of all trials together), and for objective number i ``value_i``: the mean over the
-        sample's trials, NaN unless all finished. Lists of a placement are tuples.
+        (of all trials together), ``trials`` (how many), and for objective number i ``value_i``:
+        the mean over the sample's trials, NaN unless all finished.
     """
     # pandas would make one group of all trials without a sample.
     own = trials["sample"] if "sample" in trials else pd.Series(None, trials.index, dtype=object)
@@ -141,14 +168,12 @@ def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Da
         row["status"] = _status(set(part["status"]), len(part) == expected)
         row["ended_at"] = part["ended_at"].max()
         row["seconds"] = part["seconds"].sum()
+        row["trials"] = len(part)
         for number in range(len(objectives)):
             mean = part[f"value_{number}"].mean()
             row[f"value_{number}"] = mean if row["status"] == FINISHED else math.nan
-        for name in PLACED:
-            row[name] = placed(row.get(name), int(row["fusion_depth"]))
         rows.append(row)
-    columns = [*trials.columns, *(name for name in PLACED if name not in trials)]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=[*trials.columns, "trials"])
     return table.sort_values("ended_at", kind="stable", ignore_index=True)
 
 
@@ -159,11 +184,27 @@ def _status(states: set[str], complete: bool) -> str:
     return FINISHED if complete else RUNNING
 
 
-def placed(values: Any, fusion_depth: int) -> tuple[str, ...]:
-    """What sits at insertion points 1 ... d; an empty or missing list means nothing anywhere."""
-    if values is None or isinstance(values, float) or len(values) == 0:
-        return (NONE,) * fusion_depth
-    return tuple(str(one) for one in values)
+def placed(row: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What sits at the sites of a row's network: site -> {"coupling" or "a>b": kind}."""
+    text = row.get("placement")
+    found: dict[str, dict[str, str]] = json.loads(text) if isinstance(text, str) else {}
+    return found
+
+
+def site_of_choice(name: str, description: TaskDescription) -> str | None:
+    """The site of a choice such as coupling_s1 or to_speech_from_video_s1; None of others."""
+    if name.startswith(f"{COUPLING}_"):
+        return name.removeprefix(f"{COUPLING}_")
+    for source, target in itertools.permutations(description.streams, 2):
+        prefix = f"to_{target}_from_{source}_"
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return None
+
+
+def site_order(site: str) -> list[tuple[str, int]]:
+    """A sort key: level2 comes before level10."""
+    return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", site)]
 
 
 def option_order(option: Any) -> tuple[float, str]:
@@ -189,22 +230,29 @@ def parse_sample(text: Any) -> dict[str, Any]:
 
 
 def placement_words(row: Mapping[str, Any]) -> str:
-    """Where the streams meet and what couples them before, in words."""
-    depth = int(row["fusion_depth"])
-    couplings, to_audio, to_image = (placed(row.get(name), depth) for name in PLACED)
-    words = []
-    for point in range(depth):
-        if couplings[point] != NONE:
-            words.append(f"{KIND_WORDS.get(couplings[point], couplings[point])} at {point + 1}")
-        for kind, stream in ((to_audio[point], "audio"), (to_image[point], "image")):
-            if kind != NONE:
-                words.append(f"{connection_words(kind)} to {stream} at {point + 1}")
-    fusion = row.get("fusion")
-    if isinstance(fusion, str) and fusion != CONCATENATION:
-        words.append(KIND_WORDS.get(fusion, fusion))
-    return f"{depth_name(depth, int(row['levels']))}: {', '.join(words) or 'plain'}"
+    """Where the streams meet, what couples them before, and how they end, in words."""
+    words = [
+        f"{kind_words(kind)} {connection_words(name)}at {site}"
+        for site, found in sorted(placed(row).items(), key=lambda one: site_order(one[0]))
+        for name, kind in found.items()
+    ]
+    end, streams = row.get("end"), row.get("streams")
+    if isinstance(end, str) and end:
+        words.append(kind_words(end))
+    if isinstance(streams, str) and streams:
+        words.append(f"{streams.replace('+', ' + ')} alone")
+    said = ", ".join(words) or "plain"
+    if DEPTH not in row or "levels" not in row:
+        return said
+    return f"{depth_name(int(row[DEPTH]), int(row['levels']))}: {said}"
 
 
-def connection_words(kind: str) -> str:
-    """A connection's kind in words."""
-    return "cross + residual" if kind == "both" else kind
+def kind_words(kind: str) -> str:
+    """What is placed, in words."""
+    return KIND_WORDS.get(kind, kind.replace("_", " "))
+
+
+def connection_words(name: str) -> str:
+    """The streams of a connection, "from a to b "; empty for a coupling."""
+    source, arrow, target = name.partition(">")
+    return f"from {source} to {target} " if arrow else ""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import pandas as pd
 
+from fusion_search.analysis.records.columns import condition_value
+from fusion_search.analysis.records.columns import snr_label as snr_label
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.plain_data import (
     LARGEST_PLAN,
     parse_yaml,
@@ -16,6 +19,7 @@ from fusion_search.analysis.records.plain_data import (
     read_json,
     shown,
 )
+from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CANDIDATES_FILE,
@@ -25,21 +29,13 @@ from fusion_search.analysis.records.tables import (
     PLANNED_FILE,
     SPECIFICATION_FILE,
     OnDamage,
+    described,
     read_table,
     recorded_trials,
 )
 
-TrainPair: TypeAlias = tuple[float, float]  # audio SNR, visual SNR
-
-_PLANNED_COLUMNS: Final = [
-    "trial_id",
-    "trial_name",
-    "modality",
-    "fusion_depth",
-    "train_audio_snr",
-    "train_visual_snr",
-    "seed",
-]
+DEPTH: Final = "fusion_depth"
+"""A network setting: how many levels the streams run apart."""
 
 
 class AnalysisError(ValueError):
@@ -53,7 +49,10 @@ class Search:
     Attributes:
         name: the search.
         storage: its folder.
-        trials: the ``trials`` table, one row per trial that ended, only trials of the plan.
+        description: what it is of.
+        trials: the ``trials`` table, one row per trial that ended, only trials of the plan. Its
+            ``streams`` are one text, "ecg+heat", empty for all; its ``train_<axis>`` are SNRs, or
+            in words what every example's is drawn from.
         planned: one row per planned trial (its name and what identifies it); the recorded trials
             when the search has no list of planned trials.
         notes: sentences about what was left out or assumed while reading.
@@ -63,6 +62,7 @@ class Search:
 
     name: str
     storage: Storage
+    description: TaskDescription
     trials: pd.DataFrame
     planned: pd.DataFrame
     notes: tuple[str, ...] = ()
@@ -74,14 +74,24 @@ class Search:
         """The rows of ``trials`` that have results."""
         return self.trials[self.trials["status"] == FINISHED]
 
-    def narrow(self, modalities: Sequence[str], depths: Sequence[int] | None = None) -> Search:
-        """The same search with only the trials of these modalities and fusion depths."""
+    def whole(self, depths: Sequence[int] | None = None) -> Search:
+        """The same search with only the networks of all streams, and of these fusion depths.
+
+        Raises:
+            AnalysisError: depths are wanted, and its networks have none.
+        """
+        if depths is not None and DEPTH not in self.description.layout_fields:
+            raise AnalysisError(f"networks of {self.description.task} have no fusion depth")
 
         def chosen(table: pd.DataFrame) -> pd.Series:
-            wanted = table["modality"].isin(list(modalities))
-            return wanted if depths is None else wanted & table["fusion_depth"].isin(list(depths))
+            wanted = table["streams"] == ""
+            return wanted if depths is None else wanted & table[DEPTH].isin(list(depths))
 
         return self._keep(chosen)
+
+    def parts(self) -> Search:
+        """The same search with only the networks of some of the streams."""
+        return self._keep(lambda table: table["streams"] != "")
 
     def only(self, trial_ids: Collection[str]) -> Search:
         """The same search with only these trials."""
@@ -91,6 +101,7 @@ class Search:
         return Search(
             self.name,
             self.storage,
+            self.description,
             self.trials[chosen(self.trials)],
             self.planned[chosen(self.planned)],
             notes=self.notes,
@@ -104,9 +115,15 @@ class Search:
         Raises:
             AnalysisError: a grid file is missing or damaged.
         """
-        identity = self.finished[_PLANNED_COLUMNS]
+        identity = self.finished[identity_columns(self.description)]
         try:
-            grid = read_table(self.storage, "grid", list(identity["trial_id"]), self.on_damage)
+            grid = read_table(
+                self.storage,
+                "grid",
+                list(identity["trial_id"]),
+                self.on_damage,
+                self.description,
+            )
         except (ValueError, FileNotFoundError) as error:
             raise AnalysisError(str(error)) from error
         if grid.empty and len(identity):
@@ -168,7 +185,11 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
     if name not in names:
         raise AnalysisError(no_such_search(name, storage.location, names))
     folder = storage.below(name)
-    planned = _read_planned(folder) if folder.exists(PLANNED_FILE) else None
+    try:
+        description = described(folder)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
+    planned = _read_planned(folder, description) if folder.exists(PLANNED_FILE) else None
     recorded = recorded_trials(folder)
     own = recorded if planned is None else recorded & set(planned["trial_id"])
     damaged: dict[str, str] = {}
@@ -179,7 +200,8 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
             on_damage(trial_id, damage)
 
     try:
-        trials = read_table(folder, "trials", sorted(own), tell if on_damage else None)
+        told = tell if on_damage else None
+        trials = _typed(read_table(folder, "trials", sorted(own), told, description), description)
     except ValueError as error:
         raise AnalysisError(str(error)) from error
     notes = []
@@ -187,8 +209,8 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
         left_out = ", ".join(f"{one}.parquet" for one in sorted(recorded - own))
         notes.append(f"left out, recorded but not in {PLANNED_FILE}: {left_out}")
     if planned is None:
-        planned = trials[_PLANNED_COLUMNS]
-    return Search(name, folder, trials, planned, tuple(notes), damaged, on_damage)
+        planned = trials[identity_columns(description)]
+    return Search(name, folder, description, trials, planned, tuple(notes), damaged, on_damage)
 
 
 def confirmed_by(search: Search) -> str | None:
@@ -217,27 +239,6 @@ def read_specification(search: Search) -> dict[str, Any]:
     return raw
 
 
-def train_pairs(trials: pd.DataFrame) -> list[TrainPair]:
-    """The distinct train pairs (audio SNR, visual SNR), descending."""
-    pairs = trials[["train_audio_snr", "train_visual_snr"]].drop_duplicates()
-    return sorted(((float(a), float(v)) for a, v in pairs.to_numpy()), reverse=True)
-
-
-def at_train_pair(table: pd.DataFrame, train_pair: TrainPair) -> pd.DataFrame:
-    """The rows of one train pair."""
-    audio, visual = train_pair
-    return table[(table["train_audio_snr"] == audio) & (table["train_visual_snr"] == visual)]
-
-
-def condition_columns(table: pd.DataFrame) -> list[str]:
-    """The columns that hold the test condition: of a map, the rows' axis and the columns'."""
-    return [
-        name
-        for name in map(str, table.columns)
-        if name.startswith("test_") and name.endswith("_snr")
-    ]
-
-
 def depth_name(depth: int, levels: int) -> str:
     """Where the streams meet, in the paper's words where it has some."""
     if depth == 0:
@@ -247,30 +248,49 @@ def depth_name(depth: int, levels: int) -> str:
     return "second-layer fusion" if depth == 1 else f"fusion depth {depth}"
 
 
-def snr_label(snr: float) -> str:
-    """``Orig.`` for infinity (no noise), else the plain number."""
-    return "Orig." if math.isinf(snr) else f"{snr:g}"
-
-
-def pair_label(train_pair: TrainPair) -> str:
-    """A train pair (audio SNR, visual SNR) in words."""
-    return f"audio {snr_label(train_pair[0])}, visual {snr_label(train_pair[1])}"
-
-
 def count_label(count: int, noun: str) -> str:
     """A number with its noun, in the plural where it belongs."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _read_planned(folder: Storage) -> pd.DataFrame:
+def identity_columns(description: TaskDescription) -> list[str]:
+    """What a planned trial is told by: its names, its network, train condition, fold and seed."""
+    return [
+        *("trial_id", "trial_name", *network_columns(description)),
+        *(*description.train_columns, "fold", "seed"),
+    ]
+
+
+def network_columns(description: TaskDescription) -> list[str]:
+    """What the networks of a sweep differ in."""
+    return ["streams", *description.layout_fields, "placement", "end"]
+
+
+def _read_planned(folder: Storage, description: TaskDescription) -> pd.DataFrame:
     where = folder.named(PLANNED_FILE)
+    columns = [
+        *("trial_id", "trial_name", *network_columns(description)),
+        *("train", "fold", "seed"),
+    ]
     try:
-        rows = read_json(folder, PLANNED_FILE, LARGEST_PLAN)
-        planned = pd.DataFrame(rows, columns=_PLANNED_COLUMNS)
-        for column in ("train_audio_snr", "train_visual_snr"):
-            planned[column] = planned[column].replace("original", math.inf).astype(float)
-    except (ValueError, TypeError) as error:
+        rows = read_json(folder, PLANNED_FILE, LARGEST_PLAN)["trials"]
+        planned = pd.DataFrame([[row[name] for name in columns] for row in rows], columns=columns)
+        return _typed(planned, description)[identity_columns(description)]
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise AnalysisError(
-            f"{where} is damaged ({error}); resume the search to write it again"
+            f"{where} is damaged ({sentence(error)}); resume the search to write it again"
         ) from error
-    return planned
+
+
+def _typed(table: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
+    """With streams as one text, and train conditions that can be compared."""
+    every = description.streams
+    streams = ["+".join(sorted(one, key=every.index)) for one in table["streams"]]
+    known = ["" if one == "+".join(every) else one for one in streams]
+    train = [json.loads(text) for text in table["train"]]
+    conditions = {
+        axis.train_column: [condition_value(one.get(axis.name, "original")) for one in train]
+        for axis in description.axes
+    }
+    columns = {"streams": known, **conditions}
+    return table.assign(**{name: pd.Series(one, table.index) for name, one in columns.items()})

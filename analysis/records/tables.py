@@ -1,9 +1,9 @@
-"""The Parquet tables of a search: their columns, and how they are read.
+"""The Parquet tables of a search, and how they are read.
 
 One folder per search, ``<storage>/<search name>/``, holds one folder per table, and each of these
 one file per trial (``<trial_id>.parquet``), so pandas, DuckDB, Polars and pyarrow read a table by
-its folder's name alone. A column means the same in every table. SNR columns hold plain numbers;
-infinity is "Original" (no noise).
+its folder's name alone. ``task.json`` beside them says which columns they have. Conditions are
+plain numbers; infinity is the original input (no noise), minus infinity an absent one.
 """
 
 from __future__ import annotations
@@ -19,19 +19,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fusion_search.analysis.records.bounds import (
+from fusion_search.analysis.records.columns import COLUMNS
+from fusion_search.analysis.records.description import (
+    TASK_FILE,
+    TaskDescription,
+    read_description,
+)
+from fusion_search.analysis.records.parquet.bounds import (
     LARGEST_BYTES,
     TooLargeError,
-    check_rows,
-    check_trial,
     check_values,
     read_bounded,
 )
-from fusion_search.analysis.records.checksum import check, sealed
+from fusion_search.analysis.records.parquet.checksum import check, sealed
+from fusion_search.analysis.records.parquet.values import FAILED as FAILED
+from fusion_search.analysis.records.parquet.values import FINISHED as FINISHED
+from fusion_search.analysis.records.parquet.values import STOPPED as STOPPED
+from fusion_search.analysis.records.parquet.values import check_rows, check_trial
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import Storage, StorageError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SPECIFICATION_FILE: Final = "specification.yaml"
 PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 CHECKPOINTS: Final = "checkpoints"
@@ -41,144 +49,10 @@ REPLAY_FILE: Final = "replay.parquet"  # searchers run against the records
 CONFIRMATION_SUFFIX: Final = "-confirmation"  # of the search that confirms another
 CANDIDATES_FILE: Final = "candidates.json"  # what a confirmation compares
 
-FINISHED: Final = "finished"
-FAILED: Final = "failed"
-STOPPED: Final = "stopped"  # early, by the scheduler: it has epochs and costs, but no grid
-
-_KEY = [("schema_version", pa.int32()), ("search", pa.string()), ("trial_id", pa.string())]
-_NOW = pa.timestamp("ms", tz="UTC")
-
-TRIALS: Final = pa.schema(
-    [
-        *_KEY,
-        ("trial_name", pa.string()),
-        ("status", pa.string()),  # FINISHED, FAILED or STOPPED
-        ("reason", pa.string()),  # of a failure, one sentence; else null
-        # What was tried.
-        ("modality", pa.string()),  # both, visual, audio
-        ("fusion_depth", pa.int32()),
-        ("levels", pa.int32()),
-        ("units", pa.int32()),
-        ("kernel", pa.int32()),
-        ("padding", pa.bool_()),
-        ("pooling", pa.string()),  # after every level (full), or after C-LSTMs alone (literal)
-        ("dense_units", pa.int32()),
-        ("couplings", pa.list_(pa.string())),  # by insertion point; empty: none at all
-        ("to_audio", pa.list_(pa.string())),
-        ("to_image", pa.list_(pa.string())),
-        ("fusion", pa.string()),
-        ("mmtm_ratio", pa.int32()),
-        ("mmtm_relu", pa.bool_()),
-        ("mmtm_identity", pa.bool_()),
-        ("dropout", pa.float64()),
-        ("train_audio_snr", pa.float64()),
-        ("train_visual_snr", pa.float64()),
-        ("snr_ratio", pa.string()),  # power or amplitude
-        ("seed", pa.int64()),
-        ("examples", pa.int64()),  # training pairs drawn
-        ("epoch_examples", pa.int64()),
-        ("epochs", pa.int32()),
-        ("batch_size", pa.int32()),
-        ("learning_rate", pa.float64()),
-        ("weight_decay", pa.float64()),
-        ("validation_examples", pa.int64()),
-        ("test_examples", pa.int64()),
-        ("evaluation_split", pa.string()),  # where the grid was measured: test or validation
-        ("precision", pa.string()),  # float32 or bfloat16
-        ("device", pa.string()),  # the device that was used
-        ("engine", pa.string()),  # what computed the C-LSTM's gates: eager (and why) or compiled
-        ("threads", pa.int32()),  # with which torch computed where it ran: rounding differs with it
-        ("cpus_per_trial", pa.float64()),  # what the search gave it; null without a search
-        ("checkpoint_frames", pa.int32()),
-        ("data_source", pa.string()),  # builtin or digits
-        ("frames", pa.int32()),
-        ("split_seed", pa.int64()),
-        ("specification", pa.string()),  # the whole trial specification, JSON
-        ("sample", pa.string()),  # what a searcher chose, JSON: name -> value; null in a sweep
-        ("schedule", pa.string()),  # hyperparameters changed on the way (pbt), JSON; else null
-        # What came out; null when the trial failed before.
-        ("parameters", pa.int64()),
-        ("multiply_accumulates", pa.int64()),  # of one example
-        ("epochs_run", pa.int32()),
-        ("best_epoch", pa.int32()),
-        ("validation_accuracy", pa.float64()),  # of the best epoch, 0 to 1
-        ("train_pair_accuracy", pa.float64()),  # on the test split; null if not in the grid
-        ("worst_accuracy", pa.float64()),  # over the grid
-        ("mean_accuracy", pa.float64()),  # over the grid: robust accuracy
-        ("objective_values", pa.list_(pa.float64())),  # as listed in the specification
-        # What it cost.
-        ("started_at", _NOW),
-        ("ended_at", _NOW),
-        # Trained together on one device, this one counted; 1 or null: alone. What they cost
-        # together is told of each: seconds, train_seconds, data_seconds and peak_memory_bytes.
-        ("packed_trials", pa.int32()),
-        ("seconds", pa.float64()),  # it took, by a clock that nobody sets
-        ("train_seconds", pa.float64()),
-        ("evaluation_seconds", pa.float64()),
-        ("data_seconds", pa.float64()),  # noise, padding, spectrograms; part of the two above
-        ("milliseconds_per_example", pa.float64()),  # of a forward pass, after training
-        ("peak_memory_bytes", pa.int64()),
-        # Where it comes from.
-        ("data_note", pa.string()),  # in words; says when the built-in set stands in
-        ("data_fingerprint", pa.string()),
-        ("git_commit", pa.string()),
-        ("versions", pa.string()),  # JSON: package -> version
-        ("host", pa.string()),
-    ]
-)
-
-_ALWAYS: Final = (
-    *("trial_name", "modality", "fusion_depth", "levels", "train_audio_snr", "train_visual_snr"),
-    *("seed", "started_at", "ended_at", "seconds", "data_note", "data_fingerprint"),
-)
-# By status, the columns that hold a value in the records of every version; the others may not.
-NEEDED: Final = {
-    FINISHED: (*_ALWAYS, "device", "validation_accuracy", "mean_accuracy"),
-    FAILED: (*_ALWAYS, "reason"),
-    STOPPED: (*_ALWAYS, "reason", "validation_accuracy"),
-}
-
-EPOCHS: Final = pa.schema(
-    [
-        *_KEY,
-        ("epoch", pa.int32()),  # from 1
-        ("examples_seen", pa.int64()),
-        ("train_loss", pa.float64()),
-        ("train_accuracy", pa.float64()),
-        ("validation_loss", pa.float64()),
-        ("validation_accuracy", pa.float64()),
-        ("seconds", pa.float64()),  # since the trial's start
-        ("ended_at", _NOW),
-    ]
-)
-
-GRID: Final = pa.schema(
-    [
-        *_KEY,
-        ("test_audio_snr", pa.float64()),
-        ("test_visual_snr", pa.float64()),
-        ("n", pa.int64()),
-        ("correct", pa.int64()),
-        ("loss", pa.float64()),  # mean cross-entropy per example, nats
-    ]
-)
-
-PREDICTIONS: Final = pa.schema(
-    [
-        *_KEY,
-        ("test_audio_snr", pa.float64()),
-        ("test_visual_snr", pa.float64()),
-        ("pair", pa.int64()),  # index into the test split's pairs
-        ("label", pa.int8()),
-        ("predicted", pa.int8()),
-    ]
-)
-
 _BATCH_ROWS: Final = 256 * 1024
 _READERS: Final = 16
 
-TABLES: Final = {"trials": TRIALS, "epochs": EPOCHS, "grid": GRID, "predictions": PREDICTIONS}
-
+TABLES: Final = tuple(COLUMNS)
 
 _NO_ROW: Final = "it has no row"
 
@@ -190,7 +64,7 @@ class RecordError(ValueError):
 
 
 class VersionError(RecordError):
-    """A record was written by a newer program."""
+    """A record was written by an earlier or a newer program."""
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -222,10 +96,11 @@ def read_table(
     table: str,
     trial_ids: list[str] | None = None,
     on_damage: OnDamage | None = None,
+    description: TaskDescription | None = None,
 ) -> pd.DataFrame:
     """Read one table of a search, all trials or the named ones, sorted by file name.
 
-    Columns that an older schema version lacks come back as null. An absent table is empty. A file
+    Columns that a file lacks come back as null. An absent table is empty. A file
     that is not named like the trial in it (a copy, another program's) does not count; where the
     trial is asked for, its record is damaged.
 
@@ -235,11 +110,13 @@ def read_table(
         trial_ids: the trials wanted; all by default.
         on_damage: told of each record that cannot be read, or has values that no search writes,
             while the others are read.
+        description: what the search is of; read from its folder by default.
 
     Raises:
-        RecordError: a file is damaged or was written by a newer schema version, and nobody is told.
+        RecordError: a file is damaged or of another schema version, and nobody is told; or it
+            cannot be read what the search is of.
     """
-    rows: pd.DataFrame = _read(search, table, trial_ids, on_damage).to_pandas()
+    rows: pd.DataFrame = _read(search, table, trial_ids, on_damage, description).to_pandas()
     return rows
 
 
@@ -258,23 +135,29 @@ def read_rows(
     table: str,
     trial_ids: list[str] | None = None,
     on_damage: OnDamage | None = None,
+    description: TaskDescription | None = None,
 ) -> list[dict[str, Any]]:
     """The same rows as plain Python values, as they were written."""
-    rows: list[dict[str, Any]] = _read(search, table, trial_ids, on_damage).to_pylist()
+    rows: list[dict[str, Any]] = _read(search, table, trial_ids, on_damage, description).to_pylist()
     return rows
 
 
 def read_batches(
-    search: Storage, table: str, columns: Sequence[str], trial_ids: Sequence[str] | None = None
+    search: Storage,
+    table: str,
+    columns: Sequence[str],
+    trial_ids: Sequence[str] | None = None,
+    description: TaskDescription | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Some columns of a table that may be large, in parts of bounded size.
 
     Texts come dictionary-encoded. Rows of ``trials`` are not checked: parts lack columns.
 
     Raises:
-        RecordError: a file is damaged or was written by a newer schema version.
+        RecordError: a file is damaged or of another schema version.
     """
-    schema = TABLES[table]
+    description = description or described(search)
+    schema = description.schema(table)
     columns = list(columns)
     names = list(dict.fromkeys(["schema_version", "trial_id", *columns]))
     texts = [name for name in names if schema.field(name).type == pa.string()]
@@ -294,7 +177,7 @@ def read_batches(
                 _check_version(search, table, name, batch["schema_version"])
                 if _is_of(name, batch, named=trial_ids is not None):
                     if table != "trials":
-                        check_rows(batch)
+                        check_rows(batch, description)
                     yield batch.select(columns)
 
 
@@ -322,13 +205,44 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         ) from error
 
 
+def earlier_version(where: str, version: int) -> str:
+    """What is said of a file of an earlier program."""
+    return (
+        f"{where} was written by an earlier fusion-search (schema version {version}), which this "
+        "program does not read; read it with that one, or launch the search again under another "
+        "name"
+    )
+
+
 def _check_version(search: Storage, table: str, name: str, versions: Any) -> None:
-    newest = pc.max(versions).as_py() or 0
+    ends = pc.min_max(versions).as_py()
+    oldest, newest = ends["min"] or SCHEMA_VERSION, ends["max"] or SCHEMA_VERSION
     if newest > SCHEMA_VERSION:
         raise VersionError(
-            f"{search.named(table, name)} has schema version {newest}, this program reads up "
-            f"to {SCHEMA_VERSION}; use a newer fusion-search"
+            f"{search.named(table, name)} has schema version {newest}, this program reads "
+            f"{SCHEMA_VERSION}; use a newer fusion-search"
         )
+    if oldest < SCHEMA_VERSION:
+        raise VersionError(earlier_version(search.named(table, name), oldest))
+
+
+def described(search: Storage) -> TaskDescription:
+    """What a search is of.
+
+    Raises:
+        RecordError: that cannot be read, or its records are of an earlier schema version, which
+            had no such file.
+    """
+    try:
+        return read_description(search)
+    except ValueError as error:
+        if not search.is_there(TASK_FILE):
+            for name in _file_names(search, "trials", None)[:1]:
+                with _damage_named(search, "trials", name):
+                    content = search.read("trials", name, most=LARGEST_BYTES)
+                    version = parse_parquet(content, ["schema_version"])["schema_version"]
+                    _check_version(search, "trials", name, version)
+        raise RecordError(str(error)) from error
 
 
 def _is_of(name: str, part: pa.Table | pa.RecordBatch, *, named: bool) -> bool:
@@ -349,14 +263,18 @@ def _is_of(name: str, part: pa.Table | pa.RecordBatch, *, named: bool) -> bool:
 
 
 def _read(
-    search: Storage, table: str, trial_ids: list[str] | None, on_damage: OnDamage | None
+    search: Storage,
+    table: str,
+    trial_ids: list[str] | None,
+    on_damage: OnDamage | None,
+    description: TaskDescription | None,
 ) -> pa.Table:
-    schema = TABLES[table]
+    description = description or described(search)
     names = _file_names(search, table, trial_ids)
 
     def read(name: str) -> pa.Table | RecordError:
         try:
-            return _read_file(search, table, name, schema, named=trial_ids is not None)
+            return _read_file(search, table, name, description, named=trial_ids is not None)
         except RecordError as error:
             if on_damage is None:
                 raise
@@ -369,12 +287,13 @@ def _read(
         if on_damage is not None and isinstance(part, RecordError):
             on_damage(name.removesuffix(".parquet"), str(part))
     parts = [part for part in found.values() if isinstance(part, pa.Table)]
-    return pa.concat_tables([schema.empty_table(), *parts])
+    return pa.concat_tables([description.schema(table).empty_table(), *parts])
 
 
 def _read_file(
-    search: Storage, table: str, name: str, schema: pa.Schema, *, named: bool
+    search: Storage, table: str, name: str, description: TaskDescription, *, named: bool
 ) -> pa.Table:
+    schema = description.schema(table)
     with _damage_named(search, table, name):
         part = parse_parquet(search.read(table, name, most=LARGEST_BYTES), schema.names)
         for key in ("schema_version", "trial_id"):
@@ -389,9 +308,9 @@ def _read_file(
                 part = part.append_column(field, pa.nulls(part.num_rows, field.type))
         whole = part.select(schema.names).cast(schema)
         if table != "trials":
-            check_rows(whole.select(there))
+            check_rows(whole.select(there), description)
             return whole
         if whole.num_rows != 1:
             raise ValueError(f"it has {whole.num_rows} rows")
-        check_trial(whole, NEEDED)
+        check_trial(whole, description)
         return whole

@@ -20,24 +20,56 @@ def advised(name: str, specification: Mapping[str, Any], storage: str) -> dict[s
     if not specification:
         return {}
     verbs = ["resume", "retry"]
-    space = specification.get("space")
-    if isinstance(space, Mapping):
+    if is_space(specification):
         verbs += ["confirm", "importance"]
-        if is_countable(space):
+        if is_countable(specification):
             verbs.append("replay")
     return {verb: command(verb, name, storage=storage) for verb in verbs}
 
 
-def is_countable(space: Mapping[str, Any]) -> bool:
-    """Whether no choice of a declared space is a number from a range, unless a whole one."""
-    ranges = [value for value in space.values() if isinstance(value, Mapping) and "low" in value]
-    return not any(isinstance(value["low"], float) for value in ranges)
+def is_space(specification: Mapping[str, Any]) -> bool:
+    """Whether samples of a space were proposed, rather than a sweep run in full."""
+    return "searcher" in specification
+
+
+def searched(specification: Mapping[str, Any]) -> dict[str, Any]:
+    """What a declared space leaves a choice of: name -> options or range."""
+    found: dict[str, Any] = {}
+    for group in ("network", "data", "training"):
+        found |= _mapping(specification.get(group))
+    placement = _mapping(specification.get("placement"))
+    for name, options in placement.items():
+        if name == "connections":
+            found |= _mapping(options)
+        else:
+            found[name] = options
+    train = specification.get("train")
+    if isinstance(train, Mapping) and "choose" in train:
+        found["train condition"] = train["choose"]
+    return {name: options for name, options in found.items() if _is_choice(options)}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_choice(options: Any) -> bool:
+    """A range, a list of several options, or at some site one of these."""
+    if isinstance(options, Mapping):
+        return "low" in options or any(map(_is_choice, options.values()))
+    return isinstance(options, list) and len(options) > 1
+
+
+def is_countable(specification: Mapping[str, Any]) -> bool:
+    """Whether no choice is a number from a range, unless a whole one."""
+    ranges = [one for one in searched(specification).values() if "low" in one]
+    return not any(isinstance(one["low"], float) for one in ranges)
 
 
 def figures_of_sweep(search: Search) -> list[str | None]:
-    """What draws a sweep's accuracies, by its trials' senses; None while none has finished."""
-    modalities = set(search.finished["modality"])
-    figures = {"grids": "both" in modalities, "unimodal": bool(modalities - {"both"})}
+    """What draws a sweep's results, by its networks' streams; None while none has finished."""
+    streams = set(search.finished["streams"])
+    figures = {"grids": "" in streams, "unimodal": bool(streams - {""})}
     storage = search.storage.parent.location
     return [
         command("draw", figure, search.name, storage=storage)

@@ -28,7 +28,7 @@ from fusion_search.analysis.records.selection import (
 from fusion_search.analysis.records.storage import Storage, UnfitError
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
-from fusion_search.analysis.report.advised import advised, figures_of_sweep
+from fusion_search.analysis.report.advised import advised, figures_of_sweep, is_space, searched
 from fusion_search.analysis.report.confirmation import confirmation_section
 from fusion_search.analysis.report.sections import (
     best_section,
@@ -59,20 +59,22 @@ def build_report(
         specification = read_specification(search)
     except AnalysisError:
         specification = {}  # the last section says that it is missing
-    objectives = objectives_of(specification)
+    objectives = objectives_of(specification, search.description)
     commands = advised(search.name, specification, search.storage.parent.location)
     sections: dict[str, Sequence[str]] = {}
-    is_search = "space" in specification or bool(search.trials["sample"].notna().any())
+    is_search = is_space(specification) or bool(search.trials["sample"].notna().any())
     if is_search:
         sections["Confirmation"] = confirmation_section(confirmation, objectives[0], commands)
-    sections["Best trials"] = best_section(search, objectives, specification, commands)
+    sections["Best trials"] = best_section(search, objectives, commands)
     if is_search:
         sections |= course_sections(search, objectives, commands)
         sections["Importance of the choices"] = importance_section(search, importance, commands)
         sections["Searchers replayed"] = replay_section(search, replay, objectives[0], commands)
     else:
-        sections["Accuracy maps"] = [
-            html.missing("This is a sweep: its result are the accuracy maps.", one)
+        shown = ("intervals", "curves", "maps")[min(len(search.description.axes), 2)]
+        words = f"{search.description.metric.words} {shown}"
+        sections[words.capitalize()] = [
+            html.missing(f"This is a sweep: its result are the {words}.", one)
             for one in figures_of_sweep(search)
         ]
     sections["Failed trials"] = _failed(search, commands)
@@ -96,10 +98,9 @@ def _summary(
         + (f"; {unreadable} unreadable" if unreadable else "")
         + (f"; {waiting} not run yet." if waiting else ".")
     ]
-    space = specification.get("space")
-    if isinstance(space, Mapping):
+    if is_space(specification):
         searcher, scheduler = specification.get("searcher", {}), specification.get("scheduler", {})
-        tried = ", ".join(name.replace("_", " ") for name in _searched(space))
+        tried = ", ".join(name.replace("_", " ") for name in searched(specification))
         goals = " and ".join(f"{one.words} ({one.direction})" for one in objectives)
         words.append(
             f"Searched: {tried or 'nothing'}, by {searcher.get('name', 'an unknown searcher')} "
@@ -109,7 +110,7 @@ def _summary(
     best = best_samples(trials, objectives, 1)
     if best:
         value, placed = objectives[0].text(best[0]["value_0"]), placement_words(best[0])
-        split = best[0].get("evaluation_split")
+        split = best[0].get("split")
         where = f" on the {split} split" if isinstance(split, str) else ""
         words.append(f"Best {objectives[0].words}{where}: {value} ({placed}).")
     notes = trials["data_note"].dropna().unique()
@@ -127,15 +128,6 @@ def _summary(
                 or "not recorded",
             }
         ),
-    ]
-
-
-def _searched(space: Mapping[str, Any]) -> list[str]:
-    """The fields of a declared space that leave a choice."""
-    return [
-        name
-        for name, value in space.items()
-        if isinstance(value, Mapping) or (isinstance(value, list) and len(value) > 1)
     ]
 
 

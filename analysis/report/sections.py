@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
+from fusion_search.analysis.conditions import train_conditions, train_label
 from fusion_search.analysis.figures.course import (
     best_samples,
     compute_history,
@@ -19,51 +20,55 @@ from fusion_search.analysis.figures.course import (
 )
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
-from fusion_search.analysis.figures.placement_effects import (
+from fusion_search.analysis.figures.replay import compute_replay, draw_replay
+from fusion_search.analysis.placement_effects import (
     compute_count,
     compute_placement,
 )
-from fusion_search.analysis.figures.replay import compute_replay, draw_replay
-from fusion_search.analysis.records.samples import Objective, parse_sample, placement_words, rows_of
-from fusion_search.analysis.records.selection import Search, snr_label
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.samples import (
+    Objective,
+    parse_sample,
+    placement_words,
+    rows_of,
+    site_of_choice,
+)
+from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.tables import FAILED
 from fusion_search.analysis.report import html
 
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
 
 _BEST: Final = 10
-_WITHIN: Final = 0.005  # half a point of accuracy; of other objectives, half a per cent
+_WITHIN: Final = 0.005  # half a point of a share; of other objectives, half a per cent
 
 
-def best_section(
-    search: Search,
-    objectives: Sequence[Objective],
-    specification: Mapping[str, Any],
-    commands: Commands,
-) -> list[str]:
+def best_section(search: Search, objectives: Sequence[Objective], commands: Commands) -> list[str]:
     """The samples with the best values."""
     best = best_samples(search.trials, objectives, _BEST)
     if not best:
         return [_nothing(search, commands)]
-    pairs = (specification.get("space") or {}).get("train_pairs")
-    average = isinstance(pairs, Mapping)
+    of, trials = search.description, search.trials
     rows = []
     for rank, row in enumerate(best, start=1):
-        audio, visual = (snr_label(row[f"train_{sense}_snr"]) for sense in ("audio", "visual"))
+        alone = trials["trial_id"] == row["trial_id"]
+        own = trials[alone | (trials["sample"] == row["sample"])]
+        train = [train_label(one, of) for one in train_conditions(own, of)]
         rows.append(
             [
                 rank,
-                placement_words(row) if row["modality"] == "both" else f"{row['modality']} alone",
+                placement_words(row),
                 *(one.text(row[f"value_{index}"]) for index, one in enumerate(objectives)),
-                _other_choices(row["sample"]) or "-",
-                "averaged" if average else f"{audio} / {visual}",
-                row["seed"],
+                _other_choices(row["sample"], of) or "-",
+                *([_one_of(train)] if of.axes else []),
+                _one_of(sorted(own["seed"].unique())),
                 f"{row['seconds']:.0f}",
                 row["trial_id"],
             ]
         )
     names = [one.words for one in objectives]
-    headings = ["", "placement", *names, "other choices", "train SNRs", "seed", "seconds", "trial"]
+    trained = ["trained at"] if of.axes else []
+    headings = ["", "placement", *names, "other choices", *trained, "seed", "seconds", "trial"]
     return [html.table(headings, rows)]
 
 
@@ -72,6 +77,7 @@ def course_sections(
 ) -> dict[str, Sequence[str]]:
     """The sections that need finished samples of a space."""
     trials, first, data = search.trials, objectives[0], data_words(search)
+    of = search.description
     names = (
         "Course of the search",
         "Trade-offs",
@@ -82,12 +88,10 @@ def course_sections(
     if not best_samples(trials, objectives, 1):
         return {name: [_nothing(search, commands)] for name in names}
     history = draw_history(compute_history(trials, first), first, caption=data)
-    front = compute_pareto(trials, objectives)
-    goals = pareto_objectives(objectives)
-    placement = draw_placement(
-        compute_placement(trials, first), first, int(trials["levels"].max()), caption=data
-    )
-    count, choices = compute_count(trials, first), compute_parallel(trials, first)
+    front = compute_pareto(trials, objectives, of)
+    goals = pareto_objectives(objectives, of)
+    placement = draw_placement(compute_placement(trials, first, of), first, of, caption=data)
+    count, choices = compute_count(trials, first, of), compute_parallel(trials, first, of)
     contents = (
         [
             html.picture(
@@ -98,7 +102,7 @@ def course_sections(
         ],
         [
             html.picture(
-                draw_pareto(front, objectives, caption=data),
+                draw_pareto(front, objectives, of, caption=data),
                 "Samples in red are the choices worth having: whatever is better in one objective "
                 "is worse in another. Of these, the table:",
             ),
@@ -117,8 +121,8 @@ def course_sections(
         [
             html.picture(
                 placement,
-                "The two streams from left to right, and what was tried between them after each "
-                "level. Blue helped on average, red harmed; trust what is larger than twice its "
+                "The streams from left to right, and what was tried between them at each "
+                "site. Blue helped on average, red harmed; trust what is larger than twice its "
                 "standard error, and little of that when many options are compared.",
             )
         ],
@@ -132,7 +136,9 @@ def course_sections(
                 "worth having.",
             )
             if len(count)
-            else html.paragraph("No finished sample has separate levels.", "absent")
+            else html.paragraph(
+                "No finished sample has a site where streams are coupled.", "absent"
+            )
         ],
         [
             html.picture(
@@ -174,7 +180,7 @@ def replay_section(
         return [html.missing("No searcher was replayed against the records yet.", again)]
     minimize = objective.sign < 0
     optimum = float(replay["best"].min() if minimize else replay["best"].max())
-    within = _WITHIN if objective.is_accuracy else _WITHIN * abs(optimum)
+    within = _WITHIN if objective.is_share else _WITHIN * abs(optimum)
     curves, runs, summary = compute_replay(replay, optimum, within, minimize=minimize)
     figure = draw_replay(
         curves, runs, summary, optimum, within, objective=objective, caption=data_words(search)
@@ -212,13 +218,17 @@ def _nothing(search: Search, commands: Commands) -> str:
     return html.missing("No trial has finished yet.", commands.get("resume"))
 
 
-def _other_choices(sample: Any) -> str:
-    """What a sample chose besides the placement and the train pair, which are told apart."""
-    told = ("levels", "fusion", "coupling_", "to_audio_", "to_image_", "train_pair")
+def _one_of(values: Sequence[object]) -> str:
+    return str(values[0]) if len(values) == 1 else f"mean of {len(values)}"
+
+
+def _other_choices(sample: Any, description: TaskDescription) -> str:
+    """What a sample chose besides the placement and the train condition, which are told apart."""
+    told = ("streams", "end", "train_condition", *description.layout_fields)
     return ", ".join(
         f"{name.replace('_', ' ')} " + (f"{value:.3g}" if isinstance(value, float) else str(value))
         for name, value in parse_sample(sample).items()
-        if not name.startswith(told)
+        if not name.startswith(told) and site_of_choice(name, description) is None
     )
 
 

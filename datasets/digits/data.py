@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ from fusion_search.datasets.noise import SNR_RATIOS, unit_noise
 
 __all__ = ["DigitData", "DigitsSettings", "Examples", "Pairs", "load_digits"]
 
-SOURCES: Final = ("builtin", "digits")
+Source = Literal["builtin", "digits"]
+SnrRatio = Literal["amplitude", "power"]
+SOURCES: Final = get_args(Source)
 _BUILTIN: Final = (
     "built-in digits (scikit-learn handwriting, synthesised voice), "
     "NOT MNIST and Free Spoken Digits"
@@ -59,9 +61,9 @@ class DigitsSettings:
         ValueError: a field is not one of its allowed values.
     """
 
-    source: str = "digits"
+    source: Source = "digits"
     frames: int = 42
-    snr_ratio: str = "amplitude"
+    snr_ratio: SnrRatio = "amplitude"
     split_seed: int = 0
 
     def __post_init__(self) -> None:

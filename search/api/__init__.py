@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     )
     from fusion_search.models.placement import EarlyFusionPlacement
     from fusion_search.search.tasks.base import Classification, Regression, Task, open_task
-    from fusion_search.search.trials.settings import TrainingSettings
+    from fusion_search.search.tasks.named import find_task
+    from fusion_search.search.tasks.opened import OpenedTask
+    from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
     from fusion_search.search.trials.specification import TrialSpecification
     from fusion_search.search.trials.task_trial import TaskTrial
     from fusion_search.search.trials.trial import TrialResult, run_task_trial, run_trial
@@ -43,9 +45,11 @@ __all__ = [
     "EarlyFusionNetwork",
     "EarlyFusionPlacement",
     "EarlyFusionSettings",
+    "EvaluationSettings",
     "Feature",
     "Layout",
     "Metric",
+    "OpenedTask",
     "Placement",
     "Range",
     "Regression",
@@ -57,6 +61,7 @@ __all__ = [
     "TrialResult",
     "TrialSpecification",
     "View",
+    "find_task",
     "first_of",
     "frames",
     "open_task",
@@ -74,12 +79,15 @@ _HOMES: Final = {
     "EarlyFusionNetwork": "models.early_fusion",
     "EarlyFusionPlacement": "models.placement",
     "EarlyFusionSettings": "models.early_fusion",
+    "EvaluationSettings": "search.trials.settings",
     "Feature": "models.layout",
+    "find_task": "search.tasks.named",
     "first_of": "models.layout",
     "frames": "models.layout",
     "Layout": "models.layout",
     "Metric": "datasets.metrics",
     "open_task": "search.tasks.base",
+    "OpenedTask": "search.tasks.opened",
     "ORIGINAL": "datasets.conditions",
     "Placement": "models.layout",
     "Range": "datasets.conditions",

@@ -13,7 +13,6 @@ from fusion_search.search.commands import launching
 from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.commands.verbs import DASHBOARD
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
 from fusion_search.search.dispatch.head_command import (
@@ -25,10 +24,11 @@ from fusion_search.search.dispatch.head_command import (
     storage_of_head,
     use_token,
 )
-from fusion_search.search.records.search_folder import load_search, strays_sentence
+from fusion_search.search.records.search_folder import load_outline, strays_sentence
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.tracking import tracker
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 def launch(arguments: argparse.Namespace) -> int:
@@ -87,7 +87,7 @@ def confirm(arguments: argparse.Namespace) -> int:
 def sync_mlflow(arguments: argparse.Namespace) -> int:
     """``sync-mlflow NAME``: write a search's runs from its records."""
     name, location = arguments.name, storage_of(arguments)
-    search = load_search(name, location)
+    search = load_outline(name, location)
     uri = arguments.tracking_uri or tracker.tracking_uri(
         open_storage(location), search.mlflow.tracking_uri or None
     )
@@ -107,7 +107,8 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
 def _declared(arguments: argparse.Namespace) -> SearchSpecification:
     raw = load_configuration(arguments.config, arguments.set, [arguments.verb])
     # As it was given: "/x/run #2" is no YAML.
-    return build_search({**raw, "storage": arguments.storage} if arguments.storage else raw)
+    given = {**raw, "storage": arguments.storage} if arguments.storage else raw
+    return build_search(given, data_of(arguments))
 
 
 def _environment(arguments: argparse.Namespace, address: str) -> Environment:

@@ -7,21 +7,22 @@ from dataclasses import replace
 from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
+    measures,
     read_candidates,
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
+from fusion_search.analysis.records.columns import COLUMNS
+from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
     CONFIRMATION_SUFFIX,
     SPECIFICATION_FILE,
-    TABLES,
     read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.declaration.fields import ConfigurationError
-from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
+from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import load_search, planned_ids, read_records
@@ -35,6 +36,7 @@ from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
 from fusion_search.search.running.summary import SOME_FAILED, go_on_command
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 def launch(search: SearchSpecification, environment: Environment) -> int:
@@ -56,7 +58,7 @@ def resume(name: str, location: str, environment: Environment, *, failed_too: bo
     Raises:
         ValueError: there is no such search, it is being run, or the data have changed.
     """
-    search = load_search(name, location)
+    search = load_search(name, location, environment.data_folder)
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
         return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
@@ -70,15 +72,13 @@ def confirm(
     Raises:
         ValueError: there is no such search, it has no space, or nothing in it finished.
     """
-    search = load_search(name, location)
+    search = load_search(name, location, environment.data_folder)
     if search.space is None:
         raise ConfigurationError(
             f"search {name!r} is a sweep; a confirmation belongs to a search over a space"
         )
     declared = search.confirmation
-    settings = Confirmation(
-        top=top or declared.top or 3, seeds=seeds or declared.seeds, trials=declared.trials
-    )
+    settings = replace(declared, top=top or declared.top or 3, seeds=seeds or declared.seeds)
     changed = top is not None or seeds is not None
     return _confirm(replace(search, confirmation=settings), environment, anew=changed)
 
@@ -100,7 +100,7 @@ def _go_on(
     begin: bool,
     failed_too: bool,
 ) -> int:
-    storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
+    storage.remove_leftovers(*COLUMNS, CHECKPOINTS, RUNNING)
     storage = storage.patient(search.resources.storage_wait_seconds)
     try:
         if search.space is None:
@@ -127,9 +127,9 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
         begin = not storage.exists(SPECIFICATION_FILE)
-        storage.remove_leftovers(*TABLES, CHECKPOINTS, RUNNING)
+        storage.remove_leftovers(*COLUMNS, CHECKPOINTS, RUNNING)
         storage = storage.patient(search.resources.storage_wait_seconds)
-        confirming = _confirming(search, storage, begin=begin, anew=anew)
+        confirming = _confirming(search, storage, environment, begin=begin, anew=anew)
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
         _say_confirmed(storage)
@@ -137,11 +137,17 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
 
 
 def _confirming(
-    search: SearchSpecification, storage: Storage, *, begin: bool, anew: bool
+    search: SearchSpecification,
+    storage: Storage,
+    environment: Environment,
+    *,
+    begin: bool,
+    anew: bool,
 ) -> SearchSpecification:
     """The search that confirms another, as it was or chosen now."""
     if not (begin or anew):
-        return load_search(search.name + CONFIRMATION_SUFFIX, search.storage)
+        name = search.name + CONFIRMATION_SUFFIX
+        return load_search(name, search.storage, environment.data_folder)
     candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
     confirming = confirmation_search(search, candidates)
     print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
@@ -155,10 +161,14 @@ def _say_confirmed(storage: Storage) -> None:
     """The sentence on the grid's mean, and what its regions and conditions say."""
     trials, _ = read_records(storage, planned_ids(storage))
     candidates = read_candidates(storage)
-    table, comparisons = compute_confirmation(trials, candidates)
-    print(f"\n{printable(confirmation_sentence(table, comparisons))}")
+    description = read_description(storage)
+    column = f"mean_{description.metric.name}"
+    table, comparisons = compute_confirmation(trials, candidates, column)
+    measure = measures(description)[column]
+    print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
     grid = read_table(storage, "grid", on_damage=lambda _, damage: print(f"left out: {damage}"))
-    if grid.empty:
+    if grid.empty or not description.axes:
         return
-    for line in grid_lines(*compute_confirmation_grid(trials, grid, candidates), candidates):
+    tables = compute_confirmation_grid(trials, grid, candidates, description)
+    for line in grid_lines(*tables, candidates, description.metric):
         print(printable(line))

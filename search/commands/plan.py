@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.measurement import Kind
 from fusion_search.search.planning.plan import Plan, make_plan
 from fusion_search.search.planning.units import Run, count_kinds, slots_of, trial_seconds
+from fusion_search.search.trials.fields import ConfigurationError
 
 _KINDS_SHOWN: Final = 10
 _BUSY: Final = 0.95  # of a processor: with less, others use the machine
@@ -24,8 +24,9 @@ _BUSY: Final = 0.95  # of a processor: with less, others use the machine
 def plan(arguments: argparse.Namespace) -> int:
     """``plan CONFIG``: print what it takes."""
     return print_plan(
-        build_search(load_configuration(arguments.config, arguments.set, ["plan"])),
-        data_of(arguments),
+        build_search(
+            load_configuration(arguments.config, arguments.set, ["plan"]), data_of(arguments)
+        ),
         gpus=arguments.gpus,
         examples_per_second=arguments.examples_per_second,
     )
@@ -33,7 +34,6 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def print_plan(
     search: SearchSpecification,
-    data_folder: Path | None,
     *,
     gpus: int | None,
     examples_per_second: float | None,
@@ -42,7 +42,6 @@ def print_plan(
 
     Args:
         search: what would be launched.
-        data_folder: where the real files are.
         gpus: print the wall time on so many.
         examples_per_second: in training on a trial's share of a GPU, measured elsewhere with the
             slowest network of the search.
@@ -56,7 +55,7 @@ def print_plan(
             "instance --set resources.gpus_per_trial=0.25"
         )
     print(f"search {search.name}: nothing is run or written, only measured")
-    plan = make_plan(search, data_folder)
+    plan = make_plan(search)
     _print_kinds(plan)
     _print_trials(plan)
     _print_time(plan)
@@ -68,15 +67,16 @@ def print_plan(
 def _print_kinds(plan: Plan) -> None:
     counts = count_kinds([unit for units in plan.phases for unit in units])
     seconds = {kind: trial_seconds(kind.trial, plan.costs[kind]) for kind in counts}
+    labels = _labels(list(counts))
     print(f"\n{'kind':44} {'trials':>6} {'a step':>10} {'a trial':>13} {'memory':>9}")
     costly = sorted(counts, key=lambda kind: -counts[kind] * seconds[kind])
     for kind in costly[:_KINDS_SHOWN]:
         cost = plan.costs[kind]
         note = "" if kind in plan.calibration.costs else "  by its operations"
         if not note and cost.share < 1:
-            note = f"  from {cost.share:.0%} of a batch or of the test pairs"
+            note = f"  from {cost.share:.0%} of a batch or of the test examples"
         print(
-            f"{_label(kind):44} {counts[kind] * kind.packed:6} {1000 * cost.step:7.0f} ms "
+            f"{labels[kind]:44} {counts[kind] * kind.packed:6} {1000 * cost.step:7.0f} ms "
             f"{duration(seconds[kind]):>13} {cost.memory_bytes / 1e9:6.2f} GB{note}"
         )
     if len(costly) > _KINDS_SHOWN:
@@ -140,10 +140,10 @@ def _print_gpus(plan: Plan, gpus: int | None, examples_per_second: float | None)
             )
             return
         slowest = max(plan.calibration.costs.items(), key=lambda one: one[1].step)
-        here = slowest[0].trial.batch_size * slowest[0].packed / slowest[1].step
+        here = slowest[0].trial.training.batch_size * slowest[0].packed / slowest[1].step
         speed = examples_per_second / here
         print(
-            f"scaled to a GPU: {_label(slowest[0])} trains {here:.3g} examples/s here and "
+            f"scaled to a GPU: the slowest kind trains {here:.3g} examples/s here and "
             f"{examples_per_second:g} there, as given; all else is taken to gain the same"
         )
     count = gpus or torch.cuda.device_count() or 1
@@ -165,12 +165,21 @@ def _print_contents(plan: Plan) -> None:
         print(f"MLflow: {words}")
 
 
-def _label(kind: Kind) -> str:
-    trial = kind.trial
-    words = [f"d={trial.fusion_depth}", f"{trial.units} units", trial.placement_name]
-    words += [trial.modality] * (trial.modality != "both")
-    words += [f"{kind.packed} packed"] * (kind.packed > 1)
-    return " ".join(word for word in words if word)
+def _labels(kinds: Sequence[Kind]) -> dict[Kind, str]:
+    """What tells the kinds apart: settings, placement, and how many are packed."""
+    settings = {kind: kind.trial.settings() for kind in kinds}
+    told = [
+        name
+        for name in settings[kinds[0]]
+        if len({repr(one[name]) for one in settings.values()}) > 1
+    ]
+    found = {}
+    for kind, own in settings.items():
+        words = [f"{name} {own[name]}" for name in told]
+        words += [kind.trial.placement.to_text()]
+        words += [f"{kind.packed} packed"] * (kind.packed > 1)
+        found[kind] = ", ".join(word for word in words if word) or "any"
+    return found
 
 
 def duration(seconds: float) -> str:

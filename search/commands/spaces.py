@@ -17,19 +17,20 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SEARCHER_NAMES, SearchSpecification
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.proposals import known_observations
 from fusion_search.search.running.space_search import print_importance
 from fusion_search.search.spaces.objectives import MAXIMIZE
+from fusion_search.search.spaces.parameters import Choice, Parameter, Range, Sample
 from fusion_search.search.spaces.replay import replay as replay_once
 from fusion_search.search.spaces.searchers.random_grid import (
     RandomSearcher,
     enumerate_samples,
 )
-from fusion_search.search.spaces.space import Choice, Parameter, Range, Sample, Space
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.trials.fields import ConfigurationError
 
 REPLAYED = ("random", "tpe", "nsga2", "surrogate")
 _SAMPLES = 10
@@ -66,9 +67,9 @@ def print_space(search: SearchSpecification) -> int:
     space = _space(search)
     print(f"search {search.name}: {len(space.parameters())} parameters")
     for name, parameter in space.parameters().items():
-        print(f"  {name:18} {_words(parameter)}")
-    if space.average:
-        print(f"  every sample is trained at {len(space.train_pairs)} train pairs, and averaged")
+        print(f"  {name:28} {_words(parameter)}")
+    if space.trials_per_sample > 1:
+        print(f"  every sample is {space.trials_per_sample} trials, and averaged")
     size = space.size()
     count = "not countable: a number is drawn from a range" if size is None else f"{size:,} samples"
     print(f"size: {count}")

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterable
+
+import pandas as pd
 
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.description import MetricDescription, read_description
 from fusion_search.analysis.records.failures import failure_paths
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.records.tables import FAILED, FINISHED, PLANNED_FILE, STOPPED
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.records.driver_file import read_driver
+from fusion_search.search.records.recorder import read_plan
 from fusion_search.search.records.search_folder import (
-    known_trials,
-    load_search,
+    load_outline,
     planned_count,
+    planned_ids,
     read_records,
     search_names,
     search_state,
     skipped_trials,
     strays_sentence,
 )
-from fusion_search.search.running.summary import INCOMPLETE, percent
+from fusion_search.search.running.summary import INCOMPLETE
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -43,7 +49,7 @@ def print_searches(location: str) -> int:
         start = command("launch", "CONFIG.yaml", storage=location)
         print(f"no searches in {printable(location)}; start one with `{start}`")
         return 0
-    heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>6} {'time':>9}"
+    heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>8} {'time':>9}"
     print(f"{'search':30} {'state':12} {heads}")
     damaged = False
     for name in names:
@@ -62,25 +68,25 @@ def print_searches(location: str) -> int:
         if others:
             print(f"{'':30} {printable(others)}")
     print(
-        "stopped: early, by the scheduler; best: accuracy in % over the grid; time: of all trials "
-        "together"
+        "stopped: early, by the scheduler; best: the metric that chooses, over the grid; time: of "
+        "all trials together"
     )
     return INCOMPLETE if damaged else 0
 
 
 def _search_line(name: str, location: str) -> tuple[str, list[str], str]:
     """A search in a line, a sentence on each of its records that cannot be read, one on others'."""
-    search = load_search(name, location)
+    load_outline(name, location)  # for what is wrong with it
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
-    own = {trial.trial_id for trial in known_trials(search, storage)}
-    trials, strays = read_records(storage, own, damaged.__setitem__)
-    planned = planned_count(search, storage) - len(skipped_trials(storage, trials, damaged))
-    best = trials["mean_accuracy"].max() if len(trials) else math.nan
+    trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
+    planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
+    best = _best(trials, read_description(storage).metric)
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
+    counted = f"{len(trials)} of {planned or '?'}"
     line = (
         f"{name:30} {search_state(storage, planned, len(trials) + len(damaged)):12} "
-        f"{f'{len(trials)} of {planned}':>11} {stopped:7} {failed:6} {percent(best):>6} "
+        f"{counted:>11} {stopped:7} {failed:6} {best:>8} "
         f"{_duration(trials['seconds'].sum()):>9}"
     )
     return line, list(damaged.values()), strays_sentence(storage, strays) if strays else ""
@@ -88,45 +94,70 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], str]:
 
 def print_trials(name: str, location: str) -> int:
     """Print all trials of one search; the exit code says whether all could be read."""
-    search = load_search(name, location)
+    search = load_outline(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
-    planned = known_trials(search, storage)
-    own = {trial.trial_id for trial in planned}
-    trials, strays = read_records(storage, own, damaged.__setitem__)
-    records = {row["trial_id"]: row for row in trials.to_dict("records")}
+    metric = read_description(storage).metric
+    trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
+    records = {row["trial_id"]: row for row in rows_of(trials)}
+    planned = read_plan(storage) or [*records.values(), *_nameless(damaged)]
     skipped = skipped_trials(storage, trials, damaged)
-    count = planned_count(search, storage)
+    count = planned_count(storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
     print(f"search {name}: {state}, {storage.location}")
     driver = read_driver(storage) or {"running": {}}
     details = failure_paths(storage)
-    print(f"{'trial_id':13} {'trial':26} {'state':16} {'train pair':>10} {'grid':>6} {'time':>9}")
-    for trial in planned:
-        start = f"{trial.trial_id:13} {trial.trial_name:26}"
-        row = records.get(trial.trial_id)
-        running = driver["running"].get(trial.trial_id)
+    width = max([26, *(len(str(one["trial_name"])) for one in planned)])
+    print(f"{metric.words}: at the train condition, and over the grid")
+    heads = f"{'state':16} {'train':>8} {'grid':>8} {'time':>9}"
+    print(f"{'trial_id':13} {'trial':{width}} {heads}")
+    for one in planned:
+        trial_id = one["trial_id"]
+        start = f"{printable(trial_id):13} {printable(one['trial_name']):{width}}"
+        row = records.get(trial_id)
+        running = driver["running"].get(trial_id)
         if row is not None:
             end = f" {printable(row['reason'])}" if row["status"] != FINISHED else ""
-            print(
-                f"{start} {printable(row['status']):16} {percent(row['train_pair_accuracy']):>10} "
-                f"{percent(row['mean_accuracy']):>6} {_duration(row['seconds']):>9}{end}"
+            trained, mean = (
+                metric.text(_number(row[f"{over}_{metric.name}"]))
+                for over in ("train_condition", "mean")
             )
-            if row["status"] == FAILED and trial.trial_id in details:
-                print(f"  details: {details[trial.trial_id]}")
-        elif trial.trial_id in damaged:
-            print(f"{start} {'damaged':16} {damaged[trial.trial_id]}")
+            print(
+                f"{start} {printable(row['status']):16} {trained:>8} {mean:>8} "
+                f"{_duration(row['seconds']):>9}{end}"
+            )
+            if row["status"] == FAILED and trial_id in details:
+                print(f"  details: {details[trial_id]}")
+        elif trial_id in damaged:
+            print(f"{start} {'damaged':16} {damaged[trial_id]}")
         elif running is not None:
-            print(f"{start} running, epoch {printable(running['epoch'])} of {trial.epochs}")
-        elif trial.trial_id in skipped:
+            epochs = f"{printable(running['epoch'])} of {printable(running.get('epochs', '?'))}"
+            print(f"{start} running, epoch {epochs}")
+        elif trial_id in skipped:
             print(f"{start} left out: another of its sample failed or stopped")
         else:
             print(f"{start} not run")
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
+    if not storage.exists(PLANNED_FILE):
+        print(f"{storage.named(PLANNED_FILE)} is missing; resume the search to write it again")
     if strays:
         print(printable(strays_sentence(storage, strays)))
     return INCOMPLETE if damaged else 0
+
+
+def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:
+    return [{"trial_id": one, "trial_name": ""} for one in trial_ids]
+
+
+def _best(trials: pd.DataFrame, metric: MetricDescription) -> str:
+    means = trials[f"mean_{metric.name}"]
+    best = means.max() if metric.sign > 0 else means.min()
+    return metric.text(_number(best))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _duration(seconds: float) -> str:

@@ -132,7 +132,7 @@ def _confirm(verbs: Verbs) -> None:
     )
     add_name(parser)
     parser.add_argument("--top", type=count, help="how many of the best (as declared, else 3)")
-    parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared, else 5)")
+    parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared)")
     _add_where(parser)
     parser.set_defaults(run="launch:confirm")
 
@@ -154,17 +154,19 @@ def _draw(verbs: Verbs) -> None:
         if figure != "noise":
             add_name(one)
             add_storage(one)
-        if figure in ("noise", "timeline"):
+        if figure == "noise":
             add_data(one)
-        one.set_defaults(run=f"draw:{figure}")
+        one.set_defaults(
+            run="figures.probe:noise" if figure == "noise" else f"figures.draw:{figure}"
+        )
         return one
 
     _add_grids(
-        add("grids", "accuracy maps, one per train pair, and their dependence on each sense")
+        add("grids", "maps of two axes, one per train condition; curves of one, else intervals")
     )
-    _add_train_pairs(add("fusion", "fusion depths side by side, and their differences"))
-    add("unimodal", "accuracy of the visual and audio models")
-    _add_timeline(add("timeline", "class values over time, from a checkpoint"))
+    _add_train(add("fusion", "fusion depths side by side, and their differences"))
+    add("unimodal", "networks of some of the streams")
+    _add_trial(add("timeline", "what a probed network takes and gives, over time"))
     add("replay", "searchers against each other, from a replay").add_argument(
         "--within",
         type=float,
@@ -175,20 +177,18 @@ def _draw(verbs: Verbs) -> None:
     _add_noise(add("noise", "one example at every test SNR (takes no search)"))
 
 
-def _add_train_pairs(parser: Parser) -> None:
+def _add_train(parser: Parser) -> None:
     parser.add_argument(
-        "--train-pair",
-        dest="train_pairs",
+        "--train",
         action="append",
-        nargs=2,
-        type=float,
-        metavar=("AUDIO", "VISUAL"),
-        help="train SNRs of a pair to draw, may be repeated (default: all)",
+        nargs="+",
+        metavar="SNR",
+        help="train condition to draw, an SNR per axis, may be repeated (default: all)",
     )
 
 
 def _add_grids(parser: Parser) -> None:
-    _add_train_pairs(parser)
+    _add_train(parser)
     parser.add_argument(
         "--fusion-depth",
         dest="depths",
@@ -199,25 +199,52 @@ def _add_grids(parser: Parser) -> None:
     )
 
 
-def _add_timeline(parser: Parser) -> None:
+def _add_trial(parser: Parser) -> None:
     parser.add_argument(
         "--trial",
         default=None,
         metavar="ID",
-        help="trial id or name, or the start of one (default: the most accurate at fusion depth 0)",
+        help="trial id or name, or the start of one (default: the best)",
     )
-    parser.add_argument("--examples", type=int, default=1, metavar="N", help="figures (1)")
+
+
+def _probe(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "probe", help="run a trained network on test examples, for draw timeline"
+    )
+    add_name(parser)
+    add_storage(parser)
+    _add_trial(parser)
+    parser.add_argument(
+        "--example",
+        dest="examples",
+        action="append",
+        type=int,
+        metavar="N",
+        help="number of a test example, may be repeated (0)",
+    )
+    parser.add_argument(
+        "--condition",
+        dest="conditions",
+        action="append",
+        nargs="+",
+        metavar="SNR",
+        help="an SNR per axis, or original or absent; may be repeated (default: original, the "
+        "train condition, each input alone at its lowest SNR)",
+    )
+    add_data(parser)
+    parser.set_defaults(run="figures.probe:probe_trial")
 
 
 def _add_noise(parser: Parser) -> None:
-    parser.add_argument("--source", choices=["builtin", "digits"], default="builtin")
+    parser.add_argument("--task", default="digits", metavar="TASK", help="whose data (digits)")
     parser.add_argument(
-        "--snr-ratio",
-        choices=["power", "amplitude"],
-        default="amplitude",
-        help="what an SNR is a ratio of (amplitude)",
+        "--set",
+        action="append",
+        metavar="SETTING=VALUE",
+        help="of the data, such as source=builtin; may be repeated",
     )
-    parser.add_argument("--example", type=int, default=0, metavar="N", help="test pair (0)")
+    parser.add_argument("--example", type=int, default=0, metavar="N", help="test example (0)")
 
 
 def _report(verbs: Verbs) -> None:
@@ -225,7 +252,7 @@ def _report(verbs: Verbs) -> None:
     add_name(parser)
     add_storage(parser)
     add_output(parser)
-    parser.set_defaults(run="report:report")
+    parser.set_defaults(run="figures.report:report")
 
 
 def _predictions(verbs: Verbs) -> None:
@@ -236,7 +263,7 @@ def _predictions(verbs: Verbs) -> None:
     add_name(parser)
     add_storage(parser)
     add_output(parser)
-    parser.set_defaults(run="report:predictions")
+    parser.set_defaults(run="figures.report:predictions")
 
 
 def _replay(verbs: Verbs) -> None:
@@ -281,5 +308,5 @@ GROUPS: Final[dict[str, tuple[Callable[[Verbs], None], ...]]] = {
     "before a search": (_space, _plan, _data),
     "run": (_launch, _submit, _attach, _resume, _retry, _confirm),
     "look": (_status, _draw, _report, _predictions),
-    "after": (_replay, _importance, _sync_mlflow),
+    "after": (_probe, _replay, _importance, _sync_mlflow),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -14,42 +14,51 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
-from fusion_search.search.declaration.fields import (
-    ConfigurationError,
-    checked,
-    known,
-    listed,
-    not_text,
-    train_pair,
-    typed,
-    value_of,
-)
-from fusion_search.search.declaration.space_fields import build_space, space_to_plain
+from fusion_search.search.declaration.layouts import Layouts
+from fusion_search.search.declaration.space_fields import PARTS, build_space, names_of
 from fusion_search.search.declaration.specification import (
-    SEARCHED,
     Confirmation,
     Mlflow,
     Resources,
     SchedulerSettings,
     SearcherSettings,
+    SearchOutline,
     SearchSpecification,
-    SweepBlock,
 )
-from fusion_search.search.spaces.objectives import Objective
+from fusion_search.search.declaration.sweeps import most_trials
+from fusion_search.search.spaces.objectives import Objective, with_direction
 from fusion_search.search.spaces.space import Space
-from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
+from fusion_search.search.tasks.base import Task, TaskError
+from fusion_search.search.tasks.named import find_task
+from fusion_search.search.trials.fields import (
+    ConfigurationError,
+    checked,
+    known,
+    listed,
+    not_text,
+    typed,
+    value_of,
+)
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
+from fusion_search.search.trials.specification import (
+    TrialSpecification,
+    parse_specification,
+)
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _TAKEN: Final = ("mlflow.db", "mlflow-artifacts")  # MLflow's, beside the searches
-_MOST_TRIALS: Final = 100_000
-SWEPT: Final = ("modality", "fusion_depth", "train_audio_snr", "train_visual_snr", "seed")
-_PARTS: Final = {
+_PARTS_OF: Final = {
     "resources": Resources,
     "mlflow": Mlflow,
     "searcher": SearcherSettings,
     "scheduler": SchedulerSettings,
 }
+_EARLIER: Final = ("trials", "space")
+FIELDS: Final = [
+    *("name", "task", *PARTS, "sweep", "listed"),
+    *("searcher", "scheduler", "objectives", "confirmation", "resources", "mlflow", "storage"),
+]
 
 
 def load_configuration(
@@ -140,46 +149,129 @@ def _index(text: str, target: list[Any]) -> int | None:
     return int(text) if there else None
 
 
-def build_search(raw: Mapping[str, Any]) -> SearchSpecification:
-    """Check a configuration and freeze it.
+def build_outline(raw: Mapping[str, Any]) -> SearchOutline:
+    """What a configuration says beside its trials, without asking its task.
 
     Raises:
         ConfigurationError: names the field and the allowed values.
     """
-    values = known(SearchSpecification, raw, "")
-    _check_names(values)
-    if "trials" in values:
-        values["trials"] = _trial_fields(values["trials"])
-    _check_form(values)
-    if "sweep" in values:
-        values["sweep"] = _sweep(values["sweep"])
-    if "listed" in values:
-        trials = listed(values["listed"], "listed")
-        values["listed"] = tuple(
-            typed(TrialSpecification, one, f"listed.{index}.") for index, one in enumerate(trials)
-        )
-    if "space" in values:
-        # A search over a space chooses by the validation split; confirmations use the test split.
-        shared = {"evaluation_split": "validation", **values.get("trials", {})}
-        values["trials"] = shared
-        values["space"] = build_space(values["space"], shared)
-    if "objectives" in values:
-        values["objectives"] = _objectives(values["objectives"])
-    if "confirmation" in values:
-        values["confirmation"] = _confirmation(values["confirmation"])
-    for name, kind in _PARTS.items():
-        if name in values:
-            values[name] = typed(kind, values[name], f"{name}.")
+    return SearchOutline(**_outline(raw))
+
+
+def build_search(raw: Mapping[str, Any], data_folder: Path | None = None) -> SearchSpecification:
+    """Check a configuration and freeze it. Its task's code is run.
+
+    Args:
+        raw: as YAML has it.
+        data_folder: where the command line says that real data lie.
+
+    Raises:
+        ConfigurationError: names the field and the allowed values.
+    """
+    outline = _outline(raw)
     try:
-        search = SearchSpecification(**values)
+        task = find_task(outline["task"], data_folder)
+        names_of(task)
+        parts = _trials_of(raw, outline, task)
+        if outline["searched"]:
+            objectives = outline["objectives"] or (Objective(name=f"mean_{task.metrics[0].name}"),)
+            outline["objectives"] = _with_directions(objectives, task)
+        _check_confirmation(outline["confirmation"], task)
+        search = SearchSpecification(**outline, **parts, definition=task)
+    except TaskError as error:
+        raise ConfigurationError(str(error)) from error
+    except ConfigurationError:
+        raise
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
-    if search.space is None:
-        try:
-            search.planned_trials()
-        except ValueError as error:
-            raise ConfigurationError(f"a trial of the search: {error}") from error
     return search
+
+
+def _outline(raw: Mapping[str, Any]) -> dict[str, Any]:
+    for name in _EARLIER:
+        if isinstance(raw, Mapping) and name in raw:
+            raise ConfigurationError(
+                f"{name} belongs to configurations of an earlier version; what was in it stands "
+                "under network, data, training, evaluation, placement and train "
+                "(docs/configuration.md)"
+            )
+    values = known(FIELDS, raw, "")
+    _check_names(values)
+    _check_form(values)
+    found: dict[str, Any] = {
+        "name": values["name"],
+        "task": value_of(str, values.get("task", ""), "task"),
+        "searched": "searcher" in values,
+    }
+    if not found["task"]:
+        raise ConfigurationError("task is missing; say what is fused, such as task: digits")
+    if "storage" in values:
+        found["storage"] = values["storage"]
+    found["objectives"] = _objectives(values["objectives"]) if "objectives" in values else ()
+    found["confirmation"] = _confirmation(values.get("confirmation", {}))
+    for name, kind in _PARTS_OF.items():
+        if name in values:
+            found[name] = typed(kind, values[name], f"{name}.")
+    return found
+
+
+def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """The space, sweep or list of a configuration."""
+    own = {name: raw[name] for name in PARTS if name in raw}
+    if "listed" in raw:
+        trials = listed(raw["listed"], "listed")
+        first = trials[0].get("data", {}) if isinstance(trials[0], Mapping) else {}
+        Layouts(task, first).open()
+        found = tuple(
+            _listed_trial(one, f"listed.{number}", task) for number, one in enumerate(trials)
+        )
+        return {"listed": found, "declared": {"listed": raw["listed"]}}
+    layout = Layouts(task, own.get("data", {}))
+    layout.open()
+    name = outline["task"]
+    if outline["searched"]:
+        # A search chooses by the validation split; confirmations use the test split.
+        space = build_space(own, name, task, layout, split="validation", folds=layout.folds)
+        return {"space": space, "declared": own}
+    blocks = raw.get("sweep", [{}])
+    blocks = blocks if isinstance(blocks, list) else [blocks]
+    if not blocks:
+        raise ConfigurationError("sweep is empty; give at least one block")
+    found_blocks = tuple(
+        _block(own, block, f"sweep.{index}.", name, task, layout)
+        for index, block in enumerate(blocks)
+    )
+    declared = {**own, "sweep": raw["sweep"]} if "sweep" in raw else own
+    return {"sweep": found_blocks, "declared": declared}
+
+
+def _listed_trial(raw: Any, where: str, task: Task) -> TrialSpecification:
+    """A trial that is written out whole."""
+    values = known(TrialSpecification, raw, f"{where}.")
+    for one in fields(TrialSpecification):
+        if one.name not in values:
+            raise ConfigurationError(f"{where}.{one.name} is missing; a listed trial is whole")
+    for name, kind in (("task", str), ("fold", int), ("seed", int)):
+        value_of(kind, values[name], f"{where}.{name}")
+    try:
+        return parse_specification(json.dumps(values, default=str), task)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{where} is no trial: {error}") from error
+
+
+def _block(
+    own: Mapping[str, Any], block: Any, where: str, name: str, task: Task, layout: Layouts
+) -> Space:
+    """What is declared for all blocks, with what one says instead."""
+    merged = dict(own)
+    for part, value in known(list(PARTS), block, where).items():
+        both = isinstance(value, Mapping) and isinstance(own.get(part), Mapping)
+        merged[part] = {**own[part], **value} if both and part != "train" else value
+    if merged.get("data") != own.get("data"):
+        layout = Layouts(task, merged.get("data", {}))
+    space = build_space(merged, name, task, layout, split="test", folds=layout.folds)
+    most_trials(space, where.rstrip("."))
+    return space
 
 
 def _check_names(values: Mapping[str, Any]) -> None:
@@ -208,53 +300,17 @@ def is_name(name: Any) -> bool:
 
 def _check_form(values: Mapping[str, Any]) -> None:
     """A search is one of three things; what belongs to another is a mistake, not ignored."""
-    forms = [name for name in ("sweep", "listed", "space") if name in values]
+    forms = [name for name in ("sweep", "listed", "searcher") if name in values]
     if len(forms) > 1:
         raise ConfigurationError(f"{' and '.join(forms)} are both there; keep one of them")
-    if "space" not in values:
-        for name in ("searcher", "scheduler", "objectives", "confirmation"):
+    if "searcher" not in values:
+        for name in ("scheduler", "objectives", "confirmation"):
             if name in values:
-                raise ConfigurationError(f"{name} is there without a space to search; declare one")
-
-
-def _trial_fields(raw: Any) -> dict[str, Any]:
-    """The shared fields, typed; their ranges are checked when the trials are made."""
-    if isinstance(raw, Mapping):
-        for name in SWEPT:
-            if name in raw:
                 raise ConfigurationError(
-                    f"trials.{name} is swept; declare it under sweep (or space)"
+                    f"{name} is there without a searcher; without one every trial is run"
                 )
-    return checked(TrialSpecification, raw, "trials.")
-
-
-def _sweep(raw: Any) -> tuple[SweepBlock, ...]:
-    blocks = raw if isinstance(raw, list) else [raw]
-    if not blocks:
-        raise ConfigurationError("sweep is empty; give at least one block")
-    return tuple(_sweep_block(block, f"sweep.{index}.") for index, block in enumerate(blocks))
-
-
-def _sweep_block(raw: Any, where: str) -> SweepBlock:
-    values = known(SweepBlock, raw, where)
-    elements = {"fusion_depths": int, "modalities": str, "seeds": int}
-    for name, value in values.items():
-        if name == "train_pairs" and value == "all":
-            values[name] = TRAIN_PAIRS
-            continue
-        hint = ", or all" if name == "train_pairs" else ""
-        given = listed(value, f"{where}{name}", hint=hint)
-        if name == "train_pairs":
-            values[name] = tuple(train_pair(one, f"{where}{name}") for one in given)
-        else:
-            values[name] = tuple(value_of(elements[name], one, where + name) for one in given)
-    block = SweepBlock(**values)
-    trials = math.prod(len(getattr(block, one.name)) for one in fields(block))
-    if trials > _MOST_TRIALS:
-        raise ConfigurationError(
-            f"{where.rstrip('.')} has {trials:,} trials; allowed: up to {_MOST_TRIALS:,}"
-        )
-    return block
+    if "listed" in values and (twice := [name for name in PARTS if name in values]):
+        raise ConfigurationError(f"{twice[0]} is there beside listed, whose trials are whole")
 
 
 def _objectives(raw: Any) -> tuple[Objective, ...]:
@@ -268,42 +324,64 @@ def _objectives(raw: Any) -> tuple[Objective, ...]:
     return objectives
 
 
+def _with_directions(objectives: Sequence[Objective], task: Task) -> tuple[Objective, ...]:
+    found = []
+    for index, one in enumerate(objectives):
+        try:
+            found.append(with_direction(one, task.metrics))
+        except ValueError as error:
+            raise ConfigurationError(f"objectives.{index}.{error}") from error
+    return tuple(found)
+
+
 def _confirmation(raw: Any) -> Confirmation:
     values = known(Confirmation, raw, "confirmation.")
-    overrides = checked(TrialSpecification, values.pop("trials", {}), "confirmation.trials.")
-    for name in (*SWEPT, *SEARCHED):
-        if name in overrides:
-            raise ConfigurationError(
-                f"confirmation.trials.{name} is what the search found; drop it"
-            )
-    settings: Confirmation = typed(Confirmation, values, "confirmation.")
-    return Confirmation(top=settings.top, seeds=settings.seeds, trials=overrides)
+    groups = {
+        name: dict(known(kind, values.pop(name), f"confirmation.{name}."))
+        for name, kind in (("training", TrainingSettings), ("evaluation", EvaluationSettings))
+        if name in values
+    }
+    data = values.pop("data", {})
+    if not isinstance(data, Mapping):
+        raise ConfigurationError("confirmation.data must be a mapping")
+    numbers = {name: value_of(int, value, f"confirmation.{name}") for name, value in values.items()}
+    try:
+        return Confirmation(**numbers, data=dict(data), **groups)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ConfigurationError(f"confirmation.{error}") from error
+
+
+def _check_confirmation(settings: Confirmation, task: Task) -> None:
+    kinds = {
+        "training": TrainingSettings,
+        "evaluation": EvaluationSettings,
+        "data": task.data,
+    }
+    for name, kind in kinds.items():
+        given = getattr(settings, name)
+        typed(kind, given, f"confirmation.{name}.") if given else None
+        checked(kind, given, f"confirmation.{name}.")
 
 
 def to_plain(search: SearchSpecification) -> dict[str, Any]:
     """As YAML would hold it; :func:`build_search` gives the same search back."""
 
     def plain(value: Any) -> Any:
-        if isinstance(value, Space):
-            return space_to_plain(value)
-        if isinstance(value, TrialSpecification):
-            return value.to_plain()
         if isinstance(value, Mapping):
             return {key: plain(one) for key, one in value.items()}
-        if isinstance(value, tuple):
+        if isinstance(value, list | tuple):
             return [plain(one) for one in value]
         if hasattr(value, "__dataclass_fields__"):
             return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
-        return "original" if isinstance(value, float) and value == float("inf") else value
+        return value
 
-    own = {"space", "searcher", "scheduler", "objectives", "confirmation"}
-    skipped = {"listed"} | own if not search.listed else {"sweep"} | own
-    if search.space is not None:
-        skipped = {"sweep", "listed"}
+    searched = ("searcher", "scheduler", "objectives", "confirmation") if search.searched else ()
+    names = (*searched, "resources", "mlflow", "storage")
     return {
-        one.name: plain(getattr(search, one.name))
-        for one in fields(search)
-        if one.name not in skipped
+        "name": search.name,
+        "task": search.task,
+        **plain(search.declared),
+        **{name: plain(getattr(search, name)) for name in names},
     }
 
 

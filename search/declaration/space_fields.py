@@ -1,190 +1,135 @@
-"""A space as declared in YAML.
+"""A space as declared in YAML: settings, placement, train conditions, folds and seeds.
 
-    space:
-      levels: [2, 3]                     # a list is a choice, a single value is fixed
-      fusion_depths: [0, 1, 2]           # default: all from 0 to the most levels
-      couplings: [none, mmtm, sum]       # at every insertion point
-      to_audio: {1: [none], 2: [none, cross]}    # or at each by itself; default: none
-      to_image: [none, cross, residual, both]
-      fusion: [concatenation, gate_audio, gate_image]
-      mmtm_ratio: [2, 4]
-      learning_rate: {low: 0.001, high: 0.01, log: true}
-      units: {low: 4, high: 16}
-      train_pairs: [[0.5, 0.25], [1, 0.5]]       # a choice; {average: all} averages all 16
+    network: {units: 8, fusion_depth: [0, 1, 2]}      # a list is a choice, a single value is fixed
+    training: {learning_rate: {low: 0.001, high: 0.01, log: true}}
+    placement:
+      couplings: [none, mmtm, sum]                    # at every site, or {level1: [...]}
+      connections: {"image>audio": [none, cross]}
+      ends: [concatenation, gate_audio]
+      streams: [[image, audio], [image]]              # a subset is a unimodal baseline
+    train: [[0.5, 0.25], [original, 1]]               # an entry per axis; each sample runs all
 
-"Subsets of insertion points" are couplings that may be none at each of them.
+``searcher`` says that the space is searched; without it every sample is run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, Final, cast, get_type_hints
+from dataclasses import MISSING, fields, replace
+from typing import Any, Final, get_type_hints
 
 from fusion_search.analysis.records.plain_data import shown, shown_name
-from fusion_search.models.early_fusion import MOST_LEVELS
-from fusion_search.models.placement import CONCATENATION, CONNECTIONS, COUPLINGS, FUSIONS, NONE
-from fusion_search.search.declaration.fields import (
-    ConfigurationError,
-    known,
-    listed,
-    one_of,
-    train_pair,
-    value_of,
-)
-from fusion_search.search.spaces.space import (
-    MMTM_FIELDS,
-    ORDINARY_FIELDS,
-    PLACED,
+from fusion_search.models.layout import COUPLING, NONE, Layout, direction
+from fusion_search.search.declaration.train_fields import train_conditions
+from fusion_search.search.spaces.names import END, STREAMS, TRAIN
+from fusion_search.search.spaces.parameters import (
     Choice,
+    Extreme,
     Parameter,
     Range,
-    Space,
-    pair_text,
+    choice_of,
+    options_of,
 )
-from fusion_search.search.trials.specification import TRAIN_PAIRS, Pair, TrialSpecification
+from fusion_search.search.spaces.space import EVERYWHERE, Space
+from fusion_search.search.tasks.base import Task
+from fusion_search.search.trials.fields import ConfigurationError, known, listed, typed, value_of
+from fusion_search.search.trials.plain import default_of
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 
-_FIELDS: Final = [
-    *("levels", "fusion_depths", *PLACED, "fusion", *MMTM_FIELDS, *ORDINARY_FIELDS),
-    *("train_pairs", "seed"),
-]
-_PLACEABLE: Final = {"couplings": COUPLINGS, "to_audio": CONNECTIONS, "to_image": CONNECTIONS}
+PARTS: Final = ("network", "data", "training", "evaluation", "placement", "train", "folds", "seeds")
+"""Of a configuration, what declares the space of its trials."""
+
+_PLACEMENT: Final = ["couplings", "connections", "ends", "streams"]
+_MOST: Final = 1000  # of folds, seeds and train conditions
 
 Check = Callable[[Any, str], Any]
 
 
-def build_space(raw: Any, fixed: Mapping[str, Any]) -> Space:
-    """Check a declared space and freeze it; ``fixed`` are the fields that its trials share.
+def build_space(
+    raw: Mapping[str, Any],
+    name: str,
+    task: Task,
+    layout: Callable[[Any], Layout],
+    *,
+    split: str,
+    folds: Callable[[], int] = lambda: 1,
+) -> Space:
+    """Check what a configuration declares and freeze it.
+
+    Args:
+        raw: its ``PARTS``, as far as they are there.
+        name, task: the task.
+        layout: settings of a network -> what it offers.
+        split: what trials are tested on, where the configuration does not say.
+        folds: how many there are.
 
     Raises:
         ConfigurationError: names the field and the allowed values.
     """
-    values = known(_FIELDS, raw, "space.")
-    for name in fixed:
-        if name in values:
-            raise ConfigurationError(f"trials.{name} is searched in space; keep one of the two")
-        if name in (*PLACED, "fusion"):
-            raise ConfigurationError(f"trials.{name} is a placement; declare it under space")
-    whole: Check = lambda value, where: value_of(int, value, where)  # noqa: E731
-    levels = _options(values.get("levels", fixed.get("levels", 2)), "space.levels", whole)
-    for one in levels:
-        if not 1 <= one <= MOST_LEVELS:
-            raise ConfigurationError(f"space.levels holds {one}; allowed: 1 to {MOST_LEVELS}")
-    depths = values.get("fusion_depths", list(range(max(levels) + 1)))
-    pairs, average = _pairs(values.get("train_pairs"))
-    placed, placed_at = _placed(values, max(levels))
+    kinds = {"network": task.network, "data": task.data, "training": TrainingSettings}
+    settings = {
+        (group, one): parameter
+        for group in raw
+        if group in kinds
+        for one, parameter in _settings(kinds[group], raw[group], f"{group}.").items()
+    }
+    for group, kind in kinds.items():
+        for one in fields(kind):
+            if (group, one.name) not in settings and default_of(one) is MISSING:
+                raise ConfigurationError(f"{group}.{one.name} is missing")
+    evaluation = {
+        "split": split,
+        **known(EvaluationSettings, raw.get("evaluation", {}), "evaluation."),
+    }
+    placement = known(_PLACEMENT, raw.get("placement", {}), "placement.")
+    train, choose = train_conditions(raw.get("train"), task.axes)
     space = Space(
-        fixed={name: value for name, value in fixed.items() if name != "levels"},
-        train_pairs=pairs,
-        average=average,
-        levels=levels,
-        fusion_depths=_options(depths, "space.fusion_depths", whole),
-        placed=placed,
-        placed_at=placed_at,
-        fusions=_options(values.get("fusion", CONCATENATION), "space.fusion", one_of(FUSIONS)),
-        parameters_of={
-            name: _parameter(name, values[name])
-            for name in (*MMTM_FIELDS, *ORDINARY_FIELDS)
-            if name in values
-        },
-        seed=value_of(int, values.get("seed", 0), "space.seed"),
+        name=name,
+        task=task,
+        layout=layout,
+        settings=settings,
+        evaluation=typed(EvaluationSettings, evaluation, "evaluation."),
+        placed=_placed(placement),
+        ends=tuple(_options(placement.get("ends", []), "placement.ends", _text)),
+        streams=_streams(placement.get("streams")),
+        train=train,
+        choose=choose,
+        folds=_folds(raw.get("folds", [0]), folds),
+        seeds=_numbers(raw.get("seeds", [0]), "seeds"),
     )
-    _check_depths(space)
+    _check_first(space)
+    _check_placement(space)
+    space = _with_ordered_streams(space)
     _check_trials(space)
     return space
 
 
-def space_to_plain(space: Space) -> dict[str, Any]:
-    """As YAML would hold it; :func:`build_space` gives the same space back."""
-    pairs = [[_plain_snr(snr) for snr in pair] for pair in space.train_pairs]
-    plain: dict[str, Any] = {
-        "levels": list(space.levels),
-        "fusion_depths": list(space.fusion_depths),
-    }
-    deepest = max(space.levels)
-    for name in PLACED:
-        if name in space.placed:
-            plain[name] = list(space.placed[name])
-        elif name in space.placed_at:
-            points = range(1, deepest + 1)
-            plain[name] = {point: list(space.options(name, point)) for point in points}
-    plain["fusion"] = list(space.fusions)
-    for name, parameter in space.parameters_of.items():
-        if isinstance(parameter, Choice):
-            plain[name] = list(parameter.options)
-        else:
-            low, high = parameter.low, parameter.high
-            ends = [int(low), int(high)] if parameter.integer else [low, high]
-            plain[name] = {"low": ends[0], "high": ends[1], "log": parameter.log}
-    plain["train_pairs"] = {"average": pairs} if space.average else pairs
-    plain["seed"] = space.seed
-    return plain
+def _settings(kind: type, raw: Any, where: str) -> dict[str, Parameter]:
+    hints = get_type_hints(kind)
+    values = known(kind, raw, where)
+    return {name: _parameter(hints[name], value, where + name) for name, value in values.items()}
 
 
-def _plain_snr(snr: float) -> float | str:
-    return "original" if snr == float("inf") else snr
-
-
-def _options(raw: Any, where: str, check: Check) -> tuple[Any, ...]:
-    """A list is a choice, a single value is the only option."""
-    values = listed(raw, where) if isinstance(raw, list) else [raw]
-    options = tuple(check(value, where) for value in values)
-    twice = [one for index, one in enumerate(options) if one in options[:index]]
-    if twice:
-        raise ConfigurationError(f"{where} holds {shown(twice[0])} twice; keep one")
-    return options
-
-
-def _pairs(raw: Any) -> tuple[tuple[Pair, ...], bool]:
-    where = "space.train_pairs"
-    hint = " of [audio SNR, visual SNR], or all, or {average: all}"
-    average = isinstance(raw, Mapping)
-    if average:
-        raw = known(["average"], raw, f"{where}.").get("average")
-    if raw == "all":
-        return TRAIN_PAIRS, average
-    options = _options(listed(raw, where, hint=hint), where, train_pair)
-    # A sample knows a pair by its text, in which an SNR has six digits.
-    _options([pair_text(pair) for pair in options], where, lambda text, _: text)
-    return options, average
-
-
-def _placed(
-    values: Mapping[str, Any], deepest: int
-) -> tuple[dict[str, tuple[str, ...]], dict[str, dict[int, tuple[str, ...]]]]:
-    """Options for all insertion points alike, or by insertion point."""
-    alike, single = {}, {}
-    for name, allowed in _PLACEABLE.items():
-        raw, where = values.get(name), f"space.{name}"
-        if isinstance(raw, Mapping):
-            declared = _known_points(raw, where, deepest)
-            single[name] = {
-                point: _options(declared.get(point, NONE), f"{where}.{point}", one_of(allowed))
-                for point in range(1, deepest + 1)
-            }
-        elif raw is not None:
-            alike[name] = _options(raw, where, one_of(allowed))
-    return alike, single
-
-
-def _known_points(raw: Mapping[Any, Any], where: str, deepest: int) -> dict[int, Any]:
-    """Insertion point -> what is declared there."""
-    for point in raw:
-        if type(point) is not int or not 1 <= point <= deepest:
-            raise ConfigurationError(
-                f"{where}.{shown_name(point)} is not an insertion point; allowed: 1 to {deepest} "
-                "(levels)"
-            )
-    return dict(raw)
-
-
-def _parameter(name: str, raw: Any) -> Parameter:
-    kind, where = get_type_hints(TrialSpecification)[name], f"space.{name}"
+def _parameter(kind: Any, raw: Any, where: str) -> Parameter:
+    """A value of its type is fixed; a list of them is a choice; low and high are a range."""
     check: Check = lambda value, at: value_of(kind, value, at)  # noqa: E731
-    if not isinstance(raw, Mapping):
-        return Choice(_options(raw, where, check))
-    if kind is bool:
-        raise ConfigurationError(f"{where} must be true, false, or a list of both")
+    if isinstance(raw, Mapping) and kind in (int, float) and set(raw) & {"low", "high"}:
+        return _range(kind, raw, where, check)
+    if isinstance(raw, list) and not _is_value(kind, raw, where):
+        return choice_of(_options(listed(raw, where), where, check))
+    return choice_of([check(raw, where)])
+
+
+def _is_value(kind: Any, raw: list[Any], where: str) -> bool:
+    """Whether a list is one value, such as the sizes of a kernel."""
+    try:
+        value_of(kind, raw, where)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _range(kind: Any, raw: Mapping[str, Any], where: str, check: Check) -> Range:
     ends = known(["low", "high", "log"], raw, f"{where}.")
     if not {"low", "high"} <= set(ends):
         raise ConfigurationError(f"{where} must have low and high, or be a list of values")
@@ -197,52 +142,199 @@ def _parameter(name: str, raw: Any) -> Parameter:
     return Range(low, high, log, integer=kind is int)
 
 
-def _check_depths(space: Space) -> None:
-    for depth in space.fusion_depths:
-        if not 0 <= depth <= max(space.levels):
+def _options(raw: Any, where: str, check: Check) -> tuple[Any, ...]:
+    """A list is a choice, a single value is the only option."""
+    values = raw if isinstance(raw, list) else [raw]
+    options = tuple(check(value, where) for value in values)
+    twice = [one for index, one in enumerate(options) if one in options[:index]]
+    if twice:
+        raise ConfigurationError(f"{where} holds {shown(twice[0])} twice; keep one")
+    return options
+
+
+def _text(value: Any, where: str) -> str:
+    text: str = value_of(str, value, where)
+    return text
+
+
+def _placed(placement: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """ "coupling" or connection -> site, or everywhere -> options."""
+    found = {}
+    if "couplings" in placement:
+        found[COUPLING] = _by_site(placement["couplings"], "placement.couplings")
+    connections = placement.get("connections", {})
+    if not isinstance(connections, Mapping):
+        raise ConfigurationError(
+            'placement.connections must be a mapping, as {"image>audio": [none, cross]}'
+        )
+    for name, options in connections.items():
+        where = f"placement.connections.{shown_name(name)}"
+        try:
+            direction(str(name))
+        except ValueError as error:
+            raise ConfigurationError(f"placement.connections: {error}") from error
+        found[str(name)] = _by_site(options, where)
+    return found
+
+
+def _by_site(raw: Any, where: str) -> dict[str, tuple[str, ...]]:
+    if isinstance(raw, Mapping):
+        return {
+            str(site): _options(listed(one, f"{where}.{site}"), f"{where}.{site}", _text)
+            if isinstance(one, list)
+            else _options(one, f"{where}.{site}", _text)
+            for site, one in raw.items()
+        }
+    return {
+        EVERYWHERE: _options(listed(raw, where) if isinstance(raw, list) else raw, where, _text)
+    }
+
+
+def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:
+    where = "placement.streams"
+    if raw is None:
+        return ((),)
+    return _options(
+        listed(raw, where), where, lambda one, at: tuple(value_of(tuple[str, ...], one, at))
+    )
+
+
+def _folds(raw: Any, count: Callable[[], int]) -> tuple[int, ...]:
+    if raw == "all":
+        return tuple(range(count()))
+    folds = _numbers(raw, "folds", ", or all")
+    for one in folds:
+        if one and not 0 <= one < count():  # data are opened only to know this
+            raise ConfigurationError(f"folds holds {one}; allowed: 0 to {count() - 1}, or all")
+    return folds
+
+
+def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
+    if isinstance(raw, int):
+        raw = [raw]
+    values = listed(raw, where, hint=hint)
+    if len(values) > _MOST:
+        raise ConfigurationError(f"{where} has {len(values):,} values; allowed: up to {_MOST:,}")
+    return _options(values, where, lambda one, at: value_of(int, one, at))
+
+
+def _check_first(space: Space) -> None:
+    """Every option of what the sites depend on must be possible, and every combination lead on."""
+    possible: dict[str, set[str]] = {}
+    for values in space.by_layout.networks():
+        for name, value in values.items():
+            possible.setdefault(name, set()).add(repr(value))
+    for name in space.by_layout.first:
+        for value in options_of(space.settings["network", name]):
+            if repr(value) not in possible.get(name, set()):
+                raise ConfigurationError(f"network.{name}: {_why_not(space, name, value)}")
+
+
+def _why_not(space: Space, name: str, value: Any) -> str:
+    """What a network with this option says, beside the last options of the others."""
+    before: dict[str, Any] = {}
+    for one in space.by_layout.first:
+        before[one] = value if one == name else options_of(space.settings["network", one])[-1]
+    try:
+        space.by_layout.network(before)
+    except ValueError as error:
+        return str(error)
+    return f"nothing goes with {shown(value)}; give other options"
+
+
+def _check_placement(space: Space) -> None:
+    """What is placed must be offered somewhere."""
+    layouts = [space.by_layout.layout_of(values) for values in space.by_layout.networks()]
+    offered: dict[str, dict[str, set[str]]] = {}
+    streams: dict[str, None] = {}
+    ends: dict[str, None] = {}
+    for layout in layouts:
+        streams |= dict.fromkeys(layout.streams)
+        ends |= dict.fromkeys(layout.ends)
+        for site, kinds in layout.choices.items():
+            for name, options in kinds.items():
+                offered.setdefault(name, {}).setdefault(site, set()).update(options)
+    _check_sites(space, offered)
+    for end in space.ends:
+        if end not in ends:
             raise ConfigurationError(
-                f"space.fusion_depths holds {depth}; allowed: 0 to {max(space.levels)} (levels)"
+                f"placement.ends holds {shown(end)}; allowed: {', '.join(ends) or 'none'}"
             )
-    for levels in space.levels:
-        if not space.depths(levels):
+    for one in (stream for subset in space.streams for stream in subset):
+        if one not in streams:
             raise ConfigurationError(
-                f"space.fusion_depths has nothing for levels {levels}; allowed: 0 to {levels}"
+                f"placement.streams holds {shown(one)}; allowed: {', '.join(streams)}"
             )
 
 
-class _Extreme:
-    """Chooses the first or the last of everything."""
+def _with_ordered_streams(space: Space) -> Space:
+    """Subsets in the order of the network, () for all: equal networks are equal trials."""
+    order = space.by_layout.layout_of(next(space.by_layout.networks())).streams
+    subsets = [tuple(one for one in order if one in subset) for subset in space.streams]
+    whole = [() if subset == order else subset for subset in subsets]
+    return replace(space, streams=_options(whole, "placement.streams", lambda one, _: one))
 
-    def __init__(self, last: bool) -> None:
-        self._last = last
 
-    def choice(self, name: str, options: Any) -> Any:
-        return options[-1 if self._last else 0]
-
-    def integer(self, name: str, low: int, high: int, log: bool) -> int:
-        return high if self._last else low
-
-    def number(self, name: str, low: float, high: float, log: bool) -> float:
-        return high if self._last else low
+def _check_sites(space: Space, offered: Mapping[str, Mapping[str, set[str]]]) -> None:
+    for name, by_site in space.placed.items():
+        where = "placement.couplings" if name == COUPLING else f"placement.connections.{name}"
+        sites = offered.get(name, {})
+        if not offered and any(options != (NONE,) for options in by_site.values()):
+            fields = getattr(space.task.network, "layout_fields", ())
+            given = ", ".join(f"network.{one}" for one in fields) or "settings of the network"
+            raise ConfigurationError(
+                f"{where}: no network of the search has a site; leave it out, or give other {given}"
+            )
+        if not sites and any(options != (NONE,) for options in by_site.values()):
+            there = ", ".join(one for one in offered if one != COUPLING) or "no connections"
+            raise ConfigurationError(f"{where} is offered nowhere; allowed: {there}")
+        for site, options in by_site.items():
+            if site != EVERYWHERE and site not in sites:
+                raise ConfigurationError(
+                    f"{where}.{shown_name(site)} is not a site; allowed: "
+                    f"{', '.join(sites) or 'none, for there is no site'}"
+                )
+            kinds = set().union(*sites.values()) if site == EVERYWHERE else sites[site]
+            for one in options:
+                if one != NONE and one not in kinds:
+                    allowed = ", ".join([NONE, *sorted(kinds - {NONE})])
+                    raise ConfigurationError(f"{where} holds {shown(one)}; allowed: {allowed}")
 
 
 def _check_trials(space: Space) -> None:
     """Every option must make a valid trial: each is tried once, in a trial that has it."""
     try:
         for last in (False, True):
-            space.trials(space.sample(_Extreme(last)))
-        for name, parameter in space.parameters_of.items():
-            ends = parameter.options if isinstance(parameter, Choice) else ()
-            for value in ends:
-                replace(space.any_trial(), **cast(dict[str, Any], {name: value}))
-        for levels in space.levels:
-            for audio, visual in space.train_pairs:
-                replace(
-                    space.any_trial(),
-                    levels=levels,
-                    train_audio_snr=audio,
-                    train_visual_snr=visual,
-                    seed=space.seed,
-                )
+            space.trials(space.sample(Extreme(last)))
+        trial = space.any_trial()
+        first = {("network", name) for name in space.by_layout.first}
+        for (group, name), parameter in space.settings.items():
+            if (group, name) not in first and isinstance(parameter, Choice):
+                for value in options_of(parameter):
+                    trial.with_settings({name: value})
+        for condition in space.train:
+            space.trial_at(condition)
     except ValueError as error:
-        raise ConfigurationError(f"space: {error}") from error
+        raise ConfigurationError(f"a trial of the search: {error}") from error
+
+
+def names_of(task: Task) -> list[str]:
+    """Of all settings of a task.
+
+    Raises:
+        ConfigurationError: one name is there twice; columns of the records would have it twice.
+    """
+    kinds = (task.network, task.data, TrainingSettings, EvaluationSettings)
+    names = [one.name for kind in kinds for one in fields(kind)]
+    twice = sorted({one for one in names if names.count(one) > 1})
+    if twice:
+        raise ConfigurationError(
+            f"{type(task).__name__} has settings of one name: {', '.join(twice)}; network, data, "
+            "training and evaluation share the columns of the records, so give each its own"
+        )
+    if taken := [one for one in (STREAMS, END, TRAIN) if one in names]:
+        raise ConfigurationError(
+            f"{type(task).__name__} has a setting {taken[0]}, which means something else in every "
+            "search; give it another name"
+        )
+    return names

@@ -5,28 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
+from fusion_search.search.declaration.sweeps import swept_trials
 from fusion_search.search.spaces.objectives import Objective
-from fusion_search.search.spaces.space import ORDINARY_FIELDS, Space
-from fusion_search.search.trials.specification import TRAIN_PAIRS, Pair, TrialSpecification
+from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
+from fusion_search.search.spaces.searchers import SearcherName
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.tasks.base import Task
+from fusion_search.search.trials.specification import TrialSpecification
 
-SEARCHER_NAMES: Final = ("random", "grid", "tpe", "nsga2", "surrogate")
-SCHEDULER_NAMES: Final = ("none", "asha", "median", "pbt")
+SchedulerName = Literal["none", "asha", "median", "pbt"]
+SCHEDULER_NAMES: Final = get_args(SchedulerName)
 PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
 """What population-based training may change while a network is trained."""
 MOST_SEEDS: Final = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepBlock:
-    """A full product of choices; a search's sweep is a list of such blocks."""
-
-    fusion_depths: tuple[int, ...] = (0,)
-    train_pairs: tuple[Pair, ...] = TRAIN_PAIRS
-    modalities: tuple[str, ...] = ("both",)
-    seeds: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +31,7 @@ class Resources:
         cpus_per_trial: cores, and threads of a trial.
         gpus_per_trial: fractions share a GPU.
         concurrent_trials: how many run at once; 0 for as many as fit.
-        packed_trials: trials of a sweep or list that differ in seed, train pair or optimiser
+        packed_trials: trials of a sweep or list that differ in seed, train condition or optimiser
             settings are trained together, up to so many on one device; 1 for each alone.
         retries: how often a trial whose worker or node was lost is tried again before it is
             recorded as failed.
@@ -81,9 +75,12 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Mlflow:
-    """Where runs are shown: any tracking URI; by default SQLite in the storage folder.
+    """Where runs are shown.
 
-    The URI holds no password: it goes into the records and onto the console.
+    Attributes:
+        enabled: whether they are shown at all.
+        tracking_uri: any of MLflow's, without a password, since it goes into the records and onto
+            the console; "" for SQLite in the storage folder.
     """
 
     enabled: bool = True
@@ -98,13 +95,14 @@ class SearcherSettings:
     """Who proposes the samples of a space.
 
     Attributes:
-        name: one of ``SEARCHER_NAMES``.
+        name: random; grid (every sample once); tpe and nsga2 (Optuna's; nsga2 takes several
+            objectives); surrogate (placements that grow, by a model of the records).
         seed: of its choices.
         samples: how many it proposes, repeated ones not counted.
         warm_start: searches in the same storage folder whose records it knows from the start.
     """
 
-    name: str = "random"
+    name: SearcherName = "random"
     seed: int = 0
     samples: int = 50
     warm_start: tuple[str, ...] = ()
@@ -125,7 +123,7 @@ class SearcherSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerSettings:
-    """Which trials are stopped early, by validation accuracy at the train pair.
+    """Which trials are stopped early, by the first metric in validation at the train condition.
 
     Attributes:
         name: none; asha (asynchronous successive halving); median (worse than the median of the
@@ -135,7 +133,7 @@ class SchedulerSettings:
         reduction: of asha: one in so many goes on.
     """
 
-    name: str = "none"
+    name: SchedulerName = "none"
     grace_epochs: int = 1
     reduction: int = 3
 
@@ -155,12 +153,14 @@ class Confirmation:
     Attributes:
         top: how many of the best; 0 for no confirmation.
         seeds: fresh seeds for each; with fewer than six no difference can be told from chance.
-        trials: fields of ``TrialSpecification`` that differ from the search's (a fuller budget).
+        training, evaluation, data: settings that differ from the search's (a fuller budget).
     """
 
     top: int = 0
     seeds: int = 6
-    trials: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.top < 0:
@@ -168,26 +168,29 @@ class Confirmation:
         if not 1 <= self.seeds <= MOST_SEEDS:
             raise ValueError(f"seeds is {self.seeds}; allowed: 1 to {MOST_SEEDS:,}")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that differ, by name."""
+        return {**self.training, **self.evaluation, **self.data}
+
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSpecification:
-    """A whole search: a sweep, a list of trials, or a space with a searcher.
+class SearchOutline:
+    """What can be said of a search without its task, whose code reading commands do not run.
 
     Attributes:
-        trials: the fields that all trials share.
-        sweep: the full product to run, unless ``listed`` or ``space`` says otherwise.
-        listed: every trial by itself; a confirmation is such a search.
-        space, searcher, scheduler, objectives, confirmation: of a search over a space.
+        name: of its folder.
+        task: the name of its task.
+        searched: whether a searcher proposes its trials.
+        searcher, scheduler, objectives, confirmation: of such a search.
     """
 
     name: str
-    trials: Mapping[str, Any] = field(default_factory=dict)
-    sweep: tuple[SweepBlock, ...] = (SweepBlock(),)
-    listed: tuple[TrialSpecification, ...] = ()
-    space: Space | None = None
+    task: str
+    searched: bool = False
     searcher: SearcherSettings = SearcherSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
-    objectives: tuple[Objective, ...] = (Objective(name="mean_accuracy"),)
+    objectives: tuple[Objective, ...] = ()
     confirmation: Confirmation = Confirmation()
     resources: Resources = Resources()
     mlflow: Mlflow = Mlflow()
@@ -195,8 +198,31 @@ class SearchSpecification:
 
     def __post_init__(self) -> None:
         refuse_password(self.storage, "storage", STORAGE_REMEDY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpecification(SearchOutline):
+    """A whole search: a sweep, a list of trials, or a space with a searcher.
+
+    Attributes:
+        definition: its task.
+        declared: what its configuration says of its trials, as plain data.
+        sweep: full products to run, unless ``listed`` or ``space`` says otherwise.
+        listed: every trial by itself; a confirmation is such a search.
+        space: what a searcher searches.
+    """
+
+    definition: Task = field(compare=False)
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    sweep: tuple[Space, ...] = ()
+    listed: tuple[TrialSpecification, ...] = ()
+    space: Space | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.space is None:
             return
+        self.space.parameters()
         if self.resources.packed_trials > 1:
             raise ValueError(
                 f"resources.packed_trials is {self.resources.packed_trials} in a search over a "
@@ -208,60 +234,33 @@ class SearchSpecification:
                 f"searcher.name is {self.searcher.name!r} with {len(self.objectives)} objectives; "
                 "allowed: nsga2, random, grid (or one objective)"
             )
-        if self.scheduler.name != "none" and self.scheduler.grace_epochs > self.epochs_per_sample:
+        epochs = self.space.epochs_per_sample
+        if self.scheduler.name != "none" and self.scheduler.grace_epochs > epochs:
             raise ValueError(
                 f"scheduler.grace_epochs is {self.scheduler.grace_epochs}; allowed: 1 to "
-                f"{self.epochs_per_sample}, the epochs of a sample"
+                f"{epochs}, the epochs of a sample"
             )
-        if self.scheduler.name == "pbt" and self.searcher.name not in ("random", "grid"):
+        if self.scheduler.name == "pbt":
+            self._check_population(self.space)
+
+    def _check_population(self, space: Space) -> None:
+        if self.searcher.name not in ("random", "grid"):
             raise ValueError(
                 f"searcher.name is {self.searcher.name!r} with scheduler pbt, whose population is "
                 "proposed at once; allowed: random, grid"
             )
-        if self.scheduler.name == "pbt":
-            names = set(self.space.parameters())
-            if not names or not names <= set(PERTURBED) or self.space.average:
-                raise ValueError(
-                    "scheduler.name is 'pbt', which copies weights between trials; allowed: a "
-                    f"space of {', '.join(PERTURBED)} alone, everything else with one option"
-                )
-
-    @property
-    def epochs_per_sample(self) -> int:
-        """How many epochs a sample of the space is trained, over all its trials."""
-        assert self.space is not None
-        return self.space.any_trial().epochs * self.space.trials_per_sample
+        names = set(space.parameters())
+        if not names or not names <= set(PERTURBED) or space.trials_per_sample > 1:
+            raise ValueError(
+                "scheduler.name is 'pbt', which copies weights between trials; allowed: a "
+                f"space of {', '.join(PERTURBED)} alone, everything else with one option"
+            )
 
     def planned_trials(self) -> list[TrialSpecification]:
         """Every trial of a sweep or list once, in the order declared, seed by seed.
 
-        A unimodal trial does not depend on the other sense's SNR, so pairs that differ only there
-        are one trial. The trials of a space are not known before the searcher proposes them.
+        The trials of a space are not known before the searcher proposes them.
         """
         if self.space is not None:
             raise ValueError(f"search {self.name!r} has a space; its trials are not planned")
-        if self.listed:
-            return list(self.listed)
-        trials: dict[str, TrialSpecification] = {}
-        for block in self.sweep:
-            for seed in block.seeds:
-                for modality in block.modalities:
-                    for audio, visual in block.train_pairs:
-                        for depth in block.fusion_depths:
-                            one = TrialSpecification(
-                                **self.trials,
-                                modality=modality,
-                                fusion_depth=depth,
-                                train_audio_snr=math.inf if modality == "visual" else audio,
-                                train_visual_snr=math.inf if modality == "audio" else visual,
-                                seed=seed,
-                            )
-                            trials.setdefault(one.trial_id, one)
-        return list(trials.values())
-
-
-SEARCHED: Final = (
-    *("levels", "fusion_depth", "couplings", "to_audio", "to_image", "fusion"),
-    *("mmtm_ratio", "mmtm_relu", "mmtm_identity", *ORDINARY_FIELDS),
-)
-"""Fields of a trial that a space may search."""
+        return list(self.listed) or swept_trials(self.sweep)

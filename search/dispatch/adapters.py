@@ -35,6 +35,7 @@ from fusion_search.search.dispatch.messages import (
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -69,6 +70,7 @@ class Driver(tune.Callback):
     """Hands what workers report to the console, to MLflow and to the searcher.
 
     Args:
+        opened: the task of the trials with its data.
         recorder: writes for trials that were stopped or whose worker died.
         progress, tracker: the console, and MLflow's thread.
         resources: retries and deadline.
@@ -78,6 +80,7 @@ class Driver(tune.Callback):
 
     def __init__(
         self,
+        opened: OpenedTask,
         recorder: Recorder,
         progress: Progress,
         tracker: Tracker | None,
@@ -85,6 +88,7 @@ class Driver(tune.Callback):
         scheduler: str = "",
         proposals: Proposals | None = None,
     ) -> None:
+        self._opened = opened
         self._recorder = recorder
         self._progress = progress
         self._tracker = tracker
@@ -140,7 +144,7 @@ class Driver(tune.Callback):
         In the latter case nobody has recorded the trial it was running: do so.
         """
         news = self._news_of(trial)
-        wanted = specifications(trial.config)
+        wanted = specifications(trial.config, self._opened.task)
         if len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.rows):
             stopped = wanted[len(news.ended)]
             run = news.running[stopped.trial_id]
@@ -196,14 +200,19 @@ class Driver(tune.Callback):
 
     def _record_lost(self, trial: Any, news: _News) -> None:
         """Record as failed what a Ray trial that is over was running."""
-        lost = [one for one in specifications(trial.config) if not self._known(news, one)]
+        lost = [
+            one
+            for one in specifications(trial.config, self._opened.task)
+            if not self._known(news, one)
+        ]
         if not packed(trial.config):
             lost = lost[:1]  # the others had not begun
         reason = news.overdue or f"the worker {_lost(trial)}"
         sample, now = sample_of(trial.config), datetime.now(UTC)
         for one in lost:
+            data = self._opened.data(one.data, one.fold)
             begun = news.running.get(one.trial_id) or _Running(
-                self._recorder.started(one, now, sample, packed_trials=len(lost))
+                self._recorder.started(one, data, now, sample, packed_trials=len(lost))
             )
             epochs = f"epochs it told of: {len(begun.epochs)}"
             known = f"{epochs}; what Ray says:\n\n{_words_of_ray(trial) or 'nothing'}"

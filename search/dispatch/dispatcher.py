@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fusion_search.datasets.digits.data import DigitData
     from fusion_search.search.declaration.specification import Resources, SearchSpecification
     from fusion_search.search.records.recorder import Recorder
     from fusion_search.search.running.progress import Progress
     from fusion_search.search.running.proposals import Proposals
+    from fusion_search.search.tasks.opened import OpenedTask
     from fusion_search.search.tracking.tracker import Tracker
     from fusion_search.search.trials.specification import TrialSpecification
 
@@ -35,7 +35,7 @@ class RayDispatcher:
     def run_trials(
         self,
         trials: Sequence[TrialSpecification] | Proposals,
-        data: DigitData,
+        opened: OpenedTask,
         recorder: Recorder,
         search: SearchSpecification,
         progress: Progress,
@@ -45,7 +45,7 @@ class RayDispatcher:
         """Run trials by Ray Tune on the connected Ray."""
         from fusion_search.search.dispatch.tuner import run_trials
 
-        run_trials(trials, data, recorder, search, progress, tracker, resume)
+        run_trials(trials, opened, recorder, search, progress, tracker, resume)
 
 
 def listen_here_alone() -> None:

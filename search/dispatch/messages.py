@@ -19,8 +19,9 @@ from typing import Any, Final
 from ray import tune
 
 from fusion_search.search.running.proposals import Proposal
-from fusion_search.search.spaces.space import Sample
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.tasks.base import Task
+from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
 PROPOSAL: Final = "proposal"  # a Ray trial's configuration has this alone, and in it:
 TRIALS: Final = "trials"  # their specifications, JSON
@@ -29,7 +30,7 @@ SAMPLE: Final = "sample"
 HYPERPARAMETERS: Final = "hyperparameters"  # as the sample, until a scheduler perturbs them
 EPOCHS_RUN: Final = "epochs_run"  # over all trials of the proposal
 _SAVED: Final = "training.pt"
-PROGRESS: Final = "validation_accuracy"  # mean over its trials, of the best epoch so far
+PROGRESS: Final = "score"  # in validation, mean over its trials of the best epoch so far
 
 Row = dict[str, Any]
 
@@ -55,9 +56,9 @@ def proposed(proposal: Proposal) -> Row:
     }
 
 
-def specifications(config: Row) -> list[TrialSpecification]:
-    """The trials of a Ray trial."""
-    return [TrialSpecification.from_json(one) for one in config[PROPOSAL][TRIALS]]
+def specifications(config: Row, task: Task) -> list[TrialSpecification]:
+    """The trials of a Ray trial, which are of this task."""
+    return [parse_specification(one, task) for one in config[PROPOSAL][TRIALS]]
 
 
 def packed(config: Row) -> bool:

@@ -14,11 +14,12 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.datasets.digits.data import DigitData
+from fusion_search.datasets.batch import Data
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver_file
 from fusion_search.search.records.provenance import code_fingerprint, package_versions
 from fusion_search.search.running.recorded_trial import SearchStoppedError
+from fusion_search.search.tasks.opened import OpenedTask
 
 # What a trial's numbers depend on. The driver alone uses the others, and sends its own code.
 TRIAL_PACKAGES: Final = ("torch", "torchaudio", "numpy", "pyarrow")
@@ -48,14 +49,14 @@ class Expectation:
     node: str = ""
 
 
-def expectation(storage: Storage, token: str, data: DigitData, node: str = "") -> Expectation:
+def expectation(storage: Storage, token: str, opened: OpenedTask, node: str = "") -> Expectation:
     """Of the driver that runs here."""
     return Expectation(
         storage=storage,
         token=token,
         versions=_versions(),
         code=code_fingerprint(),
-        data=data.fingerprint,
+        data=opened.first.fingerprint,
         node=node,
     )
 
@@ -115,7 +116,7 @@ def ask_nodes(
     return answers
 
 
-def check_process(expected: Expectation, data: DigitData) -> None:
+def check_process(expected: Expectation, opened: OpenedTask) -> None:
     """Once per process, before its first trial: also of machines that joined later.
 
     Raises:
@@ -125,7 +126,7 @@ def check_process(expected: Expectation, data: DigitData) -> None:
         return
     own = ray.get_runtime_context().get_node_id()
     trouble = None if own == expected.node else node_trouble(expected)
-    trouble = trouble or data_trouble(expected, data)
+    trouble = trouble or data_trouble(expected, opened.first)
     if trouble:
         name = next((_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
         raise SearchStoppedError(f"node {name} {trouble}")
@@ -159,11 +160,17 @@ def node_trouble(expected: Expectation) -> str | None:
     return None
 
 
-def data_trouble(expected: Expectation, data: DigitData) -> str | None:
-    """The same of the examples that have arrived here, all of which this reads once."""
-    arrived = data.content_fingerprint()
+def data_trouble(expected: Expectation, data: Data) -> str | None:
+    """The same of the data as they are here; those that were sent are read once for it."""
+    content = getattr(data.train, "content_fingerprint", None)
+    arrived = content() if content else data.fingerprint
     if arrived == expected.data:
         return None
+    if not content:
+        return (
+            f"has other data than the search (fingerprint {arrived}, the search's is "
+            f"{expected.data}); give it the same files"
+        )
     return (
         f"has other data than the search (fingerprint {arrived}, the search's is {expected.data}), "
         "though they came from the driver; look for a fault of its memory, and leave it out"

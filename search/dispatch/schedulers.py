@@ -17,7 +17,7 @@ from fusion_search.search.dispatch.messages import (
     PROPOSAL,
     Row,
 )
-from fusion_search.search.spaces.space import Choice, Parameter
+from fusion_search.search.spaces.parameters import Choice, Parameter
 
 
 def make_scheduler(

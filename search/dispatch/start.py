@@ -16,8 +16,8 @@ from typing import Final
 import ray
 from ray._common.utils import get_default_ray_temp_dir
 
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.trials.fields import ConfigurationError
 
 # What Ray adds to its temporary folder, and what the name of a Unix socket may have, in bytes.
 _SOCKET: Final = "/session_2000-01-01_00-00-00_000000_{process}/sockets/plasma_store"

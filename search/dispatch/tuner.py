@@ -7,6 +7,7 @@ by the next ``resume``.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,7 +21,6 @@ from ray.tune.error import TuneError
 
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.adapters import Driver, ProposalSearcher
 from fusion_search.search.dispatch.head_watch import head_watched
@@ -41,10 +41,11 @@ from fusion_search.search.dispatch.messages import (
 from fusion_search.search.dispatch.nodes import Expectation, check_nodes, check_process, expectation
 from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.recorder import Recorder
-from fusion_search.search.running.current_folder import make_importable
+from fusion_search.search.running.current_folder import Carried
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.packing import packs
 from fusion_search.search.trials.specification import TrialSpecification
@@ -55,7 +56,7 @@ _UNBOUNDED: Final = 10**6
 
 def run_trials(
     trials: Sequence[TrialSpecification] | Proposals,
-    data: DigitData,
+    opened: OpenedTask,
     recorder: Recorder,
     search: SearchSpecification,
     progress: Progress,
@@ -72,20 +73,21 @@ def run_trials(
     """
     resources = search.resources
     node = ray.get_runtime_context().get_node_id()
-    expected = expectation(recorder.storage, progress.started_at, data, node)
+    expected = expectation(recorder.storage, progress.started_at, opened, node)
     check_nodes(expected, resources)
     trainable = tune.with_parameters(
         _trainable,
-        data=data,
+        opened=Carried(opened, Path.cwd()),
         recorder=recorder,
         expected=expected,
         threads=int(resources.cpus_per_trial),
         save_seconds=resources.save_seconds,
         perturbed=search.scheduler.name == "pbt",
-        folder=Path.cwd(),
     )
     proposals = trials if isinstance(trials, Proposals) else None
-    driver = Driver(recorder, progress, tracker, resources, search.scheduler.name, proposals)
+    driver = Driver(
+        opened, recorder, progress, tracker, resources, search.scheduler.name, proposals
+    )
     # Ray lets no searcher work beside population-based training: there all is proposed at once.
     asked = proposals if search.scheduler.name != "pbt" else None
     tuner = tune.Tuner(
@@ -101,7 +103,9 @@ def run_trials(
             max_concurrent_trials=resources.concurrent_trials or None,
             # A fresh process per trial costs a second each.
             reuse_actors=True,
-            trial_dirname_creator=lambda trial: specifications(trial.config)[0].trial_id,
+            trial_dirname_creator=lambda trial: (
+                specifications(trial.config, opened.task)[0].trial_id
+            ),
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),
@@ -155,25 +159,25 @@ def _all_at_once(
 def _scheduler(search: SearchSpecification) -> Any:
     if search.space is None:
         return None
-    return make_scheduler(search.scheduler, search.epochs_per_sample, search.space.parameters())
+    return make_scheduler(
+        search.scheduler, search.space.epochs_per_sample, search.space.parameters()
+    )
 
 
 def _trainable(
     config: dict[str, Any],
     *,
-    data: DigitData,
+    opened: OpenedTask,
     recorder: Recorder,
     expected: Expectation,
     threads: int,
     save_seconds: float,
     perturbed: bool,
-    folder: Path,
 ) -> None:
     """Run trials on a worker, or let the driver know that no more of them make sense."""
-    make_importable(folder)
     try:
-        check_process(expected, data)
-        _run(config, data, recorder, threads, save_seconds, perturbed)
+        check_process(expected, opened)
+        _run(config, opened, recorder, threads, save_seconds, perturbed)
     except StoppedEarly:
         sys.exit(0)  # what Ray expects of its thread
     except (SearchStoppedError, StorageError) as error:
@@ -183,7 +187,7 @@ def _trainable(
 
 def _run(
     config: dict[str, Any],
-    data: DigitData,
+    opened: OpenedTask,
     recorder: Recorder,
     threads: int,
     save_seconds: float,
@@ -196,16 +200,17 @@ def _run(
     """
     torch.set_num_threads(max(1, threads))
     report = reporter()
-    finished: list[float] = []  # best validation accuracy of each trial that ended
+    metric = opened.task.metrics[0]
+    finished: list[float] = []  # best score in validation of each trial that ended
     done = 0  # epochs of these
-    best = 0.0
+    best = -math.inf
     looked_at: dict[str, float] = {}
     saved: bytes | None = None
-    trials = specifications(config)
+    trials = specifications(config, opened.task)
     if packed(config):
         execute_pack(
             trials,
-            data,
+            opened,
             recorder,
             on_start=lambda row: report("start", row),
             on_epoch=lambda row: report("epoch", row),
@@ -224,18 +229,18 @@ def _run(
 
     def on_epoch(row: dict[str, Any]) -> None:
         nonlocal best, looked_at
-        best = max(best, row["validation_accuracy"])
+        best = max(best, metric.score(row[f"validation_{metric.name}"]))
         so_far = [*finished, best]
         looked_at = {EPOCHS_RUN: done + row["epoch"], PROGRESS: sum(so_far) / len(so_far)}
         # After the very last epoch nothing is gained by stopping.
-        last = len(so_far) == len(trials) and row["epoch"] == trials[-1].epochs
+        last = len(so_far) == len(trials) and row["epoch"] == trials[-1].training.epochs
         report("epoch", row, saved, **({} if last else looked_at))
 
     for trial in trials:
-        best = 0.0
+        best = -math.inf
         ended = execute(
             trial,
-            data,
+            opened,
             recorder,
             sample=sample_of(config),
             on_start=lambda row: report("start", row),
@@ -247,8 +252,8 @@ def _run(
         # Schedulers that compare with trials that are over find their last values here; one that
         # perturbs must not go on with a trial that is over.
         report("end", ended, **({} if perturbed else looked_at))
-        done += trial.epochs
+        done += trial.training.epochs
         if ended["status"] != FINISHED:
             # The sample has failed; its other trials would be wasted.
             break
-        finished.append(ended["validation_accuracy"])
+        finished.append(metric.score(ended[f"validation_{metric.name}"]))

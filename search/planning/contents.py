@@ -11,29 +11,34 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import torch
 from pyarrow import fs
 
+from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import SPECIFICATION_FILE
-from fusion_search.datasets.digits.data import DigitData
-from fusion_search.models.early_fusion import EarlyFusionNetwork, count_parameters
+from fusion_search.analysis.records.tables import SPECIFICATION_FILE, parse_parquet
 from fusion_search.search.declaration.configuration import to_plain, to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.units import Unit, alike
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder, write_plan
-from fusion_search.search.spaces.space import Sample
-from fusion_search.search.tasks.evaluation import Evaluation
+from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.tasks.base import Condition
+from fusion_search.search.tasks.evaluation import Evaluation, each_epoch
+from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.tracking.runs import KEY
 from fusion_search.search.tracking.values import (
     epoch_points,
+    grid_csv,
     result_points,
     search_parameters,
     trial_parameters,
     trial_tags,
 )
+from fusion_search.search.trials.cost import count_parameters
+from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.results import Epoch, Grid
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.trial import TrialResult
@@ -45,11 +50,11 @@ _SEARCH_RUN_TAGS: Final = 7
 
 # Seen on searches of 3 to 60 trials. MLflow's empty database, 1 MB for all searches of a storage
 # folder, comes on top.
+_ARTIFACTS: Final = "mlflow-artifacts"
 _RAY_BYTES: Final = 15_000
 _RAY_TRIAL_BYTES: Final = 23_000
 _ROW_BYTES: Final = 264
-_PICTURE_BYTES: Final = 60_000  # the best grid of the search
-_CONDITION_BYTES: Final = 45  # a line of grid.csv
+_PICTURE_BYTES: Final = 60_000  # the best grid of the search, where it can be drawn as a map
 
 
 @dataclass(frozen=True)
@@ -80,101 +85,118 @@ class Contents:
 
 @dataclass(frozen=True)
 class _Scales(Storage):
-    """Weighs what is written, and keeps nothing."""
+    """Weighs what is written, and the grid as MLflow gets it; keeps nothing."""
 
     sizes: Counter[str] = field(default_factory=Counter)
 
     def write(self, content: bytes, *parts: str) -> None:
         """Count the bytes under the first part of the name."""
         self.sizes[parts[0]] += len(content)
+        if parts[0] == "grid":
+            grid = parse_parquet(content).drop_columns(list(KEY))
+            self.sizes[_ARTIFACTS] += len(grid_csv(grid))
 
 
 def search_contents(
-    search: SearchSpecification, units: Sequence[Unit], data: DigitData
+    search: SearchSpecification, units: Sequence[Unit], opened: OpenedTask
 ) -> Contents:
     """What a search leaves when all its trials finish.
 
     Ray's state and MLflow's database are rough: so many bytes per trial, and per row.
 
     Args:
-        search, data: the search and its examples.
+        search, opened: the search, and its task with its data.
         units: all it dispatches.
     """
     trials = [trial for unit in units for trial in unit.trials]
     samples = search.space is not None
     brief = not samples and not search.listed  # as search/tracking/runs.py has it
     storage = _Scales("nowhere", fs.LocalFileSystem(), "/nowhere")
-    text = to_yaml(search)
-    storage.write(text.encode(), SPECIFICATION_FILE)
-    write_plan(storage, trials, {one.trial_id: {} for one in trials} if samples else None)
+    layout = search.definition.layout(trials[0].network, lambda: opened.first)
+    description = describe(search.task, search.definition, opened.first, layout.streams)
+    storage.write(description.to_json().encode(), TASK_FILE)
+    storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+    sampled: dict[str, Sample] = {one.trial_id: {} for one in trials}
+    write_plan(storage, trials, len(trials), sampled if samples else None)
     rows = Counter(
         runs=1, parameters=len(search_parameters(to_plain(search))), tags=_SEARCH_RUN_TAGS
     )
-    objectives = search.objectives if samples else ()
     recorder = Recorder(
         storage,
         search.name,
-        data.fingerprint,
-        data.note,
+        description,
         provenance(),
-        objectives,
+        search.objectives if samples else (),
         search.resources.cpus_per_trial,
     )
     total = Contents(storage.sizes.copy(), rows)
-    for trial, count in _counts(trials).items():
-        total += _trial_contents(trial, recorder, storage, brief).times(count)
+    for trial, count in _counts(trials, opened).items():
+        total += _trial_contents(trial, opened, recorder, storage, brief).times(count)
     total.sizes["ray"] = _RAY_BYTES + _RAY_TRIAL_BYTES * len(units)
     if search.mlflow.enabled:
         total.sizes["mlflow.db"] = _ROW_BYTES * total.rows.total()
-        lines = sum(len(trial.test_conditions) for trial in trials)
-        total.sizes["mlflow-artifacts"] = _PICTURE_BYTES + _CONDITION_BYTES * lines
+        total.sizes[_ARTIFACTS] += _PICTURE_BYTES * (len(description.axes) == 2)
     else:
         total.rows.clear()
+        del total.sizes[_ARTIFACTS]
     return total
 
 
-def _counts(trials: Iterable[TrialSpecification]) -> Counter[TrialSpecification]:
+def _counts(
+    trials: Iterable[TrialSpecification], opened: OpenedTask
+) -> Counter[TrialSpecification]:
     """One trial for all that leave equally much, with their number."""
-    first: dict[tuple[TrialSpecification, bool], TrialSpecification] = {}
+    first: dict[tuple[Any, ...], TrialSpecification] = {}
     counts: Counter[TrialSpecification] = Counter()
+    tested: dict[tuple[str, ...], list[Condition]] = {}
     for trial in trials:
-        # Off the grid there is no accuracy at the train pair.
-        on_grid = trial.train_pair in trial.test_conditions
-        counts[first.setdefault((alike(trial), on_grid), trial)] += 1
+        streams = trial.placement.streams
+        if streams not in tested:
+            tested[streams] = trial.for_task(opened.task).test_conditions()
+        # Off the grid there is no metric at the train condition. Of that, each axis that has a
+        # number is a parameter.
+        on_grid = trial.train in tested[streams]
+        numbers = tuple(one is None for one in trial.train_columns().values())
+        counts[first.setdefault((alike(trial), on_grid, numbers), trial)] += 1
     return counts
 
 
 def _trial_contents(
-    trial: TrialSpecification, recorder: Recorder, storage: _Scales, brief: bool
+    trial: TrialSpecification,
+    opened: OpenedTask,
+    recorder: Recorder,
+    storage: _Scales,
+    brief: bool,
 ) -> Contents:
     storage.sizes.clear()
-    result = _result(trial)
+    of = recorder.description
+    result = _result(trial, opened)
     sample: Sample | None = {} if recorder.objectives else None
-    started = {**recorder.started(trial, datetime.now(UTC), sample), "threads": 1}
+    data = opened.data(trial.data, trial.fold)
+    started = {**recorder.started(trial, data, datetime.now(UTC), sample), "threads": 1}
     row = recorder.finished(trial, result, started, time.monotonic())
-    # As MLflow is given it: what has gone through JSON or a table has lists.
-    row = {name: list(one) if isinstance(one, tuple) else one for name, one in row.items()}
-    points = [point for epoch in result.epochs for point in epoch_points(epoch.row())]
+    points = [point for epoch in result.epochs for point in epoch_points(epoch.row(), of)]
     rows = Counter(
         runs=1,
-        parameters=len(trial_parameters(row, brief)),
-        metrics=len(points) + len(result_points(row)),
-        tags=len(trial_tags(row)) + _TRIAL_RUN_TAGS,
+        parameters=len(trial_parameters(row, of, brief=brief)),
+        metrics=len(points) + len(result_points(row, of)),
+        tags=len(trial_tags(row, of)) + _TRIAL_RUN_TAGS,
     )
     return Contents(storage.sizes.copy(), rows)
 
 
-def _result(trial: TrialSpecification) -> TrialResult:
+def _result(trial: TrialSpecification, opened: OpenedTask) -> TrialResult:
     """Made up: random numbers, which take as much room as real ones."""
     generator = torch.Generator().manual_seed(0)
 
     def draw() -> float:
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
-    network = EarlyFusionNetwork(trial.network)
+    task, data = opened.task, opened.data(trial.data, trial.fold)
+    network = task.build(trial.network, data, trial.placement)
     result = TrialResult(
-        device=trial.device,
-        metric=trial.trial.task.metrics[0],
+        device=trial.training.device,
+        metric=task.metrics[0],
         engine="compiled",
         parameters=count_parameters(network),
         multiply_accumulates=1,
@@ -184,25 +206,35 @@ def _result(trial: TrialSpecification) -> TrialResult:
         data_seconds=draw(),
         peak_memory_bytes=1,
     )
-    for number in range(1, trial.epochs + 1):
+    metrics = each_epoch(task.metrics)
+    for number in range(1, trial.training.epochs + 1):
         epoch = Epoch(
             epoch=number,
-            examples_seen=number * trial.epoch_examples,
+            examples_seen=number,
             train_loss=draw(),
-            train={"accuracy": draw()},
+            train={one.name: draw() for one in metrics},
             validation_loss=draw(),
-            validation={"accuracy": draw()},
+            validation={one.name: draw() for one in metrics},
             seconds=draw(),
             ended_at=datetime.now(UTC),
         )
         result.keep(epoch, network)
-    count = trial.test_examples
-    conditions = trial.trial.test_conditions()
-    correct = torch.randint(count + 1, (len(conditions),), generator=generator).tolist()
-    cells = [
-        Evaluation(one, count, count * draw(), {"accuracy": right / count}, {"accuracy": right})
-        for one, right in zip(conditions, correct, strict=True)
-    ]
-    kept = tuple(torch.randint(most, (count,), generator=generator) for most in (10**6, 10, 10))
-    result.grid = Grid(cells, [kept] * len(cells) if trial.predictions else [])  # type: ignore[list-item]
+    split = data.split(trial.evaluation.split)
+    count = trial.evaluation.test_examples or len(split)  # type: ignore[arg-type]
+    cells = []
+    for condition in trial.for_task(task).test_conditions():
+        # Of such a share a sum over the examples counts them.
+        sums = {
+            one.name: float(round(count * draw())) if one.share else count * draw()
+            for one in task.metrics
+            if one.is_mean
+        }
+        values = {
+            one.name: sums[one.name] / count if one.is_mean else draw() for one in task.metrics
+        }
+        cells.append(Evaluation(condition, count, count * draw(), values, sums))
+    most = (10**6, max(2, data.classes), max(2, data.classes))
+    kept = tuple(torch.randint(one, (count,), generator=generator) for one in most)
+    predictions = [kept] * len(cells) if trial.evaluation.predictions else []
+    result.grid = Grid(cells, predictions)  # type: ignore[arg-type]
     return result

@@ -1,4 +1,4 @@
-"""What trials cost on this machine, from a few steps, validation and test pairs of each kind.
+"""What trials cost on this machine, from a few steps, validation and test examples of each kind.
 
 As many processes measure at once as trials would run: they share cores, caches and memory as the
 trials do. Trials with one thread on a CPU are measured in CPU seconds, which programs that share
@@ -11,17 +11,19 @@ import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fusion_search.datasets.digits.data import DigitData
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.planning.timing import measure_line, timed
-from fusion_search.search.tasks.digits.task import digit_splits
+from fusion_search.search.running.current_folder import Carried
+from fusion_search.search.tasks.evaluation import each_epoch
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import FAILURES, Member, PackTraining
 from fusion_search.search.trials.results import Tally
 from fusion_search.search.trials.specification import TrialSpecification
@@ -46,14 +48,15 @@ class Cost:
     """Of a kind, in seconds, all its packed trials together.
 
     Attributes:
-        build: network, optimiser and pairs.
+        build: network, optimiser and numbers of the examples.
         step: a whole batch, forward and back.
         validation: after an epoch.
         grid: all test conditions.
         warm_up: what the first of the kind in a process took beyond, compiling above all.
         memory_bytes: peak, as ``peak_memory_bytes`` counts it.
-        share: of a whole batch, and of the grid's pairs, the largest part that was run.
+        share: of a whole batch, and of the grid's examples, the largest part that was run.
         processor: CPU seconds per second of a step.
+        train_examples: of the data.
     """
 
     build: float
@@ -64,6 +67,7 @@ class Cost:
     memory_bytes: float
     share: float
     processor: float
+    train_examples: float
 
     def scaled(self, factor: float) -> Cost:
         """Of a kind whose network needs ``factor`` times the work; the rest as it is."""
@@ -92,7 +96,7 @@ class Calibration:
 
 def measure_kinds(
     kinds: Sequence[Kind],
-    data: DigitData,
+    opened: OpenedTask,
     *,
     processes: int,
     threads: int,
@@ -102,7 +106,7 @@ def measure_kinds(
     """Measure every kind in every process, all processes at once.
 
     Args:
-        kinds, data: what to measure, and the examples of all.
+        kinds, opened: what to measure, and their task with its data.
         processes: how many at once.
         threads: of each.
         seconds: for a kind, warming up not counted.
@@ -119,7 +123,8 @@ def measure_kinds(
             # In another order each, so that trials of all kinds run beside each other.
             first = number * len(kinds) // processes
             order = [*range(first, len(kinds)), *range(first)]
-            arguments = (theirs, [(one, kinds[one]) for one in order], data, threads, seconds)
+            asked = Carried([(one, kinds[one]) for one in order], Path.cwd())
+            arguments = (theirs, asked, opened, threads, seconds)
             workers.append(context.Process(target=_measure, args=arguments, daemon=True))
             connections.append(ours)
             workers[-1].start()
@@ -147,7 +152,7 @@ def measure_kinds(
 
 def by_processor(kind: Kind, threads: int) -> bool:
     """Whether CPU seconds tell what a trial takes."""
-    return threads == 1 and choose_device(kind.trial.device).type == "cpu"
+    return threads == 1 and choose_device(kind.trial.training.device).type == "cpu"
 
 
 def _receive(connection: Connection) -> Any:
@@ -156,7 +161,7 @@ def _receive(connection: Connection) -> Any:
     except EOFError as error:
         raise ConfigurationError(
             "a process that measured a trial died, perhaps for want of memory; lower "
-            "trials.batch_size, or raise resources.cpus_per_trial so that fewer run at once"
+            "training.batch_size, or raise resources.cpus_per_trial so that fewer run at once"
         ) from error
     if isinstance(news, str):
         raise ConfigurationError(f"a trial cannot run as declared: {news}")
@@ -182,7 +187,7 @@ def _mean(costs: Sequence[Cost]) -> Cost:
 def _measure(
     connection: Connection,
     kinds: Sequence[tuple[int, Kind]],
-    data: DigitData,
+    opened: OpenedTask,
     threads: int,
     seconds: float,
 ) -> None:
@@ -191,10 +196,10 @@ def _measure(
     try:
         for number, kind in kinds:
             cpu = by_processor(kind, threads)
-            work, cost = measure_kind(kind, data, seconds, cpu)
+            work, cost = measure_kind(kind, opened, seconds, cpu)
             connection.send((number, cost))
         # The others may not be done: keep them company.
-        batch = kinds[-1][1].trial.batch_size if cost.step < seconds else 2
+        batch = work.sizes["step"] if cost.step < seconds else 2
         while not connection.poll():
             work.step(batch)
         while connection.recv():
@@ -208,28 +213,26 @@ def _measure(
         connection.send(" ".join(f"{error}".split()) or type(error).__name__)
 
 
-def measure_kind(kind: Kind, data: DigitData, seconds: float, cpu: bool) -> tuple[_Work, Cost]:
+def measure_kind(kind: Kind, opened: OpenedTask, seconds: float, cpu: bool) -> tuple[_Work, Cost]:
     """Measure one kind in this process; returns also what was measured, to go on with.
 
     Args:
-        kind, data: what to measure.
+        kind, opened: what to measure, and its task with its data.
         seconds: to spend.
         cpu: count CPU seconds.
     """
-    device = choose_device(kind.trial.device)
+    device = choose_device(kind.trial.training.device)
     reset_peak_memory(device)
     with seeded(kind.trial.seed, device):
-        first, _ = timed(lambda: _Work(kind, data, device), by_processor=cpu)
-        work = _Work(kind, data, device)
-        build, _ = timed(lambda: _Work(kind, data, device), by_processor=cpu)
+        first, _ = timed(lambda: _Work(kind, opened, device), by_processor=cpu)
+        work = _Work(kind, opened, device)
+        build, _ = timed(lambda: _Work(kind, opened, device), by_processor=cpu)
         lines = {
             part: measure_line(
-                call, largest, _SHARES[part] * seconds, by_processor=cpu, warm=part == "grid"
+                call, work.sizes[part], share * seconds, by_processor=cpu, warm=part == "grid"
             )
-            for part, call, largest in (
-                ("step", work.step, kind.trial.batch_size),
-                ("validation", work.validate, kind.trial.validation_examples),
-                ("grid", work.grid, kind.trial.test_examples),
+            for (part, share), call in zip(
+                _SHARES.items(), (work.step, work.validate, work.grid), strict=True
             )
         }
     return work, Cost(
@@ -241,28 +244,38 @@ def measure_kind(kind: Kind, data: DigitData, seconds: float, cpu: bool) -> tupl
         memory_bytes=peak_memory_bytes(device),
         share=min(lines["step"].share, lines["grid"].share),
         processor=lines["step"].processor,
+        train_examples=work.train_examples,
     )
 
 
 class _Work:
-    """The parts of a trial, or of a pack, on any number of examples."""
+    """The parts of a trial, or of a pack, on any number of examples.
 
-    def __init__(self, kind: Kind, data: DigitData, device: torch.device) -> None:
-        self._trial = kind.trial
+    Attributes:
+        sizes: part -> how many examples it has in a trial.
+        train_examples: of the data.
+    """
+
+    def __init__(self, kind: Kind, opened: OpenedTask, device: torch.device) -> None:
+        trial = kind.trial
         self._pack: PackTraining | None = None
         if kind.packed == 1:
-            splits = digit_splits(data.on(device))
-            self._run = TrialTraining(kind.trial.trial, splits, device)
+            data = opened.data(trial.data, trial.fold).on(device)
+            self._run = TrialTraining(trial.for_task(opened.task), data, device)
         else:
             # In seed alone: trials of a seed would share the work of making examples.
-            trials = [replace(kind.trial, seed=seed) for seed in range(kind.packed)]
-            self._pack = PackTraining([Member(one, data, device) for one in trials])
+            trials = [replace(trial, seed=seed) for seed in range(kind.packed)]
+            self._pack = PackTraining([Member(one, opened, device) for one in trials])
             self._run = self._pack.members[0].run
         self._batches = self._run.batches()
-        self._pairs = {
-            use: typical_first(data, split, self._run.numbers[use])
-            for use, split in (("validation", "validation"), ("grid", kind.trial.evaluation_split))
+        # Data sets may be sorted, and the first examples unlike the others.
+        self._numbers = {use: _shuffled(one) for use, one in self._run.numbers.items()}
+        self.sizes = {
+            "step": min(trial.training.batch_size, len(self._numbers["train"])),
+            "validation": len(self._numbers["validation"]),
+            "grid": len(self._numbers["grid"]),
         }
+        self.train_examples = len(self._run.data.train)  # type: ignore[arg-type]
 
     def step(self, examples: int) -> None:
         """An optimiser step."""
@@ -276,24 +289,17 @@ class _Work:
         self._run.step(batch, presentations, Tally(self._run.task.metrics))
 
     def validate(self, examples: int) -> None:
-        """Validation at the train pair, of one trial."""
-        pairs = self._pairs["validation"][:examples]
-        self._run.judge("validation", pairs, [self._run.trial.train])
+        """Validation at the train condition, of one trial."""
+        metrics = each_epoch(self._run.task.metrics)
+        numbers = self._numbers["validation"][:examples]
+        self._run.judge("validation", numbers, [self._run.trial.train], metrics)
 
     def grid(self, examples: int) -> None:
         """All test conditions, of one trial."""
-        pairs = self._pairs["grid"][:examples]
-        self._run.judge(self._trial.evaluation_split, pairs, self._run.trial.test_conditions())
+        trial = self._run.trial
+        numbers = self._numbers["grid"][:examples]
+        self._run.judge(trial.evaluation.split, numbers, trial.test_conditions())
 
 
-def typical_first(data: DigitData, split: str, pairs: Tensor) -> Tensor:
-    """Pairs [N] in such an order that the first ones cost what the mean pair does.
-
-    The work on a pair grows with the sound in its recording, that is falls with the silence
-    before; pairs of one recording, which share work, stay together.
-    """
-    _, recordings, _ = data.splits[split].lookup(pairs)
-    onsets = data.onset_frames(recordings).double()
-    distance = (onsets - onsets.mean()).abs()
-    rank = torch.argsort(recordings, stable=True)
-    return pairs[rank[torch.argsort(distance[rank], stable=True)]]
+def _shuffled(numbers: Tensor) -> Tensor:
+    return numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))]

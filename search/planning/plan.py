@@ -8,14 +8,13 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import torch
 from tqdm import tqdm
 
-from fusion_search.datasets.digits.data import DigitData, load_digits
-from fusion_search.models.early_fusion import EarlyFusionNetwork
+from fusion_search.datasets.conditions import ORIGINAL
+from fusion_search.datasets.loading import Presentation, load
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.dispatcher import listen_here_alone
 from fusion_search.search.planning.contents import Contents, search_contents
@@ -23,6 +22,7 @@ from fusion_search.search.planning.measurement import Calibration, Cost, Kind, m
 from fusion_search.search.planning.units import (
     Run,
     Unit,
+    alike,
     all_costs,
     chosen_kinds,
     count_kinds,
@@ -33,8 +33,10 @@ from fusion_search.search.planning.units import (
     stopped_after,
     unit_seconds,
 )
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tasks.run import Stopwatch
 from fusion_search.search.trials.cost import multiply_accumulates
+from fusion_search.search.trials.specification import TrialSpecification
 
 _SECONDS: Final = 40.0  # for measuring all kinds
 _SECONDS_PER_KIND: Final = (2.0, 12.0)  # at least, at most
@@ -93,14 +95,11 @@ class Plan:
         return total
 
 
-def make_plan(
-    search: SearchSpecification, data_folder: Path | None, *, seconds: float = _SECONDS
-) -> Plan:
+def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan:
     """Measure on this machine and reckon.
 
     Args:
         search: what would be launched.
-        data_folder: where the real files are.
         seconds: for measuring, warming up not counted.
 
     Raises:
@@ -110,28 +109,29 @@ def make_plan(
     # Here, because importing Ray takes seconds.
     from fusion_search.search.dispatch.start import seconds_to_start
 
-    declared = search
-    search, device = _on_this_machine(search)
-    searches, phases = [search], [planned_units(search)]
+    searches, phases = [search], [_here(search, planned_units(search))]
     confirming = planned_confirmation(search, phases[0])
     if confirming is not None:
         searches.append(confirming)
-        phases.append(planned_units(confirming))
+        phases.append(_here(confirming, planned_units(confirming)))
+    first = alike(phases[0][0].trials[0])
     clock = Stopwatch()
     with clock:
-        data = load_digits(phases[0][0].trials[0].data, data_folder)
-    print(f"data: {data.note}")
+        opened = OpenedTask(search.definition, first.data, first.fold)
+    print(f"data: {opened.first.note or search.task}")
+    device = first.training.device
     gpus = float(torch.cuda.device_count()) if device == "cuda" else None
     slots = slots_of(search.resources, cpus=float(os.cpu_count() or 1), gpus=gpus)
     # Those that share a GPU, where there are several.
     together = min(slots, len(phases[0]))
     if gpus is not None:
         together = min(together, slots_of(search.resources, cpus=math.inf, gpus=1.0))
-    costs, calibration = _measure(phases, data, together, search.resources.cpus_per_trial, seconds)
+    costs, calibration = _measure(
+        phases, opened, together, search.resources.cpus_per_trial, seconds
+    )
     start = clock.seconds + seconds_to_start(search.resources, min(slots, len(phases[0])))
     contents = [
-        search_contents(one, phase, data)
-        for one, phase in zip([declared, *searches[1:]], phases, strict=True)
+        search_contents(one, phase, opened) for one, phase in zip(searches, phases, strict=True)
     ]
     return Plan(
         device=device,
@@ -147,7 +147,7 @@ def make_plan(
 
 def _measure(
     phases: Sequence[Sequence[Unit]],
-    data: DigitData,
+    opened: OpenedTask,
     together: int,
     cpus_per_trial: float,
     seconds: float,
@@ -156,7 +156,7 @@ def _measure(
     kinds = list(count_kinds([unit for units in phases for unit in units]))
     least, most = _SECONDS_PER_KIND
     at_most = max(2, int(seconds / least))
-    work = {kind: _work(kind, data) for kind in kinds} if len(kinds) > at_most else {}
+    work = {kind: _work(kind, opened) for kind in kinds} if len(kinds) > at_most else {}
     chosen = chosen_kinds(kinds, work, at_most)
     print(
         f"measuring {len(chosen)} of {len(kinds)} kinds of trials on {platform.node()}, {together} "
@@ -168,7 +168,7 @@ def _measure(
     ) as bar:
         calibration = measure_kinds(
             chosen,
-            data,
+            opened,
             processes=together,
             threads=max(1, int(cpus_per_trial)),
             seconds=min(most, seconds / len(chosen)),
@@ -177,20 +177,24 @@ def _measure(
     return all_costs(kinds, calibration.costs, work), calibration
 
 
-def _on_this_machine(search: SearchSpecification) -> tuple[SearchSpecification, str]:
-    """The search with the device that its trials would have here, and this device."""
-    fixed = dict(search.space.fixed if search.space is not None else search.trials)
+def _here(search: SearchSpecification, units: Sequence[Unit]) -> list[Unit]:
+    """The units with the device that their trials would have on this machine."""
     shown = torch.cuda.is_available() and search.resources.gpus_per_trial > 0
-    device = "cuda" if shown and fixed.get("device", "auto") != "cpu" else "cpu"
-    fixed["device"] = device
-    if search.space is not None:
-        return replace(search, space=replace(search.space, fixed=fixed)), device
-    return replace(search, trials=fixed), device
+
+    def here(trial: TrialSpecification) -> TrialSpecification:
+        device = "cuda" if shown and trial.training.device != "cpu" else "cpu"
+        return trial.with_settings({"device": device})
+
+    return [replace(unit, trials=tuple(map(here, unit.trials))) for unit in units]
 
 
-def _work(kind: Kind, data: DigitData) -> int:
-    """Multiply-accumulates of an example."""
-    example = data.examples("validation", torch.tensor([0]), noise_seed=0)
-    network = EarlyFusionNetwork(kind.trial.network)
-    inputs = example.visual(1.0), example.audio(1.0)
-    return kind.packed * multiply_accumulates(network, lambda: network(*inputs))
+def _work(kind: Kind, opened: OpenedTask) -> int:
+    """Multiply-accumulates of an example; 1 where torch counts none."""
+    trial, task = kind.trial, opened.task
+    data = opened.data(trial.data, trial.fold)
+    network = task.build(trial.network, data, trial.placement)
+    batch, keys = next(load(data.validation, [[Presentation(0, 0)]], seed=0))
+    original = {axis.name: torch.full((1,), ORIGINAL) for axis in task.axes}
+    met = task.impair(batch, original, keys, 0)
+    each = multiply_accumulates(network, lambda: task.predict(network, met))
+    return max(1, kind.packed * each)

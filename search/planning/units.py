@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import (
     Resources,
     SchedulerSettings,
@@ -21,7 +20,8 @@ from fusion_search.search.planning.measurement import Cost, Kind
 from fusion_search.search.running.confirmation import candidates_among, confirmation_search
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.spaces.searchers import make_searcher
-from fusion_search.search.trials.packing import PACK_FREE, packs
+from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.packing import pack_like, packs
 from fusion_search.search.trials.specification import TrialSpecification
 
 OVERHEAD_SECONDS: Final = 0.16
@@ -30,8 +30,9 @@ OVERHEAD_SECONDS: Final = 0.16
 # Six forward passes of a batch, when a trial's speed is measured; a step is three.
 _STEPS_AT_THE_END: Final = 2
 
-# Do not change what a trial costs.
-_FREE: Final = {**PACK_FREE, "dropout": 0.0}
+_STILL: Final = 1e-6
+"""A learning rate with which nothing diverges while it is measured."""
+
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
@@ -51,8 +52,11 @@ class Unit:
 
 
 def alike(trial: TrialSpecification) -> TrialSpecification:
-    """The trial that stands for all that cost the same."""
-    return replace(trial, **_FREE)
+    """The trial that stands for all that cost the same; folds are taken for equally large."""
+    free: dict[str, Any] = {"learning_rate": _STILL}
+    if isinstance(trial.settings().get("dropout"), float):
+        free["dropout"] = 0.0
+    return replace(pack_like(trial).with_settings(free), fold=0)
 
 
 def planned_units(search: SearchSpecification) -> list[Unit]:
@@ -80,7 +84,7 @@ def planned_confirmation(
     if search.space is None or not search.confirmation.top:
         return None
     ranked = [(unit.trials, 0.0) for unit in units]
-    return confirmation_search(search, candidates_among(ranked, search.confirmation))
+    return confirmation_search(search, candidates_among(ranked, search))
 
 
 def slots_of(resources: Resources, *, cpus: float, gpus: float | None) -> int:
@@ -118,23 +122,26 @@ def trial_seconds(trial: TrialSpecification, cost: Cost, epochs: int | None = No
         cost: of its kind.
         epochs: after which the scheduler stops it; None when it is finished.
     """
-    steps = trial.epoch_examples / trial.batch_size
+    settings = trial.training
+    shown = settings.examples or cost.train_examples
+    steps = (settings.epoch_examples or shown) / min(settings.batch_size, shown)
     epoch = steps * cost.step + cost.validation
     start = OVERHEAD_SECONDS + cost.build
     if epochs is not None:
         return start + epochs * epoch
-    return start + trial.epochs * epoch + cost.grid + _STEPS_AT_THE_END * cost.step
+    return start + settings.epochs * epoch + cost.grid + _STEPS_AT_THE_END * cost.step
 
 
 def unit_seconds(unit: Unit, costs: Mapping[Kind, Cost], epochs: int | None = None) -> float:
     """What a unit takes of a slot; with ``epochs``, stopped after so many over all its trials."""
     total = 0.0
     for kind in unit.kinds:
-        if epochs is not None and epochs <= kind.trial.epochs:
+        own = kind.trial.training.epochs
+        if epochs is not None and epochs <= own:
             return total + trial_seconds(kind.trial, costs[kind], epochs)
         total += trial_seconds(kind.trial, costs[kind])
         total += OVERHEAD_SECONDS * (kind.packed - 1)
-        epochs = None if epochs is None else epochs - kind.trial.epochs
+        epochs = None if epochs is None else epochs - own
     return total
 
 
@@ -155,7 +162,7 @@ def stopped_after(search: SearchSpecification, units: int) -> list[int | None] |
     """
     if search.space is None or search.scheduler.name != "asha":
         return None
-    looks = rungs(search.scheduler, search.epochs_per_sample)
+    looks = rungs(search.scheduler, search.space.epochs_per_sample)
     shares = [search.scheduler.reduction ** -(number + 1) for number in range(len(looks))]
     found: list[int | None] = []
     for number in range(units):
@@ -225,8 +232,10 @@ def count_kinds(units: Sequence[Unit]) -> Counter[Kind]:
 
 def family(kind: Kind) -> tuple[Any, ...]:
     """What networks have in common whose costs compare by their work."""
-    trial = kind.trial
-    return trial.levels, trial.fusion_depth, trial.modality, trial.placement_name != "", kind.packed
+    network, placement = kind.trial.network, kind.trial.placement
+    layout = [repr(getattr(network, name)) for name in getattr(network, "layout_fields", ())]
+    coupled = bool(placement.sites) or placement.end != ""
+    return layout, placement.streams, coupled, kind.packed
 
 
 def all_costs(

@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import torch
 
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import write_failure
 from fusion_search.analysis.records.plain_data import LARGEST_PLAN, read_json
 from fusion_search.analysis.records.storage import Storage
@@ -28,18 +29,17 @@ from fusion_search.analysis.records.tables import (
     PLANNED_FILE,
     SCHEMA_VERSION,
     STOPPED,
-    TABLES,
     read_rows,
     to_parquet,
 )
+from fusion_search.datasets.batch import Data
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.saved_states import forget
 from fusion_search.search.spaces.objectives import Objective
-from fusion_search.search.spaces.space import Sample
-from fusion_search.search.trials.specification import TRIAL_FIELDS, TrialSpecification, snr_text
+from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.trials.results import Grid
+from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.trial import TrialResult
-
-TRIAL_COLUMNS: Final = tuple(name for name in TRIAL_FIELDS if name in TABLES["trials"].names)
 
 
 class Recorder:
@@ -48,8 +48,8 @@ class Recorder:
     Args:
         storage: the search's folder.
         search: its name.
-        fingerprint, note: of the examples; they go into every record.
-        origin: code and packages.
+        description: of its task.
+        origin: code and packages; they go into every record.
         objectives: what a search over a space optimises; a sweep has none.
         cpus_per_trial: what it gives a trial.
     """
@@ -58,25 +58,21 @@ class Recorder:
         self,
         storage: Storage,
         search: str,
-        fingerprint: str,
-        note: str,
+        description: TaskDescription,
         origin: Provenance,
         objectives: Sequence[Objective] = (),
         cpus_per_trial: float | None = None,
     ) -> None:
         self.storage = storage
         self.search = search
+        self.description = description
         self.objectives = tuple(objectives)
-        self._shared = {
-            "data_fingerprint": fingerprint,
-            "data_note": note,
-            "cpus_per_trial": cpus_per_trial,
-            **asdict(origin),
-        }
+        self._shared = {"cpus_per_trial": cpus_per_trial, **asdict(origin)}
 
     def started(
         self,
         trial: TrialSpecification,
+        data: Data,
         started_at: datetime,
         sample: Sample | None = None,
         packed_trials: int = 1,
@@ -85,11 +81,13 @@ class Recorder:
         return {
             **self._key(trial),
             "trial_name": trial.trial_name,
-            **{name: getattr(trial, name) for name in TRIAL_COLUMNS},
+            **trial.columns(),
             "specification": trial.to_json(),
             "sample": None if sample is None else json.dumps(sample),
             "started_at": started_at,
             "packed_trials": packed_trials,
+            "data_fingerprint": data.fingerprint,
+            "data_note": data.note,
             **self._shared,
             "host": platform.node(),  # of the worker, which may not be the driver's machine
         }
@@ -120,13 +118,14 @@ class Recorder:
                     **key,
                     **_snrs(one.condition),
                     "n": one.n,
-                    "correct": int(one.sums["accuracy"]),
                     "loss": one.loss,
+                    **one.metrics,
+                    **{f"{name}_sum": total for name, total in one.sums.items()},
                 }
-                for one in result.grid.evaluations
+                for one in (*result.grid.evaluations, *result.grid.absent)
             ],
         )
-        if trial.predictions:
+        if trial.evaluation.predictions:
             self._write(trial, "predictions", self._predictions(trial, result))
         self.storage.write(_checkpoint(trial, result), CHECKPOINTS, f"{trial.trial_id}.pt")
         row = {
@@ -137,22 +136,23 @@ class Recorder:
             "parameters": result.parameters,
             "multiply_accumulates": result.multiply_accumulates,
             "epochs_run": len(result.epochs),
-            **({"schedule": json.dumps(result.schedule)} if result.schedule else {}),
+            **({"changes": json.dumps(result.schedule)} if result.schedule else {}),
             "best_epoch": result.best.epoch,
-            "validation_accuracy": result.best.validation["accuracy"],
-            "train_pair_accuracy": result.grid.at(trial.trial.train, "accuracy"),
-            "worst_accuracy": min(result.grid.values("accuracy")),
-            "mean_accuracy": result.grid.mean("accuracy"),
+            **{f"validation_{name}": value for name, value in result.best.validation.items()},
+            **self._over_grid(trial, result.grid),
             **_ended(clock),
             "train_seconds": result.train_seconds,
             "evaluation_seconds": result.evaluation_seconds,
+            "absent_seconds": result.absent_seconds,
             "data_seconds": result.data_seconds,
             "milliseconds_per_example": result.milliseconds_per_example,
             "peak_memory_bytes": result.peak_memory_bytes,
         }
         if self.objectives:
-            accuracies = result.grid.values("accuracy")
-            row["objective_values"] = [one.value(row, accuracies) for one in self.objectives]
+            row["objective_values"] = [
+                one.value(row, result.grid.values(one.metric) if one.is_quantile else ())
+                for one in self.objectives
+            ]
         self._end(trial, row)
         return row
 
@@ -169,14 +169,16 @@ class Recorder:
         ``clock`` is when this process heard of its beginning (``time.monotonic``).
         """
         self._write_epochs(trial, epochs)
-        best = max(epochs, key=lambda one: (one["validation_accuracy"], -one["validation_loss"]))
+        metric = self.description.metric
+        column = f"validation_{metric.name}"
+        best = max(epochs, key=lambda one: (metric.sign * one[column], -one["validation_loss"]))
         row = {
             **started,
             "status": STOPPED,
             "reason": reason,
             "epochs_run": len(epochs),
             "best_epoch": best["epoch"],
-            "validation_accuracy": best["validation_accuracy"],
+            **{name: best[name] for name in self._validated if name in best},
             **_ended(clock),
             "train_seconds": epochs[-1]["seconds"],
         }
@@ -219,6 +221,20 @@ class Recorder:
     def _write_epochs(self, trial: TrialSpecification, epochs: Sequence[Mapping[str, Any]]) -> None:
         self._write(trial, "epochs", [{**self._key(trial), **one} for one in epochs])
 
+    def _over_grid(self, trial: TrialSpecification, grid: Grid) -> dict[str, Any]:
+        """Every metric at the train condition, at its worst, and on average."""
+        found: dict[str, Any] = {}
+        for one in self.description.metrics:
+            values = grid.values(one.name)
+            found[f"train_condition_{one.name}"] = grid.at(trial.train, one.name)
+            found[f"worst_{one.name}"] = min(values) if one.sign > 0 else max(values)
+            found[f"mean_{one.name}"] = grid.mean(one.name)
+        return found
+
+    @property
+    def _validated(self) -> list[str]:
+        return [f"validation_{one.name}" for one in self.description.metrics if one.each_epoch]
+
     def _key(self, trial: TrialSpecification) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
@@ -231,11 +247,11 @@ class Recorder:
     ) -> Iterable[Mapping[str, Any]]:
         assert result.grid is not None
         for one, kept in zip(result.grid.evaluations, result.grid.predictions, strict=True):
-            for pair, label, answer in zip(*(part.tolist() for part in kept), strict=True):
+            for number, label, answer in zip(*(part.tolist() for part in kept), strict=True):
                 yield {
                     **self._key(trial),
                     **_snrs(one.condition),
-                    "pair": pair,
+                    "number": number,
                     "label": label,
                     "predicted": answer,
                 }
@@ -243,7 +259,7 @@ class Recorder:
     def _write(
         self, trial: TrialSpecification, table: str, rows: Iterable[Mapping[str, Any]]
     ) -> None:
-        content = pa.Table.from_pylist(list(rows), schema=TABLES[table])
+        content = pa.Table.from_pylist(list(rows), schema=self.description.schema(table))
         self.storage.write(to_parquet(content), table, f"{trial.trial_id}.parquet")
 
 
@@ -256,6 +272,7 @@ def _ended(clock: float) -> dict[str, Any]:
 def write_plan(
     storage: Storage,
     trials: Sequence[TrialSpecification],
+    planned: int,
     samples: Mapping[str, Sample] | None = None,
 ) -> None:
     """Write the trials a search consists of, so that what is missing can be named.
@@ -263,21 +280,14 @@ def write_plan(
     Args:
         storage: the search's folder.
         trials: in the order declared or proposed.
+        planned: how many there will be.
         samples: of a search over a space, trial id -> the sample it belongs to.
     """
-    plan = [
-        {
-            "trial_id": trial.trial_id,
-            "trial_name": trial.trial_name,
-            "modality": trial.modality,
-            "fusion_depth": trial.fusion_depth,
-            "train_audio_snr": _json_snr(trial.train_audio_snr),
-            "train_visual_snr": _json_snr(trial.train_visual_snr),
-            "seed": trial.seed,
-            **({"sample": samples[trial.trial_id]} if samples else {}),
-        }
+    rows = [
+        {**trial.planned(), **({"sample": samples[trial.trial_id]} if samples else {})}
         for trial in trials
     ]
+    plan = {"planned": planned, "trials": rows}
     storage.write(json.dumps(plan, indent=1).encode(), PLANNED_FILE)
 
 
@@ -293,14 +303,36 @@ def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]
     """
     if not storage.exists(PLANNED_FILE):
         return []
-    where = storage.named(PLANNED_FILE)
-    rows = read_json(storage, PLANNED_FILE, LARGEST_PLAN)
+    rows = _plan(storage)["trials"]
     if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
-        raise ValueError(
-            f"{where} is damaged (it is not a list of trials); put a copy back, or delete it and "
-            "resume the search to plan it anew"
-        )
+        raise _damaged(storage)
     return rows
+
+
+def read_planned_count(storage: Storage) -> int:
+    """How many trials a search will run in all.
+
+    Raises:
+        ValueError: the file is damaged, or not there.
+    """
+    planned = _plan(storage)["planned"]
+    if type(planned) is not int or planned < 0:
+        raise _damaged(storage)
+    return planned
+
+
+def _plan(storage: Storage) -> dict[str, Any]:
+    plan = read_json(storage, PLANNED_FILE, LARGEST_PLAN)
+    if not isinstance(plan, dict) or not {"planned", "trials"} <= set(plan):
+        raise _damaged(storage)
+    return plan
+
+
+def _damaged(storage: Storage) -> ValueError:
+    return ValueError(
+        f"{storage.named(PLANNED_FILE)} is damaged (it is not a list of trials); put a copy back, "
+        "or delete it and resume the search to plan it anew"
+    )
 
 
 def _is_planned(row: Any, sampled: bool) -> bool:
@@ -311,11 +343,6 @@ def _is_planned(row: Any, sampled: bool) -> bool:
     )
 
 
-def _json_snr(snr: float) -> float | str:
-    text = snr_text(snr)
-    return text if text == "original" else snr
-
-
 def _snrs(condition: Mapping[str, Any]) -> dict[str, float]:
     return {f"test_{axis}": snr for axis, snr in condition.items()}
 
@@ -323,14 +350,5 @@ def _snrs(condition: Mapping[str, Any]) -> dict[str, float]:
 def _checkpoint(trial: TrialSpecification, result: TrialResult) -> bytes:
     """Plain values and tensors alone, so that it loads with ``weights_only=True``."""
     buffer = io.BytesIO()
-    torch.save(
-        {
-            "network": asdict(trial.network),
-            "data": asdict(trial.data),
-            "state": result.state,
-            "noise_seed": trial.seed,
-            "train_pair": list(trial.train_pair),
-        },
-        buffer,
-    )
+    torch.save({"specification": trial.to_json(), "state": result.state}, buffer)
     return buffer.getvalue()

@@ -10,10 +10,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from fusion_search.analysis.records.bounds import LARGEST_BYTES
+from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.storage import Storage, StorageError, UnfitError
 from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.trials.specification import TrialSpecification
 
 RUNNING: Final = "running"  # folder of the states, <trial_id>.pt
@@ -24,7 +23,7 @@ class StateError(ValueError):
     """A saved state cannot be used; the message says why."""
 
 
-def load_state(storage: Storage, trial: TrialSpecification, data: DigitData) -> bytes | None:
+def load_state(storage: Storage, trial: TrialSpecification, fingerprint: str) -> bytes | None:
     """What an earlier run of the trial saved last; None when it saved nothing.
 
     Raises:
@@ -41,14 +40,14 @@ def load_state(storage: Storage, trial: TrialSpecification, data: DigitData) -> 
         raise StateError(f"it cannot be read ({error})") from error
     try:
         state = load_torch(content)
-        specification, fingerprint = state["specification"], state["data_fingerprint"]
+        specification, made_with = state["specification"], state["data_fingerprint"]
     except TorchFileError as error:
         raise StateError(f"it is damaged: {error}") from error
     except (LookupError, TypeError) as error:
         raise StateError(f"it is damaged: {type(error).__name__}") from error
     if specification != trial.to_json():
         raise StateError("it belongs to another trial")
-    if fingerprint != data.fingerprint:
+    if made_with != fingerprint:
         raise StateError("it was made with other data")
     return content
 

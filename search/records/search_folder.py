@@ -3,35 +3,64 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
+from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.plain_data import read_content
 from fusion_search.analysis.records.selection import count_label, no_such_search
 from fusion_search.analysis.records.storage import RefusedError, Storage, open_storage
 from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
     FINISHED,
+    PLANNED_FILE,
     SPECIFICATION_FILE,
     OnDamage,
+    earlier_version,
     read_table,
     recorded_trials,
 )
-from fusion_search.search.declaration.configuration import build_search, is_name, parse_yaml
-from fusion_search.search.declaration.fields import ConfigurationError, known
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.configuration import (
+    FIELDS,
+    build_outline,
+    build_search,
+    is_name,
+    parse_yaml,
+)
+from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.driver_file import read_driver
-from fusion_search.search.records.recorder import read_plan
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.records.recorder import read_plan, read_planned_count
+from fusion_search.search.trials.fields import ConfigurationError, known
+
+_Built = TypeVar("_Built", bound=SearchOutline)
 
 
-def load_search(name: str, location: str) -> SearchSpecification:
-    """The specification of an existing search, stored where it was found.
+def load_search(name: str, location: str, data_folder: Path | None = None) -> SearchSpecification:
+    """The specification of an existing search, stored where it was found. Asks its task.
+
+    Args:
+        name, location: of the search, and of the storage folder.
+        data_folder: where the command line says that real data lie.
 
     Raises:
         ValueError: there is no such search; names those that are there.
     """
+    return _load(name, location, lambda raw: build_search(raw, data_folder))
+
+
+def load_outline(name: str, location: str) -> SearchOutline:
+    """What can be said of an existing search without asking its task.
+
+    Raises:
+        ValueError: there is no such search; names those that are there.
+    """
+    return _load(name, location, build_outline)
+
+
+def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]) -> _Built:
     storage = open_storage(location).below(name)
     # A name that leads elsewhere, such as "../other", is no search's.
     if not is_name(name) or not _is_search(storage):
@@ -43,10 +72,12 @@ def load_search(name: str, location: str) -> SearchSpecification:
         raise ConfigurationError(
             f"{where} is missing; put a copy back, or launch the search again"
         ) from error
+    if isinstance(raw, Mapping) and "task" not in raw and not storage.is_there(TASK_FILE):
+        raise ConfigurationError(earlier_version(where, 1))
     try:
         # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
         found = {"name": name, "storage": location}
-        return build_search({**known(SearchSpecification, raw, ""), **found})
+        return build({**known(FIELDS, raw, ""), **found})
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error
 
@@ -74,20 +105,13 @@ def search_state(storage: Storage, planned: int, ended: int) -> str:
     """Running, ended, or interrupted."""
     if read_driver(storage) is not None:
         return "running"
-    return "ended" if ended >= planned else "interrupted"
-
-
-def known_trials(search: SearchSpecification, storage: Storage) -> list[TrialSpecification]:
-    """The trials of a sweep, or those that a searcher has proposed so far."""
-    if search.space is None:
-        return search.planned_trials()
-    plan = read_plan(storage, samples=True)
-    samples = {json.dumps(row["sample"]): row["sample"] for row in plan}
-    return [trial for sample in samples.values() for trial in search.space.trials(sample)]
+    return "ended" if planned and ended >= planned else "interrupted"
 
 
 def planned_ids(storage: Storage) -> set[str]:
-    """Ids of the trials in the search's list of planned trials."""
+    """Ids of the search's own trials: the planned ones; all recorded where the plan is missing."""
+    if not storage.exists(PLANNED_FILE):
+        return recorded_trials(storage)
     return {row["trial_id"] for row in read_plan(storage)}
 
 
@@ -134,15 +158,18 @@ def skipped_trials(
     }
 
 
-def planned_count(search: SearchSpecification, storage: Storage) -> int:
+def planned_count(storage: Storage) -> int:
     """How many trials a search will run.
 
     Of a space, as many as samples were declared or exist, unless the searcher found it exhausted.
     """
-    if search.space is None:
-        return len(search.planned_trials())
     if storage.exists(EXHAUSTED_FILE):
         return len(read_plan(storage))
+    return read_planned_count(storage) if storage.exists(PLANNED_FILE) else 0
+
+
+def sample_count(search: SearchSpecification) -> int:
+    """How many samples a search over a space proposes at most."""
+    assert search.space is not None
     size = search.space.size()
-    samples = search.searcher.samples if size is None else min(size, search.searcher.samples)
-    return samples * search.space.trials_per_sample
+    return search.searcher.samples if size is None else min(size, search.searcher.samples)

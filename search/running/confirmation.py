@@ -6,14 +6,15 @@ The search chose by the validation split; these are measured on the test split.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fusion_search.analysis.records.selection import depth_name
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
-from fusion_search.models.placement import CONCATENATION
+from fusion_search.models.layout import Placement
 from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
 from fusion_search.search.running.proposals import observation, read_proposals
 from fusion_search.search.spaces.objectives import MINIMIZE
@@ -46,37 +47,35 @@ def choose_candidates(search: SearchSpecification, storage: Storage) -> list[Can
     ranked = _ranked(search, storage)
     if not ranked:
         raise NothingToConfirmError(f"search {search.name!r} has no finished trial to confirm")
-    return candidates_among(ranked, search.confirmation)
+    return candidates_among(ranked, search)
 
 
 def candidates_among(
-    ranked: Sequence[tuple[tuple[TrialSpecification, ...], float]], settings: Confirmation
+    ranked: Sequence[tuple[tuple[TrialSpecification, ...], float]], search: SearchSpecification
 ) -> list[Candidate]:
-    """The best samples, then plain fusion at every depth.
+    """The best samples, then plain fusion: where sites depend on settings, such as the fusion
+    depth, at every option of the last of these.
 
-    A plain network takes the hyperparameters of the best plain one at its fusion depth; where
-    there is none, those of the best sample.
+    A plain network takes the hyperparameters of the best plain one of its layout; where there is
+    none, those of the best sample.
 
     Args:
         ranked: trials and first objective of every sample, best first.
-        settings: how many, and what differs from the search.
+        search: how many candidates it wants, and what differs from its own trials.
     """
+    settings = search.confirmation
     candidates = [
         Candidate(_label(trials[0]), "top", rank, _fresh(trials, settings), value)
         for rank, (trials, value) in enumerate(ranked[: settings.top], start=1)
     ]
     best = ranked[0][0]
-    for depth in range(best[0].levels + 1):
-        plain = [
-            (trials, value)
-            for trials, value in ranked
-            if _is_plain(trials[0])
-            and (trials[0].levels, trials[0].fusion_depth) == (best[0].levels, depth)
-        ]
-        found, value = plain[0] if plain else (_plain(best, depth), None)
-        label = f"plain {depth_name(depth, best[0].levels)}"
-        candidates.append(Candidate(label, "plain", None, _fresh(found, settings), value))
-    return candidates
+    found: dict[str, Candidate] = {}
+    for trials in _plain_layouts(search, best):
+        own = [(those, value) for those, value in ranked if _is_like(those[0], trials[0])]
+        chosen, value = own[0] if own else (trials, None)
+        label = f"plain {_layout_words(chosen[0])}".strip()
+        found.setdefault(label, Candidate(label, "plain", None, _fresh(chosen, settings), value))
+    return [*candidates, *found.values()]
 
 
 def confirmation_search(
@@ -84,9 +83,13 @@ def confirmation_search(
 ) -> SearchSpecification:
     """The search that runs the candidates' trials, each once."""
     trials = {trial.trial_id: trial for one in candidates for trial in one.trials}
+    listed = tuple(sorted(trials.values(), key=lambda trial: trial.seed))
     return SearchSpecification(
         name=search.name + CONFIRMATION_SUFFIX,
-        listed=tuple(sorted(trials.values(), key=lambda trial: trial.seed)),
+        task=search.task,
+        definition=search.definition,
+        declared={"listed": [trial.to_plain() for trial in listed]},
+        listed=listed,
         resources=search.resources,
         mlflow=search.mlflow,
         storage=search.storage,
@@ -100,8 +103,7 @@ def write_candidates(storage: Storage, candidates: Sequence[Candidate]) -> None:
             "label": one.label,
             "role": one.role,
             "rank": one.rank,
-            "fusion_depth": one.trials[0].fusion_depth,
-            "levels": one.trials[0].levels,
+            **_layout_of(one.trials[0]),
             "search_value": one.search_value,
             "trial_ids": [trial.trial_id for trial in one.trials],
         }
@@ -118,7 +120,7 @@ def _ranked(
     found = []
     for sample, rows in read_proposals(storage):
         trials = search.space.trials(sample)
-        seen = observation(sample, rows)
+        seen = observation(sample, rows, search.definition.metrics[0])
         if len(rows) == len(trials) and seen.state == FINISHED:
             found.append((trials, seen.values[0]))
     sign = 1 if search.objectives[0].direction == MINIMIZE else -1
@@ -128,24 +130,55 @@ def _ranked(
 def _fresh(
     trials: Sequence[TrialSpecification], settings: Confirmation
 ) -> tuple[TrialSpecification, ...]:
-    overrides = {"evaluation_split": "test", **settings.trials}
+    overrides = {"split": "test", **settings.settings}
+    # A sample's trials may differ in seed alone; fresh ones take the place of all.
+    different = {replace(trial, seed=0): trial for trial in trials}
     return tuple(
-        replace(trial, seed=_FIRST_SEED + number, **overrides)
+        replace(trial.with_settings(overrides), seed=_FIRST_SEED + number)
         for number in range(settings.seeds)
-        for trial in trials
+        for trial in different.values()
     )
 
 
-def _is_plain(trial: TrialSpecification) -> bool:
-    return not trial.placement_name
+def _plain_layouts(
+    search: SearchSpecification, best: Sequence[TrialSpecification]
+) -> Iterator[tuple[TrialSpecification, ...]]:
+    """The best sample's trials without couplings, at every option of the last layout setting."""
+    assert search.space is not None
+    names = getattr(best[0].network, "layout_fields", ())[-1:]
+    there = [
+        {name: values[name] for name in names if name in values}
+        for values in search.space.by_layout.networks()
+    ]
+    streams = best[0].placement.streams
+    for values in there:
+        with suppress(ValueError):  # a depth that a network of the best's levels does not have
+            yield tuple(
+                replace(
+                    trial,
+                    placement=Placement(streams=streams),
+                    network=replace(trial.network, **values),
+                )
+                for trial in best
+            )
 
 
-def _plain(trials: Sequence[TrialSpecification], depth: int) -> tuple[TrialSpecification, ...]:
-    nothing: dict[str, Any] = {"couplings": (), "to_audio": (), "to_image": ()}
-    return tuple(
-        replace(trial, fusion_depth=depth, fusion=CONCATENATION, **nothing) for trial in trials
-    )
+def _layout_of(trial: TrialSpecification) -> dict[str, Any]:
+    layout_fields = getattr(trial.network, "layout_fields", ())
+    return {name: getattr(trial.network, name) for name in layout_fields}
+
+
+def _is_like(trial: TrialSpecification, plain: TrialSpecification) -> bool:
+    return trial.placement == plain.placement and _layout_of(trial) == _layout_of(plain)
+
+
+def _layout_words(trial: TrialSpecification) -> str:
+    found = _layout_of(trial)
+    if {"fusion_depth", "levels"} <= set(found):
+        return depth_name(found["fusion_depth"], found["levels"])
+    return ", ".join(f"{name} {value}" for name, value in found.items()) or "fusion"
 
 
 def _label(trial: TrialSpecification) -> str:
-    return f"d={trial.fusion_depth}, {trial.placement_name or 'plain'}"
+    words = [f"{name} {value}" for name, value in _layout_of(trial).items()]
+    return ", ".join([*words, trial.placement.to_text() or "plain"])

@@ -8,7 +8,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 _MARK: Final = "search/running/current_folder.py"  # of any checkout of this project
 _OWN_FOLDERS: Final = ("search", "models", "datasets", "analysis", "tests")
@@ -47,3 +47,30 @@ def make_importable(folder: Path) -> None:
     finders = [one for one in sys.meta_path if isinstance(one, _FolderFinder)]
     if all(one.folder != folder for one in finders):
         sys.meta_path.append(_FolderFinder(folder))
+
+
+class _Importable:
+    """Makes a folder's modules importable where it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_importable, (self.folder,)
+
+
+class Carried:
+    """A value that another process gets as it is, with the modules of a folder to make it of.
+
+    The folder comes first: classes of a value are imported while it is unpickled.
+    """
+
+    def __init__(self, value: Any, folder: Path) -> None:
+        self.value, self.folder = value, folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _second, (_Importable(self.folder), self.value)
+
+
+def _second(first: Any, value: Any) -> Any:
+    return value

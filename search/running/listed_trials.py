@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import FAILED, SPECIFICATION_FILE, recorded_trials
-from fusion_search.search.declaration.configuration import to_yaml
+from fusion_search.analysis.records.tables import FAILED, recorded_trials
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.recorder import write_plan
 from fusion_search.search.records.search_folder import read_records
@@ -12,9 +11,10 @@ from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.run import (
     MLFLOW_WAIT_SECONDS,
     Environment,
-    load_data,
+    open_data,
     run,
     start_tracker,
+    write_specification,
 )
 from fusion_search.search.running.summary import summary
 
@@ -34,33 +34,36 @@ def run_listed(
     """
     trials = search.planned_trials()
     done = set() if begin else recorded_trials(storage)
-    records, _ = read_records(storage, {one.trial_id for one in trials}, warn_of_damage)
-    if failed_too:
+    records = None
+    if not begin:
+        records, _ = read_records(storage, {one.trial_id for one in trials}, warn_of_damage)
+    if failed_too and records is not None:
         done -= set(records.loc[records["status"] == FAILED, "trial_id"])
     remaining = [trial for trial in trials if trial.trial_id not in done]
     if not begin:
         # Anew: a specification that was extended by hand grows the search.
-        write_plan(storage, trials)
+        write_plan(storage, trials, len(trials))
         print(f"{len(trials) - len(remaining)} of {len(trials)} trials have ended before")
     if not remaining:
-        tracker = start_tracker(search, storage, records["trial_id"], print)
+        recorded = () if records is None else records["trial_id"]
+        tracker = start_tracker(search, storage, recorded, print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
         return summary(search, storage, len(trials), tracker, environment.options)
-    data = load_data(remaining[0], environment, records)
+    opened = open_data(search, remaining[0], records)
     with environment.dispatcher.connected(search.resources):
         # Only now: a search that cannot start must not take the name.
         if begin:
-            storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
-            write_plan(storage, trials)
+            write_plan(storage, trials, len(trials))
+            write_specification(search, storage, opened, remaining[0])
         tracker = run(
             search,
             storage,
             remaining,
-            data,
+            opened,
             environment,
             planned=len(trials),
             remaining=len(remaining),
-            epochs=remaining[0].epochs,
+            epochs=remaining[0].training.epochs,
         )
     return summary(search, storage, len(trials), tracker, environment.options)

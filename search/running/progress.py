@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, StorageError
@@ -33,6 +34,18 @@ def warn_of_damage(trial_id: str, damage: str) -> None:
     print(f"warning: {printable(damage)}", file=sys.stderr)
 
 
+def over_grid(row: Mapping[str, Any], description: TaskDescription) -> str:
+    """How well a finished trial did, from its row of ``trials``."""
+    metric = description.metric
+    mean = f"{metric.words} {metric.text(row[f'mean_{metric.name}'])}"
+    if not description.axes:
+        return mean
+    trained = row[f"train_condition_{metric.name}"]
+    known = trained is not None and not math.isnan(trained)
+    at = f" ({metric.text(trained)} at its train condition)" if known else ""
+    return f"{mean} over the grid{at}"
+
+
 class Progress:
     """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
 
@@ -45,7 +58,8 @@ class Progress:
         planned: how many trials the search has.
         ended: how many have ended before.
         epochs: of each trial.
-        best: accuracy over the grid and name of the best trial before.
+        description: of the task.
+        best: the metric that chooses over the grid and name of the best trial before.
     """
 
     def __init__(
@@ -54,6 +68,7 @@ class Progress:
         planned: int,
         ended: int,
         epochs: int,
+        description: TaskDescription,
         best: tuple[float, str] | None = None,
     ) -> None:
         self._storage = storage.patient(0)
@@ -61,6 +76,7 @@ class Progress:
         self._epochs = epochs
         self._ended = ended
         self._running: dict[str, dict[str, Any]] = {}
+        self._description, self._metric = description, description.metric
         self._best = best
         self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._written = -math.inf
@@ -77,14 +93,18 @@ class Progress:
 
     def started(self, row: Mapping[str, Any]) -> None:
         """A trial runs on a worker."""
-        self._running[row["trial_id"]] = {"trial_name": row["trial_name"], "epoch": 0}
+        self._running[row["trial_id"]] = {
+            "trial_name": row["trial_name"],
+            "epoch": 0,
+            "epochs": row["epochs"],
+        }
         self._tell()
 
     def epoch(self, trial_id: str, row: Mapping[str, Any]) -> None:
         """A trial ended an epoch."""
         running = self._running.setdefault(trial_id, {"trial_name": trial_id})
         running["epoch"] = row["epoch"]
-        running["validation_accuracy"] = row["validation_accuracy"]
+        running["validation"] = row[f"validation_{self._metric.name}"]
         self._advance(1)
         self._tell(rest=_REST_SECONDS)
 
@@ -94,19 +114,19 @@ class Progress:
         self._ended += 1
         self._advance(self._epochs - running.get("epoch", 0))
         label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
+        metric = self._metric
         if row["status"] == FINISHED:
-            accuracy, mean = row["train_pair_accuracy"], row["mean_accuracy"]
-            if self._best is None or mean > self._best[0]:
+            mean = row[f"mean_{metric.name}"]
+            if self._best is None or metric.better(mean, self._best[0]):
                 self._best = (mean, row["trial_name"])
-            at_pair = "" if accuracy is None else f"{accuracy:.3f} at its train pair, "
-            text = f"{at_pair}{mean:.3f} over the grid"
-            best = f"best so far {self._best[0]:.3f} ({self._best[1]})"
+            text = over_grid(row, self._description)
+            best = f"best so far {metric.text(self._best[0])} ({self._best[1]})"
             self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
             with _UNHEARD:
                 self._bar.set_postfix_str(printable(best))
         elif row["status"] == STOPPED:
-            accuracy = row["validation_accuracy"]
-            self.say(f"{label} {row['reason']}, {accuracy:.3f} in validation")
+            value = metric.text(row[f"validation_{metric.name}"])
+            self.say(f"{label} {row['reason']}, {metric.words} {value} in validation")
         else:
             self.say(f"{label} FAILED: {row['reason']}")
             self._say_details(row["trial_id"])

@@ -20,13 +20,17 @@ from fusion_search.analysis.records.tables import (
     read_rows,
     recorded_trials,
 )
+from fusion_search.datasets.conditions import ABSENT
+from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.spaces.names import condition_text
 from fusion_search.search.spaces.objectives import Objective, mean_values
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.space import Sample, Space
-from fusion_search.search.trials.specification import Pair, TrialSpecification
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,10 @@ class Proposals:
         Args:
             number: of the proposal.
             rows: of its trials that ended, from ``trials``.
-            progress: (epochs run, validation accuracy) of an early-stopped one.
+            progress: (epochs run, score in validation) of an early-stopped one.
         """
         before = self._own[number]
-        self._own[number] = observation(before.sample, rows, progress)
+        self._own[number] = observation(before.sample, rows, self._metric, progress)
 
     def restore(self, ended: Iterable[tuple[Sample, Sequence[Mapping[str, Any]]]]) -> None:
         """Take over earlier proposals, in order, with the rows of their ended trials.
@@ -128,9 +132,13 @@ class Proposals:
                 row["status"] != FINISHED for row in rows
             )
             if over:
-                self.close(proposal.number, rows, _progress(rows))
+                self.close(proposal.number, rows, _progress(rows, self._metric))
             else:
                 self._waiting.append(proposal)
+
+    @property
+    def _metric(self) -> Metric:
+        return self._space.task.metrics[0]
 
     def _add(self, observed: Observation) -> Proposal:
         trials = self._space.trials(observed.sample)
@@ -161,42 +169,58 @@ class Proposals:
             if one["state"] == RUNNING:
                 self._waiting.append(proposal)
                 continue
-            epochs, accuracy = one["progress"] or (0, 0.0)
+            epochs, score = one["progress"] or (0, 0.0)
             self._own[-1] = replace(
                 self._own[-1],
                 state=one["state"],
                 values=tuple(one["values"]),
-                progress=(epochs, accuracy) if one["progress"] else None,
+                progress=(epochs, score) if one["progress"] else None,
             )
 
 
 def observation(
     sample: Sample,
     rows: Sequence[Mapping[str, Any]],
+    metric: Metric,
     progress: tuple[int, float] | None = None,
 ) -> Observation:
-    """What a searcher learns of a sample whose trials gave these rows of ``trials``."""
+    """What a searcher learns of a sample whose trials gave these rows of ``trials``.
+
+    ``metric`` is the one that chooses.
+    """
     states = {row["status"] for row in rows}
     if FAILED in states or not rows:
         return Observation(sample=sample, state=FAILED)
     if STOPPED in states:
-        return Observation(sample=sample, state=STOPPED, progress=progress or _progress(rows))
+        return Observation(
+            sample=sample, state=STOPPED, progress=progress or _progress(rows, metric)
+        )
     values = mean_values([row["objective_values"] for row in rows])
     return Observation(sample=sample, state=FINISHED, values=values)
 
 
-def _progress(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float] | None:
-    """Epochs run and mean best validation accuracy so far, over a sample's trials."""
+def _progress(rows: Sequence[Mapping[str, Any]], metric: Metric) -> tuple[int, float] | None:
+    """Epochs run and mean best score in validation so far, over a sample's trials."""
     if not any(row["status"] == STOPPED for row in rows):
         return None
-    accuracies = [row["validation_accuracy"] for row in rows]
-    return sum(row["epochs_run"] for row in rows), sum(accuracies) / len(accuracies)
+    scores = [metric.score(row[f"validation_{metric.name}"]) for row in rows]
+    return sum(row["epochs_run"] for row in rows), sum(scores) / len(scores)
 
 
-def record_plan(storage: Storage, proposals: Sequence[Proposal]) -> None:
-    """Write all proposals down before the newest runs."""
+def _column(cells: Sequence[Mapping[str, Any]], objective: Objective) -> list[float]:
+    """A metric over the grid, where an objective needs it."""
+    return [cell[objective.metric] for cell in cells] if objective.is_quantile else []
+
+
+def is_absent(cell: Mapping[str, Any]) -> bool:
+    """Whether a row of the grid is a condition in which an input is absent."""
+    return any(value == ABSENT for name, value in cell.items() if name.startswith("test_"))
+
+
+def record_plan(storage: Storage, proposals: Sequence[Proposal], planned: int) -> None:
+    """Write all proposals down before the newest runs; there will be so many trials."""
     samples = {trial.trial_id: one.sample for one in proposals for trial in one.trials}
-    write_plan(storage, [trial for one in proposals for trial in one.trials], samples)
+    write_plan(storage, [trial for one in proposals for trial in one.trials], planned, samples)
 
 
 def read_proposals(
@@ -211,6 +235,8 @@ def read_proposals(
             failed: nothing is learnt of its sample, and it is not proposed again.
     """
     plan = read_plan(storage, samples=True)
+    if not plan:
+        return []
     recorded = recorded_trials(storage) & {row["trial_id"] for row in plan}
     damaged: dict[str, str] = {}
     known = read_rows(storage, "trials", sorted(recorded), on_damage=damaged.__setitem__)
@@ -238,23 +264,27 @@ def known_observations(
     cannot be read are said, and left out.
     """
     told = read_rows(storage, "trials", on_damage=warn_of_damage)
-    rows = [row for row in told if row["status"] == FINISHED]
-    accuracies: dict[str, list[float]] = {}
+    rows = {row["trial_id"]: row for row in told if row["status"] == FINISHED}
+    cells: dict[str, list[dict[str, Any]]] = {}
     for cell in read_rows(storage, "grid", on_damage=warn_of_damage):
-        accuracies.setdefault(cell["trial_id"], []).append(cell["correct"] / cell["n"])
-    found: dict[str, tuple[Sample, dict[Pair, list[dict[str, Any]]]]] = {}
-    for row in rows:
-        trial = TrialSpecification.from_json(row["specification"])
+        if not is_absent(cell):
+            cells.setdefault(cell["trial_id"], []).append(cell)
+    found: dict[str, tuple[Sample, dict[str, list[dict[str, Any]]]]] = {}
+    for trial_id, row in rows.items():
+        trial = parse_specification(row["specification"], space.task)
         sample = space.sample_of(trial)
-        if sample is None or trial.trial_id not in accuracies:
+        if sample is None or trial_id not in cells:
             continue
-        if any(row[one.name] is None for one in objectives if one.name in row):
+        if any(row.get(one.name) is None for one in objectives if not one.is_quantile):
             continue
-        values = [one.value(row, accuracies[row["trial_id"]]) for one in objectives]
-        _, pairs = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))
-        pairs.setdefault(trial.train_pair, []).append({**row, "objective_values": values})
+        values = [one.value(row, _column(cells[trial_id], one)) for one in objectives]
+        _, seeds = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))
+        at = f"{condition_text(trial.train)} {trial.fold}"
+        seeds.setdefault(at, []).append({**row, "objective_values": values})
+    needed = (1 if space.choose else len(space.train)) * len(space.folds)
+    metric = space.task.metrics[0]
     return [
-        observation(sample, [row for seeds in pairs.values() for row in seeds])
-        for sample, pairs in found.values()
-        if len(pairs) == space.trials_per_sample
+        observation(sample, [row for rows in seeds.values() for row in rows], metric)
+        for sample, seeds in found.values()
+        if len(seeds) == needed
     ]

@@ -14,12 +14,12 @@ import torch
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.datasets.errors import DataError
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import StateError, load_state, saver
-from fusion_search.search.spaces.space import Sample
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.base import TrialError
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.packing import FAILURES, run_pack
 from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
@@ -27,7 +27,6 @@ from fusion_search.search.trials.trial import (
     Continuation,
     TrialResult,
     choose_device,
-    engine_of,
     run_trial,
     saved_epochs,
 )
@@ -41,7 +40,7 @@ class SearchStoppedError(ValueError):
 
 def execute(
     trial: TrialSpecification,
-    data: DigitData,
+    opened: OpenedTask,
     recorder: Recorder,
     *,
     sample: Sample | None = None,
@@ -71,7 +70,9 @@ def execute(
     if before is not None and before["status"] == FINISHED:
         return before
     clock = time.monotonic()
-    started = _started(trial, recorder.started(trial, datetime.now(UTC), sample))
+    data = opened.data(trial.data, trial.fold)
+    started = recorder.started(trial, data, datetime.now(UTC), sample)
+    _add_machine(started, trial, opened)
     on_start(started)
 
     def report(epoch: Epoch) -> None:
@@ -82,7 +83,7 @@ def execute(
 
     try:
         if continuation is None and save_seconds is not None:
-            saved = _saved(trial, data, recorder, tell)
+            saved = _saved(trial, data.fingerprint, recorder, tell)
             continuation = Continuation(
                 saved=saved,
                 save=saver(recorder.storage, trial, tell),
@@ -93,7 +94,7 @@ def execute(
                 tell(f"goes on after epoch {len(epochs)}")
                 for epoch in epochs:
                     report(epoch)
-        result = run_trial(trial, data, on_epoch=report, continuation=continuation)
+        result = run_trial(trial, opened, on_epoch=report, continuation=continuation)
         return recorder.finished(trial, result, started, clock)
     except StorageError:
         raise
@@ -109,11 +110,11 @@ def _failed(
 
 
 def _saved(
-    trial: TrialSpecification, data: DigitData, recorder: Recorder, say: Callable[[str], None]
+    trial: TrialSpecification, fingerprint: str, recorder: Recorder, say: Callable[[str], None]
 ) -> bytes | None:
     """The state an earlier run of the trial left, if it can be used."""
     try:
-        return load_state(recorder.storage, trial, data)
+        return load_state(recorder.storage, trial, fingerprint)
     except StateError as error:
         say(f"its saved state is not used: {error}; it begins again")
         return None
@@ -121,7 +122,7 @@ def _saved(
 
 def execute_pack(
     trials: Sequence[TrialSpecification],
-    data: DigitData,
+    opened: OpenedTask,
     recorder: Recorder,
     *,
     on_start: Callable[[Row], None] = lambda row: None,
@@ -143,9 +144,11 @@ def execute_pack(
         return
     clock = time.monotonic()
     for trial in waiting:
-        started = recorder.started(trial, datetime.now(UTC), packed_trials=len(waiting))
-        running[trial] = _started(trial, started)
-        on_start(running[trial])
+        data = opened.data(trial.data, trial.fold)
+        row = recorder.started(trial, data, datetime.now(UTC), packed_trials=len(waiting))
+        _add_machine(row, trial, opened)
+        running[trial] = row
+        on_start(row)
 
     def end(trial: TrialSpecification, outcome: TrialResult | BaseException) -> None:
         started = running.pop(trial)
@@ -162,7 +165,7 @@ def execute_pack(
         on_end(row)
 
     try:
-        for trial, news in run_pack(waiting, data):
+        for trial, news in run_pack(waiting, opened):
             if isinstance(news, Epoch):
                 on_epoch(_epoch_row(trial, news))
             else:
@@ -174,14 +177,15 @@ def execute_pack(
             end(trial, error)
 
 
-def _started(trial: TrialSpecification, row: Row) -> Row:
-    """The row with what this process computes with: of a trial that never finishes, too."""
+def _add_machine(row: Row, trial: TrialSpecification, opened: OpenedTask) -> None:
+    """What this process computes with: of a trial that never finishes, too."""
     row["threads"] = torch.get_num_threads()
     with contextlib.suppress(TrialError):  # a missing one fails the trial afterwards
-        device = choose_device(trial.device)
+        device = choose_device(trial.training.device)
         row["device"] = device.type
-        row["engine"] = engine_of(trial, device)
-    return row
+        data = opened.data(trial.data, trial.fold)
+        steps = trial.training.steps(trial.training.examples or len(data.train))  # type: ignore[arg-type]
+        row["engine"] = opened.task.engine(trial.network, steps, device)
 
 
 def _epoch_row(trial: TrialSpecification, epoch: Epoch) -> Row:
@@ -193,8 +197,8 @@ def failure_reason(error: BaseException) -> str:
     text = sentence(error)[:500]
     if _out_of_memory(error):
         return (
-            f"out of memory ({type(error).__name__}: {text[:200]}); lower units or batch_size, "
-            "set checkpoint_frames, or run fewer trials at once with resources.concurrent_trials"
+            f"out of memory ({type(error).__name__}: {text[:200]}); lower batch_size or the "
+            "network's width, or run fewer trials at once with resources.concurrent_trials"
         )
     if isinstance(error, TrialError | DataError):
         return text

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 
+from fusion_search.analysis.records.description import (
+    TASK_FILE,
+    MetricDescription,
+    read_description,
+)
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
-from fusion_search.analysis.records.tables import FINISHED
-from fusion_search.datasets.digits.data import DigitData, load_digits
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.analysis.records.tables import FINISHED, SPECIFICATION_FILE
+from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
@@ -24,7 +30,10 @@ from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.summary import go_on_command
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri
+from fusion_search.search.trials.describe import describe
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import packing_sentence
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -44,7 +53,7 @@ class Dispatcher(Protocol):
     def run_trials(
         self,
         trials: Sequence[TrialSpecification] | Proposals,
-        data: DigitData,
+        opened: OpenedTask,
         recorder: Recorder,
         search: SearchSpecification,
         progress: Progress,
@@ -75,30 +84,49 @@ class Environment:
     options: tuple[str, ...] = ()
 
 
-def load_data(
-    trial: TrialSpecification, environment: Environment, records: pd.DataFrame
-) -> DigitData:
-    """The examples of a search: all its trials share the fields that make them.
+def open_data(
+    search: SearchSpecification, trial: TrialSpecification, records: pd.DataFrame | None
+) -> OpenedTask:
+    """The task of a search with the data of one of its trials.
+
+    ``records`` are the search's, None when it begins.
 
     Raises:
         ValueError: they are missing, or are not those that the search's ``records`` come from.
     """
-    data = load_digits(trial.data, environment.data_folder)
-    print(f"data: {data.note} (fingerprint {data.fingerprint})")
-    known = set(records["data_fingerprint"]) - {data.fingerprint}
+    opened = OpenedTask(search.definition, trial.data, trial.fold)
+    data = opened.first
+    print(f"data: {data.note} (fingerprint {data.fingerprint or 'none'})")
+    if records is None:
+        return opened
+    # Other data settings and folds are checked where their trials run.
+    own = {one.name for one in fields(trial.data)}
+    same = (records[name] == value for name, value in trial.columns().items() if name in own)
+    of_these = records[reduce(and_, same, records["fold"] == trial.fold)]
+    known = set(of_these["data_fingerprint"].dropna()) - {data.fingerprint}
     if known:
         raise ConfigurationError(
             f"the data are not those this search began with (fingerprint {data.fingerprint}, the "
             f"records have {', '.join(sorted(known))}); give it the same files with --data"
         )
-    return data
+    return opened
+
+
+def write_specification(
+    search: SearchSpecification, storage: Storage, opened: OpenedTask, trial: TrialSpecification
+) -> None:
+    """What a search is, for its resume, and what its task is, for readers of its records."""
+    layout = search.definition.layout(trial.network, lambda: opened.first)
+    description = describe(search.task, search.definition, opened.first, layout.streams)
+    storage.write(description.to_json().encode(), TASK_FILE)
+    storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
 
 
 def run(
     search: SearchSpecification,
     storage: Storage,
     trials: Sequence[TrialSpecification] | Proposals,
-    data: DigitData,
+    opened: OpenedTask,
     environment: Environment,
     *,
     planned: int,
@@ -110,7 +138,7 @@ def run(
     Args:
         search, storage: the search and its folder.
         trials: those to run.
-        data: their examples.
+        opened: their task with its data.
         environment: its dispatcher runs them.
         planned, remaining: how many trials there are in all and still to run, for the console.
         epochs: of each.
@@ -119,8 +147,7 @@ def run(
     recorder = Recorder(
         storage,
         search.name,
-        data.fingerprint,
-        data.note,
+        read_description(storage),
         provenance(),
         objectives,
         search.resources.cpus_per_trial,
@@ -135,12 +162,15 @@ def run(
         planned=planned,
         ended=planned - remaining,
         epochs=epochs,
-        best=_best(before[before["status"] == FINISHED]),
+        best=_best(before[before["status"] == FINISHED], recorder.description.metric),
+        description=recorder.description,
     )
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
     try:
-        environment.dispatcher.run_trials(trials, data, recorder, search, progress, tracker, resume)
+        environment.dispatcher.run_trials(
+            trials, opened, recorder, search, progress, tracker, resume
+        )
     except (SearchStoppedError, StorageError) as error:
         raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
     finally:
@@ -180,9 +210,11 @@ def start_tracker(
     return tracker
 
 
-def _best(finished: pd.DataFrame) -> tuple[float, str] | None:
-    """Accuracy over the grid and name of the best trial."""
+def _best(finished: pd.DataFrame, metric: MetricDescription) -> tuple[float, str] | None:
+    """The metric over the grid and name of the best trial."""
+    column = f"mean_{metric.name}"
     if finished.empty:
         return None
-    row = finished.sort_values("mean_accuracy").iloc[-1]
-    return float(row["mean_accuracy"]), str(row["trial_name"])
+    ordered = finished.sort_values(column, ascending=metric.sign > 0, na_position="first")
+    row = ordered.iloc[-1]
+    return float(row[column]), str(row["trial_name"])

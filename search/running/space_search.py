@@ -9,13 +9,15 @@ from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
     IMPORTANCE_FILE,
-    SPECIFICATION_FILE,
     to_parquet,
 )
-from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.search_folder import planned_count, planned_ids, read_records
+from fusion_search.search.records.search_folder import (
+    planned_count,
+    planned_ids,
+    read_records,
+    sample_count,
+)
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.proposals import (
     Proposals,
@@ -27,14 +29,16 @@ from fusion_search.search.running.proposals import (
 from fusion_search.search.running.run import (
     MLFLOW_WAIT_SECONDS,
     Environment,
-    load_data,
+    open_data,
     run,
     start_tracker,
+    write_specification,
 )
 from fusion_search.search.running.summary import summary
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import Observation
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 def run_space(
@@ -54,43 +58,48 @@ def run_space(
     proposals = make_proposals(search, storage)
     before = read_proposals(storage, without_failed=failed_too)
     proposals.restore(before)
-    records, _ = read_records(storage, planned_ids(storage), warn_of_damage)
+    records = None
+    if not begin:
+        records, _ = read_records(storage, planned_ids(storage), warn_of_damage)
     ended = sum(len(rows) for _, rows in before)
-    planned = planned_count(search, storage)
+    most = sample_count(search) * search.space.trials_per_sample
+    planned = planned_count(storage) if storage.exists(EXHAUSTED_FILE) else most
     if not begin:
         print(f"{ended} of {planned} trials have ended before")
-    if not begin and proposals.complete:
+    if records is not None and proposals.complete:
         tracker = start_tracker(search, storage, records["trial_id"], print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
     else:
         trial = search.space.any_trial()
-        data = load_data(trial, environment, records)
+        opened = open_data(search, trial, records)
         with environment.dispatcher.connected(search.resources):
             if begin:
-                storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
+                record_plan(storage, (), most)
+                write_specification(search, storage, opened, trial)
             tracker = run(
                 search,
                 storage,
                 proposals,
-                data,
+                opened,
                 environment,
                 planned=planned,
                 remaining=planned - ended,
-                epochs=trial.epochs,
+                epochs=trial.training.epochs,
             )
     if proposals.exhausted:
         storage.write(b"", EXHAUSTED_FILE)
         print("the searcher has nothing new to propose: the space is exhausted")
     if proposals.complete:
         print_importance(search, storage)
-    planned = planned_count(search, storage)
+    planned = planned_count(storage) if proposals.exhausted else most
     return summary(search, storage, planned, tracker, environment.options)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
     """The searcher with what it knows from earlier searches, before any of its own proposals."""
     assert search.space is not None
+    each = search.space.trials_per_sample
     directions = [one.direction for one in search.objectives]
     known: list[Observation] = []
     for name in search.searcher.warm_start:
@@ -109,14 +118,17 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
         make_searcher(search.searcher.name, search.space, directions, search.searcher.seed),
         search.searcher.samples,
         known=known,
-        on_proposal=lambda proposals: record_plan(storage, proposals),
+        on_proposal=lambda proposals: record_plan(storage, proposals, sample_count(search) * each),
     )
 
 
 def print_importance(search: SearchSpecification, storage: Storage) -> None:
     """Compute the importance of every choice, write it beside the records, and print it."""
     assert search.space is not None
-    history = [observation(sample, rows) for sample, rows in read_proposals(storage) if rows]
+    metric = search.definition.metrics[0]
+    history = [
+        observation(sample, rows, metric) for sample, rows in read_proposals(storage) if rows
+    ]
     try:
         table = compute_importance(search.space, history, seed=search.searcher.seed)
     except ValueError as error:

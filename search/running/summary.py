@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import pandas as pd
 
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.description import TaskDescription, read_description
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -17,13 +18,14 @@ from fusion_search.analysis.records.tables import (
     STOPPED,
     came_to_nothing,
 )
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.specification import SearchOutline
 from fusion_search.search.records.search_folder import (
     planned_ids,
     read_records,
     skipped_trials,
     strays_sentence,
 )
+from fusion_search.search.running.progress import over_grid
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
@@ -32,7 +34,7 @@ INCOMPLETE: Final = 1  # a record or a search cannot be read, and others were
 
 
 def summary(
-    search: SearchSpecification,
+    search: SearchOutline,
     storage: Storage,
     planned: int,
     tracker: Tracker | None,
@@ -58,24 +60,25 @@ def summary(
     )
     if strays:
         print(printable(strays_sentence(storage, strays)))
+    description = read_description(storage)
+    metric = description.metric
     if len(finished):
-        best = finished.sort_values("mean_accuracy").iloc[-1]
-        print(
-            f"best over the grid: {printable(best['trial_name'])} with "
-            f"{percent(best['mean_accuracy'])} % "
-            f"({percent(best['train_pair_accuracy'])} % at its train pair)"
+        by_metric = finished.sort_values(
+            f"mean_{metric.name}", ascending=metric.sign > 0, na_position="first"
         )
+        (best,) = rows_of(by_metric.tail(1))
+        print(f"best: {printable(best['trial_name'])} with {over_grid(best, description)}")
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):
-        print(f"C-LSTM gates: {printable(engine)}")
+        print(f"engine: {printable(engine)}")
     for note in sorted(set(trials["data_note"])):
         print(f"data: {printable(note)}")
     print(f"records: {storage.location}")
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
         print_mlflow(uri, tracker.page if tracker else None)
-    for verb in _figures(search, finished):
+    for verb in _figures(search, finished, description):
         print(f"figures: {command(*verb, search.name, storage=search.storage)}")
     if counts[FAILED]:
         print(f"run what failed again: {go_on_command('retry', search, options)}")
@@ -89,11 +92,14 @@ def summary(
     return SOME_FAILED if counts[FAILED] else 0
 
 
-def _figures(search: SearchSpecification, finished: pd.DataFrame) -> list[tuple[str, ...]]:
-    if search.space is not None:
+def _figures(
+    search: SearchOutline, finished: pd.DataFrame, description: TaskDescription
+) -> list[tuple[str, ...]]:
+    if search.searched:
         return [("report",)]
-    figures = {"grids" if one == "both" else "unimodal" for one in finished["modality"]}
-    return [("draw", figure) for figure in sorted(figures)]
+    whole = {len(one) == 0 for one in finished["streams"]}
+    figures = {"grids" if one else "unimodal" for one in whole}
+    return [("draw", figure) for figure in sorted(figures)] if description.axes else [("report",)]
 
 
 def print_mlflow(uri: str, page: str | None) -> None:
@@ -105,11 +111,6 @@ def print_mlflow(uri: str, page: str | None) -> None:
         print(f"{'        then open' if ui else 'MLflow:'} {printable(page)}")
 
 
-def go_on_command(verb: str, search: SearchSpecification, options: Sequence[str]) -> str:
+def go_on_command(verb: str, search: SearchOutline, options: Sequence[str]) -> str:
     """``resume`` or ``retry`` of a search, with the ``options`` that say where data and Ray are."""
     return command(verb, search.name, *options, storage=search.storage)
-
-
-def percent(share: float | None) -> str:
-    """An accuracy from 0 to 1, in per cent; a dash when there is none."""
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"

@@ -12,9 +12,10 @@ from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
 from fusion_search.analysis.records.tables import FINISHED
+from fusion_search.search.spaces.parameters import Parameter, Range, Scalar
 from fusion_search.search.spaces.searchers.base import Observation
 from fusion_search.search.spaces.searchers.optuna_searchers import distribution
-from fusion_search.search.spaces.space import Parameter, Range, Scalar, Space
+from fusion_search.search.spaces.space import Space
 
 ABSENT: Final = "absent"
 _FEWEST: Final = 4

@@ -9,9 +9,10 @@ import pandas as pd
 
 from fusion_search.analysis.records.tables import FAILED, FINISHED
 from fusion_search.search.spaces.objectives import MAXIMIZE
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import make_searcher, propose_new
 from fusion_search.search.spaces.searchers.base import Observation
-from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.spaces.space import Space
 
 Table = Mapping[str, tuple[Sample, tuple[float, ...], float]]
 """Sample id -> the sample, its objective values, the seconds it took."""

@@ -1,75 +1,44 @@
-"""The conditional search space: every sample is a valid trial.
+"""The conditional search space of any task: every sample is a valid trial.
 
-A space asks a chooser only for what has a meaning, in a fixed order: couplings exist for the
-levels at which the streams run apart, the gate where there are such levels, MMTM's settings where
-there is a coupling. What is not asked for does not exist in the sample.
+A space asks a chooser only for what has a meaning, in a fixed order: the streams, the network's
+settings on which its sites depend, what sits at the sites that such a network has, how its streams
+end, settings of couplings where there is a coupling, then everything else and the train condition.
+What is not asked for does not exist in the sample.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
 
-from fusion_search.models.placement import CONCATENATION, NONE
-from fusion_search.search.trials.specification import Pair, TrialSpecification, snr_text
-
-Scalar = str | int | float | bool
-Sample = dict[str, Scalar]
-
-PLACED: Final = {"couplings": "coupling", "to_audio": "to_audio", "to_image": "to_image"}
-"""Field of a trial -> first part of the names in a sample (``coupling_1``)."""
-
-MMTM_FIELDS: Final = ("mmtm_ratio", "mmtm_relu", "mmtm_identity")
-ORDINARY_FIELDS: Final = (
-    *("units", "dense_units", "batch_size"),
-    *("learning_rate", "weight_decay", "dropout"),
+from fusion_search.models.layout import COUPLING, NONE, Layout, Placement, direction
+from fusion_search.search.spaces.names import END, STREAMS, TRAIN, condition_text, placed_name
+from fusion_search.search.spaces.networks import Networks
+from fusion_search.search.spaces.parameters import (
+    Asked,
+    Choice,
+    Chooser,
+    Extreme,
+    Follow,
+    OutsideError,
+    Parameter,
+    Sample,
+    count_of,
+    is_searched,
+    options_of,
 )
+from fusion_search.search.spaces.reading import TrialReader
+from fusion_search.search.tasks.base import Condition, Task
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
+from fusion_search.search.trials.specification import TrialSpecification, make_train
 
-
-@dataclass(frozen=True)
-class Choice:
-    """One of these options."""
-
-    options: tuple[Scalar, ...]
-
-
-@dataclass(frozen=True)
-class Range:
-    """A number from ``low`` to ``high``, both included, uniform or uniform in its logarithm."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-
-Parameter = Choice | Range
-
-
-class Chooser(Protocol):
-    """Whoever decides: chance, a searcher, an enumeration, a finished sample."""
-
-    def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
-        """One of at least two options."""
-        ...
-
-    def integer(self, name: str, low: int, high: int, log: bool) -> int:
-        """A whole number from ``low`` to ``high``."""
-        ...
-
-    def number(self, name: str, low: float, high: float, log: bool) -> float:
-        """A number from ``low`` to ``high``."""
-        ...
-
-
-class OutsideError(ValueError):
-    """A trial does not lie in the space."""
-
-    def __init__(self, name: str = "train_pair") -> None:
-        super().__init__(f"the {name} of a sample does not lie in the space of its search")
+EVERYWHERE: Final = ""
+"""In ``Space.placed``: every site that is not named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,276 +46,278 @@ class Space:
     """A space of trials.
 
     Attributes:
-        fixed: fields of ``TrialSpecification`` that all trials share.
-        levels: the network's levels L.
-        fusion_depths: those above L do not exist at L.
-        placed: ``couplings``, ``to_audio``, ``to_image`` -> options at every insertion point that
-            is not in ``placed_at``.
-        placed_at: the same -> insertion point -> options there.
-        fusions: how the separate levels end.
-        parameters_of: parameters of ``MMTM_FIELDS`` and ``ORDINARY_FIELDS`` that are searched.
-        train_pairs: a choice among them; or, with ``average``, all of them for every sample.
-        seed: of every trial.
+        name: of the task, as declared.
+        task: what is fused.
+        layout: settings of a network -> what it offers to placements.
+        settings: (group, setting) -> what it may be, in the order asked; a group is network, data
+            or training. What is not named has its default.
+        evaluation: of every trial.
+        placed: "coupling" or connection -> site -> options there.
+        ends: how the streams may end; () for the layout's first.
+        streams: subsets of streams, () for all.
+        train: train conditions; every sample is trained at each of them.
+        choose: they are a choice instead: a sample is trained at one.
+        folds, seeds: every sample is trained in each, with each.
     """
 
-    fixed: Mapping[str, Any]
-    train_pairs: tuple[Pair, ...]
-    average: bool = False
-    levels: tuple[int, ...] = (2,)
-    fusion_depths: tuple[int, ...] = (0, 1, 2)
-    placed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    placed_at: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
-    fusions: tuple[str, ...] = (CONCATENATION,)
-    parameters_of: Mapping[str, Parameter] = field(default_factory=dict)
-    seed: int = 0
+    name: str
+    task: Task = field(compare=False)
+    layout: Callable[[Any], Layout] = field(compare=False)
+    settings: Mapping[tuple[str, str], Parameter] = field(default_factory=dict)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    placed: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    ends: tuple[str, ...] = ()
+    streams: tuple[tuple[str, ...], ...] = ((),)
+    train: tuple[Condition, ...] = ({},)
+    choose: bool = False
+    folds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)
 
     def sample(self, chooser: Chooser) -> Sample:
         """One sample; a parameter with a single option is not part of it."""
-        sample, _ = self._walk(chooser)
-        return sample
+        return self._walk(chooser)[0]
 
     def trials(self, sample: Sample) -> tuple[TrialSpecification, ...]:
-        """The trials of a sample: one, or one per train pair when these are averaged."""
-        _, fields = self._walk(_Follow(sample))
-        pairs = self.train_pairs if self.average else [fields.pop("train_pair")]
-        return tuple(
-            TrialSpecification(
-                **self.fixed,
-                **fields,
-                train_audio_snr=audio,
-                train_visual_snr=visual,
-                seed=self.seed,
-            )
-            for audio, visual in pairs
-        )
+        """The trials of a sample: one per train condition, fold and seed, each once."""
+        _, made, train = self._walk(Follow(sample))
+        found: dict[str, TrialSpecification] = {}
+        for seed, fold, condition in itertools.product(self.seeds, self.folds, train):
+            one = self._trial(made, condition, fold, seed)
+            found.setdefault(one.trial_id, one)
+        return tuple(found.values())
+
+    def trial_of(
+        self, sample: Sample, condition: Condition, fold: int, seed: int
+    ) -> TrialSpecification:
+        """A sample's trial at a train condition."""
+        _, made, _ = self._walk(Follow(sample))
+        return self._trial(made, condition, fold, seed)
 
     def any_trial(self) -> TrialSpecification:
-        """Some trial of the space; all share what makes their examples and their budget."""
-        audio, visual = self.train_pairs[0]
-        return TrialSpecification(
-            **self.fixed, levels=self.levels[0], train_audio_snr=audio, train_visual_snr=visual
-        )
+        """Some trial of the space."""
+        return self.trials(self.sample(Extreme(last=False)))[0]
+
+    def trial_at(self, condition: Condition) -> TrialSpecification:
+        """Some trial at a train condition."""
+        _, made, _ = self._walk(Extreme(last=False))
+        return self._trial(made, condition, self.folds[0], self.seeds[0])
 
     def sample_of(self, trial: TrialSpecification) -> Sample | None:
-        """The sample that gives this trial's searched fields; None when it lies outside."""
+        """The sample that gives this trial's searched settings; None when it lies outside."""
         try:
-            if self.average and trial.train_pair not in self.train_pairs:
-                raise OutsideError
-            sample, fields = self._walk(_Read(trial))
+            sample, _, _ = self._walk(TrialReader(trial, self))
         except OutsideError:
             return None
-        # A field with a single option was not asked for.
-        pair = fields.pop("train_pair", trial.train_pair)
-        same = pair == trial.train_pair and all(
-            value == getattr(trial, name)
-            for name, value in fields.items()
-            if name not in (*PLACED, *MMTM_FIELDS)  # the placement has them
+        same = (one for one in self.trials(sample) if one.train == trial.train)
+        rebuilt = next(same, None)
+        if rebuilt is None or rebuilt.placement != trial.placement:
+            return None
+        first = {("network", name) for name in self.by_layout.first}
+        searched = [key for key, one in self.settings.items() if is_searched(one) or key in first]
+        equal = all(
+            getattr(getattr(rebuilt, group), name) == getattr(getattr(trial, group), name)
+            for group, name in searched
         )
-        rebuilt = self.trials(sample)[0].network.placement
-        return sample if same and rebuilt == trial.network.placement else None
+        return sample if equal else None
 
     def sample_id(self, sample: Sample) -> str:
         """The same for all samples that build the same trials."""
         ids = [trial.trial_id for trial in self.trials(sample)]
         return ids[0] if len(ids) == 1 else hashlib.sha256("".join(ids).encode()).hexdigest()[:12]
 
-    @property
+    @cached_property
     def trials_per_sample(self) -> int:
-        """How many trials a sample stands for."""
-        return len(self.train_pairs) if self.average else 1
+        """How many trials a sample stands for, at most."""
+        conditions = 1 if self.choose else len(self.train)
+        return conditions * len(self.folds) * len(self.seeds)
+
+    @property
+    def epochs_per_sample(self) -> int:
+        """How many epochs a sample is trained, over all its trials, at most."""
+        epochs = self.settings.get(("training", "epochs"), Choice((TrainingSettings().epochs,)))
+        return int(max(options_of(epochs))) * self.trials_per_sample
 
     def parameters(self) -> dict[str, Parameter]:
-        """Every name that may occur in a sample, in the order asked, with what it may be."""
+        """Every name that may occur in a sample, in the order asked, with what it may be.
+
+        Raises:
+            ValueError: a name means other options in another network.
+        """
         found: dict[str, Parameter] = {}
-        self._declare(found, "levels", Choice(self.levels))
-        for levels in self.levels:
-            self._declare(found, self._depth_name(levels), Choice(self.depths(levels)))
-        for point in range(1, max(self._deepest()) + 1):
-            for name, short in PLACED.items():
-                self._declare(found, f"{short}_{point}", Choice(self.options(name, point)))
-        if max(self._deepest()) > 0:
-            self._declare(found, "fusion", Choice(self.fusions))
-        for name, parameter in self.parameters_of.items():
-            if name not in MMTM_FIELDS or self._may_couple():
-                self._declare(found, name, parameter)
-        if not self.average:
-            pairs = tuple(pair_text(pair) for pair in self.train_pairs)
-            self._declare(found, "train_pair", Choice(pairs))
+
+        def declare(name: str, parameter: Parameter) -> None:
+            if not is_searched(parameter):
+                return
+            if found.setdefault(name, parameter) != parameter:
+                raise ValueError(
+                    f"{name} has other options in other networks of the search, which no searcher "
+                    "can compare; declare options that all of them have"
+                )
+
+        declare(STREAMS, self.streams_choice)
+        there = list(self.by_layout.networks())
+        for values in there:
+            before: dict[str, Any] = {}
+            for name in self.by_layout.first:
+                declare(
+                    self.by_layout.name_of(name, before), self.by_layout.parameter(name, before)
+                )
+                before[name] = values[name]
+        layouts = [self.by_layout.layout_of(values) for values in there]
+        for streams, layout in itertools.product(self.streams, layouts):
+            for site, name, options in self._sites(layout, streams):
+                declare(placed_name(site, name), Choice(options))
+        for layout in layouts:
+            declare(END, Choice(self._ends(layout)))
+        for streams, layout in itertools.product(self.streams, layouts):
+            if self._may_couple(layout, streams):
+                for name in self.by_layout.coupling_fields:
+                    declare(name, self.settings["network", name])
+        for group, name in self.by_layout.rest:
+            declare(name, self.settings[group, name])
+        if self.choose:
+            declare(TRAIN, self.train_choice)
         return found
 
     def size(self) -> int | None:
         """How many samples there are; None when a number is drawn from a continuous range."""
-        counts = {name: _count(parameter) for name, parameter in self.parameters_of.items()}
+        counts = {key: count_of(one) for key, one in self.settings.items()}
         if None in counts.values():
             return None
-        mmtm = math.prod(counts.get(name) or 1 for name in MMTM_FIELDS)
-        ordinary = math.prod(counts.get(name) or 1 for name in ORDINARY_FIELDS)
+        coupling = math.prod(
+            counts["network", name] or 1 for name in self.by_layout.coupling_fields
+        )
+        rest = math.prod(counts[key] or 1 for key in self.by_layout.rest)
         placements = 0
-        for levels in self.levels:
-            for depth in self.depths(levels):
-                points = range(1, depth + 1)
-                options = {name: [self.options(name, k) for k in points] for name in PLACED}
-                every = math.prod(len(one) for one in options["couplings"])
-                without = math.prod(NONE in one for one in options["couplings"])
-                connections = math.prod(
-                    len(one) for name in ("to_audio", "to_image") for one in options[name]
-                )
-                fusions = len(self.fusions) if depth else 1
-                placements += ((every - without) * mmtm + without) * connections * fusions
-        return placements * ordinary * (1 if self.average else len(self.train_pairs))
+        for values, streams in itertools.product(self.by_layout.networks(), self.streams):
+            layout = self.by_layout.layout_of(values)
+            sites = list(self._sites(layout, streams))
+            couplings = [options for _, name, options in sites if name == COUPLING]
+            every = math.prod(len(one) for one in couplings)
+            without = math.prod(NONE in one for one in couplings)
+            connections = math.prod(len(options) for _, name, options in sites if name != COUPLING)
+            ends = len(self._ends(layout))
+            placements += ((every - without) * coupling + without) * connections * ends
+        return placements * rest * (len(self.train) if self.choose else 1)
 
-    def depths(self, levels: int) -> tuple[int, ...]:
-        """The fusion depths that exist in a network of so many levels."""
-        return tuple(depth for depth in self.fusion_depths if depth <= levels)
-
-    def options(self, name: str, point: int) -> tuple[str, ...]:
-        """What may be placed at an insertion point."""
-        return self.placed_at.get(name, {}).get(point, self.placed.get(name, (NONE,)))
-
-    @staticmethod
-    def complexity(sample: Sample) -> int:
-        """Number of couplings and connections; the gate is one, "both" connections are two."""
+    def complexity(self, sample: Sample) -> int:
+        """Number of couplings and connections; another end is one, "both" connections are two."""
         total = 0
         for name, value in sample.items():
-            if name.startswith(tuple(f"{short}_" for short in PLACED.values())):
+            if name in self.placed_names:
                 total += 2 if value == "both" else value != NONE
-            elif name == "fusion":
-                total += value != CONCATENATION
+            elif name == END:
+                total += value not in self.plain_ends
         return total
 
-    def _walk(self, chooser: Chooser) -> tuple[Sample, dict[str, Any]]:
-        """The sample, and the trial's fields it stands for (the train pair under its own name)."""
-        asked = _Asked(chooser)
-        levels = asked.of("levels", Choice(self.levels))
-        depth = asked.of(self._depth_name(levels), Choice(self.depths(levels)))
-        placed: dict[str, list[str]] = {name: [] for name in PLACED}
-        for point in range(1, depth + 1):
-            for name, short in PLACED.items():
-                options = Choice(self.options(name, point))
-                placed[name].append(asked.of(f"{short}_{point}", options))
-        fields: dict[str, Any] = {"levels": levels, "fusion_depth": depth}
-        fields |= {name: tuple(values) for name, values in placed.items()}
-        fields["fusion"] = asked.of("fusion", Choice(self.fusions)) if depth else CONCATENATION
-        coupled = any(one != NONE for one in placed["couplings"])
-        for name, parameter in self.parameters_of.items():
-            if coupled or name not in MMTM_FIELDS:
-                fields[name] = asked.of(name, parameter)
-        if not self.average:
-            texts = {pair_text(pair): pair for pair in self.train_pairs}
-            fields["train_pair"] = texts[asked.of("train_pair", Choice(tuple(texts)))]
-        return asked.sample, fields
+    @cached_property
+    def plain_ends(self) -> frozenset[str]:
+        """How the streams end in networks where nothing else is said."""
+        layouts = [self.by_layout.layout_of(values) for values in self.by_layout.networks()]
+        return frozenset(one.ends[0] for one in layouts if one.ends)
 
-    def _depth_name(self, levels: int) -> str:
-        # What depths there are depends on the levels; a name must always mean the same options.
-        return "fusion_depth" if len(self.levels) == 1 else f"fusion_depth_of_{levels}"
-
-    def _deepest(self) -> Iterable[int]:
-        return [max(self.depths(levels)) for levels in self.levels]
-
-    def _may_couple(self) -> bool:
-        # A coupling that is the only option of its insertion point is in no sample, but is there.
-        points = range(1, max(self._deepest()) + 1)
-        return any(one != NONE for point in points for one in self.options("couplings", point))
-
-    @staticmethod
-    def _declare(found: dict[str, Parameter], name: str, parameter: Parameter) -> None:
-        if isinstance(parameter, Range) or len(parameter.options) > 1:
-            found[name] = parameter
-
-
-def pair_text(pair: Pair) -> str:
-    """A train pair in a sample: audio SNR / visual SNR."""
-    return "/".join(snr_text(snr) for snr in pair)
-
-
-def _count(parameter: Parameter) -> int | None:
-    if isinstance(parameter, Choice):
-        return len(parameter.options)
-    return int(parameter.high) - int(parameter.low) + 1 if parameter.integer else None
-
-
-class _Asked:
-    """Asks a chooser and remembers the answers."""
-
-    def __init__(self, chooser: Chooser) -> None:
-        self._chooser = chooser
-        self.sample: Sample = {}
-
-    def of(self, name: str, parameter: Parameter) -> Any:
-        value: Scalar
-        if isinstance(parameter, Choice):
-            if len(parameter.options) == 1:
-                return parameter.options[0]
-            value = self._chooser.choice(name, parameter.options)
-        elif parameter.integer:
-            low, high = int(parameter.low), int(parameter.high)
-            value = self._chooser.integer(name, low, high, parameter.log)
-        else:
-            value = self._chooser.number(name, parameter.low, parameter.high, parameter.log)
-        self.sample[name] = value
-        return value
-
-
-class _Follow:
-    """Answers as a finished sample does. Raises ``OutsideError`` for what is not in it."""
-
-    def __init__(self, sample: Mapping[str, Scalar]) -> None:
-        self._sample = sample
-
-    def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
-        value = self._get(name)
-        if value not in options:
-            raise OutsideError(name)
-        return value
-
-    def integer(self, name: str, low: int, high: int, log: bool) -> int:
-        return int(self.number(name, low, high, log))
-
-    def number(self, name: str, low: float, high: float, log: bool) -> float:
-        value = self._get(name)
-        if not isinstance(value, int | float) or not low <= value <= high:
-            raise OutsideError(name)
-        return value
-
-    def _get(self, name: str) -> Scalar:
-        if name not in self._sample:
-            raise OutsideError(name)
-        return self._sample[name]
-
-
-class _Read(_Follow):
-    """Answers as a trial's fields do.
-
-    Of MMTM's settings that build the same network a trial keeps one, which the space need not have.
-    """
-
-    def __init__(self, trial: TrialSpecification) -> None:
-        super().__init__({})
-        self._trial = trial
-
-    def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
-        same = (
-            [] if self._get(name) in options else [one for one in options if self._same(name, one)]
+    @cached_property
+    def placed_names(self) -> frozenset[str]:
+        """Names in a sample that say what sits at a site."""
+        layouts = [self.by_layout.layout_of(values) for values in self.by_layout.networks()]
+        return frozenset(
+            placed_name(site, name)
+            for layout in layouts
+            for site, kinds in layout.choices.items()
+            for name in kinds
         )
-        return same[0] if same else super().choice(name, options)
 
-    def number(self, name: str, low: float, high: float, log: bool) -> float:
-        inside = low <= float(self._get(name)) <= high
-        # A larger ratio gives no larger joint: if another builds the same network, the lowest does.
-        return low if not inside and self._same(name, low) else super().number(name, low, high, log)
+    # What is asked, and in which order.
 
-    def _same(self, name: str, value: Scalar) -> bool:
-        changed: dict[str, Any] = {name: value}
-        return name in MMTM_FIELDS and replace(self._trial, **changed) == self._trial
+    def _walk(
+        self, chooser: Chooser
+    ) -> tuple[Sample, tuple[dict[str, dict[str, Any]], Placement], tuple[Condition, ...]]:
+        """The sample, what it makes of settings and placement, and the train conditions."""
+        asked = Asked(chooser)
+        made: dict[str, dict[str, Any]] = {"network": {}, "data": {}, "training": {}}
+        streams = asked.of(STREAMS, self.streams_choice)
+        network = made["network"]
+        for name in self.by_layout.first:
+            parameter = self.by_layout.parameter(name, network)
+            network[name] = asked.of(self.by_layout.name_of(name, network), parameter)
+        layout = self.by_layout.layout_of(network)
+        sites: dict[str, dict[str, str]] = {}
+        for site, name, options in self._sites(layout, streams):
+            kind = asked.of(placed_name(site, name), Choice(options))
+            sites.setdefault(site, {})[name] = kind
+        end = asked.of(END, Choice(self._ends(layout)))
+        if any(placed.get(COUPLING, NONE) != NONE for placed in sites.values()):
+            for name in self.by_layout.coupling_fields:
+                network[name] = asked.of(name, self.settings["network", name])
+        for group, name in self.by_layout.rest:
+            made[group][name] = asked.of(name, self.settings[group, name])
+        train = (asked.of(TRAIN, self.train_choice),) if self.choose else self.train
+        default = layout.ends[0] if layout.ends else ""
+        placement = Placement(sites, "" if end == default else end, streams)
+        return asked.sample, (made, placement), train
 
-    def _get(self, name: str) -> Scalar:
-        if name == "train_pair":
-            return pair_text(self._trial.train_pair)
-        if name.startswith("fusion_depth"):
-            return self._trial.fusion_depth
-        short, _, point = name.rpartition("_")
-        for index, one in enumerate(PLACED.values()):
-            if short == one and point.isdigit():
-                return self._trial.network.placement.at(int(point))[index]
-        value: Scalar = getattr(self._trial, name)
-        return value
+    def _trial(
+        self,
+        made: tuple[dict[str, dict[str, Any]], Placement],
+        condition: Condition,
+        fold: int,
+        seed: int,
+    ) -> TrialSpecification:
+        values, placement = made
+        return TrialSpecification(
+            task=self.name,
+            network=self.task.network(**values["network"]),
+            data=self.task.data(**values["data"]),
+            placement=placement,
+            train=make_train(self.task, condition, placement.streams),
+            fold=fold,
+            seed=seed,
+            training=TrainingSettings(**values["training"]),
+            evaluation=self.evaluation,
+            varied=self._varied,
+        )
+
+    @cached_property
+    def _varied(self) -> tuple[str, ...]:
+        return tuple(name for (_, name), one in self.settings.items() if is_searched(one))
+
+    @cached_property
+    def by_layout(self) -> Networks:
+        """Its networks, by the settings on which their sites depend."""
+        return Networks(self.task.network, self.layout, self.settings)
+
+    @cached_property
+    def streams_choice(self) -> Choice:
+        """Subsets of streams by their text."""
+        return Choice(tuple("+".join(one) or "all" for one in self.streams), self.streams)
+
+    @cached_property
+    def train_choice(self) -> Choice:
+        """Train conditions by their text."""
+        return Choice(tuple(condition_text(one) for one in self.train), self.train)
+
+    def _sites(
+        self, layout: Layout, streams: Sequence[str]
+    ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """(site, "coupling" or connection, options) of what can be chosen in a network."""
+        after = {site.name: site.after for site, _ in layout.sites}
+        for site, kinds in layout.choices.items():
+            there = [one for one in after[site] if not streams or one in streams]
+            for name, offered in kinds.items():
+                wanted = self.placed.get(name, {})
+                declared = wanted.get(site, wanted.get(EVERYWHERE, (NONE,)))
+                needed = direction(name) if name != COUPLING else ()
+                fits = len(there) > 1 and all(one in there for one in needed)
+                options = tuple(one for one in declared if one in offered) if fits else ()
+                yield site, name, options or (NONE,)
+
+    def _ends(self, layout: Layout) -> tuple[str, ...]:
+        offered = layout.ends or ("",)
+        return tuple(one for one in self.ends if one in offered) or offered[:1]
+
+    def _may_couple(self, layout: Layout, streams: Sequence[str]) -> bool:
+        # A coupling that is the only option of its site is in no sample, but is there.
+        return any(
+            name == COUPLING and options != (NONE,)
+            for _, name, options in self._sites(layout, streams)
+        )

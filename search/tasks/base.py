@@ -5,8 +5,9 @@ Spaces, searchers, trials, records, figures and clusters know tasks through this
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
 from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, drawn, impaired
 from fusion_search.datasets.loading import Presentation, chunks, load
 from fusion_search.datasets.metrics import Metric
-from fusion_search.models.layout import Placement
+from fusion_search.models.layout import Layout, Placement
 from fusion_search.search.tasks.run import Run
 
 Condition = Mapping[str, TrainCondition]
@@ -55,12 +56,21 @@ class Task:
             dimension that a search may ask for.
         metrics: the first one chooses: the best epoch, and among trials.
         axes: of the conditions that networks are tested at.
+        data_folder: where the command line says that real data lie; None where it does not.
+
+    The settings of a network may have, beside their fields,
+
+    * ``layout_fields``, names of those on which its sites depend (all, where it has no such),
+    * ``coupling_fields``, names of those that mean something only where streams are coupled,
+    * ``canonical(placement) -> (settings, placement)``, equal for all that build one network,
+    * ``packs(placement) -> bool``, whether such networks can be trained as one by ``pack``.
     """
 
     network: ClassVar[type] = Nothing
     data: ClassVar[type] = Nothing
     metrics: tuple[Metric, ...] = ()
     axes: tuple[Axis, ...] = ()
+    data_folder: Path | None = None
 
     def open(self, data: Any, fold: int = 0) -> Data:
         """The data sets of a fold: an index, for it is asked for by the driver and every worker.
@@ -80,6 +90,22 @@ class Task:
             placement: one of the layout's.
         """
         raise NotImplementedError
+
+    def layout(self, network: Any, data: Callable[[], Data]) -> Layout:
+        """What such a network offers to placements.
+
+        Args:
+            network: an instance of ``self.network``.
+            data: opens them, when they are needed.
+
+        Raises:
+            TaskError: the network has no layout.
+        """
+        with torch.random.fork_rng(devices=[]):
+            layout = getattr(self.build(network, data(), Placement()), "layout", None)
+        if not isinstance(layout, Layout):
+            raise TaskError(f"a network of {type(self).__name__} has no layout; give it one")
+        return layout
 
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Of each example, [B], or their mean."""
@@ -101,6 +127,14 @@ class Task:
     def predict(self, network: nn.Module, batch: Batch) -> Tree:
         """What loss and metrics judge; where windows or masks are made whole again."""
         return network(**batch.inputs)
+
+    def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """What a figure shows of a network on single examples, by name: what it gives.
+
+        Of each example values [C], or values over time [T, C].
+        """
+        outputs = self.predict(network, batch)
+        return dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
 
     def answers(
         self,
@@ -143,6 +177,10 @@ class Task:
                     met = self.impair(clean, drawn(condition, keys, seed=seed), keys, seed)
                 yield Answer(condition, run(network, met), met, keys)
 
+    def engine(self, settings: Any, steps: float, device: torch.device) -> str:
+        """The name that ``prepare`` will give, before there is a network."""
+        return "eager"
+
     def prepare(self, network: nn.Module, settings: Any, steps: float, device: torch.device) -> str:
         """Choose what computes the network, before it is trained; its name for the record.
 
@@ -155,7 +193,7 @@ class Task:
         Raises:
             TrialError: what the settings ask for cannot be had here.
         """
-        return "eager"
+        return self.engine(settings, steps, device)
 
     def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
         """One module for networks of one architecture; None where there is none.
@@ -222,10 +260,14 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     for split in SPLITS:
         if not len(opened.split(split)):  # type: ignore[arg-type]
             raise TaskError(f"the {split} split of fold {fold} has no example")
-    task.axes = task.axes if opened.axes is None else opened.axes
-    task.metrics = task.metrics if opened.metrics is None else opened.metrics
+    # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
+    if opened.axes is not None:
+        task.axes = opened.axes
+    if opened.metrics is not None:
+        task.metrics = opened.metrics
     if not task.metrics:
         raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
+    opened.note = opened.note or type(task).__name__
     opened.inputs = example_inputs(task, opened)
     return opened
 

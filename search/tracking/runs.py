@@ -30,8 +30,8 @@ from fusion_search.analysis.records.tables import (
     FAILED,
     SCHEMA_VERSION,
     SPECIFICATION_FILE,
-    TABLES,
     RecordError,
+    described,
     read_batches,
     read_table,
 )
@@ -94,17 +94,23 @@ class SearchRuns:
         search: the search's folder, with the specification in it.
         uri: MLflow's tracking URI.
 
+    Attributes:
+        description: of the search's task.
+
     Raises:
-        ValueError: the experiment was deleted in MLflow.
+        ValueError: the experiment was deleted in MLflow, or what the search is of cannot be read.
     """
 
     def __init__(self, search: Storage, uri: str) -> None:
         self._search = search
+        self.description = described(search)
         self._search_id = _search_id(search)
         self._name = search.root.rstrip("/").rpartition("/")[2]
         self._specification = read_content(search, SPECIFICATION_FILE)
         self._declared = parse_yaml(self._specification, search.named(SPECIFICATION_FILE))
-        self._brief = not any(self._declared.get(other) for other in ("space", "listed"))  # a sweep
+        self._brief = not any(
+            other in self._declared for other in ("searcher", "listed")
+        )  # a sweep
         self._client = open_client(uri)
         self.experiment_id = self._open_experiment(_artifact_location(search, uri))
         self._runs = self._find_runs()  # by trial id; the parent's key is ""
@@ -123,7 +129,7 @@ class SearchRuns:
             row: trial_id, trial_name and started_at, and what is known of the specification
                 columns of TRIALS.
         """
-        self._log(self._open_trial(row), [], parameters=trial_parameters(row, self._brief))
+        self._log(self._open_trial(row), [], parameters=self._parameters(row))
 
     def log_epoch(self, trial_id: str, row: Row) -> None:
         """Add a row of EPOCHS to a started trial (unknown ones wait for their record).
@@ -132,7 +138,7 @@ class SearchRuns:
         """
         if (run := self._runs.get(trial_id)) is None:
             return
-        run.waiting += epoch_points(row)
+        run.waiting += epoch_points(row, self.description)
         if time.monotonic() >= run.written_at + EPOCHS_SECONDS:
             self._log(run, run.waiting)
             run.points.update(run.waiting)
@@ -149,7 +155,7 @@ class SearchRuns:
         """
         trial_id, end = row["trial_id"], trial_end(row)
         status = "FAILED" if row["status"] == FAILED else "FINISHED"
-        tags = {**trial_tags(row), SCHEMA_TAG: str(SCHEMA_VERSION)}
+        tags = {**trial_tags(row, self.description), SCHEMA_TAG: str(SCHEMA_VERSION)}
         known = self._runs.get(trial_id)
         if (
             known is not None
@@ -162,10 +168,13 @@ class SearchRuns:
             point
             for epochs in self._records("epochs", trial_id)
             for epoch in epochs.to_pylist()
-            for point in epoch_points(epoch)
+            for point in epoch_points(epoch, self.description)
         ]
-        points = [*(one for one in curves if one not in run.points), *result_points(row)]
-        self._log(run, points, tags, trial_parameters(row, self._brief))
+        points = [
+            *(one for one in curves if one not in run.points),
+            *result_points(row, self.description),
+        ]
+        self._log(run, points, tags, self._parameters(row))
         for grid in self._records("grid", trial_id):
             log_file(self._client, run.files, GRID_FILE, grid_csv(grid))
         if row["status"] == FAILED and (text := read_failure(self._search, trial_id)):
@@ -182,7 +191,11 @@ class SearchRuns:
         """
         recorded = set(trials["trial_id"])
         planned = self._planned() - skipped_trials(self._search, trials) or recorded
-        self._log(self._parent, [], {"mlflow.note.content": search_note(trials, len(planned))})
+        self._log(
+            self._parent,
+            [],
+            {"mlflow.note.content": search_note(trials, len(planned), self.description)},
+        )
         self._show_best(trials)
         for trial_id, run in self._runs.items():
             if trial_id not in recorded and run.status == "RUNNING":
@@ -195,13 +208,14 @@ class SearchRuns:
 
     def _show_best(self, trials: pd.DataFrame) -> None:
         """Draw the best trial's grid: a picture for every trial would cost 0.2 s each."""
-        best = best_trial(trials)
+        best = best_trial(trials, self.description)
         if best is None or best["trial_id"] == self._parent.tags.get(BEST_TAG):
             return
         with contextlib.suppress(RecordError):  # said when the trial's own run was written
             for grid in self._records("grid", best["trial_id"]):
-                picture = grid_picture(best, grid.to_pandas())
-                log_file(self._client, self._parent.files, BEST_FILE, picture)
+                picture = grid_picture(best, grid.to_pandas(), self.description)
+                if picture is not None:
+                    log_file(self._client, self._parent.files, BEST_FILE, picture)
                 self._log(self._parent, [], {BEST_TAG: best["trial_id"]})
 
     def _open_experiment(self, artifact_location: str | None) -> str:
@@ -237,7 +251,9 @@ class SearchRuns:
     def _open_parent(self) -> _Run:
         run = self._runs.pop("", None)
         if run is None:
-            trials = read_table(self._search, "trials", on_damage=lambda *_: None)
+            trials = read_table(
+                self._search, "trials", on_damage=lambda *_: None, description=self.description
+            )
             start = datetime.now(UTC) if trials.empty else trials["started_at"].min()
             run = self._create_run(self._name, milliseconds(start), {ROLE_TAG: "search"})
         if run.tags.get(SCHEMA_TAG) != str(SCHEMA_VERSION):
@@ -252,7 +268,7 @@ class SearchRuns:
         A new one is made with ``tags``: there they cost the least.
         """
         trial_id, start = row["trial_id"], milliseconds(row["started_at"])
-        parameters = trial_parameters(row, self._brief)
+        parameters = self._parameters(row)
         run = self._runs.get(trial_id)
         if run is not None and (
             run.start != start
@@ -266,6 +282,9 @@ class SearchRuns:
             run = self._create_run(row["trial_name"], start, tags)
             self._runs[trial_id] = run
         return run
+
+    def _parameters(self, row: Row) -> dict[str, str]:
+        return trial_parameters(row, self.description, brief=self._brief)
 
     def _create_run(self, name: str, start: int, tags: dict[str, str]) -> _Run:
         tags = {SEARCH_TAG: self._search_id, "mlflow.source.name": "fusion-search", **tags}
@@ -303,8 +322,8 @@ class SearchRuns:
     def _records(self, table: str, trial_id: str) -> Iterator[pa.RecordBatch]:
         """A trial's rows of a table, without the key: one batch, none when it has none."""
         if self._search.exists(table, f"{trial_id}.parquet"):  # a failed trial may lack it
-            columns = [name for name in TABLES[table].names if name not in KEY]
-            yield from read_batches(self._search, table, columns, [trial_id])
+            columns = [name for name in self.description.schema(table).names if name not in KEY]
+            yield from read_batches(self._search, table, columns, [trial_id], self.description)
 
     def _planned(self) -> set[str]:
         return {trial["trial_id"] for trial in read_plan(self._search)}

@@ -248,7 +248,7 @@ class Tracker:
             if self._closed:
                 return
             try:
-                for row in read_rows(self._search, "trials", [trial_id]):
+                for row in read_rows(self._search, "trials", [trial_id], None, runs.description):
                     runs.write_trial(row)
             except RecordError as error:  # the others' runs are written
                 self._say(f"MLflow lacks the run of trial {trial_id}: {error}")

@@ -7,45 +7,40 @@ page groups the curves, and the trial's results stand apart from them.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv
 
-from fusion_search.analysis.records.tables import FAILED, STOPPED, TRIALS, came_to_nothing
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.analysis.records.columns import (
+    COST,
+    DECIDED,
+    ORIGIN,
+    RESULT,
+    TRIED,
+    ColumnDescription,
+)
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.tables import FAILED, STOPPED, came_to_nothing
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
 
-
-def _columns(first: str, last: str) -> tuple[str, ...]:
-    names = TRIALS.names
-    return tuple(names[names.index(first) : names.index(last) + 1])
-
-
-# What the machine decides may differ when a trial runs again: tags, no parameters.
-_DECIDED: Final = ("device", "engine", "threads", "cpus_per_trial")
-PARAMETERS: Final = tuple(
-    name for name in _columns("modality", "split_seed") if name not in _DECIDED
-)
-RESULTS: Final = _columns("parameters", "mean_accuracy") + _columns("seconds", "peak_memory_bytes")
-EPOCH_METRICS: Final = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-TAGS: Final = (
-    *("status", "reason", *_DECIDED, "host"),
-    *("data_note", "data_fingerprint", "versions"),
-)
+_COMMIT: Final = "git_commit"  # MLflow has a tag of its own for it
+_NUMBERS: Final = ("int64", "float64")
+_ALWAYS: Final = ("streams", "placement", "end", "fold", "seed")  # also where they are at a default
+_NOTHING: Final = ("", "{}")  # texts of columns that say nothing: no end, no placement
 
 SPECIFICATION_TAG: Final = "fusion_search.specification"
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DOTS_PER_INCH: Final = 100
 _PARAMETER_LENGTH: Final = 6000  # MLflow's limit
+_CURVES: Final = ("train_", "validation_")  # columns of EPOCHS
 
 
 class Point(NamedTuple):
@@ -73,73 +68,99 @@ def trial_end(row: Row) -> int:
     return start + max(0, round(1000 * float(seconds)))
 
 
-def trial_parameters(row: Row, brief: bool = False) -> dict[str, str]:
-    """The specification columns of a row of TRIALS, as far as they are there.
+def trial_parameters(row: Row, of: TaskDescription, *, brief: bool = False) -> dict[str, str]:
+    """What was tried, as far as it is there.
+
+    What the machine decides may differ when a trial runs again: it makes tags, no parameters.
 
     Args:
         row: of TRIALS.
+        of: the search's task.
         brief: for a sweep, whose other columns are the same in all its trials: only what sweeps
             vary, and what is not at its default.
     """
-    texts = {name: _text(name, row[name]) for name in PARAMETERS if _given(row.get(name))}
-    if not brief:
-        return texts
-    return {name: text for name, text in texts.items() if _DEFAULTS.get(name) != text}
+    texts = {
+        column: text
+        for column in of.columns_of(TRIED)
+        if (text := _text_of(row, column)) is not None
+    }
+    # Said axis by axis where every axis has one SNR.
+    if all(_given(row.get(name)) for name in of.train_columns):
+        texts = {column: text for column, text in texts.items() if column.name != "train"}
+    varied = {*_ALWAYS, *of.layout_fields, *of.train_columns}
+    return {
+        column.name: text
+        for column, text in texts.items()
+        if not brief or column.name in varied or text != column.default
+    }
 
 
-def trial_tags(row: Row) -> dict[str, str]:
+def trial_tags(row: Row, of: TaskDescription) -> dict[str, str]:
     """Tags of a recorded trial; the page shows the note (what data it saw, why it failed)."""
-    tags = {name: _text(name, row[name]) for name in TAGS if _given(row.get(name))}
-    if _given(row.get("git_commit")):
-        tags["mlflow.source.git.commit"] = row["git_commit"]
+    columns = [one for one in of.columns if _is_tag(one)]
+    tags = {one.name: text for one in columns if (text := _text_of(row, one)) is not None}
+    if _given(row.get(_COMMIT)):
+        tags["mlflow.source.git.commit"] = row[_COMMIT]
     if _given(row.get("specification")):
         tags[SPECIFICATION_TAG] = row["specification"]
     notes = [tags[name] for name in ("reason", "data_note") if name in tags]
     return {**tags, "mlflow.note.content": "\n\n".join(notes)}
 
 
-def result_points(row: Row) -> list[Point]:
+def _is_tag(column: ColumnDescription) -> bool:
+    if column.name in ("status", "reason"):
+        return True
+    return column.role in (DECIDED, ORIGIN) and column.name != _COMMIT
+
+
+def result_points(row: Row, of: TaskDescription) -> list[Point]:
     """What came out of a trial and what it cost, from its row of TRIALS."""
     end = milliseconds(row["ended_at"])
-    return [Point(name, float(row[name]), end, 0) for name in RESULTS if _finite(row.get(name))]
+    names = [one.name for one in of.columns if one.role in (RESULT, COST) and one.type in _NUMBERS]
+    return [Point(name, float(row[name]), end, 0) for name in names if _finite(row.get(name))]
 
 
-def epoch_points(row: Row) -> list[Point]:
+def epoch_points(row: Row, of: TaskDescription) -> list[Point]:
     """The curves' points of one epoch, from its row of EPOCHS."""
     end, epoch = milliseconds(row["ended_at"]), int(row["epoch"])
+    curves = [name for name in of.schema("epochs").names if name.startswith(_CURVES)]
     return [
         Point(f"epoch/{name}", float(row[name]), end, epoch)
-        for name in EPOCH_METRICS
+        for name in curves
         if _finite(row.get(name))
     ]
 
 
 def grid_csv(grid: pa.RecordBatch) -> bytes:
-    """A trial's rows of GRID as the page offers them: test condition, counts, accuracy."""
-    accuracy = pc.divide(grid["correct"].cast(pa.float64()), grid["n"].cast(pa.float64()))
+    """A trial's rows of GRID as the page offers them: test condition, examples, metrics."""
     sink = pa.BufferOutputStream()
-    csv.write_csv(grid.append_column("accuracy", accuracy), sink)
+    csv.write_csv(grid, sink)
     return bytes(sink.getvalue())
 
 
-def grid_picture(row: Row, grid: pd.DataFrame) -> bytes:
-    """The map of a trial's grid, as PNG."""
+def grid_picture(row: Row, grid: pd.DataFrame, of: TaskDescription) -> bytes | None:
+    """The map of a trial's grid by the first metric, as PNG; None where it has not two axes."""
+    if len(of.axes) != 2:
+        return None
     # Imports Matplotlib, which commands that draw nothing do without.
     from fusion_search.analysis.figures.drawing import image
     from fusion_search.analysis.figures.grids import compute_grid, draw_grid
 
     figure = draw_grid(
-        compute_grid(grid),
-        train_pair=(row["train_audio_snr"], row["train_visual_snr"]),
+        compute_grid(grid, of, of.metric),
+        of,
+        of.metric,
+        train=tuple(row[name] for name in of.train_columns),
         title=row["trial_name"],
     )
     return image(figure, "png", _DOTS_PER_INCH)
 
 
-def best_trial(trials: pd.DataFrame) -> Row | None:
-    """The row of TRIALS with the highest validation accuracy; None when there is none."""
-    rows = [row for row in trials.to_dict("records") if _given(row["validation_accuracy"])]
-    best = max(rows, key=lambda row: float(row["validation_accuracy"]), default=None)
+def best_trial(trials: pd.DataFrame, of: TaskDescription) -> Row | None:
+    """The row of TRIALS with the best first metric in validation; None when there is none."""
+    column = f"validation_{of.metric.name}"
+    rows = [row for row in trials.to_dict("records") if _given(row[column])]
+    best = max(rows, key=lambda row: of.metric.sign * float(row[column]), default=None)
     return None if best is None else {str(name): value for name, value in best.items()}
 
 
@@ -151,20 +172,27 @@ def search_status(trials: pd.DataFrame, planned: int) -> str:
 
 
 def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
-    """A search's specification, flattened: ``{"trials": {"units": 64}}`` -> ``trials.units``."""
-    flat = {name: str(value) for name, value in _flatten("", specification)}
+    """A search's specification, flattened: ``{"network": {"units": 64}}`` -> ``network.units``.
+
+    Trials listed one by one are not part of it: each is a run of its own.
+    """
+    told = {name: value for name, value in specification.items() if name != "listed"}
+    # MLflow refuses other characters in a name; ">" is in the connection image>audio.
+    flat = {
+        re.sub(r"[^\w. :-]", "_", name.replace(">", " to ")): str(value)
+        for name, value in _flatten("", told)
+    }
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
 
-def search_note(trials: pd.DataFrame, planned: int) -> str:
+def search_note(trials: pd.DataFrame, planned: int, of: TaskDescription) -> str:
     """How far a search is, and the best so far, in words (Markdown)."""
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     early = f"{stopped} of them stopped early, " if stopped else ""
     notes = [f"{len(trials)} of {planned} trials ended, {early}{failed} of them failed."]
-    if best := best_trial(trials):
-        notes.append(
-            f"Best validation accuracy: {best['validation_accuracy']:.3f} ({best['trial_name']})."
-        )
+    if best := best_trial(trials, of):
+        value = of.metric.text(float(best[f"validation_{of.metric.name}"]))
+        notes.append(f"Best validation {of.metric.words}: {value} ({best['trial_name']}).")
     return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])
 
 
@@ -180,33 +208,25 @@ def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:
         yield prefix, value
 
 
-def _text(name: str, value: Any) -> str:
+def _text_of(row: Row, column: ColumnDescription) -> str | None:
     """One text for a value, whether it comes from the running trial or from a table.
 
     A table with gaps has floats in integer columns.
     """
-    kind = TRIALS.field(name).type
-    if pa.types.is_list(kind):
-        return ", ".join(value)
-    if pa.types.is_integer(kind):
+    if not _given(row.get(column.name)):
+        return None
+    value = row[column.name]
+    if column.type.startswith("list"):
+        return ", ".join(map(str, value))
+    if column.type.startswith("int"):
         return str(int(value))
-    return str(float(value)) if pa.types.is_floating(kind) else str(value)
-
-
-# Of the columns that a sweep does not vary. Units stay: they are compared across searches.
-_DEFAULTS: Final = {
-    one.name: _text(one.name, one.default)
-    for one in fields(TrialSpecification)
-    if one.name in PARAMETERS
-    and one.default is not MISSING
-    and one.name not in ("modality", "fusion_depth", "levels", "units", "seed")
-}
+    return str(float(value)) if column.type == "float64" else str(value)
 
 
 def _given(value: Any) -> bool:
     if isinstance(value, list | np.ndarray):
         return len(value) > 0
-    return value is not None and not pd.isna(value)
+    return value is not None and not pd.isna(value) and value not in _NOTHING
 
 
 def _finite(value: Any) -> bool:

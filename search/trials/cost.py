@@ -13,6 +13,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
 def multiply_accumulates(network: nn.Module, call: Callable[[], object]) -> int:
     """Of one forward pass, as torch counts them: half its floating-point operations.
 

@@ -1,6 +1,6 @@
 """Many trials on one device: trials of one architecture trained together, each as if alone.
 
-Every trial keeps its own pairs, order, noise, initial weights, loss and optimiser settings; only
+Every trial keeps its own examples, order, noise, initial weights, loss and optimiser settings; only
 the kernels are shared. Validation and the grid are each trial's own.
 """
 
@@ -17,26 +17,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion_search.datasets.batch import Batch
-from fusion_search.datasets.digits.data import DigitData
-from fusion_search.models.early_fusion import count_parameters
-from fusion_search.models.packed import can_pack
 from fusion_search.search.tasks.base import TrialError
-from fusion_search.search.tasks.digits.task import digit_splits
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tasks.run import Stopwatch
-from fusion_search.search.trials.cost import reset_peak_memory
+from fusion_search.search.trials.cost import count_parameters, reset_peak_memory
 from fusion_search.search.trials.results import Epoch, Tally
+from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining
-from fusion_search.search.trials.trial import TrialResult, check_data, choose_device, seeded
+from fusion_search.search.trials.trial import TrialResult, choose_device, seeded
 
-PACK_FREE: Final[dict[str, Any]] = {
-    "seed": 0,
-    "train_audio_snr": math.inf,
-    "train_visual_snr": math.inf,
-    "learning_rate": 1.0,
-    "weight_decay": 0.0,
-}
-"""What the trials of a pack may differ in; the values stand for any."""
+_BUDGET: Final = (*("epochs", "epoch_examples", "batch_size", "examples", "precision", "device"),)
+FREE_SETTINGS: Final[dict[str, Any]] = {"learning_rate": 1.0, "weight_decay": 0.0}
+"""What the trials of a pack may differ in, beside seed and train condition; the values stand for
+any."""
+
+
+def pack_like(trial: TrialSpecification) -> TrialSpecification:
+    """The trial that stands for all that can be trained together with this one."""
+    free = replace(trial.training, **FREE_SETTINGS)
+    return replace(trial, training=free, train={}, seed=0)
+
+
+def can_pack(trial: TrialSpecification) -> bool:
+    """Whether it can be trained with others: by AdamW alone, and its network allows it."""
+    packs_with = getattr(trial.network, "packs", None)
+    plain = TrainingSettings(
+        **{name: getattr(trial.training, name) for name in (*FREE_SETTINGS, *_BUDGET)}
+    )
+    return packs_with is not None and plain == trial.training and packs_with(trial.placement)
 
 
 def packs(
@@ -44,16 +53,14 @@ def packs(
 ) -> list[tuple[TrialSpecification, ...]]:
     """The trials in packs of at most so many that can be trained together.
 
-    A pack stands where its first trial stood. Trials with couplings, a gate, dropout or
-    checkpointing are packs of their own.
+    A pack stands where its first trial stood. Trials that cannot be packed are packs of their own.
     """
     found: list[list[TrialSpecification]] = []
     growing: dict[TrialSpecification, list[TrialSpecification]] = {}
     for trial in trials:
-        alike = replace(trial, **PACK_FREE)
+        alike = pack_like(trial)
         pack = growing.get(alike)
-        packable = can_pack(trial.network) and not trial.checkpoint_frames
-        if pack is None or len(pack) == at_most or not packable:
+        if pack is None or len(pack) == at_most or not can_pack(trial):
             pack = growing[alike] = []
             found.append(pack)
         pack.append(trial)
@@ -73,7 +80,7 @@ def packing_sentence(
             f", {sizes.count(1)} alone (couplings, gate, dropout or checkpointing, or none like "
             "them)"
         )
-    if gpus_per_trial == 0 or all(one.device == "cpu" for one in trials):
+    if gpus_per_trial == 0 or all(one.training.device == "cpu" for one in trials):
         text += (
             "; these trials run on a CPU (device: cpu, or resources.gpus_per_trial: 0), where "
             "packing was measured to bring nothing"
@@ -84,10 +91,11 @@ def packing_sentence(
 class Member:
     """One trial of a pack, and the sums over the epoch under way."""
 
-    def __init__(self, trial: TrialSpecification, data: DigitData, device: torch.device) -> None:
+    def __init__(self, trial: TrialSpecification, opened: OpenedTask, device: torch.device) -> None:
         self.trial = trial
+        data = opened.data(trial.data, trial.fold).on(device)
         with seeded(trial.seed, device):
-            self.run = TrialTraining(trial.trial, digit_splits(data.on(device)), device)
+            self.run = TrialTraining(trial.for_task(opened.task), data, device)
         self.result = TrialResult(
             device.type,
             self.run.task.metrics[0],
@@ -123,7 +131,7 @@ class PackTraining:
         # the same few kernels. AdamW knows no sums over parameters, so each is updated as alone.
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for one in members:
-            settings = (one.trial.learning_rate, one.trial.weight_decay)
+            settings = (one.trial.training.learning_rate, one.trial.training.weight_decay)
             groups.setdefault(settings, []).extend(one.run.network.parameters())
         self._optimizer = torch.optim.AdamW(
             [
@@ -214,7 +222,7 @@ News = Epoch | TrialResult | BaseException
 
 
 def run_pack(
-    trials: Sequence[TrialSpecification], data: DigitData
+    trials: Sequence[TrialSpecification], opened: OpenedTask
 ) -> Iterator[tuple[TrialSpecification, News]]:
     """Train trials together, as ``run_trial`` would each: the same numbers.
 
@@ -223,24 +231,24 @@ def run_pack(
 
     Args:
         trials: that :func:`packs` puts together.
-        data: their examples.
+        opened: their task with its data.
 
     Raises:
-        TrialError: the device is missing, or the pairs do not suffice.
+        TrialError: the device is missing, or the examples do not suffice.
     """
     first = trials[0]
-    device = choose_device(first.device)
-    check_data(first, data)
+    device = choose_device(first.training.device)
     reset_peak_memory(device)
     clock = time.perf_counter()
-    pack = PackTraining([Member(trial, data, device) for trial in trials])
+    pack = PackTraining([Member(trial, opened, device) for trial in trials])
     seen = 0
-    for number in range(1, first.epochs + 1):
+    epoch_examples = pack.members[0].run.epoch_examples
+    for number in range(1, first.training.epochs + 1):
         count = 0
         for member in pack.members:
             member.run.network.train()
-        while pack.members and count < first.epoch_examples:
-            batch, diverged = pack.step(first.epoch_examples - count)
+        while pack.members and count < epoch_examples:
+            batch, diverged = pack.step(epoch_examples - count)
             count += batch
             for member, loss in diverged:
                 try:

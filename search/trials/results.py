@@ -59,10 +59,12 @@ class Grid:
     Attributes:
         evaluations: in the order of the conditions.
         predictions: of each, if kept: (numbers [N], targets [N], predicted [N]).
+        absent: the same where one input is absent; outside every mean.
     """
 
     evaluations: list[Evaluation]
     predictions: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    absent: list[Evaluation] = field(default_factory=list)
 
     def values(self, metric: str) -> list[float]:
         """A metric at every condition."""

@@ -1,18 +1,21 @@
-"""Training settings that a task may need: optimiser, schedule, clipping, budget."""
+"""Settings of training and evaluation that a task may need: optimiser, schedule, budget, splits."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-OPTIMIZERS: Final = ("adam", "adamw", "sgd")
-SCHEDULES: Final = ("constant", "step", "cosine")
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "step", "cosine"]
+Precision = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+Split = Literal["test", "validation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +30,25 @@ class TrainingSettings:
             ``weight_decay``.
         schedule: of the learning rate, epoch by epoch: constant; step (times ``step_factor`` every
             ``step_epochs``); cosine (to zero at the end).
+        step_epochs, step_factor: of the schedule step.
         gradient_clip: largest norm of all gradients together; 0 for no limit.
         epochs: how many; validation comes after each.
         epoch_examples: examples shown in an epoch, which need not be a whole pass; 0 for one.
         batch_size: examples per optimiser step.
         examples: train examples drawn at random; 0 for all.
+        precision: float32, or bfloat16 by autocast.
+        device: cpu, cuda, or auto (cuda when there is one; the record says which it was).
 
     Raises:
         ValueError: a field is outside its range.
     """
 
-    optimizer: str = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.0
     coupling_weight_decay: float | None = None
-    schedule: str = "constant"
+    schedule: Schedule = "constant"
     step_epochs: int = 1
     step_factor: float = 0.1
     gradient_clip: float = 0.0
@@ -50,9 +56,16 @@ class TrainingSettings:
     epoch_examples: int = 0
     batch_size: int = 32
     examples: int = 0
+    precision: Precision = "float32"
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, allowed in (
+            ("optimizer", get_args(Optimizer)),
+            ("schedule", get_args(Schedule)),
+            ("precision", get_args(Precision)),
+            ("device", get_args(Device)),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}"
@@ -89,6 +102,35 @@ class TrainingSettings:
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
         return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What a trained network is tested on.
+
+    Attributes:
+        split: the split that the test conditions are measured on. A search chooses by the
+            validation split, so that the test split stays unseen until the choice is made.
+        validation_examples, test_examples: drawn from those splits; 0 for all.
+        predictions: also keep every single prediction of the grid: the largest output.
+        absent: also test with each input absent, beside the grid and outside every mean.
+
+    Raises:
+        ValueError: a field is outside its range.
+    """
+
+    split: Split = "test"
+    validation_examples: int = 0
+    test_examples: int = 0
+    predictions: bool = False
+    absent: bool = False
+
+    def __post_init__(self) -> None:
+        if self.split not in get_args(Split):
+            raise ValueError(f"split is {self.split!r}; allowed: {', '.join(get_args(Split))}")
+        for name in ("validation_examples", "test_examples"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 (all) or more")
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -1,296 +1,283 @@
 """The typed, frozen description of one trial: all that a trial needs to run.
 
-Field names are the column names of the records and the parameter names in MLflow.
+The names of its settings are the column names of the records and the parameter names in MLflow.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final, get_type_hints
 
-from fusion_search.datasets.digits.data import SOURCES, DigitsSettings
-from fusion_search.datasets.noise import TEST_SNRS
-from fusion_search.models.early_fusion import EarlyFusionSettings
-from fusion_search.models.early_fusion_layout import placement_of
-from fusion_search.models.placement import CONCATENATION, NONE, EarlyFusionPlacement
-from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
-from fusion_search.search.trials.settings import TrainingSettings
-from fusion_search.search.trials.task_trial import (
-    DEVICES,
-    EVALUATION_SPLITS,
-    PRECISIONS,
-    TaskTrial,
+from fusion_search.datasets.conditions import ORIGINAL, TrainCondition, check_train
+from fusion_search.models.layout import Placement
+from fusion_search.search.tasks.base import Condition, Task
+from fusion_search.search.trials.fields import known, typed, value_of
+from fusion_search.search.trials.plain import (
+    column_value,
+    parse_train,
+    plain_settings,
+    plain_train,
+    plain_value,
+    train_text,
 )
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
+from fusion_search.search.trials.task_trial import TaskTrial
 
-Pair = tuple[float, float]
-"""(audio SNR, visual SNR); infinity is "original", no noise."""
+GROUPS: Final = ("network", "data", "training", "evaluation")
+"""What has settings."""
 
-TRAIN_AUDIO_SNRS: Final = (2.0, 1.0, 0.5, 0.25)
-TRAIN_VISUAL_SNRS: Final = (1.0, 0.5, 0.25, 0.125)
-TRAIN_PAIRS: Final = tuple((a, v) for a in TRAIN_AUDIO_SNRS for v in TRAIN_VISUAL_SNRS)
-"""The paper's 16 train pairs."""
-
-
-_LATER: Final = {
-    "couplings": (),
-    "to_audio": (),
-    "to_image": (),
-    "fusion": CONCATENATION,
-    "mmtm_ratio": 4,
-    "mmtm_relu": True,
-    "mmtm_identity": False,
-    "dropout": 0.0,
-    "weight_decay": 0.0,
-    "evaluation_split": "test",
-    "engine": "auto",
-    "checkpoint_frames": 0,
-    "pooling": "full",
-}
-"""Fields that came after the first records, with their defaults. They are written only when they
-differ, so that a trial of an earlier version keeps its id."""
-
-
-def snr_text(snr: float) -> str:
-    """How an SNR is written in names, YAML and JSON."""
-    return "original" if math.isinf(snr) else f"{snr:g}"
+NO_COLUMNS: Final = ("device",)
+"""Settings whose column says what was used, not what was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpecification:
-    """One network trained at one train SNR pair with one seed. Defaults are the paper's.
+    """One network trained at one train condition, in one fold, with one seed.
 
     Attributes:
-        modality: both, visual or audio; a unimodal trial's other SNR is infinity.
-        fusion_depth, levels, units, kernel, padding, pooling, dense_units, dropout: see
-            ``EarlyFusionSettings``.
-        couplings, to_audio, to_image, fusion, mmtm_ratio, mmtm_relu, mmtm_identity: see
-            ``EarlyFusionPlacement``. They are brought to their canonical form, so that
-            specifications that build the same network are equal.
-        train_audio_snr, train_visual_snr: the train pair.
-        seed: of the initial weights, the drawn pairs and the noise. Trials with the same seed are
-            trained and tested on the same pairs with the same unit noise.
-        examples: train pairs drawn at random.
-        epoch_examples: pairs shown between two validations; an epoch need not be a whole pass.
-        epochs: how many such epochs (a choice; the paper does not say).
-        batch_size: pairs per optimiser step.
-        learning_rate, weight_decay: of AdamW, which without weight decay is Adam.
-        evaluation_split: the split the grid is measured on. A search chooses by the validation
-            split, so that the test split stays unseen until the choice is made.
-        validation_examples, test_examples: pairs drawn from those splits.
-        precision: float32, or bfloat16 by autocast.
-        engine: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
-            or auto (compiled where that pays and works; the record says which it was).
-        checkpoint_frames: when training, keep the C-LSTM's state of every so many frames and
-            compute those between again on the way back: less memory for a third more work; 0
-            keeps all.
-        device: cpu, cuda, or auto (cuda when there is one; the record says which it was).
-        predictions: also record every single test prediction.
-        data_source, frames, snr_ratio, split_seed: see ``DigitsSettings``.
+        task: its name, as in a search's declaration.
+        network, data: settings of the task's types. Those of the network are brought to their
+            canonical form, so that specifications that build the same network are equal.
+        placement: what couples the streams, and which there are.
+        train: axis -> train condition, of every axis of the task.
+        fold: which persons or objects are held out.
+        seed: of the initial weights, the drawn examples and the noise. Trials with the same seed
+            are trained and tested on the same examples with the same unit noise.
+        training: optimiser, schedule and budget.
+        evaluation: what it is tested on.
+        varied: names of settings that its search varies, for its name alone.
 
     Raises:
         ValueError: a field is outside its range.
     """
 
-    modality: str = "both"
-    fusion_depth: int = 0
-    levels: int = 2
-    units: int = 64
-    kernel: int = 3
-    padding: bool = True
-    pooling: str = "full"
-    dense_units: int = 128
-    couplings: tuple[str, ...] = ()
-    to_audio: tuple[str, ...] = ()
-    to_image: tuple[str, ...] = ()
-    fusion: str = CONCATENATION
-    mmtm_ratio: int = 4
-    mmtm_relu: bool = True
-    mmtm_identity: bool = False
-    dropout: float = 0.0
-    train_audio_snr: float
-    train_visual_snr: float
+    task: str
+    network: Any
+    data: Any
+    placement: Placement = field(default_factory=Placement)
+    train: Mapping[str, TrainCondition] = field(default_factory=dict)
+    fold: int = 0
     seed: int = 0
-    examples: int = 87_516
-    epoch_examples: int = 87_516
-    epochs: int = 5
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    validation_examples: int = 2_000
-    test_examples: int = 2_000
-    evaluation_split: str = "test"
-    precision: str = "float32"
-    engine: str = "auto"
-    checkpoint_frames: int = 0
-    device: str = "auto"
-    predictions: bool = False
-    data_source: str = "digits"
-    frames: int = 42
-    snr_ratio: str = "amplitude"
-    split_seed: int = 0
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    varied: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        for name in (
-            "examples",
-            "epoch_examples",
-            "epochs",
-            "batch_size",
-            "validation_examples",
-            "test_examples",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed is {self.seed}; allowed: 0 to 2**31 - 1")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise ValueError(f"weight_decay is {self.weight_decay}; allowed: 0 or more")
-        if self.evaluation_split not in EVALUATION_SPLITS:
-            raise ValueError(
-                f"evaluation_split is {self.evaluation_split!r}; allowed: "
-                f"{', '.join(EVALUATION_SPLITS)}"
-            )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
-        if self.device not in DEVICES:
-            raise ValueError(f"device is {self.device!r}; allowed: {', '.join(DEVICES)}")
-        if self.data_source not in SOURCES:
-            raise ValueError(f"data_source is {self.data_source!r}; allowed: {', '.join(SOURCES)}")
-        self._check_pair()
-        placement, _ = self.network.placement, self.data
-        for one in fields(placement):
-            object.__setattr__(self, one.name, getattr(placement, one.name))
+        if self.fold < 0:
+            raise ValueError(f"fold is {self.fold}; allowed: 0 or more")
+        if canonical := getattr(self.network, "canonical", None):
+            network, placement = canonical(self.placement)
+            object.__setattr__(self, "network", network)
+            object.__setattr__(self, "placement", placement)
+        # What is read from the trial's JSON must be equal, and written equally.
+        train = {name: parse_train(plain_train(one)) for name, one in self.train.items()}
+        object.__setattr__(self, "train", MappingProxyType(train))
 
-    def _check_pair(self) -> None:
-        absent = {"both": None, "visual": "train_audio_snr", "audio": "train_visual_snr"}
-        for name in ("train_audio_snr", "train_visual_snr"):
-            snr = getattr(self, name)
-            if not snr > 0:
-                raise ValueError(f"{name} is {snr}; allowed: above 0, or original")
-            if absent.get(self.modality) == name and not math.isinf(snr):
-                raise ValueError(
-                    f"{name} is {snr:g} in a trial of modality {self.modality}; allowed: original"
-                )
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
 
-    @property
-    def network(self) -> EarlyFusionSettings:
-        """The architecture."""
-        placement = EarlyFusionPlacement(**self._fields_of(EarlyFusionPlacement))
-        return self._network_settings.architecture(placement, self.modality)
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return _again, ({**values, "train": dict(self.train)},)
 
-    @property
-    def _network_settings(self) -> DigitsNetwork:
-        return DigitsNetwork(**self._fields_of(DigitsNetwork))
-
-    def _fields_of(self, settings: type[DigitsNetwork | EarlyFusionPlacement]) -> dict[str, Any]:
-        """Its own values of another dataclass's fields, which have the same names here."""
-        return {one.name: getattr(self, one.name) for one in fields(settings)}
-
-    @property
-    def data(self) -> DigitsSettings:
-        """The examples."""
-        return DigitsSettings(
-            source=self.data_source,
-            frames=self.frames,
-            snr_ratio=self.snr_ratio,
-            split_seed=self.split_seed,
-        )
-
-    @property
-    def train_pair(self) -> Pair:
-        """(audio SNR, visual SNR) of training."""
-        return self.train_audio_snr, self.train_visual_snr
-
-    @property
-    def training(self) -> TrainingSettings:
-        """Optimiser and budget."""
-        return TrainingSettings(
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            epochs=self.epochs,
-            epoch_examples=self.epoch_examples,
-            batch_size=self.batch_size,
-            examples=self.examples,
-        )
-
-    @property
-    def trial(self) -> TaskTrial:
-        """The trial of the digit task."""
+    def for_task(self, task: Task) -> TaskTrial:
+        """The trial of a task that has been found by its name."""
         return TaskTrial(
-            task=Digits(),
-            network=self._network_settings,
+            task=task,
+            network=self.network,
             data=self.data,
-            placement=placement_of(self.network.placement, self.modality),
-            train={"audio_snr": self.train_audio_snr, "visual_snr": self.train_visual_snr},
+            placement=self.placement,
+            train=self.train,
+            fold=self.fold,
             seed=self.seed,
             training=self.training,
-            evaluation_split=self.evaluation_split,
-            validation_examples=self.validation_examples,
-            test_examples=self.test_examples,
-            precision=self.precision,
-            predictions=self.predictions,
+            evaluation=self.evaluation,
             specification=self.to_json(),
         )
 
-    @property
-    def test_conditions(self) -> list[Pair]:
-        """The grid: 100 conditions, or 10 when a single sense is used."""
-        audio = TEST_SNRS if self.modality != "visual" else (math.inf,)
-        visual = TEST_SNRS if self.modality != "audio" else (math.inf,)
-        return [(a, v) for a in audio for v in visual]
+    def settings(self) -> dict[str, Any]:
+        """Every setting of network, data, training and evaluation by its name."""
+        groups = [getattr(self, name) for name in GROUPS]
+        return {one.name: getattr(group, one.name) for group in groups for one in fields(group)}
 
-    def to_plain(self) -> dict[str, Any]:
-        """As YAML or JSON would hold it: infinity as "original", tuples as lists."""
-        plain = {
-            key: "original" if isinstance(value, float) and math.isinf(value) else value
-            for key, value in asdict(self).items()
-            if key not in _LATER or value != _LATER[key]
+    def with_settings(self, values: Mapping[str, Any]) -> TrialSpecification:
+        """The same with other values for some settings, by name."""
+        changed: dict[str, Any] = {}
+        for name in GROUPS:
+            group = getattr(self, name)
+            own = {one.name for one in fields(group)} & set(values)
+            changed[name] = replace(group, **{one: values[one] for one in own})
+        return replace(self, **changed)
+
+    def to_plain(self, *, told: bool = True) -> dict[str, Any]:
+        """As YAML or JSON would hold it; without ``told`` only settings not at their default."""
+        plain: dict[str, Any] = {
+            name: plain_settings(getattr(self, name), told=told) for name in GROUPS
         }
         return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()
+            "task": self.task,
+            **plain,
+            "placement": self.placement.to_plain(),
+            "train": {name: plain_train(one) for name, one in self.train.items()},
+            "fold": self.fold,
+            "seed": self.seed,
+            **({"varied": list(self.varied)} if told else {}),
         }
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys."""
         return json.dumps(self.to_plain(), sort_keys=True, allow_nan=False)
 
-    @staticmethod
-    def from_json(text: str) -> TrialSpecification:
-        """The inverse of :meth:`to_json`."""
-        plain: dict[str, Any] = json.loads(text)
-        for key, value in plain.items():
-            plain[key] = math.inf if value == "original" else value
-            if isinstance(value, list):
-                plain[key] = tuple(value)
-        return TrialSpecification(**plain)
-
-    @property
+    @cached_property
     def trial_id(self) -> str:
-        """12 hexadecimal digits that any equal specification has too."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        """12 hexadecimal digits that any equal specification has too.
+
+        Settings at their default do not count, so that one which comes later changes no id.
+        """
+        text = json.dumps(self.to_plain(told=False), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def trial_name(self) -> str:
-        """For people: what a search varies, short enough for a column of the MLflow page."""
-        audio = f" a{snr_text(self.train_audio_snr)}" if self.modality != "visual" else ""
-        visual = f" v{snr_text(self.train_visual_snr)}" if self.modality != "audio" else ""
-        placed = f" {self.placement_name}" if self.placement_name else ""
-        return f"d{self.fusion_depth}{placed}{audio}{visual} s{self.seed}"
+        """For people: where the streams meet and what couples them, train condition and seed."""
+        layout_fields = getattr(self.network, "layout_fields", ())
+        words = [f"{name} {getattr(self.network, name)}" for name in layout_fields]
+        placed = self.placement.to_text()
+        words += [placed] if placed else []
+        words += [] if words else ["plain"]
+        settings = self.settings()
+        others = [name for name in self.varied if name not in layout_fields]
+        words += [f"{name} {_text(settings[name])}" for name in others]
+        words += [f"{name} {train_text(one)}" for name, one in self.train.items()]
+        words += [f"fold {self.fold}"] if self.fold else []
+        return ", ".join([*words, f"seed {self.seed}"])
 
-    @property
-    def placement_name(self) -> str:
-        """What couples the streams, such as ``mmtm1 cross-image2 gate_audio``; "" for nothing."""
-        words = []
-        for level in range(1, self.fusion_depth + 1):
-            coupling, to_audio, to_image = self.network.placement.at(level)
-            words += [f"{coupling}{level}"] * (coupling != NONE)
-            words += [f"{to_audio}-audio{level}"] * (to_audio != NONE)
-            words += [f"{to_image}-image{level}"] * (to_image != NONE)
-        return " ".join(words + [self.fusion] * (self.fusion != CONCATENATION))
+    def columns(self) -> dict[str, Any]:
+        """What was tried, as columns of the ``trials`` table."""
+        kinds: dict[str, Any] = {}
+        for group in GROUPS:
+            kinds |= get_type_hints(type(getattr(self, group)))
+        settings = {
+            name: column_value(value, kinds[name])
+            for name, value in self.settings().items()
+            if name not in NO_COLUMNS
+        }
+        return {
+            "task": self.task,
+            **self.placement_columns(),
+            **self.train_columns(),
+            "train": self.train_json(),
+            "fold": self.fold,
+            "seed": self.seed,
+            **settings,
+        }
+
+    def placement_columns(self) -> dict[str, Any]:
+        """The placement as columns."""
+        plain = self.placement.to_plain()
+        return {
+            "streams": plain["streams"],
+            "placement": json.dumps(plain["sites"], sort_keys=True),
+            "end": plain["end"],
+        }
+
+    def train_columns(self) -> dict[str, float | None]:
+        """The train SNR on every axis; None where it is drawn for every example."""
+        return {
+            f"train_{name}": one if isinstance(one, float) else None
+            for name, one in self.train.items()
+        }
+
+    def train_json(self) -> str:
+        """The train condition, axis -> as YAML has it."""
+        return json.dumps({name: plain_train(one) for name, one in self.train.items()})
+
+    def planned(self) -> dict[str, Any]:
+        """As a search's list of planned trials has it."""
+        layout_fields = getattr(self.network, "layout_fields", ())
+        return {
+            "trial_id": self.trial_id,
+            "trial_name": self.trial_name,
+            "fold": self.fold,
+            "seed": self.seed,
+            **self.placement_columns(),
+            "train": self.train_json(),
+            **{name: getattr(self.network, name) for name in layout_fields},
+        }
 
 
-TRIAL_FIELDS: Final = tuple(field.name for field in fields(TrialSpecification))
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(plain_value(value))
+
+
+def _again(values: dict[str, Any]) -> TrialSpecification:
+    return TrialSpecification(**values)
+
+
+def make_train(task: Task, train: Mapping[str, Any], streams: tuple[str, ...]) -> Condition:
+    """The train condition of every axis; ORIGINAL where none is given, or the stream is not there.
+
+    Args:
+        task: its axes.
+        train: axis -> condition.
+        streams: of the placement; () for all.
+
+    Raises:
+        ValueError: there is no such axis, or a condition is outside its range.
+    """
+    names = [axis.name for axis in task.axes]
+    for name in train:
+        if name not in names:
+            allowed = ", ".join(names) or "none, for the task has no axis"
+            raise ValueError(f"train names axis {name!r}; allowed: {allowed}")
+    made = {}
+    for axis in task.axes:
+        dropped = streams and axis.input.partition(".")[0] not in streams
+        one = ORIGINAL if dropped else train.get(axis.name, ORIGINAL)
+        check_train(axis, one)
+        made[axis.name] = one
+    return made
+
+
+def parse_specification(text: str, task: Task) -> TrialSpecification:
+    """The inverse of ``TrialSpecification.to_json``, of a trial of this task.
+
+    Raises:
+        ValueError: it is none.
+    """
+    kinds = {
+        "network": task.network,
+        "data": task.data,
+        "training": TrainingSettings,
+        "evaluation": EvaluationSettings,
+    }
+    names = [one.name for one in fields(TrialSpecification)]
+    plain = known(names, json.loads(text), "")
+    for name in names:
+        if name not in plain:
+            raise ValueError(f"{name} is missing")
+    placed = known(["sites", "end", "streams"], plain["placement"], "placement.")
+    placement = Placement(
+        value_of(dict[str, dict[str, str]], placed.get("sites", {}), "placement.sites"),
+        value_of(str, placed.get("end", ""), "placement.end"),
+        value_of(tuple[str, ...], placed.get("streams", []), "placement.streams"),
+    )
+    train = known([axis.name for axis in task.axes], plain["train"], "train.")
+    return TrialSpecification(
+        task=value_of(str, plain["task"], "task"),
+        **{name: typed(kind, plain[name], f"{name}.") for name, kind in kinds.items()},
+        placement=placement,
+        train=make_train(
+            task, {name: parse_train(one) for name, one in train.items()}, placement.streams
+        ),
+        fold=value_of(int, plain["fold"], "fold"),
+        seed=value_of(int, plain["seed"], "seed"),
+        varied=value_of(tuple[str, ...], plain["varied"], "varied"),
+    )

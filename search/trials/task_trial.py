@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, grid
+from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, TrainCondition, absent, grid
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
-from fusion_search.search.trials.settings import TrainingSettings
-
-PRECISIONS: Final = ("float32", "bfloat16")
-DEVICES: Final = ("auto", "cpu", "cuda")
-EVALUATION_SPLITS: Final = ("test", "validation")
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +23,7 @@ class TaskTrial:
         train: axis -> train condition; axes that are not named train at ORIGINAL.
         fold, seed: the seed is that of the initial weights, drawn examples and noise.
         training: optimiser, schedule and budget.
-        evaluation_split: the split the grid is measured on.
-        validation_examples, test_examples: drawn from those splits; 0 for all.
-        precision: float32, or bfloat16 by autocast.
-        predictions: also keep every single prediction of the grid: the largest output.
+        evaluation: what it is tested on.
         specification: text that a saved state of this trial belongs to.
 
     Raises:
@@ -45,11 +38,7 @@ class TaskTrial:
     fold: int = 0
     seed: int = 0
     training: TrainingSettings = field(default_factory=TrainingSettings)
-    evaluation_split: str = "test"
-    validation_examples: int = 0
-    test_examples: int = 0
-    precision: str = "float32"
-    predictions: bool = False
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     specification: str = ""
 
     def __post_init__(self) -> None:
@@ -60,9 +49,6 @@ class TaskTrial:
                 raise ValueError(f"train names axis {name!r}; allowed: {allowed}")
         everywhere = {name: self.train.get(name, ORIGINAL) for name in names}
         object.__setattr__(self, "train", everywhere)
-        for one, known in (("precision", PRECISIONS), ("evaluation_split", EVALUATION_SPLITS)):
-            if getattr(self, one) not in known:
-                raise ValueError(f"{one} is {getattr(self, one)!r}; allowed: {', '.join(known)}")
 
     def test_conditions(self) -> list[Condition]:
         """The grid; axes on streams that the network does not have stay at ORIGINAL."""
@@ -70,6 +56,20 @@ class TaskTrial:
         rest = {axis.name: ORIGINAL for axis in self.task.axes if not self._has(axis)}
         order = [axis.name for axis in self.task.axes]
         return [{name: {**one, **rest}[name] for name in order} for one in grid(there)]
+
+    def absent_conditions(self) -> list[list[Condition]]:
+        """Where one input is absent, input by input; none where the trial is not to test that."""
+        if not self.evaluation.absent:
+            return []
+        order = [axis.name for axis in self.task.axes]
+        there = [axis for axis in self.task.axes if self._has(axis)]
+        rest = {axis.name: ORIGINAL for axis in self.task.axes if not self._has(axis)}
+        found: dict[str, list[Condition]] = {}
+        for one in absent(there):
+            missing = next(name for name, snr in one.items() if snr == ABSENT)
+            whole = {**one, **rest}
+            found.setdefault(missing, []).append({name: whole[name] for name in order})
+        return list(found.values())
 
     def _has(self, axis: Axis) -> bool:
         stream = axis.input.partition(".")[0]

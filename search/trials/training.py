@@ -61,11 +61,11 @@ class TrialTraining:
         self.trial, self.data, self.device, self.workers = trial, data, device, workers
         self.task, self.settings = trial.task, trial.training
         self.data_clock = Stopwatch()
-        self.run = Run(trial.task, device, trial.precision, self.data_clock)
+        self.run = Run(trial.task, device, trial.training.precision, self.data_clock)
         wanted = {
             "train": ("train", self.settings.examples),
-            "validation": ("validation", trial.validation_examples),
-            "grid": (trial.evaluation_split, trial.test_examples),
+            "validation": ("validation", trial.evaluation.validation_examples),
+            "grid": (trial.evaluation.split, trial.evaluation.test_examples),
         }
         self.numbers = {
             use: draw_examples(
@@ -124,7 +124,7 @@ class TrialTraining:
 
     def diverged(self, loss: float, epoch: int, seen: int) -> TrialError:
         """What to raise when the loss is not finite, after ``seen`` examples."""
-        coarse = self.trial.precision == "bfloat16"
+        coarse = self.settings.precision == "bfloat16"
         return TrialError(
             f"the loss became {loss} in epoch {epoch} after {seen:,} examples; lower learning_rate "
             f"({self.settings.learning_rate:g})" + (" or use precision float32" if coarse else "")
@@ -190,20 +190,29 @@ class TrialTraining:
 
         def noted(answers: Iterator[Answer]) -> Iterator[Answer]:
             for one in answers:
-                if self.trial.predictions:
+                if self.trial.evaluation.predictions:
                     predicted = one.outputs.argmax(1).cpu()
                     place = next(n for n, c in enumerate(conditions) if c == one.condition)
                     row = one.numbers, one.batch.targets.cpu(), predicted
                     kept.setdefault(place, []).append(row)
                 yield one
 
-        answers = self._answers(self.trial.evaluation_split, self.numbers["grid"], conditions)
+        answers = self._answers(self.trial.evaluation.split, self.numbers["grid"], conditions)
         evaluations = evaluate(self.task, noted(answers), conditions)
         joined = [
             tuple(torch.cat(parts) for parts in zip(*kept[place], strict=True))
             for place in sorted(kept)
         ]
         return Grid(evaluations, joined)  # type: ignore[arg-type]
+
+    def evaluate_absent(self) -> list[Evaluation]:
+        """Measure the network as it is where one input is absent."""
+        numbers = self.numbers["grid"]
+        return [
+            one
+            for conditions in self.trial.absent_conditions()
+            for one in self.judge(self.trial.evaluation.split, numbers, conditions)
+        ]
 
     def measure(self) -> tuple[int, float]:
         """Multiply-accumulates of one example, and milliseconds per example of a batch."""

@@ -1,6 +1,6 @@
 """One trial as a plain function: build, train, validate, evaluate the grid. No Ray here.
 
-``run_task_trial`` runs a trial of any task, ``run_trial`` one of digits from its specification.
+``run_task_trial`` runs a trial of a task at hand, ``run_trial`` one from its specification.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from torch import Tensor, nn
 
 from fusion_search.analysis.records.torch_file import load_torch
 from fusion_search.datasets.batch import Data
-from fusion_search.datasets.digits.data import DigitData, load_digits
 from fusion_search.datasets.metrics import Metric
-from fusion_search.models.early_fusion import count_parameters
 from fusion_search.search.tasks.base import TrialError
-from fusion_search.search.tasks.digits.engine import choose_engine
-from fusion_search.search.tasks.digits.task import digit_splits
-from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
+from fusion_search.search.tasks.named import find_task
+from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.cost import count_parameters, peak_memory_bytes, reset_peak_memory
 from fusion_search.search.trials.results import Epoch, Grid
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.task_trial import TaskTrial
@@ -51,6 +49,7 @@ class TrialResult:
     grid: Grid | None = None
     train_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    absent_seconds: float = 0.0
     data_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
@@ -71,6 +70,9 @@ class TrialResult:
         self.grid = run.evaluate()
         self.multiply_accumulates, self.milliseconds_per_example = run.measure()
         self.evaluation_seconds = time.perf_counter() - clock
+        clock = time.perf_counter()
+        self.grid.absent.extend(run.evaluate_absent())
+        self.absent_seconds = time.perf_counter() - clock
         self.data_seconds += run.data_clock.seconds
         self.peak_memory_bytes = peak_memory_bytes(run.device)
 
@@ -95,28 +97,32 @@ class Continuation:
 
 def run_trial(
     specification: TrialSpecification,
-    data: DigitData | None = None,
+    opened: OpenedTask | None = None,
     *,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     continuation: Continuation | None = None,
 ) -> TrialResult:
-    """Train one digit network at one train pair, keep the best epoch, and test it on the grid.
+    """Train one network at one train condition, keep the best epoch, and test it on the grid.
 
     Args:
         specification: all there is to know about the trial.
-        data: examples loaded before, to be shared by trials; loaded here when None.
+        opened: the task with its data, to be shared by trials; found and opened when None.
         on_epoch: called after every epoch of this run.
         continuation: of a trial that may go on from an earlier run.
 
     Raises:
-        TrialError: the device is missing, the pairs do not suffice, or the loss is not finite.
+        TrialError: the device is missing, the examples do not suffice, or the loss is not finite.
     """
-    device = choose_device(specification.device)
-    data = data or load_digits(specification.data)
-    check_data(specification, data)
-    splits = digit_splits(data.on(device))
+    device = choose_device(specification.training.device)
+    if opened is None:
+        opened = OpenedTask(find_task(specification.task), specification.data, specification.fold)
+    data = opened.data(specification.data, specification.fold)
     return run_task_trial(
-        specification.trial, splits, device, on_epoch=on_epoch, continuation=continuation
+        specification.for_task(opened.task),
+        data.on(device),
+        device,
+        on_epoch=on_epoch,
+        continuation=continuation,
     )
 
 
@@ -229,24 +235,6 @@ def _saved(run: TrialTraining, result: TrialResult) -> bytes:
     }
     torch.save(content, buffer)
     return buffer.getvalue()
-
-
-def check_data(specification: TrialSpecification, data: DigitData) -> None:
-    """Raise ``TrialError`` when the data are not those of the trial."""
-    if data.settings != specification.data:
-        raise TrialError(f"the data given ({data.settings}) are not the trial's")
-
-
-def engine_of(specification: TrialSpecification, device: torch.device) -> str:
-    """What computes the gates, before there is a network. Raises ``TrialError`` as it does."""
-    engine, _ = choose_engine(
-        specification.engine,
-        recurrent=specification.fusion_depth < specification.levels,
-        units=specification.units,
-        steps=specification.training.steps(specification.examples),
-        device=device,
-    )
-    return engine
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_records import SNRS, Trial, write_trial
+from synthetic_records import DIGITS, SNRS, Trial, write_trial
 
 from fusion_search.analysis.confirmation_grid import (
     compute_confirmation_grid,
@@ -58,8 +58,6 @@ def confirmed(folder: Path, seeds: int) -> tuple[Any, list[dict[str, Any]]]:
                 "label": label,
                 "role": role,
                 "rank": rank if role == "top" else None,
-                "fusion_depth": rank if role == "plain" else 1,
-                "levels": 2,
                 "search_value": 0.5,
                 "trial_ids": ids,
             }
@@ -82,7 +80,7 @@ def mean(number: int, seed: int, cells: list[list[tuple[float, float]]]) -> floa
 def test_regions_and_conditions_are_means_over_pairs_by_seed(tmp_path: Path) -> None:
     search, candidates = confirmed(tmp_path, 6)
     grid = read_table(search.storage, "grid")
-    conditions, regions = compute_confirmation_grid(search.trials, grid, candidates)
+    conditions, regions = compute_confirmation_grid(search.trials, grid, candidates, DIGITS)
     assert len(conditions) == 4 * 100
     assert regions["region"].nunique() * 4 == len(regions)
     cells = list(itertools.product(SNRS, SNRS))
@@ -92,33 +90,33 @@ def test_regions_and_conditions_are_means_over_pairs_by_seed(tmp_path: Path) -> 
         "audio noisy": [[cell for cell in cells if cell[0] < 2]] * 2,
         "visual alone clean": [[cell for cell in cells if cell[0] < 2 <= cell[1]]] * 2,
     }
-    told = regions.set_index(["rank", "baseline_depth", "region"])
+    told = regions.set_index(["rank", "baseline_place", "region"])
     for (place, other), (name, own) in itertools.product(
-        [((0, 1), (2, 0)), ((1, 2), (3, 2))], members.items()
+        [((0, 1), 2), ((1, 2), 3)], members.items()
     ):
-        (number, rank), (plain, depth) = place, other
+        (number, rank), plain = place, other
         values = [mean(number, seed, own) - mean(plain, seed, own) for seed in range(6)]
-        assert told.loc[(rank, depth, name), "difference"] == pytest.approx(np.mean(values))
-    one = conditions.set_index(["rank", "baseline_depth", "test_audio_snr", "test_visual_snr"])
+        assert told.loc[(rank, plain, name), "difference"] == pytest.approx(np.mean(values))
+    one = conditions.set_index(["rank", "baseline_place", "test_audio_snr", "test_visual_snr"])
     for audio, visual in ((0.5, math.inf), (16.0, 0.0625)):
         own = [[(audio, visual)]] * 2
         values = [mean(0, seed, own) - mean(3, seed, own) for seed in range(6)]
-        assert one.loc[(1, 2, audio, visual), "difference"] == pytest.approx(np.mean(values))
-    assert told.loc[(1, 0, "audio noisy"), "decision"] == "higher"
-    assert told.loc[(1, 0, "audio clean"), "decision"] == "not distinguishable"
-    assert (one.loc[(1, 0), "decision"] == "higher").sum() == 50
-    lines = grid_lines(conditions, regions, candidates)
-    # The latest fusion first; the second best of the search is not said.
+        assert one.loc[(1, 3, audio, visual), "difference"] == pytest.approx(np.mean(values))
+    assert told.loc[(1, 2, "audio noisy"), "decision"] == "higher"
+    assert told.loc[(1, 2, "audio clean"), "decision"] == "not distinguishable"
+    assert (one.loc[(1, 2), "decision"] == "higher").sum() == 50
+    lines = grid_lines(conditions, regions, candidates, DIGITS.metric)
+    # The last listed first; the second best of the search is not said.
     assert lines[0] == "against plain 2, 6 paired seeds, all 64 sign flips:"
     assert [line for line in lines if line.startswith("against")][1].startswith("against plain 0")
     assert "  100 conditions. max-T: 50 higher, 0 lower. Holm: cannot be" in "\n".join(lines)
-    figure = draw_confirmation_grid(of_the_best(conditions, candidates))
+    figure = draw_confirmation_grid(of_the_best(conditions, candidates), DIGITS)
     assert [axes.get_title() for axes in figure.axes[:2]] == [
         "minus plain 2 (6 paired seeds)",
         "minus plain 0 (6 paired seeds)",
     ]
-    for axes, depth in zip(figure.axes, (2, 0), strict=False):
-        assert len(axes.get_lines()) == (one.loc[(1, depth), "p_max_t"] <= 0.05).sum() >= 50
+    for axes, plain in zip(figure.axes, (3, 2), strict=False):
+        assert len(axes.get_lines()) == (one.loc[(1, plain), "p_max_t"] <= 0.05).sum() >= 50
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=60)
 
@@ -129,12 +127,12 @@ def test_a_seed_needs_all_its_pairs_and_five_tell_nothing(tmp_path: Path) -> Non
     trials = search.trials
     lost = candidates[0]["trial_ids"][3]  # of the second seed, at the second train pair
     trials.loc[trials["trial_id"] == lost, "status"] = "failed"
-    conditions, regions = compute_confirmation_grid(trials, grid, candidates)
+    conditions, regions = compute_confirmation_grid(trials, grid, candidates, DIGITS)
     best = of_the_best(regions, candidates)
     assert set(best["paired_seeds"]) == {5}
     assert set(regions.loc[regions["rank"] == 2, "paired_seeds"]) == {6}
     assert set(best["decision"]) == {"cannot be decided with 5 seeds; 6 would do"}
-    lines = grid_lines(conditions, regions, candidates)
+    lines = grid_lines(conditions, regions, candidates, DIGITS.metric)
     assert lines[1] == "  9 regions: cannot be decided with 5 seeds; 6 would do"
     assert lines[2] == (
         "  100 conditions. max-T: cannot be decided with 5 seeds; 6 would do. "
@@ -146,7 +144,7 @@ def test_nothing_to_compare_gives_empty_tables(tmp_path: Path) -> None:
     search, candidates = confirmed(tmp_path, 1)
     grid = read_table(search.storage, "grid")
     for chosen in ([], candidates[:1]):
-        conditions, regions = compute_confirmation_grid(search.trials, grid, chosen)
+        conditions, regions = compute_confirmation_grid(search.trials, grid, chosen, DIGITS)
         assert conditions.empty
         assert regions.empty
-        assert grid_lines(conditions, regions, chosen) == []
+        assert grid_lines(conditions, regions, chosen, DIGITS.metric) == []

@@ -8,14 +8,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_records import SNRS, Trial, write_trial
+from synthetic_records import DIGITS, SNRS, Trial, write_trial
 
-from fusion_search.analysis.predictions import CELL, compute_counts
+from fusion_search.analysis.predictions import compute_counts
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.analysis.records.tables import PREDICTIONS, SCHEMA_VERSION
+from fusion_search.analysis.records.tables import SCHEMA_VERSION
 from fusion_search.search.commands.command_line import main
 from tests.benchmarks import bench_predictions
 
+CELL = ["trial_id", "test_audio_snr", "test_visual_snr"]
 TRIALS = [
     Trial((0.5, 0.25), depth=depth, correct=lambda a, v: int(40 + v - a), snrs=SNRS[1:5])
     for depth in (0, 1)
@@ -31,7 +32,7 @@ def write_predictions(folder: Path, trial: Trial, changed: int = 0) -> None:
             "trial_id": trial.trial_id,
             "test_audio_snr": audio,
             "test_visual_snr": visual,
-            "pair": pair,
+            "number": pair,
             "label": 3,
             "predicted": 3 if pair < trial.correct(audio, visual) + changed * (visual == 8) else 4,
         }
@@ -40,9 +41,7 @@ def write_predictions(folder: Path, trial: Trial, changed: int = 0) -> None:
         for visual in trial.snrs
     ]
     (folder / "predictions").mkdir(exist_ok=True)
-    table = pa.Table.from_pylist(
-        [{name: row.get(name) for name in PREDICTIONS.names} for row in rows], PREDICTIONS
-    )
+    table = pa.Table.from_pylist(rows, DIGITS.schema("predictions"))
     pq.write_table(table, folder / "predictions" / f"{trial.trial_id}.parquet")
 
 
@@ -100,4 +99,4 @@ def test_no_predictions_and_damaged_ones_are_one_sentence(
     for file in (search / "predictions").iterdir():
         file.unlink()
     assert main(command) == 2
-    assert "trials.predictions=true" in capsys.readouterr().err
+    assert "evaluation.predictions=true" in capsys.readouterr().err

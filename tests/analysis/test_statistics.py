@@ -12,7 +12,12 @@ import pytest
 from scipy import stats
 
 from fusion_search.analysis.paired import compare, condition_words, region_lines, region_means
-from fusion_search.analysis.regions import axis_names, regions
+from fusion_search.analysis.records.description import (
+    AxisDescription,
+    MetricDescription,
+    TaskDescription,
+)
+from fusion_search.analysis.regions import regions
 from fusion_search.analysis.statistics import holm, seeds_needed, sign_flips, undecided
 
 
@@ -164,7 +169,15 @@ def test_regions_by_hand() -> None:
     assert named["picture alone clean"] == [(1.0, 16.0), (0.5, 16.0)]
     away = regions(conditions, (3.0, 2.0), ("sound", "picture"))
     assert set(named) - set(away) == {"train condition"}
-    assert axis_names(["n", "test_sound_snr", "train_sound_snr", "test_b_snr"]) == ["sound", "b"]
+
+
+SHARE = MetricDescription("accuracy", share=True)
+OF = TaskDescription(
+    task="made up",
+    streams=("a", "b"),
+    axes=(AxisDescription("a_snr", "a", SNRS), AxisDescription("b_snr", "b", SNRS)),
+    metrics=(SHARE,),
+)
 
 
 def made_up(seeds: int) -> pd.DataFrame:
@@ -177,7 +190,7 @@ def made_up(seeds: int) -> pd.DataFrame:
 
 def test_regions_are_means_and_their_test_is_over_regions() -> None:
     cells = made_up(6)
-    means = region_means(cells, {"a": 0.5, "b": 1.0})
+    means = region_means(cells, (0.5, 1.0), OF)
     clean = [snr >= 4 for snr in cells.index.get_level_values("test_a_snr")]
     np.testing.assert_allclose(means.loc["a clean"], cells[clean].mean())
     np.testing.assert_allclose(means.loc["train condition"], cells.loc[(0.5, 1.0)])
@@ -188,12 +201,15 @@ def test_regions_are_means_and_their_test_is_over_regions() -> None:
     assert compare(-means)["decision"]["a clean"] == "lower"
     test = stats.ttest_1samp(means.loc["grid"], 0.0).confidence_interval()
     assert table.loc["grid", ["low", "high"]].tolist() == pytest.approx([test.low, test.high])
-    lines = region_lines(table.reset_index())
+    lines = region_lines(table.reset_index(), SHARE)
     assert lines[0].startswith("  grid                  +")
     assert lines[0].endswith(" points, higher (max-T p = 0.031)")
     assert lines[-1] == "  9 regions. Holm: cannot be decided with 6 seeds; 9 would do"
-    many = compare(region_means(made_up(9), {"a": 0.5, "b": 1.0})).reset_index()
-    lines = region_lines(many)
+    error = region_lines(table.reset_index(), MetricDescription("error", "minimize"))
+    assert "points" not in error[0]
+    assert error[0].split()[1] == f"{table['difference']['grid']:+.3g},"
+    many = compare(region_means(made_up(9), (0.5, 1.0), OF)).reset_index()
+    lines = region_lines(many, SHARE)
     assert len(lines) == 9
     assert lines[0].endswith("higher (max-T p = 0.004, Holm p = 0.035)")
 
@@ -219,6 +235,6 @@ def test_single_conditions_say_what_can_be_told(seeds: int, words: str) -> None:
     assert condition_words(table) == words
     assert (table["p_max_t"].isna()).all() == (seeds < 6)
     if seeds < 6:
-        assert region_lines(table.assign(region="")) == [
+        assert region_lines(table.assign(region=""), SHARE) == [
             "  25 regions: cannot be decided with 5 seeds; 6 would do"
         ]

@@ -25,10 +25,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
+from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import SPECIFICATION_FILE, TABLES, TRIALS
+from fusion_search.analysis.records.tables import SCHEMA_VERSION, SPECIFICATION_FILE
+from fusion_search.datasets.batch import Data, TensorData
+from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.datasets.noise import TEST_SNRS
+from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
 from fusion_search.search.tracking.client import open_client
 from fusion_search.search.tracking.tracker import sync
 from fusion_search.search.tracking.values import (
@@ -37,25 +42,33 @@ from fusion_search.search.tracking.values import (
     trial_parameters,
     trial_tags,
 )
+from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.specification import TrialSpecification
 from tests.benchmarks.table import Measurement
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCHS = 12
+_NONE = TensorData({}, torch.zeros(0))
+DIGITS = describe("digits", Digits(), Data(_NONE, _NONE, _NONE), ("image", "audio"))
 
 
 def trial_row(number: int) -> dict[str, Any]:
-    trial = TrialSpecification(train_audio_snr=0.5, train_visual_snr=0.25, seed=number)
+    trial = TrialSpecification(
+        task="digits",
+        network=DigitsNetwork(),
+        data=DigitsSettings(),
+        train={"audio_snr": 0.5, "visual_snr": 0.25},
+        seed=number,
+    )
     numbers = {
-        field.name: 0.5
-        for field in TRIALS
-        if field.name.endswith(("accuracy", "seconds", "_per_example"))
+        column.name: 0.5
+        for column in DIGITS.columns
+        if column.name.endswith(("accuracy", "seconds", "_per_example"))
     }
-    plain = {name: value for name, value in trial.to_plain().items() if name in TRIALS.names}
     return {
-        **plain,
+        **trial.columns(),
         **numbers,
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "search": "bench",
         "trial_id": trial.trial_id,
         "trial_name": trial.trial_name,
@@ -70,6 +83,7 @@ def trial_row(number: int) -> dict[str, Any]:
         "git_commit": "c0ffee",
         "versions": json.dumps({"torch": "2.13.0"}),
         "host": "here",
+        "device": "cpu",
         "validation_accuracy": 0.5 + number / 1e4,
     }
 
@@ -90,20 +104,28 @@ def epoch_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 def grid_rows() -> list[dict[str, Any]]:
     return [
-        {"test_audio_snr": audio, "test_visual_snr": visual, "n": 50, "correct": 25, "loss": 1.0}
+        {
+            "test_audio_snr": audio,
+            "test_visual_snr": visual,
+            "n": 50,
+            "loss": 1.0,
+            "accuracy": 0.5,
+            "accuracy_sum": 25.0,
+        }
         for audio in TEST_SNRS
         for visual in TEST_SNRS
     ]
 
 
 def write_records(search: Storage, rows: list[dict[str, Any]]) -> None:
-    search.write(b"name: bench\ntrials: {units: 64}\n", SPECIFICATION_FILE)
+    search.write(b"name: bench\ntask: digits\nnetwork: {units: 64}\n", SPECIFICATION_FILE)
+    search.write(DIGITS.to_json().encode(), TASK_FILE)
     for row in rows:
-        key = {"schema_version": 1, "search": "bench", "trial_id": row["trial_id"]}
+        key = {"schema_version": SCHEMA_VERSION, "search": "bench", "trial_id": row["trial_id"]}
         tables = {"trials": [row], "epochs": epoch_rows(row), "grid": grid_rows()}
         for table, parts in tables.items():
             buffer = io.BytesIO()
-            content = pa.Table.from_pylist([{**one, **key} for one in parts], TABLES[table])
+            content = pa.Table.from_pylist([{**one, **key} for one in parts], DIGITS.schema(table))
             pq.write_table(content, buffer)
             search.write(buffer.getvalue(), table, f"{row['trial_id']}.parquet")
 
@@ -116,12 +138,12 @@ def one_by_one(uri: str, folder: Path, rows: list[dict[str, Any]]) -> float:
     start = time.perf_counter()
     for row in rows:
         run = client.create_run(experiment, run_name=row["trial_name"]).info.run_id
-        for name, text in trial_parameters(row, brief=True).items():
+        for name, text in trial_parameters(row, DIGITS, brief=True).items():
             client.log_param(run, name, text)
-        points = [point for epoch in epoch_rows(row) for point in epoch_points(epoch)]
-        for point in [*points, *result_points(row)]:
+        points = [point for epoch in epoch_rows(row) for point in epoch_points(epoch, DIGITS)]
+        for point in [*points, *result_points(row, DIGITS)]:
             client.log_metric(run, point.name, point.value, point.milliseconds, point.step)
-        for name, text in trial_tags(row).items():
+        for name, text in trial_tags(row, DIGITS).items():
             client.set_tag(run, name, text)
         client.log_text(run, json.dumps(grid_rows()), "grid.json")
         client.set_terminated(run)
@@ -149,7 +171,7 @@ def content(uri: str, experiment: str, row: dict[str, Any]) -> tuple[Any, ...]:
     (run,) = runs
     curve = client.get_metric_history(run.info.run_id, "epoch/validation_loss")
     values = sorted((point.step, point.timestamp, point.value) for point in curve)
-    tags = {name: run.data.tags.get(name) for name in trial_tags(row)}
+    tags = {name: run.data.tags.get(name) for name in trial_tags(row, DIGITS)}
     return run.data.params, run.data.metrics, values, tags
 
 

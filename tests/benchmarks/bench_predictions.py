@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from descriptions import digit_description, write_description
 
-from fusion_search.analysis.predictions import CELL
-from fusion_search.analysis.records.tables import PREDICTIONS, SCHEMA_VERSION
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.tables import SCHEMA_VERSION
 from fusion_search.datasets.noise import TEST_SNRS
 from tests.benchmarks.table import Measurement
 
+CELL = ["trial_id", "test_audio_snr", "test_visual_snr"]
+PREDICTIONS = digit_description().schema("predictions")
 _CLOCK = """
 import json, time
 def megabytes(line):
@@ -51,6 +54,7 @@ def write_predictions(folder: Path, rows: int, models: int) -> None:
     generator = np.random.default_rng(0)
     snrs = np.array(TEST_SNRS)
     (folder / "predictions").mkdir(parents=True)
+    write_description(open_storage(folder))
     for model in range(models):
         count = rows // models
         columns = {
@@ -58,7 +62,7 @@ def write_predictions(folder: Path, rows: int, models: int) -> None:
             "trial_id": np.full(count, f"{model:012x}", dtype=object),
             "test_audio_snr": snrs[generator.integers(0, 10, count)],
             "test_visual_snr": snrs[generator.integers(0, 10, count)],
-            "pair": generator.integers(0, 100_000, count),
+            "number": generator.integers(0, 100_000, count),
             "label": generator.integers(0, 10, count, dtype=np.int8),
             "predicted": generator.integers(0, 10, count, dtype=np.int8),
         }

@@ -20,13 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.search.tasks.named import find_task
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.packing import run_pack
 from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.trial import Continuation, TrialResult, run_trial
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from small_trials import small_trial  # noqa: E402
 
 SMALL: Final[dict[str, Any]] = {
     "data_source": "builtin",
@@ -99,24 +103,24 @@ ALONE: Final[tuple[dict[str, Any], ...]] = (
 
 def results() -> Iterator[dict[str, Any]]:
     """The numbers of the eight trials, in the order declared."""
-    packed = [TrialSpecification(**SMALL | fields) for fields in PACKED]
-    alone = [TrialSpecification(**SMALL | fields) for fields in ALONE]
+    packed = [small_trial(**SMALL | fields) for fields in PACKED]
+    alone = [small_trial(**SMALL | fields) for fields in ALONE]
     # The same examples for all, since making them takes longer than a trial.
-    data = load_digits(packed[0].data)
-    for result in run_together(packed, data):
+    opened = OpenedTask(find_task("digits"), packed[0].data)
+    for result in run_together(packed, opened):
         yield arrays(result)
     for trial in alone:
         saved: list[bytes] = []
-        result = run_trial(trial, data, continuation=Continuation(save=saved.append))
+        result = run_trial(trial, opened, continuation=Continuation(save=saved.append))
         # The result has the best epoch's weights, which need not be the last's.
         last = torch.load(io.BytesIO(saved[-1]), weights_only=True)["training"]["network"]
         yield arrays(result) | {"last": in_a_row(last.values())}
 
 
-def run_together(trials: Sequence[TrialSpecification], data: DigitData) -> list[TrialResult]:
+def run_together(trials: Sequence[TrialSpecification], opened: OpenedTask) -> list[TrialResult]:
     """The results of a pack, in the order of its trials."""
     ends = {}
-    for trial, news in run_pack(trials, data):
+    for trial, news in run_pack(trials, opened):
         if isinstance(news, Exception):
             raise news
         if isinstance(news, TrialResult):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fusion_search.models.early_fusion import (
-    EarlyFusionNetwork,
-    EarlyFusionSettings,
-    count_parameters,
-)
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.search.trials.cost import count_parameters
 
 SMALL = {"units": 3, "dense_units": 5}
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from descriptions import digit_description, write_description
+from flips import damaged as damaged
+from flips import flipped as flipped
 
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import GRID, PREDICTIONS, SPECIFICATION_FILE, to_parquet
+from fusion_search.analysis.records.tables import (
+    SCHEMA_VERSION,
+    SPECIFICATION_FILE,
+    to_parquet,
+)
 from fusion_search.search.declaration.configuration import build_search, to_yaml
+from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.recorder import Recorder, write_plan
 from fusion_search.search.running.confirmation import Candidate, write_candidates
@@ -24,39 +31,6 @@ from fusion_search.search.trials.specification import TrialSpecification
 
 NAME = "damaged"
 _LIFETIME = 2**31 - 1  # no process has this id
-
-
-def flipped(content: bytes, bit: int) -> bytes:
-    """With one bit turned over."""
-    return bytes(
-        byte ^ (1 << bit % 8) if place == bit // 8 else byte for place, byte in enumerate(content)
-    )
-
-
-def damaged(content: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """Copies that differ from the content: bits and bytes changed, cut, longer, moved about."""
-    chance = random.Random(seed)
-    done = 0
-    while done < count:
-        copy = bytearray(content)
-        kind = chance.randrange(8)
-        at = chance.randrange(len(copy)) if copy else 0
-        if kind < 3 and copy:
-            copy[at] ^= 1 << chance.randrange(8)
-        elif kind == 3 and copy:
-            for _ in range(chance.randrange(1, 8)):
-                copy[chance.randrange(len(copy))] = chance.choice([0, 0x30, 0x7F, 0x80, 0xFF])
-        elif kind == 4:
-            del copy[at:]
-        elif kind == 5:
-            copy += chance.randbytes(chance.randrange(1, 40))
-        elif kind == 6:
-            copy[at : at + chance.randrange(1, 200)] = bytes(chance.randrange(1, 200))
-        else:
-            del copy[at : at + chance.randrange(1, 30)]
-        if copy != content:
-            done += 1
-            yield bytes(copy)
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -70,19 +44,14 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def sweep_folder(parent: Path) -> Storage:
     """A sweep of four trials, all ended (two failed, two stopped), with every text file."""
-    search = build_search(
-        {
-            "name": NAME,
-            "storage": str(parent),
-            "trials": {"epochs": 3},
-            "sweep": {"fusion_depths": [0, 1], "train_pairs": [[1, 0.5], [0.5, "original"]]},
-            "mlflow": {"enabled": False},
-        }
+    search = declared(
+        parent,
+        network={"fusion_depth": [0, 1]},
+        train=[[1, 0.5], [0.5, "original"]],
     )
-    storage = open_storage(parent).below(NAME)
+    storage = written(parent, search)
     trials = search.planned_trials()
-    storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
-    write_plan(storage, trials)
+    write_plan(storage, trials, len(trials))
     write_candidates(storage, [Candidate("d=0, plain", "plain", None, tuple(trials), 0.5)])
     write_common(storage, trials)
     return storage
@@ -90,37 +59,54 @@ def sweep_folder(parent: Path) -> Storage:
 
 def space_folder(parent: Path) -> Storage:
     """The same for a search over a space, whose two proposals have ended."""
-    search = build_search(
-        {
-            "name": NAME,
-            "storage": str(parent),
-            "space": {
-                "couplings": ["none", "mmtm"],
-                "to_audio": {1: ["none", "cross"]},
-                "learning_rate": {"low": 0.001, "high": 0.1},
-                "train_pairs": [[1, 0.5]],
-            },
-            "searcher": {"samples": 2},
-            "mlflow": {"enabled": False},
-        }
+    search = declared(
+        parent,
+        network={"fusion_depth": [0, 1, 2]},
+        placement={
+            "couplings": ["none", "mmtm"],
+            "connections": {"image>audio": {"level1": ["none", "cross"]}},
+        },
+        train=[[1, 0.5]],
+        training={"epochs": 3, "learning_rate": {"low": 0.001, "high": 0.1}},
+        searcher={"samples": 2},
     )
     assert search.space is not None
     samples: list[dict[str, Any]] = [
-        {"fusion_depth": 1, "coupling_1": "mmtm", "to_audio_1": "none", "learning_rate": 0.01},
+        {
+            "fusion_depth": 1,
+            "coupling_level1": "mmtm",
+            "to_audio_from_image_level1": "none",
+            "learning_rate": 0.01,
+        },
         {"fusion_depth": 0, "learning_rate": 0.02},
     ]
+    storage = written(parent, search)
+    proposals = [Proposal(n, one, search.space.trials(one)) for n, one in enumerate(samples)]
+    record_plan(storage, proposals, 2)
+    write_common(storage, [trial for one in proposals for trial in one.trials])
+    return storage
+
+
+def declared(parent: Path, **fields: Any) -> SearchSpecification:
+    """A search of digits, without MLflow."""
+    own = {"name": NAME, "task": "digits", "storage": str(parent), "training": {"epochs": 3}}
+    return build_search({**own, "mlflow": {"enabled": False}, **fields})
+
+
+def written(parent: Path, search: SearchSpecification) -> Storage:
+    """Its folder, with what it is and what its task is."""
     storage = open_storage(parent).below(NAME)
     storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
-    proposals = [Proposal(n, one, search.space.trials(one)) for n, one in enumerate(samples)]
-    record_plan(storage, proposals)
-    write_common(storage, [trial for one in proposals for trial in one.trials])
+    write_description(storage)
     return storage
 
 
 def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
     """Records of ended trials, a grid, predictions, and what a dead driver left."""
     origin = Provenance(git_commit="unknown", versions="{}", host="here")
-    recorder = Recorder(storage, NAME, "0" * 16, "made up", origin)
+    description = digit_description()
+    recorder = Recorder(storage, NAME, description, origin)
+    data: Any = SimpleNamespace(fingerprint="0" * 16, note="made up")
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     epochs = [
         {
@@ -136,21 +122,28 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
         for number in (1, 2)
     ]
     for number, trial in enumerate(trials):
-        started = recorder.started(trial, moment)
+        started = {**recorder.started(trial, data, moment), "device": "cpu"}
         if number % 2:
             recorder.failed(trial, "the loss became nan", started, "where it did", 0.0)
         else:
             recorder.stopped(trial, epochs, started, "stopped by asha", 0.0)
     chance = np.random.default_rng(0)
-    key: dict[str, Any] = {"schema_version": 1, "search": NAME, "trial_id": trials[0].trial_id}
-    pairs = {"test_audio_snr": 0.5, "test_visual_snr": 1.0}
-    grid = [{**key, **pairs, "n": 200, "correct": 150, "loss": 0.7}] * 3
+    key: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "search": NAME,
+        "trial_id": trials[0].trial_id,
+    }
+    condition = {"test_audio_snr": 0.5, "test_visual_snr": 1.0}
+    metric = {"accuracy": 0.75, "accuracy_sum": 150.0}
+    grid = [{**key, **condition, "n": 200, "loss": 0.7, **metric}] * 3
     cells = [
-        {**key, **pairs, "pair": pair, "label": 3, "predicted": int(answer)}
-        for pair, answer in enumerate(chance.integers(0, 10, 200))
+        {**key, **condition, "number": number, "label": 3, "predicted": int(answer)}
+        for number, answer in enumerate(chance.integers(0, 10, 200))
     ]
-    for table, rows, schema in (("grid", grid, GRID), ("predictions", cells, PREDICTIONS)):
-        content = to_parquet(pa.Table.from_pylist(rows, schema=schema))
+    shown = {"number": 0, "label": 3, "name": "input.image", "shape": [2], "values": [0.5, 0.25]}
+    arrays = [{**key, **condition, **shown}]
+    for table, rows in (("grid", grid), ("predictions", cells), ("activations", arrays)):
+        content = to_parquet(pa.Table.from_pylist(rows, schema=description.schema(table)))
         storage.write(content, table, f"{trials[0].trial_id}.parquet")
     driver = {"host": "elsewhere", "pid": _LIFETIME, "started_at": "", "running": {}}
     storage.write(json.dumps(driver).encode(), "driver.json")

@@ -36,8 +36,8 @@ class Widths:
 class Amount:
     """Of examples in every split."""
 
-    examples: int = 24
-    folds: int = 3
+    size: int = 24
+    subjects: int = 3
 
 
 class ThreeStreams(nn.Module):
@@ -89,10 +89,10 @@ class Sensors(Regression):
     def open(self, data: Amount, fold: int = 0) -> Data:
         splits = {}
         for number, split in enumerate(("train", "validation", "test")):
-            inputs = sensors(data.examples, 10 * fold + number)
+            inputs = sensors(data.size, 10 * fold + number)
             sums = [one.mean((1, 2)) * one.shape[2] ** 0.5 for one in inputs.values()]
             splits[split] = TensorData(inputs, torch.stack(sums).sum(0))
-        return Data(**splits, folds=data.folds, fingerprint=f"sensors {data}")
+        return Data(**splits, folds=data.subjects, fingerprint=f"sensors {data}")
 
     def build(self, network: Widths, data: Data, placement: Placement) -> nn.Module:
         built = ThreeStreams(network, data.inputs, 1, placement)
@@ -150,9 +150,9 @@ class Imbalanced(Classification):
     def open(self, data: Amount, fold: int = 0) -> Data:
         splits: dict[str, Any] = {}
         for number, split in enumerate(("train", "validation", "test")):
-            inputs = sensors(data.examples, 20 + number)
+            inputs = sensors(data.size, 20 + number)
             labels = torch.tensor(
-                [0 if one % 6 else 1 + (one // 6) % 2 for one in range(data.examples)]
+                [0 if one % 6 else 1 + (one // 6) % 2 for one in range(data.size)]
             )
             for name in inputs:
                 inputs[name][:, 0] += labels[:, None]

@@ -14,16 +14,13 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
-from small_trials import SMALL
+from small_trials import small_configuration
 
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import read_driver
 
 ROOT = Path(__file__).parents[2]
-SWEPT = ("fusion_depth", "train_audio_snr", "train_visual_snr")
-# Evaluated on few examples: initial fusion runs its whole network for every cell of a grid.
-UNSWEPT = {key: value for key, value in SMALL.items() if key not in SWEPT} | {"test_examples": 4}
 
 
 @contextlib.contextmanager
@@ -86,16 +83,24 @@ def child_runs(folder: Path, name: str = "results/mlflow.db") -> list[mlflow.ent
 
 
 def write_config(folder: Path, **fields: object) -> Path:
+    """A search of five small trials, of seeds 0 to 4.
+
+    Args:
+        folder: of the file, and of the results.
+        fields: of the configuration, or settings, as ``small_configuration`` takes them; None
+            takes one out.
+    """
     path = folder / "config.yaml"
     config = {
         "name": "test",
         "storage": str(folder / "results"),
-        "trials": UNSWEPT,
-        "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(5))},
+        # Few examples: initial fusion runs its whole network for every cell of a grid.
+        "test_examples": 4,
+        "seeds": list(range(5)),
         "resources": {"concurrent_trials": 1},
     }
-    given = {key: one for key, one in {**config, **fields}.items() if one is not None}
-    path.write_text(yaml.safe_dump(given))
+    given = small_configuration(**{**config, **fields})
+    path.write_text(yaml.safe_dump({key: one for key, one in given.items() if one is not None}))
     return path
 
 

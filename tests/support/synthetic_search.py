@@ -1,4 +1,4 @@
-"""Made-up trials of a search over a space, as rows of the ``trials`` table."""
+"""Made-up digit trials of a search over a space, as rows of the ``trials`` table."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from descriptions import digit_description, write_description
 
-from fusion_search.analysis.records.samples import Objective
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.samples import mean_objective
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.analysis.records.tables import (
-    FAILED,
-    FINISHED,
-    SPECIFICATION_FILE,
-    STOPPED,
-    TRIALS,
-)
+from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 
-MEAN = Objective("mean_accuracy", "maximize", 0)
+DIGITS = digit_description()
+MEAN = mean_objective(DIGITS)
 NOTE = "built-in digits (scikit-learn handwriting, synthesised voice), NOT MNIST"
 KINDS = ("none", "mmtm", "squeeze_excitation", "convolutional", "sum")
 CONNECTIONS = ("none", "cross", "residual", "both")
+ASKED = {"coupling": KINDS, "image>audio": CONNECTIONS, "audio>image": CONNECTIONS}
+CHOICES = {
+    "coupling": "coupling",
+    "image>audio": "to_audio_from_image",
+    "audio>image": "to_image_from_audio",
+}
 BEGIN = pd.Timestamp("2026-01-01", tz="UTC")
 
 
@@ -32,23 +35,24 @@ def row(number: int, value: float | None, status: str = FINISHED, **fields: Any)
     """One trial; trial ``number`` ends ``number`` minutes after the search's begin."""
     ended = status == FINISHED
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "search": "made-up",
         "trial_id": f"t{number:03}",
         "trial_name": f"trial {number}",
         "status": status,
         "reason": "the loss became nan" if status == FAILED else None,
-        "modality": "both",
+        "task": "digits",
+        "streams": "",
         "levels": 2,
         "fusion_depth": 0,
-        "couplings": [],
-        "to_audio": [],
-        "to_image": [],
-        "fusion": "concatenation",
+        "placement": "{}",
+        "end": "",
         "train_audio_snr": 0.5,
         "train_visual_snr": 0.25,
+        "train": '{"audio_snr": 0.5, "visual_snr": 0.25}',
+        "fold": 0,
         "seed": 0,
-        "evaluation_split": "validation",
+        "split": "validation",
         "sample": json.dumps({"number": number}),
         "mean_accuracy": value if ended else None,
         "objective_values": [value] if ended else None,
@@ -64,9 +68,14 @@ def row(number: int, value: float | None, status: str = FINISHED, **fields: Any)
     }
 
 
-def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The ``trials`` table of these rows, with all its columns."""
-    return pd.DataFrame(rows, columns=TRIALS.names)
+def placement(**sites: dict[str, str]) -> str:
+    """What sits where, as records hold it."""
+    return json.dumps(sites)
+
+
+def frame(rows: list[dict[str, Any]], description: TaskDescription = DIGITS) -> pd.DataFrame:
+    """The ``trials`` table of these rows, with all its columns, as a :class:`Search` has it."""
+    return pd.DataFrame(rows, columns=description.schema("trials").names)
 
 
 def random_search(count: int = 60, stopped: int = 40, levels: int = 3) -> pd.DataFrame:
@@ -81,20 +90,26 @@ def random_search(count: int = 60, stopped: int = 40, levels: int = 3) -> pd.Dat
         deepest = int(generator.integers(2, levels + 1))
         depth = int(generator.integers(0, deepest + 1))
         placed = {
-            "couplings": [pick(KINDS) for _ in range(depth)],
-            "to_audio": [pick(CONNECTIONS) for _ in range(depth)],
-            "to_image": [pick(CONNECTIONS) for _ in range(depth)],
+            f"level{level}": {name: pick(options) for name, options in ASKED.items()}
+            for level in range(1, depth + 1)
         }
         sample: dict[str, Any] = {"levels": deepest, f"fusion_depth_of_{deepest}": depth}
-        for name, short in (("couplings", "coupling"), ("to_audio",) * 2, ("to_image",) * 2):
-            sample |= {f"{short}_{k}": kind for k, kind in enumerate(placed[name], start=1)}
-        fields: dict[str, Any] = {
-            name: kinds for name, kinds in placed.items() if any(kind != "none" for kind in kinds)
+        for site, found in placed.items():
+            sample |= {f"{CHOICES[name]}_{site}": kind for name, kind in found.items()}
+        there = {
+            site: {name: kind for name, kind in found.items() if kind != "none"}
+            for site, found in placed.items()
         }
+        fields: dict[str, Any] = {"placement": json.dumps(there)}
         if depth:
-            sample["fusion"] = fields["fusion"] = pick(("concatenation", "gate_audio"))
+            sample["end"] = pick(("concatenation", "gate_audio"))
+            fields["end"] = "" if sample["end"] == "concatenation" else sample["end"]
         sample["learning_rate"] = float(10 ** generator.uniform(-3, -1))
-        value = 0.6 + 0.05 * (placed["couplings"][:1] == ["mmtm"]) + generator.normal(0, 0.02)
+        value = (
+            0.6
+            + 0.05 * (placed.get("level1", {}).get("coupling") == "mmtm")
+            + generator.normal(0, 0.02)
+        )
         status = FAILED if number in (3, 9) else STOPPED if number >= count - stopped else FINISHED
         fields |= {"levels": deepest, "fusion_depth": depth, "sample": json.dumps(sample)}
         if status == FINISHED:
@@ -103,15 +118,22 @@ def random_search(count: int = 60, stopped: int = 40, levels: int = 3) -> pd.Dat
     return frame(rows)
 
 
-def open_made_up(folder: Path, trials: pd.DataFrame, name: str = "made-up") -> Search:
+def open_made_up(
+    folder: Path,
+    trials: pd.DataFrame,
+    name: str = "made-up",
+    description: TaskDescription = DIGITS,
+) -> Search:
     """A search with these trials and a specification in a folder of its own."""
     storage = open_storage(folder).below(name)
     specification = {
         "name": name,
-        "space": {"levels": [2, 3], "couplings": list(KINDS), "fusion": ["concatenation"]},
-        "objectives": [{"name": "mean_accuracy", "direction": "maximize", "quantile": 0.1}],
+        "network": {"levels": [2, 3]},
+        "placement": {"couplings": list(KINDS), "ends": ["concatenation"]},
+        "objectives": [{"name": MEAN.name, "direction": "maximize"}],
         "searcher": {"name": "tpe", "seed": 7, "samples": 60},
         "scheduler": {"name": "asha"},
     }
     storage.write(yaml.safe_dump(specification).encode(), SPECIFICATION_FILE)
-    return Search(name, storage, trials, trials[["trial_id", "trial_name"]])
+    write_description(storage, description)
+    return Search(name, storage, description, trials, trials[["trial_id", "trial_name"]])

@@ -9,35 +9,55 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
+from fusion_search.analysis.records.description import TASK_FILE, TaskDescription
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import EPOCHS, GRID, TRIALS
+from fusion_search.analysis.records.tables import SCHEMA_VERSION
+from fusion_search.datasets.batch import Data, TensorData
+from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tracking import runs as tracking_runs
 from fusion_search.search.tracking.tracker import Tracker
+from fusion_search.search.trials.describe import describe
 
 START = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 SNRS = [float("inf"), 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625]
 EPOCHS_PER_TRIAL = 3
 SPECIFICATION = """\
 name: small
-trials: {examples: 60, units: 4, network: {levels: 2}}
+task: digits
+network: {units: 4, levels: 2, fusion_depth: [0, 1]}
+placement: {connections: {"image>audio": [none, cross]}}
+train: [[0.5, 0.25]]
+training: {examples: 60}
 sweep:
-  - fusion_depths: [0, 1]
-    train_pairs: [[0.5, 0.25]]
+  - {seeds: [0, 1]}
 """
+_NONE = TensorData({}, torch.zeros(0))
+DIGITS = describe(
+    "digits",
+    Digits(),
+    Data(_NONE, _NONE, _NONE, classes=10, labels=tuple("0123456789")),
+    ("image", "audio"),
+)
 
 
 def start_row(number: int) -> dict[str, Any]:
     return {
         "trial_id": f"t{number:03}",
         "trial_name": f"depth {number % 3}, audio 0.5, visual 0.25, seed {number}",
-        "modality": "both",
+        "task": "digits",
+        "streams": [],
+        "placement": "{}",
+        "end": "",
         "fusion_depth": number % 3,
         "levels": 2,
         "units": 4,
         "padding": True,
         "train_audio_snr": 0.5,
         "train_visual_snr": 0.25,
+        "train": '{"audio_snr": 0.5, "visual_snr": 0.25}',
+        "fold": 0,
         "seed": number,
         "examples": 60,
         "learning_rate": 0.001,
@@ -66,7 +86,7 @@ def end_row(number: int) -> dict[str, Any]:
         "parameters": 12_345,
         "best_epoch": 3,
         "validation_accuracy": 0.3 + number / 97,
-        "train_pair_accuracy": 0.28,
+        "train_condition_accuracy": 0.28,
         "mean_accuracy": 0.21,
         "ended_at": START + timedelta(minutes=number, seconds=10),
         "seconds": 10.0,
@@ -85,36 +105,53 @@ def failed_row(number: int) -> dict[str, Any]:
 
 def grid_rows(number: int) -> list[dict[str, Any]]:
     return [
-        {"test_audio_snr": audio, "test_visual_snr": visual, "n": 50, "correct": (7 * i + 3 * j
-         + number) % 51, "loss": 1.0}
+        {
+            "test_audio_snr": audio,
+            "test_visual_snr": visual,
+            "n": 50,
+            "loss": 1.0,
+            "accuracy": (7 * i + 3 * j + number) % 51 / 50,
+            "accuracy_sum": float((7 * i + 3 * j + number) % 51),
+        }
         for i, audio in enumerate(SNRS)
         for j, visual in enumerate(SNRS)
-    ]  # fmt: skip
+    ]
 
 
 def record(
     search: Storage, row: dict[str, Any], epochs: int = EPOCHS_PER_TRIAL, grid: bool = True
 ) -> None:
-    """Write the three tables of one trial as a search does."""
+    """Write the three tables of one digit trial as a search does."""
     number = int(row["trial_id"][1:])
-    key = {"schema_version": 1, "search": "small", "trial_id": row["trial_id"]}
-    tables: list[tuple[str, pa.Schema, list[dict[str, Any]]]] = [
-        ("trials", TRIALS, [row]),
-        ("epochs", EPOCHS, [epoch_row(number, epoch) for epoch in range(1, epochs + 1)]),
-        ("grid", GRID, grid_rows(number) if grid else []),
-    ]
-    for name, schema, rows in tables:
+    tables = {
+        "trials": [row],
+        "epochs": [epoch_row(number, epoch) for epoch in range(1, epochs + 1)],
+        "grid": grid_rows(number) if grid else [],
+    }
+    write_tables(search, row["trial_id"], tables, DIGITS)
+
+
+def write_tables(
+    search: Storage, trial_id: str, tables: dict[str, list[dict[str, Any]]], of: TaskDescription
+) -> None:
+    key = {"schema_version": SCHEMA_VERSION, "search": "small", "trial_id": trial_id}
+    for name, rows in tables.items():
         if rows:
             buffer = io.BytesIO()
-            pq.write_table(pa.Table.from_pylist([{**one, **key} for one in rows], schema), buffer)
-            search.write(buffer.getvalue(), name, f"{row['trial_id']}.parquet")
+            table = pa.Table.from_pylist([{**one, **key} for one in rows], of.schema(name))
+            pq.write_table(table, buffer)
+            search.write(buffer.getvalue(), name, f"{trial_id}.parquet")
 
 
-def planned_search(storage: Storage, name: str, trials: int = 2) -> Storage:
+def planned_search(
+    storage: Storage, name: str, trials: int = 2, of: TaskDescription = DIGITS
+) -> Storage:
     search = storage.below(name)
+    search.write(of.to_json().encode(), TASK_FILE)
     search.write(SPECIFICATION.encode(), "specification.yaml")
     planned = [{"trial_id": f"t{number:03}"} for number in range(trials)]
-    search.write(json.dumps(planned).encode(), "planned.json")
+    plan = {"planned": trials, "trials": planned}
+    search.write(json.dumps(plan).encode(), "planned.json")
     return search
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal, get_args
 
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers.base import Observation, Searcher
 from fusion_search.search.spaces.searchers.optuna_searchers import NSGA2Searcher, TPESearcher
 from fusion_search.search.spaces.searchers.random_grid import GridSearcher, RandomSearcher
 from fusion_search.search.spaces.searchers.surrogate import SurrogateSearcher
-from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.spaces.space import Space
+
+SearcherName = Literal["random", "grid", "tpe", "nsga2", "surrogate"]
+SEARCHER_NAMES: Final = get_args(SearcherName)
 
 SEARCHERS: Final[dict[str, type[Searcher]]] = {
     "random": RandomSearcher,

@@ -4,9 +4,9 @@ A searcher keeps nothing that its history does not say. That makes kill and resu
 same space, directions, seed and history give the same proposal.
 
 **What an early-stopped trial tells a searcher**: that it ranks below every finished one. Among the
-stopped, the one that got further ranks higher, then the one with the higher validation accuracy
-there. Its last value never counts as a final one. A failed trial tells nothing but that it must
-not be repeated.
+stopped, the one that got further ranks higher, then the one with the better first metric in
+validation there. Its last value never counts as a final one. A failed trial tells nothing but that
+it must not be repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
 from fusion_search.search.spaces.objectives import MAXIMIZE
-from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.spaces.space import Space
 
 RUNNING: Final = "running"
 
@@ -34,7 +35,7 @@ class Observation:
         sample: the sample.
         state: RUNNING, or FINISHED, STOPPED, FAILED as in the records.
         values: of a finished one, in the order of the objectives.
-        progress: of a stopped one, (epochs run, validation accuracy there).
+        progress: of a stopped one, (epochs run, score there: the greater, the better).
     """
 
     sample: Sample

@@ -24,8 +24,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.search.spaces.objectives import MAXIMIZE
+from fusion_search.search.spaces.parameters import Choice, Parameter, Sample, Scalar
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.space import Choice, Parameter, Sample, Scalar, Space
+from fusion_search.search.spaces.space import Space
 
 _STATES: Final = {
     RUNNING: TrialState.RUNNING,

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fusion_search.search.spaces.parameters import Sample, Scalar
 from fusion_search.search.spaces.searchers.base import Observation, Searcher
-from fusion_search.search.spaces.space import Sample, Scalar, Space
+from fusion_search.search.spaces.space import Space
 
 
 class RandomChooser:

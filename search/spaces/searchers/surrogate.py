@@ -17,10 +17,12 @@ import numpy.typing as npt
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
-from fusion_search.models.placement import CONCATENATION, NONE
+from fusion_search.models.layout import NONE
+from fusion_search.search.spaces.names import END
+from fusion_search.search.spaces.parameters import Choice, Parameter, Sample, Scalar
 from fusion_search.search.spaces.searchers.base import Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import RandomChooser
-from fusion_search.search.spaces.space import Choice, Parameter, Sample, Scalar, Space
+from fusion_search.search.spaces.space import Space
 
 _STARTUP: Final = 5  # proposals by chance before there is anything to learn from
 _RANDOM_CANDIDATES: Final = 60
@@ -31,6 +33,7 @@ _NOISE: Final = 0.1  # variance of an observation, in units of the variance of a
 _WARMEST, _COOLING, _COLDEST = 0.3, 0.96, 0.02  # temperatures, in units of rank
 
 Floats = npt.NDArray[np.float64]
+_Nothing = Mapping[str, Sequence[Scalar]]
 
 
 class SurrogateSearcher(Searcher):
@@ -50,7 +53,8 @@ class SurrogateSearcher(Searcher):
         super().__init__(space, directions, seed)
         self._width = width
         self._parameters = space.parameters()
-        self._sites = sum(_is_placement(name) for name in self._parameters)
+        nothing = {**dict.fromkeys(space.placed_names, (NONE,)), END: tuple(space.plain_ends)}
+        self._nothing = {name: nothing[name] for name in self._parameters if name in nothing}
 
     def propose(self, history: Sequence[Observation], attempt: int = 0) -> Sample | None:
         """What the surrogate finds promising; never None."""
@@ -91,13 +95,15 @@ class SurrogateSearcher(Searcher):
 
     def _random(self, generator: np.random.Generator, allowed: int) -> Sample:
         """By chance, with at most ``allowed`` couplings and connections at any sites."""
-        share = min(0.75, allowed / max(1, self._sites))
-        return self._within(_SparseChooser(generator, share), generator, allowed)
+        share = min(0.75, allowed / max(1, len(self._nothing)))
+        return self._within(_SparseChooser(generator, share, self._nothing), generator, allowed)
 
     def _changed(self, parent: Sample, generator: np.random.Generator, allowed: int) -> Sample:
         names = list(parent)
         changed = names[int(generator.integers(len(names)))] if names else ""
-        return self._within(_ChangingChooser(generator, parent, changed), generator, allowed)
+        return self._within(
+            _ChangingChooser(generator, parent, changed, self._nothing), generator, allowed
+        )
 
     def _within(
         self, chooser: RandomChooser, generator: np.random.Generator, allowed: int
@@ -106,20 +112,26 @@ class SurrogateSearcher(Searcher):
             sample = self.space.sample(chooser)
             if self.space.complexity(sample) <= allowed:
                 return sample
-        return self.space.sample(_SparseChooser(generator, 0.0))
+        return self.space.sample(_SparseChooser(generator, 0.0, self._nothing))
 
 
 class _SparseChooser(RandomChooser):
-    """By chance, but something is placed at a site only with a given probability."""
+    """By chance, but something is placed at a site only with a given probability.
 
-    def __init__(self, generator: np.random.Generator, share: float) -> None:
+    Args:
+        generator: of chance.
+        share: the probability.
+        nothing: name of what sits somewhere -> options that place nothing.
+    """
+
+    def __init__(self, generator: np.random.Generator, share: float, nothing: _Nothing) -> None:
         super().__init__(generator)
-        self._share = share
+        self._share, self._nothing = share, nothing
 
     def choice(self, name: str, options: Sequence[Scalar]) -> Scalar:
         """One of the options."""
-        nothing = [one for one in options if one in (NONE, CONCATENATION)]
-        if nothing and _is_placement(name):
+        nothing = [one for one in options if one in self._nothing.get(name, ())]
+        if nothing:
             if self._generator.random() >= self._share:
                 return nothing[0]
             options = [one for one in options if one not in nothing]
@@ -129,8 +141,14 @@ class _SparseChooser(RandomChooser):
 class _ChangingChooser(_SparseChooser):
     """As a parent, but for one parameter, and what exists only because of it."""
 
-    def __init__(self, generator: np.random.Generator, parent: Sample, changed: str) -> None:
-        super().__init__(generator, 0.25)
+    def __init__(
+        self,
+        generator: np.random.Generator,
+        parent: Sample,
+        changed: str,
+        nothing: _Nothing,
+    ) -> None:
+        super().__init__(generator, 0.25, nothing)
         self._parent = parent
         self._changed = changed
 
@@ -185,10 +203,6 @@ def predict(features: Floats, targets: Floats, wanted: Floats, parameters: int) 
     )
     predicted: Floats = process.fit(features, targets).predict(wanted)
     return predicted
-
-
-def _is_placement(name: str) -> bool:
-    return name == "fusion" or name.startswith(("coupling_", "to_audio_", "to_image_"))
 
 
 def _key(sample: Sample) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +13,23 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
-from fusion_search.datasets.conditions import Axis
+from fusion_search.datasets.conditions import ABSENT, Axis
 from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
 from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.models.convlstm import set_engine
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
-from fusion_search.models.early_fusion_layout import early_fusion_placement, modality_of
-from fusion_search.models.layout import Placement
-from fusion_search.models.packed import PackedNetwork
+from fusion_search.models.early_fusion_layout import (
+    early_fusion_placement,
+    modality_of,
+    placement_of,
+)
+from fusion_search.models.gates import Arithmetic
+from fusion_search.models.layout import Layout, Placement
+from fusion_search.models.packed import PackedNetwork, can_pack
 from fusion_search.models.placement import EarlyFusionPlacement
 from fusion_search.search.tasks.base import Answer, Classification, Condition
-from fusion_search.search.tasks.digits.engine import ENGINES, choose_engine
+from fusion_search.search.tasks.digits.engine import ENGINES, Engine, choose_engine
 from fusion_search.search.tasks.digits.shared_answers import LOSSES, SharedAnswers
 from fusion_search.search.tasks.run import Run
 
@@ -37,10 +42,19 @@ class DigitsNetwork:
     """Settings of the network; a placement adds what couples its streams.
 
     Attributes:
-        levels, fusion_depth, units, kernel, padding, pooling, dense_units, dropout: see
-            ``EarlyFusionSettings``.
-        mmtm_ratio, mmtm_relu, mmtm_identity: see ``EarlyFusionPlacement``.
-        engine: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
+        levels: L, 1 to 6.
+        fusion_depth: d, levels at which the streams run apart: 0 (initial) to L (fully connected).
+        units: channels of every convolution, LSTM and C-LSTM.
+        kernel: odd side of every convolution.
+        padding: zero-pad the input convolutions.
+        pooling: full (after every level), or literal (after the C-LSTM levels alone, as the paper
+            prints the late models).
+        dense_units: width of the dense layer before the classes.
+        dropout: before the dense layers, 0 to below 1.
+        mmtm_ratio: the channels of a coupling's streams over the size of its joint.
+        mmtm_relu: ReLU on the joint.
+        mmtm_identity: a fresh coupling leaves the streams as they are.
+        gates: how the C-LSTM's gates are computed: eager, compiled (an error without a compiler),
             or auto (compiled where that pays and works; the record says which it was).
         checkpoint_frames: when training, keep the C-LSTM's state of every so many frames and
             compute those between again on the way back: less memory for a third more work; 0
@@ -50,23 +64,26 @@ class DigitsNetwork:
         ValueError: a field is outside its range.
     """
 
+    layout_fields: ClassVar = ("levels", "fusion_depth")
+    coupling_fields: ClassVar = ("mmtm_ratio", "mmtm_relu", "mmtm_identity")
+
     levels: int = 2
     fusion_depth: int = 0
     units: int = 64
     kernel: int = 3
     padding: bool = True
-    pooling: str = "full"
+    pooling: Literal["full", "literal"] = "full"
     dense_units: int = 128
     dropout: float = 0.0
     mmtm_ratio: int = 4
     mmtm_relu: bool = True
     mmtm_identity: bool = False
-    engine: str = "auto"
+    gates: Engine = "auto"
     checkpoint_frames: int = 0
 
     def __post_init__(self) -> None:
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine is {self.engine!r}; allowed: {', '.join(ENGINES)}")
+        if self.gates not in ENGINES:
+            raise ValueError(f"gates is {self.gates!r}; allowed: {', '.join(ENGINES)}")
         if self.checkpoint_frames < 0:
             raise ValueError(
                 f"checkpoint_frames is {self.checkpoint_frames}; allowed: 0 (keep all) or more"
@@ -83,6 +100,27 @@ class DigitsNetwork:
             mmtm_identity=self.mmtm_identity,
         )
         return self.architecture(own, modality_of(placement.streams))
+
+    @property
+    def layout(self) -> Layout:
+        """Where the streams of such a network may be coupled."""
+        return self.with_placement(Placement()).layout
+
+    def canonical(self, placement: Placement) -> tuple[DigitsNetwork, Placement]:
+        """The settings and placement that stand for all that build the same network.
+
+        Raises:
+            ValueError: there is no such site at this depth, or nothing of that kind.
+        """
+        self.layout.check(placement)
+        settings = self.with_placement(placement)
+        own = settings.placement
+        shared = {name: getattr(own, name) for name in self.coupling_fields}
+        return replace(self, **shared), placement_of(own, settings.modality)
+
+    def packs(self, placement: Placement) -> bool:
+        """Whether such networks can be trained as one."""
+        return can_pack(self.with_placement(placement)) and not self.checkpoint_frames
 
     def architecture(self, placement: EarlyFusionPlacement, modality: str) -> EarlyFusionSettings:
         """The same for a placement in the network's own words, brought to its canonical form."""
@@ -140,6 +178,14 @@ class DigitSplit(Dataset[Any]):
         maker = _Maker(self.data, self.split, numbers, fresh)
         return Batch({}, labels.to(self.data.images.device), {EXAMPLES: maker})
 
+    def content_fingerprint(self) -> str:
+        """Of the data as they lie in memory now."""
+        return self.data.content_fingerprint()
+
+    def on(self, device: torch.device) -> DigitSplit:
+        """The same, made on a device."""
+        return DigitSplit(self.data.on(device), self.split)
+
 
 def digit_splits(data: DigitData) -> Data:
     """The splits of digits that are loaded already."""
@@ -149,6 +195,7 @@ def digit_splits(data: DigitData) -> Data:
         validation,
         test,
         classes=10,
+        shared=True,
         fingerprint=data.fingerprint,
         note=data.note,
         labels=tuple("0123456789"),
@@ -159,18 +206,24 @@ class Digits(Classification):
     """Which digit is seen and heard."""
 
     network, data = DigitsNetwork, DigitsSettings
-    axes = (Axis("audio_snr", "audio", TEST_SNRS), Axis("visual_snr", "image", TEST_SNRS))
+    axes = (
+        Axis("audio_snr", "audio", (*TEST_SNRS, ABSENT), single=True),
+        Axis("visual_snr", "image", (*TEST_SNRS, ABSENT), single=True),
+    )
 
     def open(self, data: DigitsSettings, fold: int = 0) -> Data:
         """The images and recordings; there is one fold."""
-        return digit_splits(load_digits(data))
+        return digit_splits(load_digits(data, self.data_folder))
+
+    def layout(self, network: DigitsNetwork, data: Callable[[], Data]) -> Layout:
+        """Without building a network."""
+        return network.layout
 
     def build(self, network: DigitsNetwork, data: Data, placement: Placement) -> nn.Module:
         """The network of early fusion at the settings' depth."""
-        built = EarlyFusionNetwork(network.with_placement(placement))
         # A site that this depth does not have would be passed over without a word.
-        built.layout.check(placement)
-        return built
+        network.layout.check(placement)
+        return EarlyFusionNetwork(network.with_placement(placement))
 
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
@@ -187,6 +240,12 @@ class Digits(Classification):
     def predict(self, network: nn.Module, batch: Batch) -> Tree:
         """Logits [B, 10]."""
         return network(batch.inputs["image"], batch.inputs["audio"])
+
+    def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Logits [B, T, 10] that the network would give if the recording ended at each step."""
+        assert isinstance(network, EarlyFusionNetwork)
+        over_time = network.outputs_over_time(batch.inputs["image"], batch.inputs["audio"])
+        return {"output": over_time}
 
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Cross-entropy: their mean in training; of each example when answers are judged."""
@@ -215,23 +274,31 @@ class Digits(Classification):
         shared = SharedAnswers(dataset.data.on(run.device), run, noise_seed=seed, batch_size=size)
         yield from shared.answers(network, dataset.split, torch.tensor(numbers), conditions)
 
+    def engine(self, settings: DigitsNetwork, steps: float, device: torch.device) -> str:
+        """What computes the C-LSTM's gates."""
+        return _engine(settings, steps, device)[0]
+
     def prepare(
         self, network: nn.Module, settings: DigitsNetwork, steps: float, device: torch.device
     ) -> str:
         """Choose what computes the C-LSTM's gates."""
-        name, arithmetic = choose_engine(
-            settings.engine,
-            recurrent=settings.fusion_depth < settings.levels,
-            units=settings.units,
-            steps=steps,
-            device=device,
-        )
+        name, arithmetic = _engine(settings, steps, device)
         set_engine(network, arithmetic=arithmetic, checkpoint_frames=settings.checkpoint_frames)
         return name
 
     def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
         """Networks without couplings, gate and dropout."""
         return PackedNetwork([one for one in networks if isinstance(one, EarlyFusionNetwork)])
+
+
+def _engine(settings: DigitsNetwork, steps: float, device: torch.device) -> tuple[str, Arithmetic]:
+    return choose_engine(
+        settings.gates,
+        recurrent=settings.fusion_depth < settings.levels,
+        units=settings.units,
+        steps=steps,
+        device=device,
+    )
 
 
 def _one_snr(snrs: Tensor) -> float:

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from descriptions import digit_description, sensors_description
 from scipy import stats
+from synthetic_records import train_text
 
 from fusion_search.analysis.confirmation import (
     compute_confirmation,
     confirmation_sentence,
+    measures,
     read_candidates,
 )
 from fusion_search.analysis.figures.confirmation import draw_confirmation
@@ -24,6 +27,9 @@ from fusion_search.analysis.records.selection import AnalysisError
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, FAILED, FINISHED
 
+DIGITS = digit_description()
+MEAN = "mean_accuracy"
+MEASURE = measures(DIGITS)[MEAN]
 Trials = tuple[pd.DataFrame, list[dict[str, Any]]]
 
 
@@ -40,12 +46,12 @@ def confirmed(values: dict[str, list[float | None]], pairs: int = 1) -> Trials:
                     "trial_id": ids[-1],
                     "status": FAILED if value is None else FINISHED,
                     "seed": 1000 + seed,
-                    "train_audio_snr": 0.5 + pair,
-                    "train_visual_snr": 0.25,
-                    "evaluation_split": "test",
+                    "fold": 0,
+                    "train": train_text(audio_snr=0.5 + pair, visual_snr=0.25),
+                    "split": "test",
                     "mean_accuracy": None if value is None else value + 0.02 * pair,
                     "worst_accuracy": 0.2,
-                    "train_pair_accuracy": 0.9,
+                    "train_condition_accuracy": 0.9,
                 }
             )
         candidates.append(
@@ -53,8 +59,6 @@ def confirmed(values: dict[str, list[float | None]], pairs: int = 1) -> Trials:
                 "label": label if role == "top" else f"plain depth {label[-1]}",
                 "role": role,
                 "rank": rank if role == "top" else None,
-                "fusion_depth": 2 if role == "top" else int(label[-1]),
-                "levels": 2,
                 "search_value": 0.7,
                 "trial_ids": ids,
             }
@@ -71,7 +75,7 @@ SEEDS: dict[str, list[float | None]] = {
 
 
 def test_intervals_are_scipys_and_tests_those_of_all_signs() -> None:
-    table, comparisons = compute_confirmation(*confirmed(SEEDS))
+    table, comparisons = compute_confirmation(*confirmed(SEEDS), MEAN)
     for row, values in zip(table.to_dict("records"), SEEDS.values(), strict=True):
         low, high = stats.t.interval(0.95, 5, np.mean(values), stats.sem(values))
         assert (row["mean"], row["low"], row["high"]) == pytest.approx((np.mean(values), low, high))
@@ -86,7 +90,7 @@ def test_intervals_are_scipys_and_tests_those_of_all_signs() -> None:
         flipped = [np.dot(signs, differences) for signs in itertools.product((1, -1), repeat=6)]
         expected.append(np.mean(np.abs(flipped) >= abs(differences.sum()) - 1e-9))
         row = comparisons[
-            (comparisons["label"] == top) & (comparisons["baseline_depth"] == int(plain[-1]))
+            (comparisons["label"] == top) & (comparisons["baseline"] == f"plain depth {plain[-1]}")
         ].iloc[0]
         assert row["p_sign_flip"] == pytest.approx(expected[-1])
         interval = test.confidence_interval(0.95)
@@ -101,12 +105,11 @@ def test_intervals_are_scipys_and_tests_those_of_all_signs() -> None:
 
 
 def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
-    table, comparisons = compute_confirmation(*confirmed(SEEDS))
-    sentence = confirmation_sentence(table, comparisons)
+    table, comparisons = compute_confirmation(*confirmed(SEEDS), MEAN)
+    sentence = confirmation_sentence(table, comparisons, MEASURE)
     assert sentence.startswith("The best placement (top a) reached a mean accuracy of 72.2 % (95 %")
-    assert (
-        "n = 6 seeds) over the 10 x 10 test SNR grid, not distinguishable from plain depth 2"
-        in (sentence)
+    assert "n = 6 seeds) over the 10 x 10 test grid, not distinguishable from plain depth 2" in (
+        sentence
     )
     assert "difference +0.8 points" in sentence
     assert "10.8 points above plain depth 0" in sentence
@@ -115,7 +118,7 @@ def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
     assert sentence.count("Holm cannot be decided with 6 seeds; 8 would do") == 2
     assert sentence.endswith(").")
     few = {name: values[:5] for name, values in SEEDS.items()}
-    sentence = confirmation_sentence(*compute_confirmation(*confirmed(few)))
+    sentence = confirmation_sentence(*compute_confirmation(*confirmed(few), MEAN), MEASURE)
     assert "plain depth 0 it cannot be decided with 5 seeds; 6 would do (difference" in sentence
     assert "above" not in sentence
     assert "p =" not in sentence
@@ -126,17 +129,17 @@ def test_a_significant_loss_is_told_as_one() -> None:
         "top a": [0.50, 0.52, 0.51, 0.53, 0.51, 0.52],
         "plain 2": [0.61, 0.62, 0.63, 0.64, 0.61, 0.63],
     }
-    table, comparisons = compute_confirmation(*confirmed(values))
-    sentence = confirmation_sentence(table, comparisons)
+    table, comparisons = compute_confirmation(*confirmed(values), MEAN)
+    sentence = confirmation_sentence(table, comparisons, MEASURE)
     assert "10.8 points below plain depth 2 (95 % CI 10.0 to 11.6" in sentence
     assert "over 1 comparison: max-T p = 0.031, Holm p = 0.031)." in sentence
 
 
 def test_one_seed_has_no_interval_and_no_test() -> None:
-    table, comparisons = compute_confirmation(*confirmed({"top a": [0.7], "plain 1": [0.6]}))
+    table, comparisons = compute_confirmation(*confirmed({"top a": [0.7], "plain 1": [0.6]}), MEAN)
     assert math.isnan(table["low"][0])
     assert math.isnan(comparisons["p_max_t"][0])
-    sentence = confirmation_sentence(table, comparisons)
+    sentence = confirmation_sentence(table, comparisons, MEASURE)
     assert "70.0 % (one seed, so no interval)" in sentence
     assert (
         "against plain depth 1 it cannot be decided with 1 seed; 6 would do (difference +10.0 "
@@ -151,12 +154,12 @@ def test_missing_seeds_are_left_out_in_pairs_and_said() -> None:
         "plain 2": [None, 0.66, 0.67, 0.69],
         "plain 0": [None, None, None, None],
     }
-    table, comparisons = compute_confirmation(*confirmed(values))
+    table, comparisons = compute_confirmation(*confirmed(values), MEAN)
     assert table["n"].tolist() == [3, 3, 0]
     row = comparisons.iloc[0]
     assert row["paired_seeds"] == 2
     assert row["difference"] == pytest.approx(((0.70 - 0.67) + (0.74 - 0.69)) / 2)
-    sentence = confirmation_sentence(table, comparisons)
+    sentence = confirmation_sentence(table, comparisons, MEASURE)
     assert "1 of its 4 trials missing" in sentence
     assert "against plain depth 2 it cannot be decided with 2 seeds; 6 would do" in sentence
     assert "not comparable with plain depth 0 (no common seed finished)" in sentence
@@ -164,10 +167,10 @@ def test_missing_seeds_are_left_out_in_pairs_and_said() -> None:
 
 def test_a_seed_counts_only_with_all_its_train_pairs() -> None:
     trials, candidates = confirmed({"top a": [0.6, 0.7], "plain 2": [0.5, 0.5]}, pairs=2)
-    table, _ = compute_confirmation(trials, candidates)
+    table, _ = compute_confirmation(trials, candidates, MEAN)
     assert table["values"][0] == pytest.approx((0.61, 0.71))
     trials.loc[trials["trial_id"] == "top a 1 1", "status"] = FAILED
-    table, comparisons = compute_confirmation(trials, candidates)
+    table, comparisons = compute_confirmation(trials, candidates, MEAN)
     assert table["seeds"][0] == (1000,)
     assert comparisons["paired_seeds"][0] == 1
 
@@ -175,15 +178,17 @@ def test_a_seed_counts_only_with_all_its_train_pairs() -> None:
 def test_a_winner_that_is_plain_is_not_compared_with_itself() -> None:
     trials, candidates = confirmed({"top a": [0.6, 0.7, 0.65], "plain 0": [0.5, 0.52, 0.5]})
     itself = {**candidates[0], "role": "plain", "rank": None, "label": "plain depth 2"}
-    table, comparisons = compute_confirmation(trials, [*candidates, itself])
+    table, comparisons = compute_confirmation(trials, [*candidates, itself], MEAN)
     assert comparisons["baseline"].tolist() == ["plain depth 0"]
-    assert "it is itself one of the plain networks" in confirmation_sentence(table, comparisons)
+    assert "it is itself one of the plain networks" in confirmation_sentence(
+        table, comparisons, MEASURE
+    )
 
 
 def test_nothing_finished_is_said() -> None:
-    table, comparisons = compute_confirmation(*confirmed({"top a": [None], "plain 0": [0.5]}))
-    assert "is not confirmed yet" in confirmation_sentence(table, comparisons)
-    assert "Nothing was confirmed" in confirmation_sentence(table.iloc[1:], comparisons)
+    table, comparisons = compute_confirmation(*confirmed({"top a": [None], "plain 0": [0.5]}), MEAN)
+    assert "is not confirmed yet" in confirmation_sentence(table, comparisons, MEASURE)
+    assert "Nothing was confirmed" in confirmation_sentence(table.iloc[1:], comparisons, MEASURE)
 
 
 def test_fewer_common_seeds_than_usual_are_said() -> None:
@@ -192,18 +197,19 @@ def test_fewer_common_seeds_than_usual_are_said() -> None:
     _, comparisons = given = compute_confirmation(
         *confirmed(
             {"top a": [*first[:6], 0.72], "plain 2": second, "plain 0": [*first[:5], None, None]}
-        )
+        ),
+        MEAN,
     )
     assert comparisons["paired_seeds"].tolist() == [7, 5]
     assert math.isnan(comparisons["p_max_t"][1])
-    sentence = confirmation_sentence(*given)
+    sentence = confirmation_sentence(*given, MEASURE)
     # The comparison with five seeds takes no part in the maximum over comparisons.
     assert comparisons["p_max_t"][0] == 2 / 2**7
     assert "against plain depth 0 it cannot be decided with 5 seeds; 6 would do" in sentence
     given = compute_confirmation(
-        *confirmed({"top a": [*first[:6], 0.72], "plain 2": [*second[:6], None]})
+        *confirmed({"top a": [*first[:6], 0.72], "plain 2": [*second[:6], None]}), MEAN
     )
-    assert "n = 6 paired seeds" in confirmation_sentence(*given)
+    assert "n = 6 paired seeds" in confirmation_sentence(*given, MEASURE)
 
 
 def test_the_same_difference_in_six_seeds_is_told() -> None:
@@ -211,7 +217,7 @@ def test_the_same_difference_in_six_seeds_is_told() -> None:
         "top a": [0.75, 0.5, 0.5, 0.5, 0.5, 0.5],
         "plain 0": [0.5, 0.25, 0.25, 0.25, 0.25, 0.25],
     }
-    sentence = confirmation_sentence(*compute_confirmation(*confirmed(values)))
+    sentence = confirmation_sentence(*compute_confirmation(*confirmed(values), MEAN), MEASURE)
     assert (
         "25.0 points above plain depth 0 (95 % CI 25.0 to 25.0, test by all 64 sign flips"
         in sentence
@@ -220,18 +226,42 @@ def test_the_same_difference_in_six_seeds_is_told() -> None:
 
 def test_metrics_name_where_they_are_measured() -> None:
     trials, candidates = confirmed(SEEDS)
-    sentence = confirmation_sentence(
-        *compute_confirmation(trials, candidates, "worst_accuracy"), "worst_accuracy"
-    )
+    worst = measures(DIGITS)["worst_accuracy"]
+    computed = compute_confirmation(trials, candidates, worst.column)
+    sentence = confirmation_sentence(*computed, worst)
     assert "a worst accuracy of 20.0 %" in sentence
-    assert "of the 10 x 10 test SNR conditions" in sentence
-    with pytest.raises(AnalysisError, match=r"metric is 'speed'; allowed: mean_accuracy, train"):
-        compute_confirmation(trials, candidates, "speed")
+    assert "of the 10 x 10 test conditions" in sentence
+
+
+def test_an_error_is_no_percentage_and_a_seed_needs_all_its_folds() -> None:
+    trials, candidates = confirmed({name: SEEDS[name][:3] for name in ("top a", "plain 0")})
+    of = sensors_description()
+    (measure,) = measures(of).values()
+    trials = trials.rename(columns={"mean_accuracy": measure.column})
+    again = trials.assign(fold=1, trial_id=trials["trial_id"] + "again")
+    again[measure.column] += 0.1
+    both = [
+        {**one, "trial_ids": [name + end for name in one["trial_ids"] for end in ("", "again")]}
+        for one in candidates
+    ]
+    computed = compute_confirmation(pd.concat([trials, again]), both, measure.column)
+    assert computed[0]["n"].tolist() == [3, 3]
+    assert computed[0]["values"][0] == pytest.approx((0.76, 0.78, 0.75))
+    lacking = compute_confirmation(pd.concat([trials, again[1:]]), both, measure.column)[0]
+    assert lacking["seeds"].tolist() == [(1001, 1002), (1000, 1001, 1002)]
+    sentence = confirmation_sentence(*computed, measure)
+    assert "reached a mean absolute error of 0.7633 (95 % CI" in sentence
+    assert "on the test split" in sentence
+    assert "(difference +0.107, 95 % CI" in sentence
+    assert "points" not in sentence
+    figure = draw_confirmation(computed[0], measure)
+    assert figure.axes[0].get_xlabel() == "average mean absolute error"
+    assert not any("%" in one.get_text() for one in figure.axes[0].get_xticklabels())
 
 
 def test_the_figure_shows_every_seed_and_the_means() -> None:
-    table, _ = compute_confirmation(*confirmed({**SEEDS, "plain 1": [None]}))
-    figure = draw_confirmation(table)
+    table, _ = compute_confirmation(*confirmed({**SEEDS, "plain 1": [None]}), MEAN)
+    figure = draw_confirmation(table, MEASURE)
     axes = figure.axes[0]
     dots = [list(line.get_xdata()) for line in axes.get_lines() if len(line.get_xdata()) == 6]
     assert dots == [list(values) for values in SEEDS.values()]

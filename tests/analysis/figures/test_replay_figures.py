@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from synthetic_search import MEAN
 
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 
@@ -102,7 +103,7 @@ def test_the_edge_of_within_has_arrived() -> None:
 
 def test_the_figure_names_the_baseline_and_carries_the_curves() -> None:
     curves, runs, summary = compute_replay(replay(BY_HAND), optimum=0.9)
-    figure = draw_replay(curves, runs, summary, 0.9)
+    figure = draw_replay(curves, runs, summary, 0.9, objective=MEAN)
     left, right = figure.axes
     lines = {line.get_label(): line for line in left.get_lines()}
     assert set(lines) == {"random (baseline)", "tpe", "best recorded"}
@@ -118,5 +119,5 @@ def test_the_figure_names_the_baseline_and_carries_the_curves() -> None:
 
 def test_without_any_arrival_the_figure_is_drawn_all_the_same() -> None:
     computed = compute_replay(replay({"random": [[0.1], [0.2]]}), optimum=0.9)
-    figure = draw_replay(*computed, 0.9)
+    figure = draw_replay(*computed, 0.9, objective=MEAN)
     assert "never " in [text.get_text() for text in figure.axes[1].texts]

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from descriptions import clips_description, sensors_description
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from synthetic_search import MEAN, frame, open_made_up, random_search, row
+from synthetic_records import train_text
+from synthetic_search import DIGITS, MEAN, frame, open_made_up, placement, random_search, row
 
 from fusion_search.analysis.figures.course import (
     compute_history,
@@ -67,13 +69,14 @@ def test_before_the_first_finished_trial_there_is_no_best() -> None:
 
 def test_a_sample_of_two_train_pairs_counts_once_with_the_mean() -> None:
     shared = json.dumps({"fusion_depth": 1})
-    pair = {"sample": shared, "train_audio_snr": 2.0}
+    pair = {"sample": shared, "train": train_text(audio_snr=2.0, visual_snr=0.25)}
     rows = [row(1, 0.4, sample=shared), row(2, 0.6, **pair)]
     half = row(3, 0.9, sample=json.dumps({"fusion_depth": 2}))
     table = sample_table(frame([*rows, half]), [MEAN])
     assert table["status"].tolist() == [FINISHED, "running"]
     assert table["value_0"][0] == pytest.approx(0.5)
     assert table["seconds"][0] == 120
+    assert table["trials"].tolist() == [2, 1]
     history = compute_history(frame([*rows, half]), MEAN)
     assert history["best"].tolist() == pytest.approx([0.5])
 
@@ -83,7 +86,7 @@ def test_the_quantile_is_read_from_the_objective_values() -> None:
         {"name": "mean_accuracy", "direction": "maximize", "quantile": 0.1},
         {"name": "quantile_accuracy", "direction": "maximize", "quantile": 0.2},
     ]
-    objectives = objectives_of({"objectives": raw})
+    objectives = objectives_of({"objectives": raw}, DIGITS)
     assert objectives[1].words == "0.2 quantile of accuracy"
     trials = frame([row(1, 0.5, objective_values=[0.5, 0.25]), row(2, None, STOPPED)])
     values = objectives[1].values(trials)
@@ -114,8 +117,9 @@ def test_the_front_is_that_of_brute_force(count: int) -> None:
             for k, one in enumerate(values)
         ]
     )
-    objectives = [MEAN, FEWER, Objective("worst_accuracy")][:count]
-    table = compute_pareto(trials, objectives)
+    objectives = [MEAN, FEWER, objectives_of({"objectives": ["worst_accuracy"]}, DIGITS)[0]]
+    objectives = objectives[:count]
+    table = compute_pareto(trials, objectives, DIGITS)
     signs = np.array([1, -1, 1])[:count]
     found = table[[one.name for one in objectives]].to_numpy()
     assert table["front"].tolist() == brute_force([tuple(one) for one in found * signs])
@@ -127,9 +131,9 @@ def test_a_single_objective_is_set_against_cost_and_drawn() -> None:
         row(k, value, multiply_accumulates=cost)
         for k, (value, cost) in enumerate([(0.7, 30), (0.6, 10), (0.5, 20)])
     ]
-    table = compute_pareto(frame([*rows, row(9, None, STOPPED)]), [MEAN])
+    table = compute_pareto(frame([*rows, row(9, None, STOPPED)]), [MEAN], DIGITS)
     assert table["front"].tolist() == [True, True, False]
-    figure = draw_pareto(table, [MEAN])
+    figure = draw_pareto(table, [MEAN], DIGITS)
     dominated, front = figure.axes[0].get_lines()
     assert list(zip(*dominated.get_data(), strict=True)) == [(20, 0.5)]
     assert list(zip(*front.get_data(), strict=True)) == [(10, 0.6), (30, 0.7)]
@@ -155,13 +159,19 @@ def test_history_draws_best_and_marks_stopped_and_failed() -> None:
 def test_parallel_lines_run_through_choices_and_absent_ones_below() -> None:
     rows = [
         row(1, 0.5, sample=json.dumps({"fusion_depth": 0})),
-        row(2, 0.6, sample=json.dumps({"fusion_depth": 1, "coupling_1": "none"})),
-        row(3, 0.7, sample=json.dumps({"fusion_depth": 1, "coupling_1": "mmtm"})),
+        row(2, 0.6, sample=json.dumps({"fusion_depth": 1, "coupling_level1": "none"})),
+        row(3, 0.7, sample=json.dumps({"fusion_depth": 1, "coupling_level1": "mmtm"})),
         row(4, None, FAILED, sample=json.dumps({"fusion_depth": 2})),
     ]
-    table = compute_parallel(frame(rows), MEAN)
-    assert list(table.columns) == ["trial_name", "status", "value", "fusion_depth", "coupling_1"]
-    assert table["coupling_1"].tolist() == [None, "none", "mmtm"]
+    table = compute_parallel(frame(rows), MEAN, DIGITS)
+    assert list(table.columns) == [
+        "trial_name",
+        "status",
+        "value",
+        "fusion_depth",
+        "coupling_level1",
+    ]
+    assert table["coupling_level1"].tolist() == [None, "none", "mmtm"]
     figure = draw_parallel(table, MEAN)
     (lines,) = (c for c in figure.axes[0].collections if isinstance(c, LineCollection))
     heights = [segment[:, 1] for segment in lines.get_segments()]
@@ -172,7 +182,7 @@ def test_parallel_lines_run_through_choices_and_absent_ones_below() -> None:
 
 def test_parallel_draws_a_realistic_search() -> None:
     trials = random_search()
-    table = compute_parallel(trials, MEAN)
+    table = compute_parallel(trials, MEAN, DIGITS)
     assert (table["status"] == STOPPED).sum() == 40
     figure = draw_parallel(table, MEAN)
     (lines,) = (c for c in figure.axes[0].collections if isinstance(c, LineCollection))
@@ -190,12 +200,37 @@ def test_importance_bars_are_sorted_and_carry_the_numbers() -> None:
 
 
 def test_a_placement_in_words() -> None:
-    fields = {"couplings": ["mmtm", "none"], "to_image": ["none", "both"], "fusion": "gate_audio"}
-    placed = row(1, 0.5, fusion_depth=2, **fields)
+    there = placement(level2={"audio>image": "both"}, level1={"coupling": "mmtm"})
+    placed = row(1, 0.5, fusion_depth=2, placement=there, end="gate_audio")
     assert placement_words(placed) == (
-        "fully-connected fusion: MMTM at 1, cross + residual to image at 2, gate by audio"
+        "fully-connected fusion: MMTM at level1, cross + residual from audio to image at level2, "
+        "gate audio"
     )
     assert placement_words(row(1, 0.5)) == "initial-layer fusion: plain"
+
+
+def test_objectives_are_called_after_the_task_s_metrics() -> None:
+    sensors, clips = sensors_description(), clips_description()
+    (error,) = objectives_of({}, sensors)
+    assert (error.name, error.direction) == ("mean_mean_absolute_error", "minimize")
+    assert error.words == "average mean absolute error"
+    assert error.text(0.123456) == "0.1235"
+    raw = ["worst_macro_f1", {"name": "quantile_accuracy", "quantile": 0.1}, "parameters"]
+    worst, quantile, cost = objectives_of({"objectives": raw}, clips)
+    assert [one.words for one in (worst, quantile, cost)] == [
+        "worst macro f1",
+        "0.1 quantile of accuracy",
+        "parameters",
+    ]
+    assert [one.direction for one in (worst, quantile, cost)] == ["maximize"] * 2 + ["minimize"]
+    assert [one.is_share for one in (worst, quantile, cost)] == [True, True, False]
+    assert (worst.text(0.5), cost.text(12345.0)) == ("50.0 %", "12,345")
+
+
+def test_sites_are_in_the_order_of_their_numbers() -> None:
+    sites = {f"level{number}": {"coupling": "sum"} for number in (10, 2, 1)}
+    words = placement_words(row(1, 0.5, fusion_depth=1, placement=placement(**sites)))
+    assert words == "second-layer fusion: sum at level1, sum at level2, sum at level10"
 
 
 def test_the_specification_is_read_or_named(tmp_path: Path) -> None:

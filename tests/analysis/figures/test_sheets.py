@@ -7,34 +7,38 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from descriptions import sensors_description
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.patches import Rectangle
-from synthetic_records import SNRS, Trial, write_planned, write_trial
+from synthetic_records import DIGITS, SNRS, Trial, write_planned, write_trial
 
+from fusion_search.analysis.conditions import TrainCondition
+from fusion_search.analysis.figures.curves import compute_curves, draw_curves
 from fusion_search.analysis.figures.drawing import difference_scale, image
 from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion
-from fusion_search.analysis.figures.grids import compute_sheet, draw_grid, draw_sheet
-from fusion_search.analysis.figures.noise import NoisyExample, draw_noise
+from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
+from fusion_search.analysis.figures.noise import compute_noise, draw_noise
 from fusion_search.analysis.figures.timeline import draw_timeline
-from fusion_search.analysis.figures.unimodal import compute_unimodal, draw_unimodal
-from fusion_search.analysis.records.selection import TrainPair, open_search
+from fusion_search.analysis.records.description import AxisDescription, TaskDescription
+from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.commands import draw
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures import draw
 
 # Barnum et al.'s sheet, read from the top left.
 PAPER = [*itertools.product((0.25, 0.5, 1.0, 2.0), (1.0, 0.5, 0.25, 0.125))]
 FEW = (math.inf, 2.0, 0.5)
 
 
-def sheet_of(folder: Path, trials: Sequence[Trial], pairs: Sequence[TrainPair]) -> pd.DataFrame:
+def sheet_of(
+    folder: Path, trials: Sequence[Trial], pairs: Sequence[TrainCondition]
+) -> pd.DataFrame:
     search = open_storage(folder).below("made-up")
     for trial in trials:
         write_trial(search, trial)
@@ -68,7 +72,7 @@ def labels(axes: Axes) -> tuple[list[str], list[str]]:
 def test_the_sheet_has_the_papers_order_and_colours_from_0_to_1(tmp_path: Path) -> None:
     trials = [Trial(pair, correct=lambda a, v, k=k: 5 * k) for k, pair in enumerate(PAPER)]
     pairs = sorted(PAPER, reverse=True)
-    figure = draw_sheet(sheet_of(tmp_path, trials, pairs), pairs)
+    figure = draw_sheet(sheet_of(tmp_path, trials, pairs), pairs, DIGITS, DIGITS.metric)
     maps = panels(figure)
     assert len(maps) == 16
     boxes = [(box.get_x() + 0.5, box.get_y() + 0.5) for axes in maps for box in axes.patches]
@@ -85,17 +89,21 @@ def test_the_sheet_has_the_papers_order_and_colours_from_0_to_1(tmp_path: Path) 
             assert places[number].y1 < places[number - 4].y0
 
 
-def test_axes_are_called_as_in_the_records(tmp_path: Path) -> None:
-    sheet = sheet_of(tmp_path, [Trial(pair, snrs=FEW) for pair in PAPER[:2]], PAPER)
-    renamed = sheet.rename(columns={"test_audio_snr": "test_touch_snr"})
-    figure = draw_sheet(renamed, PAPER[:2])
-    assert figure.get_supylabel() == "test touch SNR"
-    assert figure.get_supxlabel() == "test visual SNR"
-    grid = pd.DataFrame(
-        [[0.1, 0.2]], pd.Index([1.0], name="test_a_snr"), pd.Index([2.0, 1.0], name="test_b_snr")
-    )
-    axes = draw_grid(grid).axes[0]
-    assert (axes.get_ylabel(), axes.get_xlabel()) == ("test a SNR", "test b SNR")
+def test_axes_are_called_as_in_the_records() -> None:
+    names = ("touch_snr", "smell_snr")
+    axes_of = tuple(AxisDescription(name, "a", (1.0, 2.0), decibel=True) for name in names)
+    of = TaskDescription(task="t", streams=("a", "b"), axes=axes_of, metrics=DIGITS.metrics)
+    pairs = [(1.0, 1.0), (2.0, 1.0)]
+    rows = [
+        {"train_touch_snr": t, "train_smell_snr": s, "test_touch_snr": 1.0, "test_smell_snr": 1.0}
+        for t, s in pairs
+    ]
+    sheet = pd.DataFrame(rows).assign(seeds=1, folds=1, n=2, accuracy_sum=1.0, accuracy=0.5)
+    figure = draw_sheet(sheet, pairs, of, of.metric)
+    assert figure.get_supylabel() == "test touch SNR, dB"
+    assert figure.get_supxlabel() == "test smell SNR, dB"
+    axes = draw_sheet(sheet[:1], pairs[:1], of, of.metric).axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("test touch SNR, dB", "test smell SNR, dB")
 
 
 @pytest.mark.parametrize(
@@ -104,9 +112,10 @@ def test_axes_are_called_as_in_the_records(tmp_path: Path) -> None:
     ids=["a row", "a column", "two", "a diagonal", "a row and one"],
 )
 def test_every_map_of_a_partial_sheet_can_be_read_off(
-    tmp_path: Path, pairs: list[TrainPair]
+    tmp_path: Path, pairs: list[TrainCondition]
 ) -> None:
-    figure = draw_sheet(sheet_of(tmp_path, [Trial(one, snrs=FEW) for one in pairs], pairs), pairs)
+    sheet = sheet_of(tmp_path, [Trial(one, snrs=FEW) for one in pairs], pairs)
+    figure = draw_sheet(sheet, pairs, DIGITS, DIGITS.metric)
     words = ["Orig.", "2", "0.5"]
     maps = {axes.get_subplotspec(): axes for axes in panels(figure) if shown(axes) == "map"}
     assert len(maps) == len(pairs)
@@ -120,7 +129,7 @@ def test_every_map_of_a_partial_sheet_can_be_read_off(
 def test_what_was_not_declared_is_blank_and_what_has_no_record_missing(tmp_path: Path) -> None:
     pairs = [(0.5, 1.0), (0.5, 0.25), (1.0, 1.0), (2.0, 0.25)]
     sheet = sheet_of(tmp_path, [Trial(pair, snrs=FEW) for pair in pairs if pair[0] != 1], pairs)
-    figure = draw_sheet(sheet, pairs)
+    figure = draw_sheet(sheet, pairs, DIGITS, DIGITS.metric)
     assert [shown(axes) for axes in panels(figure)] == [
         "map",
         "map",
@@ -139,21 +148,23 @@ def test_what_was_not_declared_is_blank_and_what_has_no_record_missing(tmp_path:
         assert np.allclose(colour, 1) == (shown(axes) == "blank")
 
 
-def test_every_fusion_depth_has_the_sheet_that_was_declared_for_it(
+def test_every_network_has_the_sheet_that_was_declared_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn = {}
 
-    def spy(sheet: pd.DataFrame, pairs: Sequence[TrainPair], **words: str) -> Figure:
-        drawn[words["title"]] = list(pairs)
-        return draw_sheet(sheet, pairs, **words)
+    def spy(sheet: pd.DataFrame, conditions: Sequence[TrainCondition], *of: Any, **words: Any):  # type: ignore[no-untyped-def]
+        drawn[words["title"]] = list(conditions)
+        return draw_sheet(sheet, conditions, *of, **words)
 
     monkeypatch.setattr(draw, "draw_sheet", spy)
     early = [Trial(pair, snrs=FEW) for pair in PAPER[:2]]
     late = [Trial(PAPER[0], depth=2, snrs=FEW), Trial(PAPER[4], depth=2, snrs=FEW)]
     only = Trial(PAPER[0], depth=1, snrs=FEW)
+    coupled = Trial(PAPER[0], depth=1, snrs=FEW, placement={"level1": {"coupling": "mmtm"}})
     sheet_of(tmp_path, [*early, late[0], only], PAPER)
-    write_planned(open_storage(tmp_path).below("made-up"), [*early, *late, only])
+    folder = open_storage(tmp_path).below("made-up")
+    write_planned(folder, [*early, *late, only])
     words = ["draw", "grids", "made-up", "--storage", str(tmp_path), "--output", str(tmp_path)]
     assert main(words) == 0
     assert drawn == {
@@ -162,11 +173,20 @@ def test_every_fusion_depth_has_the_sheet_that_was_declared_for_it(
         "made-up: fully-connected fusion": [PAPER[4], PAPER[0]],
     }
     drawn.clear()
-    assert main([*words, "--train-pair", "0.25", "0.5", "--train-pair", "9", "9"]) == 0
+    assert main([*words, "--train", "0.25", "0.5", "--train", "9", "9"]) == 0
     assert drawn == {"made-up: initial-layer fusion": [PAPER[1]]}
     error = capsys.readouterr().err
-    assert "fusion depth 2 was not declared at these train pairs: no figure" in error
-    assert "not part of search made-up: train pair audio 9, visual 9" in error
+    assert "fully-connected fusion was not declared at these train conditions: no figure" in error
+    assert "not part of search made-up: train condition audio 9, visual 9" in error
+    # Two networks of one depth are not drawn as one.
+    write_trial(folder, coupled)
+    write_planned(folder, [only, coupled])
+    drawn.clear()
+    assert main(words) == 0
+    assert list(drawn) == [
+        "made-up: second-layer fusion",
+        "made-up: second-layer fusion: MMTM at level1",
+    ]
 
 
 def fusion_figure(folder: Path, late: dict[float, int]) -> Figure:
@@ -178,7 +198,7 @@ def fusion_figure(folder: Path, late: dict[float, int]) -> Figure:
     ]
     sheet_of(folder, trials, [pair])
     table, _ = compute_fusion(open_search(open_storage(folder), "made-up"), pair)
-    return draw_fusion(table, pair, {0: "initial", 2: "late"})
+    return draw_fusion(table, pair, {0: "initial", 2: "late"}, DIGITS)
 
 
 @pytest.mark.parametrize(
@@ -206,50 +226,74 @@ def test_differences_have_colours_to_0_4_and_the_bar_points_beyond(
     colours = difference.collections[0].to_rgba([-0.5, -0.4, 0.4, 0.5])
     assert np.array_equal(colours[0], colours[1])
     assert np.array_equal(colours[2], colours[3])
-    assert difference_scale()(0.0) == 0.5
+    assert difference_scale(DIGITS.metric, [])(0.0) == 0.5
 
 
-def test_a_sense_alone_has_its_panel_and_chance_its_line(tmp_path: Path) -> None:
-    sheet_of(tmp_path, [Trial((math.inf, 0.5), modality="visual", snrs=FEW)], PAPER)
-    table = compute_unimodal(open_search(open_storage(tmp_path), "made-up"))
-    figure = draw_unimodal(table, ["visual"], 26)
-    (axes,) = panels(figure)
-    assert axes.get_xlabel() == "test visual SNR"
-    assert [one.get_text() for one in axes.get_xticklabels()] == ["Orig.", "2", "0.5"]
-    dotted = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
-    assert [set(line.get_ydata()) for line in dotted] == [{1 / 26}]
-    two = panels(draw_unimodal(table, ["visual", "audio"], 26))
-    assert two[1].texts[0].get_text() == "missing"
-    assert not any(isinstance(patch, Rectangle) for patch in two[1].patches)
+def test_a_stream_alone_has_its_panel_and_chance_its_line(tmp_path: Path) -> None:
+    trials = [Trial((math.inf, 0.5), streams=("image",), snrs=FEW)]
+    sheet_of(tmp_path, [*trials, Trial((0.5, math.inf), streams=("audio",), snrs=FEW)], PAPER)
+    table = compute_curves(open_search(open_storage(tmp_path), "made-up").parts())
+    figure = draw_curves(table, DIGITS)
+    audio, image_alone = panels(figure)
+    assert [axes.get_title() for axes in (audio, image_alone)] == [
+        "initial-layer fusion: audio alone",
+        "initial-layer fusion: image alone",
+    ]
+    assert image_alone.get_xlabel() == "test visual SNR"
+    for axes in (audio, image_alone):
+        assert [one.get_text() for one in axes.get_xticklabels()] == ["Orig.", "2", "0.5"]
+        dotted = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
+        assert [set(line.get_ydata()) for line in dotted] == [{1 / 10}]
 
 
-def test_noise_is_drawn_at_the_snrs_that_are_given() -> None:
-    images, spectrograms = np.zeros((3, 4, 4), np.float32), np.ones((3, 5, 6), np.float32)
-    table = pd.DataFrame({"snr": FEW})
-    figure = draw_noise(NoisyExample(7, images, spectrograms, table, "made up"))
-    assert figure.get_suptitle() == "Digit 7 at 3 SNRs"
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["Orig.", "2", "0.5"]
+def test_noise_is_drawn_at_the_snrs_that_are_given_and_measured() -> None:
+    image = np.full((1, 4, 4), 0.5)
+    wrong = np.where(np.arange(16).reshape(1, 4, 4) % 2, 0.25, -0.25)
+    impaired = {
+        "visual_snr": [(math.inf, image), (2.0, image + wrong), (0.5, image + 4 * wrong)],
+        "audio_snr": [(math.inf, np.ones((5, 6))), (1.0, np.full((5, 6), 2.0))],
+    }
+    table = compute_noise(impaired)
+    assert table["measured"].tolist() == [math.inf, 2.0, 0.5, math.inf, 1.0]
+    assert table["maximum"].tolist() == [0.5, 0.75, 1.5, 1.0, 2.0]
+    figure = draw_noise(impaired, title="made up")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["Orig.", "2", "0.5", "Orig.", "1", ""]
+
+
+def activations(axes: Sequence[str], conditions: Sequence[tuple[float, ...]]) -> pd.DataFrame:
+    """Of one example at some conditions: an image, a sequence that begins late, values of both."""
+    sound = np.vstack([np.zeros((2, 6)), np.ones((3, 6))])
+    values = np.arange(5)[:, None] * np.arange(12)[None] * 1.0
+    arrays = {"input.image": np.zeros((1, 4, 4)), "input.audio": sound, "logits": values}
+    return pd.DataFrame(
+        [
+            {**dict(zip(axes, snrs, strict=True)), "label": 11, "name": name, "values": array}
+            for snrs in conditions
+            for name, array in arrays.items()
+        ]
+    )
 
 
 def test_every_class_over_time_has_its_own_colour_under_every_pair_that_is_given() -> None:
-    class Example:
-        def visual(self, snr: float) -> torch.Tensor:
-            return torch.zeros(1, 1, 4, 4)
-
-        def audio(self, snr: float) -> torch.Tensor:
-            return torch.ones(1, 5, 6)
-
     pairs, classes = [(1.0, 0.5), (0.5, 1.0), (0.5, 0.25)], 12
-    rows = [
-        {"audio_snr": audio, "visual_snr": visual, "time_step": step, "onset": 2, "label": 11}
-        | {f"class_{number}": float(number * step) for number in range(classes)}
-        for audio, visual in pairs
-        for step in range(5)
-    ]
-    figure = draw_timeline(pd.DataFrame(rows), Example())  # type: ignore[arg-type]
+    figure = draw_timeline(activations(DIGITS.test_columns, pairs), DIGITS)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["audio 1, visual 0.5", "audio 0.5, visual 1", "audio 0.5, visual 0.25"]
     for axes in figure.axes[-3:]:
-        lines = axes.get_lines()[:classes]
+        *lines, onset = axes.get_lines()
         assert [line.get_ydata()[-1] for line in lines] == [4.0 * k for k in range(classes)]
         assert len({line.get_color() for line in lines}) == classes
+        assert list(onset.get_xdata()) == [1.5, 1.5]
+
+
+def test_an_example_of_a_task_without_axes_is_one_column() -> None:
+    of = sensors_description()
+    rows = [
+        {"label": -1, "name": "input.ecg", "values": np.zeros((2, 40))},
+        {"label": -1, "name": "output", "values": np.ones(1)},
+    ]
+    figure = draw_timeline(pd.DataFrame(rows), of)
+    assert len(figure.axes) == 2
+    assert not figure.legends
+    assert "class" not in " ".join(text.get_text() for text in figure.texts)

@@ -13,11 +13,12 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import pytest
-from synthetic_records import Trial, write_trial
+from synthetic_records import DIGITS, Trial, write_trial
 
 import fusion_search.analysis.figures as room
 from fusion_search.analysis.figures.drawing import image
 from fusion_search.analysis.figures.grids import draw_grid
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.report.html import picture
 from fusion_search.search.commands.command_line import main
@@ -46,8 +47,9 @@ def test_what_draws_nothing_does_without_matplotlib(tmp_path: Path) -> None:
     program = (
         "import sys; from fusion_search.search.commands.command_line import main, parser; "
         f"parser().format_help(); assert main(['status', '--storage', {str(tmp_path)!r}]) == 0; "
-        "import fusion_search.search.commands.launch, fusion_search.search.commands.report, "
-        "fusion_search.search.commands.spaces, fusion_search.search.running.recorded_trial; "
+        "import fusion_search.search.commands.launch, fusion_search.search.commands.spaces, "
+        "fusion_search.search.commands.figures.report, "
+        "fusion_search.search.running.recorded_trial; "
         "print('matplotlib' in sys.modules)"
     )
     assert python(program, BROKEN)[-1] == "False"
@@ -101,16 +103,28 @@ def test_draw_is_indifferent_to_backend_and_configuration(
         assert (tmp_path / "theirs" / name).read_bytes() == (tmp_path / "ours" / name).read_bytes()
 
 
+def map_of(row: dict[str, object], grid: pd.DataFrame, of: TaskDescription) -> bytes:
+    content = grid_picture(row, grid, of)
+    assert content is not None
+    return content
+
+
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: image(draw_grid(GRID, title="100 % of $x", caption="a_b $^$"), "svg", 72, salt="1"),
-        lambda: picture(draw_grid(GRID), "words").encode(),
-        lambda: grid_picture(
+        lambda: image(
+            draw_grid(GRID, DIGITS, DIGITS.metric, title="100 % of $x", caption="a_b $^$"),
+            "svg",
+            72,
+            salt="1",
+        ),
+        lambda: picture(draw_grid(GRID, DIGITS, DIGITS.metric), "words").encode(),
+        lambda: map_of(
             {"train_audio_snr": 1.0, "train_visual_snr": 0.5, "trial_name": "d0 $_ s0"},
             pd.DataFrame(
-                {"test_audio_snr": [1.0], "test_visual_snr": [0.5], "n": [9], "correct": [8]}
+                {"test_audio_snr": [1.0], "test_visual_snr": [0.5], "n": [9], "accuracy_sum": [8]}
             ),
+            DIGITS,
         ),
     ],
     ids=["a file", "in the report", "in MLflow"],

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from damage import NAME, sweep_folder
+from descriptions import digit_description, write_description
 from pyarrow import fs
 from s3_server import S3Server
 from small_trials import small_trial
@@ -34,12 +35,12 @@ from fusion_search.analysis.records.tables import (
     REPLAY_FILE,
     SPECIFICATION_FILE,
 )
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import DRIVER_FILE
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.runs import IDENTITY_FILE
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -270,10 +271,11 @@ def test_a_full_disk_is_named_and_keeps_what_it_had(small_disk: Path) -> None:
 
 
 def test_a_trial_whose_records_find_no_room_has_not_ended(
-    small_disk: Path, trial: TrialSpecification, small_data: DigitData
+    small_disk: Path, trial: TrialSpecification, small_opened: OpenedTask
 ) -> None:
     storage = open_storage(small_disk / "results" / "test").patient(60)
-    recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
+    write_description(storage)
+    recorder = Recorder(storage, "test", digit_description(), provenance())
     ballast = small_disk / "ballast"
 
     def fill(row: object) -> None:
@@ -281,11 +283,11 @@ def test_a_trial_whose_records_find_no_room_has_not_ended(
             ballast.write_bytes(bytes(2**20))
 
     with pytest.raises(StorageError, match="is full"):
-        execute(trial, small_data, recorder, on_epoch=fill)
+        execute(trial, small_opened, recorder, on_epoch=fill)
     assert not list((small_disk / "results").rglob(".*"))
     assert storage.names("trials") == []
     ballast.unlink()
-    assert execute(trial, small_data, recorder)["status"] == "finished"
+    assert execute(trial, small_opened, recorder)["status"] == "finished"
     assert storage.names("trials") == [f"{trial.trial_id}.parquet"]
 
 

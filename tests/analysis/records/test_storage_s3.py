@@ -17,9 +17,9 @@ from fusion_search.search.commands.command_line import main
 
 
 def config_of(folder: Path, server: S3Server, trials: int, **resources: object) -> str:
-    sweep = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(trials))}
     limits = {"concurrent_trials": 1, **resources}
-    return str(write_config(folder, storage=server.uri, sweep=sweep, resources=limits))
+    seeds = list(range(trials))
+    return str(write_config(folder, storage=server.uri, seeds=seeds, resources=limits))
 
 
 def test_a_search_on_s3_asks_little_and_tells_no_secret(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from damage import damaged
+from descriptions import write_description
+from flips import damaged
 from pyarrow import fs
-from synthetic_records import Trial, write_trial
+from synthetic_records import DIGITS, Trial, write_trial
 
-from fusion_search.analysis.records import bounds
-from fusion_search.analysis.records.bounds import read_bounded
+from fusion_search.analysis.records.description import TASK_FILE
+from fusion_search.analysis.records.parquet import bounds
+from fusion_search.analysis.records.parquet.bounds import read_bounded
+from fusion_search.analysis.records.selection import AnalysisError, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
-    GRID,
-    PREDICTIONS,
     SCHEMA_VERSION,
-    TABLES,
-    TRIALS,
     RecordError,
     read_batches,
     read_table,
     recorded_trials,
     to_parquet,
 )
+
+TRIALS, GRID, PREDICTIONS = map(DIGITS.schema, ("trials", "grid", "predictions"))
 
 
 def storages(folder: Path) -> list[Storage]:
@@ -95,13 +97,13 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     write_trial(search, trial)
     grid = read_table(search, "grid")
     assert len(grid) == 100
-    assert set(grid["correct"]) == {7}
+    assert set(grid["accuracy_sum"]) == {7}
     assert list(grid.columns) == GRID.names
     assert read_table(search, "epochs").empty
-    assert list(read_table(search, "epochs").columns) == TABLES["epochs"].names
+    assert list(read_table(search, "epochs").columns) == DIGITS.schema("epochs").names
 
 
-def test_a_file_of_an_older_schema_is_read_with_nulls(tmp_path: Path) -> None:
+def test_a_column_that_a_file_lacks_is_null(tmp_path: Path) -> None:
     search = open_storage(tmp_path)
     write_trial(search, Trial((0.5, 0.25)))
     (name,) = search.names("trials")
@@ -115,7 +117,7 @@ def test_a_file_of_an_older_schema_is_read_with_nulls(tmp_path: Path) -> None:
 def test_a_file_of_a_newer_schema_is_refused(tmp_path: Path) -> None:
     search = open_storage(tmp_path)
     write_trial(search, Trial((0.5, 0.25), extra={"schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(ValueError, match=r"schema version 2, .*newer fusion-search"):
+    with pytest.raises(ValueError, match=r"schema version 3, .*newer fusion-search"):
         read_table(search, "trials")
 
 
@@ -129,18 +131,46 @@ def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path, damage: bytes |
         read_table(search, "trials")
 
 
-def test_schemas_agree_on_the_columns_they_share() -> None:
-    seen: dict[str, pa.DataType] = {}
-    for schema in TABLES.values():
-        for field in schema:
-            assert seen.setdefault(field.name, field.type) == field.type
+def old_search(folder: Path) -> Storage:
+    """As an earlier program left it: without a description."""
+    search = open_storage(folder)
+    write_trial(search, Trial((0.5, 0.25), extra={"schema_version": 1}))
+    search.remove(TASK_FILE)
+    return search
+
+
+def test_an_earlier_schema_is_one_sentence_wherever_it_is_met(tmp_path: Path) -> None:
+    said = r"was written by an earlier fusion-search \(schema version 1\), which this program does"
+    search = old_search(tmp_path / "old")
+    for table in ("trials", "grid"):
+        with pytest.raises(RecordError, match=said):
+            read_table(search, table)
+    with pytest.raises(AnalysisError, match=said):
+        open_search(open_storage(tmp_path), "old")
+    write_description(search)
+    with pytest.raises(RecordError, match=said):
+        read_table(search, "trials")
+    damage: dict[str, str] = {}
+    assert read_table(search, "trials", on_damage=damage.__setitem__).empty
+    assert len(damage) == 1
+
+
+def test_without_a_description_nothing_is_read(tmp_path: Path) -> None:
+    search = open_storage(tmp_path)
+    write_trial(search, Trial((0.5, 0.25)))
+    search.remove(TASK_FILE)
+    with pytest.raises(RecordError, match=r"task\.json is missing; put a copy back"):
+        read_table(search, "trials")
+    with pytest.raises(RecordError, match=r"task\.json is missing; put a copy back"):
+        list(read_batches(search, "grid", ["n"]))
+    assert len(read_table(search, "trials", description=DIGITS)) == 1
 
 
 OLD = ["host", "packed_trials", "engine"]
-"""Columns that a file of an older version lacks."""
+"""Columns that a file lacks."""
 
 
-def two_versions(tmp_path: Path) -> Storage:
+def two_kinds(tmp_path: Path) -> Storage:
     search = open_storage(tmp_path)
     for number, pair in enumerate([(0.5, 0.25), (1.0, 0.5)]):
         write_trial(search, Trial(pair, seed=number, extra={"host": "here", "packed_trials": 3}))
@@ -150,8 +180,8 @@ def two_versions(tmp_path: Path) -> Storage:
     return search
 
 
-def test_pandas_reads_files_of_two_versions_as_the_readme_says(tmp_path: Path) -> None:
-    folder = two_versions(tmp_path).path("trials")
+def test_pandas_reads_files_of_two_kinds_as_the_readme_says(tmp_path: Path) -> None:
+    folder = two_kinds(tmp_path).path("trials")
     own = read_table(open_storage(tmp_path), "trials")
     # As many rows, but the columns of the first file alone.
     plain = pd.read_parquet(folder)
@@ -178,7 +208,7 @@ def test_files_that_are_no_records_are_passed_over(tmp_path: Path) -> None:
         search.write(search.read("grid", name), "grid", other)
     (tmp_path / "trials" / "old").mkdir()
     pd.testing.assert_frame_equal(read_table(search, "trials"), before)
-    batches = read_batches(search, "grid", ["correct"])
+    batches = read_batches(search, "grid", ["accuracy_sum"])
     assert sum(batch.num_rows for batch in batches) == 100
     assert name.removesuffix(".parquet") in recorded_trials(search)
     assert not [one for one in recorded_trials(search) if "." in one or "~" in one]
@@ -203,10 +233,13 @@ def test_a_record_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"correct": None}, "its correct is missing"),
+        ({"accuracy_sum": None}, "its accuracy_sum is missing"),
         ({"n": 0}, "it counts what cannot be counted so"),
-        ({"correct": 101}, "it counts what cannot be counted so"),
-        ({"correct": -1}, "it counts what cannot be counted so"),
+        ({"accuracy_sum": 101.0}, "it counts what cannot be counted so"),
+        ({"accuracy_sum": -1.0}, "it counts what cannot be counted so"),
+        ({"accuracy": 1.5}, "its accuracy is not between 0 and 1"),
+        ({"accuracy_sum": 49.0}, "its accuracy is not its accuracy_sum over n"),
+        ({"test_audio_snr": math.nan}, "its test_audio_snr is nan"),
         ({"trial_id": "another"}, "it is a record of another trial, another"),
     ],
 )
@@ -222,14 +255,44 @@ def test_a_grid_that_nothing_can_be_counted_with_is_damaged(
     with pytest.raises(RecordError, match=rf"is damaged \({said}\)"):
         read_table(search, "grid", [trial.trial_id])
     with pytest.raises(RecordError, match=rf"is damaged \({said}\)"):
-        list(read_batches(search, "grid", ["n", "correct"], [trial.trial_id]))
+        list(
+            read_batches(
+                search,
+                "grid",
+                ["n", "accuracy", "accuracy_sum", "test_audio_snr"],
+                [trial.trial_id],
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"mean_accuracy": None}, "its mean_accuracy is missing"),
+        ({"worst_accuracy": 1.2}, "its worst_accuracy is 1.2"),
+        ({"seconds": -1.0}, "its seconds is -1"),
+        ({"streams": ["smell"]}, "its streams are not those of the task"),
+        ({"placement": "[]"}, "its placement is not a mapping"),
+        ({"placement": '{"level1": 3}'}, "its placement is not one of words at sites"),
+        ({"placement": '{"level1": {"smell>audio": "cross"}}'}, "its placement connects"),
+        ({"train": '{"audio_snr": "loud"}'}, "a train condition is 'loud'"),
+        ({"train_audio_snr": math.nan}, "its train_audio_snr is nan"),
+    ],
+)
+def test_a_trial_that_no_search_writes_is_damaged(
+    fields: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    search = open_storage(tmp_path)
+    write_trial(search, Trial((0.5, 0.25), extra=fields))
+    with pytest.raises(RecordError, match=rf"is damaged \({said}"):
+        read_table(search, "trials")
 
 
 def constant(rows: int, text: str, schema: pa.Schema = PREDICTIONS) -> pa.Table:
     """Rows that are all alike, as a table that takes no memory."""
     columns = []
     for field in schema:
-        value = text if field.name == "search" else "x" if field.type == pa.string() else 1
+        value = text if field.name == "search" else "x" if field.type == pa.string() else 2
         one = pa.array([value], field.type)
         columns.append(pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int8()).fill_null(0), one))
     return pa.table(columns, schema.names)
@@ -241,6 +304,7 @@ def test_a_small_file_that_would_fill_the_memory_is_not_read(
 ) -> None:
     monkeypatch.setattr(bounds, "LARGEST_BYTES", 20 << 20)
     search = open_storage(tmp_path)
+    write_description(search)
     content = to_parquet(constant(rows, text))
     assert len(content) < 1_000_000
     search.write(content, "predictions", "x.parquet")
@@ -250,7 +314,7 @@ def test_a_small_file_that_would_fill_the_memory_is_not_read(
         read_table(search, "predictions")
     if rows == 1_000_000:  # its batches would be small, but there are too many
         with pytest.raises(RecordError, match=refusal):
-            list(read_batches(search, "predictions", ["pair", "label", "predicted"]))
+            list(read_batches(search, "predictions", ["number", "label", "predicted"]))
     assert pa.total_allocated_bytes() - used < 20 << 20
 
 
@@ -280,8 +344,9 @@ def test_a_footer_that_lies_does_not_fill_the_memory(
 ) -> None:
     monkeypatch.setattr(bounds, "LARGEST_BYTES", 4 << 20)
     search = open_storage(tmp_path)
+    write_description(search)
     text, key = pa.array(["y" * (6 << 20)]), pa.array(["x"])
-    version = pa.array([1], pa.int32())
+    version = pa.array([2], pa.int32())
     # A column that is not ours takes nothing: the row is then found to lack the others.
     for column, said in (("reason", "it would take 6 MiB of memory"), ("more", "its status is")):
         table = pa.table([version, key, text], ["schema_version", "trial_id", column])
@@ -314,6 +379,7 @@ def test_headers_of_pages_are_damaged_rather_than_guessed() -> None:
 
 def test_predictions_of_all_test_images_are_within_the_bounds(tmp_path: Path) -> None:
     search = open_storage(tmp_path)
+    write_description(search)
     content = constant(1_000_000, "a search of some name").cast(PREDICTIONS)
     search.write(to_parquet(content), "predictions", "x.parquet")
     assert read_table(search, "predictions").shape == (1_000_000, len(PREDICTIONS))

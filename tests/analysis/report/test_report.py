@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from synthetic_search import NOTE, frame, open_made_up, random_search, row
+from descriptions import clips_description, sensors_description
+from synthetic_search import DIGITS, NOTE, frame, open_made_up, placement, random_search, row
 
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.storage import open_storage
@@ -77,10 +78,10 @@ class Page(HTMLParser):
 def confirmation(folder: Path, name: str = "made-up-confirmation") -> Search:
     rows, candidates = [], []
     networks = [
-        ("d=1, mmtm1", "top", 1, 1, 0.7),
-        ("plain initial-layer fusion", "plain", None, 0, 0.6),
+        ("d=1, mmtm1", "top", 1, 0.7),
+        ("plain initial-layer fusion", "plain", None, 0.6),
     ]
-    for number, (label, role, rank, depth, mean) in enumerate(networks):
+    for number, (label, role, rank, mean) in enumerate(networks):
         ids = []
         for seed, shift in enumerate((0.0, 0.01, -0.02)):
             value = mean + shift + 0.002 * number * seed
@@ -88,9 +89,9 @@ def confirmation(folder: Path, name: str = "made-up-confirmation") -> Search:
                 10 * number + seed,
                 value,
                 seed=seed,
-                evaluation_split="test",
+                split="test",
                 worst_accuracy=value - 0.3,
-                train_pair_accuracy=value + 0.1,
+                train_condition_accuracy=value + 0.1,
                 sample=None,
             )
             rows.append(made)
@@ -100,8 +101,6 @@ def confirmation(folder: Path, name: str = "made-up-confirmation") -> Search:
                 "label": label,
                 "role": role,
                 "rank": rank,
-                "fusion_depth": depth,
-                "levels": 2,
                 "search_value": mean,
                 "trial_ids": ids,
             }
@@ -109,7 +108,7 @@ def confirmation(folder: Path, name: str = "made-up-confirmation") -> Search:
     trials = frame(rows)
     storage = open_storage(folder).below(name)
     storage.write(json.dumps(candidates).encode(), CANDIDATES_FILE)
-    return Search(name, storage, trials, trials[["trial_id", "trial_name"]])
+    return Search(name, storage, DIGITS, trials, trials[["trial_id", "trial_name"]])
 
 
 def replayed() -> pd.DataFrame:
@@ -127,7 +126,7 @@ def replayed() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
     folder = tmp_path_factory.mktemp("results")
-    importance = pd.DataFrame({"parameter": ["coupling_1", "fusion"], "importance": [0.6, 0.1]})
+    importance = pd.DataFrame({"parameter": ["coupling_level1", "end"], "importance": [0.6, 0.1]})
     search = open_made_up(folder, random_search())
     report = build_report(search, confirmation(folder), importance, replayed())
     return report, Page(report)
@@ -174,7 +173,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
         ]
     )
     search = open_made_up(tmp_path, trials)
-    search.storage.write(f"name: '{evil}'\nspace: {{}}".encode(), SPECIFICATION_FILE)
+    search.storage.write(f"name: '{evil}'\nsearcher: {{}}".encode(), SPECIFICATION_FILE)
     report = build_report(replace(search, name=evil))
     assert "<b>" not in report
     assert "<script" not in report
@@ -203,22 +202,24 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "verbs"),
+    ("declared", "verbs"),
     [
-        ({"levels": [1, 2]}, {"confirm", "importance", "replay"}),
-        ({"levels": [1, 2], "units": {"low": 4, "high": 8}}, {"confirm", "importance", "replay"}),
-        ({"learning_rate": {"low": 0.001, "high": 0.1, "log": True}}, {"confirm", "importance"}),
+        ({"network": {"levels": [1, 2]}}, {"confirm", "importance", "replay"}),
+        ({"network": {"units": {"low": 4, "high": 8}}}, {"confirm", "importance", "replay"}),
+        ({"training": {"learning_rate": {"low": 0.001, "high": 0.1}}}, {"confirm", "importance"}),
         (None, set()),
     ],
     ids=["choices", "whole numbers", "numbers", "a sweep"],
 )
 def test_a_page_advises_only_what_works_on_that_search(
-    tmp_path: Path, space: dict[str, Any] | None, verbs: set[str]
+    tmp_path: Path, declared: dict[str, Any] | None, verbs: set[str]
 ) -> None:
     rows = [row(1, 0.5, sample=None), row(2, None, "failed", sample=None)]
     search = open_made_up(tmp_path / "my results", frame(rows))
     storage = str(tmp_path / "my results")
-    specification = {"name": "made-up", "storage": "s3://declared/there", "space": space}
+    specification: dict[str, Any] = {"name": "made-up", "storage": "s3://declared/there"}
+    if declared is not None:
+        specification |= {**declared, "searcher": {"name": "tpe"}}
     search.storage.write(yaml.safe_dump(specification).encode(), SPECIFICATION_FILE)
     page = Page(build_report(search))
     advised = set(re.findall(r"fusion-search (confirm|importance|replay)", page.text))
@@ -240,13 +241,13 @@ def test_without_a_specification_only_a_launch_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("modalities", "figures"),
-    [(["both"], ["grids"]), (["audio"], ["unimodal"]), (["both", "visual"], ["grids", "unimodal"])],
+    ("streams", "figures"),
+    [([""], ["grids"]), (["audio"], ["unimodal"]), (["", "image"], ["grids", "unimodal"])],
 )
-def test_a_sweep_is_drawn_by_what_draws_its_senses(
-    tmp_path: Path, modalities: list[str], figures: list[str]
+def test_a_sweep_is_drawn_by_what_draws_its_streams(
+    tmp_path: Path, streams: list[str], figures: list[str]
 ) -> None:
-    rows = [row(n, 0.5, modality=one, sample=None) for n, one in enumerate(modalities)]
+    rows = [row(n, 0.5, streams=one, sample=None) for n, one in enumerate(streams)]
     search = open_made_up(tmp_path, frame(rows))
     search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
     page = Page(build_report(search))
@@ -302,7 +303,13 @@ def test_the_page_says_of_modules_and_time_what_was_found(
 ) -> None:
     kinds = ["mmtm", "none" if searched else "mmtm"]
     rows = [
-        row(k, 0.5 + k / 10, fusion_depth=1, couplings=[kind], seconds=seconds)
+        row(
+            k,
+            0.5 + k / 10,
+            fusion_depth=1,
+            placement=placement(level1={"coupling": kind}),
+            seconds=seconds,
+        )
         for k, kind in enumerate(kinds)
     ]
     text = Page(build_report(open_made_up(tmp_path, frame(rows)))).text
@@ -314,11 +321,60 @@ def test_the_page_says_of_modules_and_time_what_was_found(
 def test_a_sweep_gets_the_parts_that_make_sense(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"sample": None, "objective_values": None}
     rows = [row(k, 0.5 + k / 100, fusion_depth=k % 3, **fields) for k in range(4)]
-    rows.append(row(9, 0.99, modality="audio", train_visual_snr=float("inf"), **fields))
+    rows.append(row(9, 0.99, streams="audio", train_visual_snr=float("inf"), **fields))
     search = open_made_up(tmp_path, frame(rows))
     search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
     page = Page(build_report(search))
     assert page.headings == ["Best trials", "Accuracy maps", "Failed trials", "How to reproduce"]
     assert "fusion-search draw grids made-up" in page.text
     assert "audio alone" in page.text
-    assert "0.5 / Orig." in page.text
+    assert "audio 0.5, visual Orig." in page.text
+
+
+def test_a_regression_without_axes_has_a_page_in_its_own_words(tmp_path: Path) -> None:
+    of = sensors_description()
+    rows = []
+    for number, (kind, error) in enumerate([("gates", 0.25), ("none", 0.5), ("gates", 0.125)]):
+        fields = {
+            "placement": placement(s1={"coupling": kind} if kind != "none" else {}),
+            "sample": json.dumps({"coupling_s1": kind, "width": 4 * number}),
+            "streams": "",
+            "mean_mean_absolute_error": error,
+        }
+        rows.append(row(number, None, **fields) | {"status": "finished"})
+    search = open_made_up(tmp_path, frame(rows, of), description=of)
+    specification = {
+        "name": "made-up",
+        "network": {"width": [0, 4, 8]},
+        "placement": {
+            "couplings": ["none", "gates"],
+            "connections": {"ecg>heat": {"s1": ["none", "transfer"]}, "heat>ecg": ["none"]},
+            "streams": [["ecg", "heat"]],
+        },
+        "train": {"choose": [[], []]},
+        "searcher": {"name": "random"},
+    }
+    search.storage.write(yaml.safe_dump(specification).encode(), SPECIFICATION_FILE)
+    page = Page(build_report(search))
+    assert page.headings == SECTIONS
+    assert "Best average mean absolute error on the validation split: 0.125 (gates at s1)" in (
+        page.text
+    )
+    assert "for average mean absolute error (minimize)" in page.text
+    assert "Searched: width, ecg>heat, couplings, train condition, by random" in page.text
+    assert "accuracy" not in page.text.partition("How to reproduce")[0].lower()
+    assert "trained at" not in page.text
+    table = page.text.split("Best trials")[-1].split("Course of the search")[0]
+    assert table.index("0.125") < table.index("0.25") < table.index("0.5")
+
+
+def test_a_sweep_of_one_axis_shows_curves(tmp_path: Path) -> None:
+    of = clips_description()
+    fields = {"sample": None, "train_emg_snr": 20.0, "mean_macro_f1": 0.5}
+    rows = [row(k, None, **fields) | {"status": "finished"} for k in range(2)]
+    search = open_made_up(tmp_path, frame(rows, of), description=of)
+    search.storage.write(b"name: made-up\n", SPECIFICATION_FILE)
+    page = Page(build_report(search))
+    assert page.headings[1] == "Macro f1 curves"
+    assert "This is a sweep: its result are the macro f1 curves." in page.text
+    assert "emg 20" in page.text

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from damage import NAME, space_folder, sweep_folder
+from descriptions import digit_description
 from pyarrow import fs
 from synthetic_records import Trial, write_planned, write_trial
-from tracking_records import SPECIFICATION, end_row, record
+from tracking_records import end_row, planned_search, record
 
 from fusion_search.analysis.records import selection
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     FAILED,
-    TRIALS,
     read_batches,
     read_table,
     recorded_trials,
@@ -44,6 +44,8 @@ from fusion_search.search.running.proposals import (
 from fusion_search.search.running.run import start_tracker
 from fusion_search.search.tracking import tracker as tracking
 
+TRIALS = digit_description().schema("trials")
+
 
 def damage_one(folder: Storage, table: str = "trials") -> str:
     """Its first record, beside which others' files lie."""
@@ -58,6 +60,7 @@ class Runs:
     """Stands in for MLflow's: reads what they read."""
 
     experiment_id = "1"
+    description = digit_description()
 
     def __init__(self, written: list[str], search: Storage, uri: str) -> None:
         self._written = written
@@ -70,7 +73,7 @@ class Runs:
 
     def write_trial(self, row: Any) -> bool:
         if self._search.exists("grid", f"{row['trial_id']}.parquet"):
-            list(read_batches(self._search, "grid", ["correct"], [row["trial_id"]]))
+            list(read_batches(self._search, "grid", ["accuracy"], [row["trial_id"]]))
         self._written.append(row["trial_id"])
         return True
 
@@ -154,7 +157,7 @@ def test_status_of_a_search_names_a_damaged_record_in_its_line(
     assert main(["status", NAME, "--storage", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     lines = [line for line in lines if not line.startswith("  details: ")]
-    assert len(lines) == 6
+    assert len(lines) == 7
     (line,) = [line for line in lines if "damaged (" in line]
     assert line.startswith(name.removesuffix(".parquet"))
     assert sum(" failed " in line or " stopped " in line for line in lines) == 3
@@ -251,7 +254,7 @@ def test_a_damaged_record_is_named_and_counted_alike_by_all(
         (["sync-mlflow", NAME, *at], 1),
         (["report", NAME, *at, "--output", str(tmp_path)], 0),
     ):
-        monkeypatch.setattr(listed_trials, "load_data", refuse)
+        monkeypatch.setattr(listed_trials, "open_data", refuse)
         warn_of_damage.cache_clear()  # every command is a process of its own
         assert main(words) == code, words
         output = capsys.readouterr()
@@ -340,16 +343,17 @@ def test_a_sweep_goes_on_beside_a_damaged_record(
     folder.remove("trials", lost)
     asked: list[str] = []
 
-    def would_run(trial: Any, *_: object) -> None:
+    def would_run(search: Any, trial: Any, *_: object) -> None:
         asked.append(trial.trial_id)
         raise ValueError("there are trials to run")
 
-    monkeypatch.setattr(listed_trials, "load_data", would_run)
+    monkeypatch.setattr(listed_trials, "open_data", would_run)
     assert main(["resume", NAME, "--storage", str(tmp_path)]) == 2
     assert asked == [lost.removesuffix(".parquet")]
+    assert "3 of 4 trials have ended before" in capsys.readouterr().out
     folder.remove("trials", name)
     assert main(["resume", NAME, "--storage", str(tmp_path)]) == 2
-    assert set(asked) == {lost.removesuffix(".parquet"), name.removesuffix(".parquet")}
+    assert "2 of 4 trials have ended before" in capsys.readouterr().out
 
 
 def test_a_searcher_goes_on_beside_a_damaged_record(
@@ -360,6 +364,7 @@ def test_a_searcher_goes_on_beside_a_damaged_record(
     whole = {str(sample): rows for sample, rows in read_proposals(folder)}
     search = load_search(NAME, str(tmp_path))
     assert search.space is not None
+    metric = search.definition.metrics[0]
     known = known_observations(search.space, search.objectives, folder)
     name = damage_one(folder)
     content = folder.read("trials", name)
@@ -369,7 +374,7 @@ def test_a_searcher_goes_on_beside_a_damaged_record(
     for sample, rows in rest:
         before = whole[str(sample)]
         if lost in [row["trial_id"] for row in before]:
-            assert observation(sample, rows).state == FAILED
+            assert observation(sample, rows, metric).state == FAILED
         else:
             assert rows == before
     fewer = known_observations(search.space, search.objectives, folder)
@@ -391,13 +396,14 @@ def test_a_plan_is_read_within_bounds(
     folder.remove("driver.json")
     at = ["--storage", str(tmp_path)]
     sample = "{" + '"a": {' * 60 + "}" * 60 + "}"
-    folder.write(f'[{{"trial_id": "x", "sample": {sample}}}]'.encode(), "planned.json")
+    plan = f'{{"planned": 1, "trials": [{{"trial_id": "x", "sample": {sample}}}]}}'
+    folder.write(plan.encode(), "planned.json")
     for words in (["resume", NAME], ["draw", "grids", NAME]):
         assert main([*words, *at]) == 2
         assert "more than 40 collections in one another" in capsys.readouterr().err
     for module in (recorder, selection):
         monkeypatch.setattr(module, "LARGEST_PLAN", 2 << 20)
-    folder.write(b"[" + b" " * (2 << 20) + b"]", "planned.json")
+    folder.write(b"{" + b" " * (2 << 20) + b"}", "planned.json")
     for words in (["resume", NAME], ["draw", "grids", NAME]):
         assert main([*words, *at]) == 2
         assert "planned.json is damaged (it is larger than 2 MiB)" in capsys.readouterr().err
@@ -433,14 +439,13 @@ def test_mlflow_gets_the_runs_beside_damaged_records(
 ) -> None:
     written: list[str] = []
     monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
-    folder = open_storage(tmp_path).below("small")
-    folder.write(SPECIFICATION.replace(", network: {levels: 2}", "").encode(), "specification.yaml")
+    folder = planned_search(open_storage(tmp_path), "small", 4)
     for number in range(4):
         record(folder, end_row(number))
     damage_one(folder)
     folder.write(b"damaged", "grid", "t002.parquet")
     if live:
-        search = build_search({"name": "small", "storage": str(tmp_path), "sweep": {}})
+        search = build_search({"name": "small", "task": "digits", "storage": str(tmp_path)})
         said: list[str] = []
         tracker = start_tracker(search, folder, ["t000", "t001", "t002", "t003"], said.append)
         assert tracker is not None

@@ -15,21 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from descriptions import digit_description, write_description
 from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import TRIALS
 from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, load_configuration
+from fusion_search.search.records.recorder import write_plan
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.space_search import make_proposals
 from fusion_search.search.running.summary import summary
 
 EVIL = "\x1b[2J\x9bwipe\nnext"
-SPACE = {"fusion_depths": [0, 1, 2], "train_pairs": [[0.5, 0.25]]}
 SHOWN = "\ufffd[2J\ufffdwipe next"
 
 
@@ -37,13 +37,17 @@ SHOWN = "\ufffd[2J\ufffdwipe next"
 def declared(tmp_path: Path) -> Path:
     """A search of five planned trials in a folder whose name wants quotes."""
     config = write_config(tmp_path, storage=str(tmp_path / "my results"))
-    write_specification(tmp_path / "my results" / "test", config.read_text())
+    folder = tmp_path / "my results" / "test"
+    write_specification(folder, config.read_text())
+    trials = build_search(load_configuration(config)).planned_trials()
+    write_plan(open_storage(folder), trials, len(trials))
     return config
 
 
 def write_specification(folder: Path, text: str) -> None:
     folder.mkdir(parents=True)
     (folder / "specification.yaml").write_text(text)
+    write_description(open_storage(folder))
 
 
 def clean(text: str) -> str:
@@ -65,16 +69,17 @@ def test_status_shows_what_records_hold_and_obeys_none(
     first, second, third, *_ = search.planned_trials()
     write_row(storage, first.trial_id, EVIL, seconds=1.0)
     assert main(["status", "test", "--storage", search.storage]) == 0
-    assert clean(capsys.readouterr().out).splitlines()[2].endswith(f" {SHOWN}")
+    assert clean(capsys.readouterr().out).splitlines()[3].endswith(f" {SHOWN}")
     write_row(storage, second.trial_id, EVIL, status=f"failed{EVIL}")
     write_row(storage, third.trial_id, None)
     record = storage.path("trials", f"{third.trial_id}.parquet")
     table = pq.read_table(record).to_pylist()
-    pq.write_table(pa.Table.from_pylist([{**table[0], "trial_id": EVIL}], TRIALS), record)
+    schema = digit_description().schema("trials")
+    pq.write_table(pa.Table.from_pylist([{**table[0], "trial_id": EVIL}], schema), record)
     assert main(["status", "test", "--storage", search.storage]) == 1
     lines = clean(capsys.readouterr().out).splitlines()
-    assert "is damaged (its status is 'failed" in lines[3]
-    assert f"it is a record of another trial, {SHOWN}" in lines[4]
+    assert "is damaged (its status is 'failed" in lines[4]
+    assert f"it is a record of another trial, {SHOWN}" in lines[5]
 
 
 def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(
@@ -83,13 +88,13 @@ def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(
     search = build_search(load_configuration(declared))
     storage = open_storage(search.storage).below("test")
     trial = search.planned_trials()[0]
-    accuracies = {"mean_accuracy": 0.5, "train_pair_accuracy": 0.6}
+    accuracies = {"mean_accuracy": 0.5, "train_condition_accuracy": 0.6}
     write_row(storage, trial.trial_id, None, engine=EVIL, **accuracies)
-    storage.write(json.dumps([{"trial_id": trial.trial_id}]).encode(), "planned.json")
+    write_plan(storage, [trial], 5)
     write_row(storage, "other", None)
     summary(search, storage, 5, None)
     text = clean(capsys.readouterr().out)
-    for name in ("best over the grid", "device", "C-LSTM gates", "data"):
+    for name in ("best", "device", "engine", "data"):
         assert f"{name}: {SHOWN}" in text
     assert f"figures: fusion-search draw grids test --storage '{search.storage}'\n" in text
     assert f"go on with: fusion-search resume test --storage '{search.storage}'\n" in text
@@ -144,8 +149,8 @@ def test_all_say_alike_that_there_is_no_such_search(
     assert sentences == {
         f"error: there is no search 'x\\x1b' in {tmp_path}; searches there: none\n"
     }
-    space = {"space": SPACE, "searcher": {"name": "tpe", "warm_start": ["y"]}}
-    search = build_search({"name": "test", "storage": str(tmp_path), **space})
+    warm = {"searcher": {"name": "tpe", "warm_start": ["y"]}}
+    search = build_search({"name": "test", "task": "digits", "storage": str(tmp_path), **warm})
     with pytest.raises(ValueError, match=rf"there is no search 'y' in {tmp_path}; .* none"):
         make_proposals(search, open_storage(tmp_path).below("test"))
 
@@ -153,16 +158,16 @@ def test_all_say_alike_that_there_is_no_such_search(
 def test_progress_shows_what_workers_say_and_obeys_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = Progress(open_storage(tmp_path), 3, 0, 1, best=(0.1, EVIL))
+    progress = Progress(open_storage(tmp_path), 3, 0, 1, digit_description(), best=(0.1, EVIL))
     row = {"trial_id": "a", "trial_name": EVIL, "reason": EVIL, "seconds": 1.0}
-    accuracy = {"train_pair_accuracy": 0.2, "mean_accuracy": 0.05, "validation_accuracy": 0.3}
+    accuracy = {"train_condition_accuracy": 0.2, "mean_accuracy": 0.05, "validation_accuracy": 0.3}
     for state in ("finished", "stopped", "failed"):
         progress.ended({**row, **accuracy, "status": state})
     progress.say(EVIL)
     progress.close()
     lines = clean(capsys.readouterr().out).splitlines()
     assert len(lines) == 4
-    assert f"best so far 0.100 ({SHOWN})" in lines[0]
+    assert f"best so far 10.0 % ({SHOWN})" in lines[0]
     assert all(SHOWN in line for line in lines)
 
 
@@ -175,7 +180,7 @@ def test_notes_of_a_figure_show_what_records_hold(
     write_trial(storage, trials[1], EVIL)
     write_planned(storage, trials)
     planned = json.loads(storage.read("planned.json"))
-    planned[2]["trial_name"] = EVIL
+    planned["trials"][2]["trial_name"] = EVIL
     storage.write(json.dumps(planned).encode(), "planned.json")
     output = ["--output", str(tmp_path / "figures")]
     assert main(["draw", "grids", "made-up", "--storage", str(tmp_path), *output]) == 0
@@ -243,7 +248,7 @@ def test_a_search_that_nobody_reads_ends_as_after_an_interrupt(
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    progress = Progress(open_storage(tmp_path), 3, 0, 1)
+    progress = Progress(open_storage(tmp_path), 3, 0, 1, digit_description())
     monkeypatch.setattr(sys, "stdout", Unread())
     with pytest.raises(KeyboardInterrupt):
         progress.say("one")

@@ -12,8 +12,8 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
+from descriptions import write_description
 from search_processes import (
-    UNSWEPT,
     child_runs,
     on_one_ray,
     read_until,
@@ -23,6 +23,7 @@ from search_processes import (
     wait_for_worker,
     write_config,
 )
+from small_trials import small_configuration
 
 from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.storage import open_storage
@@ -86,8 +87,8 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Noise this loud overflows float32, so the loss is not a number.
-    sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0], [1.0, 1.0]]}
-    code, output = run_here("launch", str(write_config(tmp_path, sweep=sweep)))
+    loud = {"train": [[1e-60, 1.0], [1.0, 1.0]], "seeds": [0]}
+    code, output = run_here("launch", str(write_config(tmp_path, **loud)))
     assert code == 3, output
     storage = open_storage(tmp_path / "results" / "test")
     trials = read_table(storage, "trials")
@@ -117,9 +118,9 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
 
 @on_one_ray
 def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> None:
-    sweep = {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0]]}
+    config = write_config(tmp_path, train=[[1e-60, 1.0]], seeds=[0])
     at = ("--storage", str(tmp_path / "results"))
-    for words in (("launch", str(write_config(tmp_path, sweep=sweep))), ("resume", "test", *at)):
+    for words in (("launch", str(config)), ("resume", "test", *at)):
         code, output = run_here(*words)
         assert code == 1, output
         assert "0 of 1 trials finished, 1 failed, 0 not run" in output
@@ -132,11 +133,9 @@ def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> No
 def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often(
     tmp_path: Path,
 ) -> None:
-    endless = UNSWEPT | {"epochs": 10**6}
-    sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
     storage = open_storage(tmp_path / "results" / "test")
     often = {"retries": 1, "save_seconds": 0}
-    config = str(write_config(tmp_path, trials=endless, sweep=sweep, resources=often))
+    config = str(write_config(tmp_path, epochs=10**6, seeds=[0], resources=often))
     with search_process("launch", config) as process:
         first = wait_for_worker(process, storage, set())
         os.kill(first, signal.SIGKILL)
@@ -176,9 +175,8 @@ def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -
 def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = {"fusion_depths": [2], "train_pairs": [[1.0, 1.0]]}
     nobody = {"tracking_uri": "http://127.0.0.1:9"}
-    code, output = run_here("launch", str(write_config(tmp_path, sweep=sweep, mlflow=nobody)))
+    code, output = run_here("launch", str(write_config(tmp_path, seeds=[0], mlflow=nobody)))
     assert code == 0, output
     sync = f"`fusion-search sync-mlflow test --storage {tmp_path / 'results'}`"
     assert output.count(sync) == 1
@@ -200,7 +198,7 @@ def test_bad_input_ends_with_one_sentence_and_code_2(
     at = ("--storage", str(tmp_path / "results"))
     cases = [
         (["launch", str(tmp_path / "none.yaml")], "cannot be read"),
-        (["launch", config, "--set", "trials.units=none"], "trials.units is 'none'"),
+        (["launch", config, "--set", "network.units=none"], "network.units is 'none'"),
         (["launch", config, "--set", "resources.cpus_per_trial=999"], "but Ray sees"),
         (["launch", config, "--address", "127.0.0.1:9"], "no Ray cluster at '127.0.0.1:9'"),
         (["launch", used], "exists in"),
@@ -221,6 +219,7 @@ def write_used_name(folder: Path) -> Path:
     path = folder / "results" / "used" / "specification.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(write_config(folder, name="used").read_text())
+    write_description(open_storage(path.parent))
     write_config(folder)
     return path
 
@@ -228,10 +227,11 @@ def write_used_name(folder: Path) -> Path:
 def test_a_search_with_the_name_of_a_number_is_found(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    text = to_yaml(build_search({"name": "25921e05", "trials": UNSWEPT}))
+    text = to_yaml(build_search(small_configuration(name="25921e05")))
     assert text.startswith("name: '25921e05'\n")
     folder = tmp_path / "results" / "25921e05"
     folder.mkdir(parents=True)
+    write_description(open_storage(folder))
     at = ("--storage", str(tmp_path / "results"))
     # An earlier version wrote it without quotes.
     for written in (text, text.replace("'25921e05'", "25921e05")):
@@ -247,7 +247,7 @@ def test_replay_reads_the_space_of_another_configuration(
 ) -> None:
     write_used_name(tmp_path)
     config = write_config(tmp_path)
-    config.write_text("name: x\nspace: {train_pairs: [[1, 1]]}")
+    config.write_text("name: x\ntask: digits\ntrain: [[1, 1]]\nsearcher: {}")
     at = ("--storage", str(tmp_path / "results"))
     assert main(["replay", "used", "--space", str(config), *at]) == 2
     assert "search 'used' has no finished trial in the space" in capfd.readouterr().err

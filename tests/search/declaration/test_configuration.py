@@ -1,54 +1,173 @@
+"""A search as declared in YAML: its trials, and the sentence for what is wrong."""
+
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from odd_tasks import Amount, NoisySensors, Sensors, Widths
 
+from fusion_search.datasets.batch import Data
 from fusion_search.search.declaration.configuration import (
     build_search,
     load_configuration,
     parse_yaml,
     to_yaml,
 )
-from fusion_search.search.declaration.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError
 
 CONFIGS = Path(__file__).parents[3] / "search" / "configs"
+
+
+DIGITS = "name: x\ntask: digits"
 
 
 def build(text: str) -> object:
     return build_search(parse_yaml(text, "test"))
 
 
+PAPERS = {"audio_snr": [2, 1, 0.5, 0.25], "visual_snr": [1, 0.5, 0.25, 0.125]}
+
+
 def test_a_sweep_is_the_product_of_its_choices_each_trial_once() -> None:
     search = build_search(
         {
             "name": "x",
+            "task": "digits",
             "sweep": [
-                {"fusion_depths": [0, 1, 2], "train_pairs": "all", "seeds": [0, 1]},
-                {"fusion_depths": [0], "train_pairs": [[0.5, 0.25]], "seeds": [0, 2]},
+                {"network": {"fusion_depth": [0, 1, 2]}, "train": PAPERS, "seeds": [0, 1]},
+                {"network": {"fusion_depth": [0]}, "train": [[0.5, 0.25]], "seeds": [0, 2]},
             ],
         }
     )
     trials = search.planned_trials()
     assert len(trials) == 3 * 16 * 2 + 1
     assert len({one.trial_id for one in trials}) == len(trials)
+    # Seed by seed, so that a search that is interrupted has compared something.
+    assert [one.seed for one in trials] == [0] * 48 + [1] * 48 + [2]
+    assert {one.evaluation.split for one in trials} == {"test"}
 
 
-def test_pairs_that_differ_only_in_the_absent_sense_are_one_trial() -> None:
+def test_without_sweep_or_searcher_everything_declared_is_run() -> None:
     search = build_search(
         {
             "name": "x",
-            "sweep": {
-                "modalities": ["visual"],
-                "train_pairs": [[2, 1], [1, 1], [1, "original"]],
-            },
+            "task": "digits",
+            "network": {"fusion_depth": [0, 1], "units": 4},
+            "placement": {"couplings": ["none", "sum"], "ends": ["concatenation", "gate_audio"]},
+            "training": {"learning_rate": [0.1, 0.01]},
+            "train": {"choose": [[1, 1], [2, 1]]},
         }
     )
-    pairs = [one.train_pair for one in search.planned_trials()]
-    assert pairs == [(math.inf, 1.0), (math.inf, math.inf)]
+    trials = search.planned_trials()
+    # At depth 0 there is nothing to couple and no other end.
+    assert len(trials) == (1 + 2 * 2) * 2 * 2
+    assert {one.network.units for one in trials} == {4}
+    assert {one.training.learning_rate for one in trials} == {0.1, 0.01}
+
+
+def test_a_block_says_what_is_different() -> None:
+    search = build_search(
+        {
+            "name": "x",
+            "task": "odd_tasks:Sensors",
+            "network": {"width": 3, "dropout": 0.5},
+            "data": {"size": 12},
+            "seeds": [0, 1],
+            "training": {"epochs": 2, "batch_size": 8},
+            "sweep": [
+                {"network": {"width": [4, 5]}, "seeds": [7]},
+                {"data": {"subjects": 2}, "folds": "all", "training": {"epochs": 9}},
+            ],
+        }
+    )
+    first, second = search.planned_trials()[:2], search.planned_trials()[2:]
+    assert [(one.network.width, one.network.dropout, one.seed) for one in first] == [
+        (4, 0.5, 7),
+        (5, 0.5, 7),
+    ]
+    assert {(one.training.epochs, one.training.batch_size) for one in first} == {(2, 8)}
+    # How many folds there are is said by the block's own data.
+    assert [(one.seed, one.fold) for one in second] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert {(one.data.size, one.data.subjects) for one in second} == {(12, 2)}
+    assert {(one.training.epochs, one.training.batch_size) for one in second} == {(9, 8)}
+    assert build_search(yaml.safe_load(to_yaml(search))) == search
+
+
+def test_conditions_that_differ_only_in_the_absent_stream_are_one_trial() -> None:
+    search = build_search(
+        {
+            "name": "x",
+            "task": "digits",
+            "placement": {"streams": [["image"]]},
+            "train": [[2, 1], [1, 1], [1, "original"]],
+        }
+    )
+    conditions = [tuple(one.train.values()) for one in search.planned_trials()]
+    assert conditions == [(math.inf, 1.0), (math.inf, math.inf)]
+
+
+class Late(NoisySensors):
+    """What it is tested on is known once its data are open."""
+
+    axes = ()
+    metrics = ()
+
+    def open(self, data: Amount, fold: int = 0) -> Data:
+        opened = super().open(data, fold)
+        opened.axes, opened.metrics = NoisySensors.axes, NoisySensors.metrics
+        return opened
+
+
+class Twice(Sensors):
+    """A setting of the network is called like one of training."""
+
+    @dataclass(frozen=True)
+    class network(Widths):  # noqa: N801
+        batch_size: int = 3
+        size: int = 4
+
+
+class Ends(Sensors):
+    @dataclass(frozen=True)
+    class network(Widths):  # noqa: N801
+        end: int = 3
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_axes_and_metrics_may_come_from_the_data(searched: bool) -> None:
+    raw: dict[str, Any] = {"name": "x", "task": f"{__name__}:Late", "train": [[1, 0], [2, 5]]}
+    search = build_search({**raw, **({"searcher": {"name": "random"}} if searched else {})})
+    space = search.space if searched else search.sweep[0]
+    assert space is not None
+    trials = space.trials({})
+    assert [dict(one.train) for one in trials] == [
+        {"ecg_snr": 1.0, "heat_snr": 0.0},
+        {"ecg_snr": 2.0, "heat_snr": 5.0},
+    ]
+    if searched:
+        (objective,) = search.objectives
+        assert (objective.name, objective.direction) == ("mean_mean_absolute_error", "minimize")
+    listed = {**raw, "listed": [one.to_plain() for one in trials]}
+    del listed["train"]
+    assert build_search(listed).planned_trials() == list(trials)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("Twice", "Twice has settings of one name: batch_size, size; network, data, training and"),
+        ("Ends", "Ends has a setting end, which means something else in every search"),
+    ],
+)
+def test_names_of_settings_are_told_apart(task: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        build_search({"name": "x", "task": f"{__name__}:{task}"})
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -61,22 +180,38 @@ def test_shipped_configurations_are_valid_and_round_trip(path: Path) -> None:
 def test_the_paper_configuration_is_the_papers_sweep() -> None:
     trials = build_search(load_configuration(CONFIGS / "paper.yaml")).planned_trials()
     assert len(trials) == 3 * 16 * 5
-    assert {(one.units, one.examples, one.learning_rate) for one in trials} == {(64, 87_516, 1e-3)}
+    settings = [(one.network, one.training) for one in trials]
+    assert {
+        (network.units, training.examples, training.learning_rate) for network, training in settings
+    } == {(64, 87_516, 1e-3)}
+    conditions = {tuple(one.train.values()) for one in trials}
+    assert len(conditions) == 16
+    assert {(0.5, 0.25), (2.0, 0.125)} <= conditions
+    assert {one.network.fusion_depth for one in trials} == {0, 1, 2}
+    assert {one.seed for one in trials} == set(range(5))
 
 
 def test_overrides_reach_nested_fields_and_lists() -> None:
     raw = load_configuration(
-        CONFIGS / "demo.yaml",
-        ["trials.examples=2000", "sweep.0.seeds=[4]", "name=other", "trials.learning_rate=1e-2"],
+        CONFIGS / "digits-small.yaml",
+        [
+            "training.examples=2000",
+            "sweep.0.seeds=[4]",
+            "name=other",
+            "training.learning_rate=1e-2",
+            "network.units=5",
+        ],
     )
     search = build_search(raw)
     first = search.planned_trials()[0]
-    assert (search.name, first.examples, first.seed, first.learning_rate) == (
+    training = first.training
+    assert (search.name, training.examples, first.seed, training.learning_rate) == (
         "other",
         2000,
         4,
         0.01,
     )
+    assert first.network.units == 5
 
 
 @pytest.mark.parametrize(
@@ -85,24 +220,61 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ("{}", "name is missing"),
         ("name: ../x", "name is '../x'"),
         ("name: x\nname: y", "name is written twice"),
-        ("name: x\ntrial: {}", "trial is not a field; did you mean trials"),
-        ("name: x\ntrials: {unit: 3}", "trials.unit is not a field; did you mean units"),
-        ("name: x\ntrials: {units: many}", "trials.units is 'many'; allowed: a whole number"),
-        ("name: x\ntrials: {units: 3.5}", "trials.units is 3.5; allowed: a whole number"),
-        ("name: x\ntrials: {units: true}", "trials.units is True; allowed: a whole number"),
-        ("name: x\ntrials: {learning_rate: .nan}", "trials.learning_rate is nan"),
-        ("name: x\ntrials: {units: 0}", "units is 0"),
-        ("name: x\ntrials: {seed: 3}", "trials.seed is swept; declare it under sweep"),
-        ("name: x\nsweep: []", "sweep is empty"),
-        ("name: x\nsweep: {seeds: 3}", "sweep.0.seeds must be a list"),
-        ("name: x\nsweep: {train_pairs: [[1]]}", r"allowed: \[audio SNR, visual SNR\]"),
-        ("name: x\nsweep: {fusion_depths: [5]}", "fusion_depth is 5; allowed: 0 to levels"),
-        ("name: x\nresources: {cpus_per_trial: 0}", "resources.cpus_per_trial is 0"),
-        ("name: x\nresources: {gpus_per_trial: 1.5}", "resources.gpus_per_trial is 1.5"),
-        ("name: x\nresources: {packed_trials: 0}", r"packed_trials is 0; allowed: 1 \(each trial"),
-        ("name: x\nresources: {packed_trials: 2.5}", "packed_trials is 2.5; allowed: a whole"),
-        ("name: x\nmlflow: {tracking_uri: 5}", "mlflow.tracking_uri is 5; allowed: text"),
-        ("name: x\nmlflow: {tracking_uri: 'http://a:b@c'}", "tracking_uri holds a password"),
+        ("name: x", "task is missing; say what is fused, such as task: digits"),
+        (f"{DIGITS}\nnetworks: {{}}", "networks is not a field; did you mean network"),
+        (f"{DIGITS}\ntrials: {{}}", "trials belongs to configurations of an earlier version; "),
+        (f"{DIGITS}\nnetwork: {{unit: 3}}", "network.unit is not a field; did you mean units"),
+        (f"{DIGITS}\nnetwork: {{units: many}}", "network.units is 'many'; allowed: a whole number"),
+        (f"{DIGITS}\nnetwork: {{units: 3.5}}", "network.units is 3.5; allowed: a whole number"),
+        (f"{DIGITS}\nnetwork: {{units: true}}", "network.units is True; allowed: a whole number"),
+        (f"{DIGITS}\nnetwork: [3]", "network must be a mapping"),
+        (f"{DIGITS}\ntraining: {{learning_rate: .nan}}", "training.learning_rate is nan"),
+        (f"{DIGITS}\nnetwork: {{units: 0}}", "units is 0"),
+        (f"{DIGITS}\nnetwork: {{seed: 3}}", "network.seed is not a field"),
+        (f"{DIGITS}\nsweep: []", "sweep is empty"),
+        (f"{DIGITS}\nsweep: {{seeds: 1.5}}", "seeds must be a list"),
+        (f"{DIGITS}\nsweep: {{seed: [1]}}", "sweep.0.seed is not a field; did you mean seeds"),
+        (f"{DIGITS}\nsweep: {{train: [[1]]}}", r"allowed: \[audio_snr, visual_snr\]"),
+        (f"{DIGITS}\nnetwork: {{fusion_depth: [5]}}", "fusion_depth is 5; allowed: 0 to levels"),
+        (
+            f"{DIGITS}\ntraining: {{learning_rate: {{low: 0.1, high: 1}}}}",
+            "sweep.0 has a range of numbers; declare a searcher, or give a list of values",
+        ),
+        (
+            f"{DIGITS}\nnetwork: {{units: {{low: 1, high: 100_001}}}}",
+            "sweep.0 has 100,001 trials; allowed: up to 100,000",
+        ),
+        (f"{DIGITS}\nsweep: []\nsearcher: {{}}", "sweep and searcher are both there; keep one"),
+        (f"{DIGITS}\nscheduler: {{name: asha}}", "scheduler is there without a searcher"),
+        (f"{DIGITS}\nlisted: []\nseeds: [1]", "seeds is there beside listed"),
+        (
+            f"{DIGITS}\nlisted: [3]",
+            r"listed\.0 must be a mapping",
+        ),
+        (f"{DIGITS}\nlisted: [{{}}]", r"listed\.0\.task is missing"),
+        (
+            f"{DIGITS}\nsearcher: {{}}\nobjectives: [mean_recall]",
+            r"objectives\.0\.name is 'mean_recall'; allowed: train_condition_accuracy, mean",
+        ),
+        (
+            f"{DIGITS}\nsearcher: {{}}\nconfirmation: {{training: {{epoch: 3}}}}",
+            r"confirmation\.training\.epoch is not a field; did you mean epochs",
+        ),
+        (
+            f"{DIGITS}\nsearcher: {{}}\nconfirmation: {{data: {{frames: 0}}}}",
+            r"confirmation\.data\.frames must be a whole number from 1 up",
+        ),
+        ("name: x\ntask: numbers", "task is 'numbers'; allowed: digits, or a class of yours as"),
+        ("name: x\ntask: [digits]", r"task is \['digits'\]; allowed: text"),
+        (f"{DIGITS}\nresources: {{cpus_per_trial: 0}}", "resources.cpus_per_trial is 0"),
+        (f"{DIGITS}\nresources: {{gpus_per_trial: 1.5}}", "resources.gpus_per_trial is 1.5"),
+        (
+            f"{DIGITS}\nresources: {{packed_trials: 0}}",
+            r"packed_trials is 0; allowed: 1 \(each",
+        ),
+        (f"{DIGITS}\nresources: {{packed_trials: 2.5}}", "packed_trials is 2.5; allowed: a whole"),
+        (f"{DIGITS}\nmlflow: {{tracking_uri: 5}}", "mlflow.tracking_uri is 5; allowed: text"),
+        (f"{DIGITS}\nmlflow: {{tracking_uri: 'http://a:b@c'}}", "tracking_uri holds a password"),
         ("name: !!python/object:os.system x", "not valid YAML"),
         ("name: [", "not valid YAML"),
         ("name: 25921e05", r"name is 2592100000.0; allowed: text; .*, put it in quotes"),
@@ -117,8 +289,8 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ("name: x\nsweep: {seeds: [010]}", r"write a number in base 10.* 010 in base 8"),
         ("name: x\nsweep: {seeds: [-0_7]}", "-0_7 in base 8"),
         ("name: x\nsweep: {seeds: [1:30]}", "1:30 in base 60"),
-        ("name: x\nsweep: {train_pairs: [[1:30.5, 1]]}", "1:30.5 in base 60"),
-        ("name: x\nspace: {to_audio: {01: none}}", "01 in base 8"),
+        ("name: x\nsweep: {train: [[1:30.5, 1]]}", "1:30.5 in base 60"),
+        ("name: x\nplacement: {couplings: {01: none}}", "01 in base 8"),
     ],
 )
 def test_wrong_configurations_name_the_field(text: str, message: str) -> None:
@@ -130,7 +302,9 @@ def test_wrong_configurations_name_the_field(text: str, message: str) -> None:
 def test_packing_is_refused_where_trials_are_proposed_or_stopped(scheduler: str) -> None:
     raw = {
         "name": "x",
-        "space": {"train_pairs": [[0.5, 0.25]], "learning_rate": {"low": 0.001, "high": 0.1}},
+        "task": "digits",
+        "training": {"learning_rate": {"low": 0.001, "high": 0.1}},
+        "searcher": {"name": "random"},
         "scheduler": {"name": scheduler},
         "resources": {"packed_trials": 4},
     }
@@ -141,23 +315,23 @@ def test_packing_is_refused_where_trials_are_proposed_or_stopped(scheduler: str)
 def test_population_based_training_takes_no_parameter_of_a_fixed_coupling() -> None:
     raw = {
         "name": "x",
-        "space": {
-            "fusion_depths": [1],
-            "couplings": ["mmtm"],
-            "mmtm_ratio": [1, 2],
-            "learning_rate": {"low": 0.001, "high": 0.1},
-            "train_pairs": [[1, 1]],
-        },
+        "task": "digits",
+        "network": {"fusion_depth": 1, "mmtm_ratio": [1, 2]},
+        "placement": {"couplings": "mmtm"},
+        "training": {"learning_rate": {"low": 0.001, "high": 0.1}},
+        "searcher": {"name": "random"},
         "scheduler": {"name": "pbt"},
     }
     with pytest.raises(ConfigurationError, match=r"pbt.*copies weights between trials"):
         build_search(raw)
 
 
-@pytest.mark.parametrize("override", ["trials.examples", "=3", "name.deeper=1", "sweep.7.seeds=1"])
+@pytest.mark.parametrize(
+    "override", ["training.examples", "=3", "name.deeper=1", "sweep.7.seeds=1"]
+)
 def test_wrong_overrides_are_refused(override: str) -> None:
     with pytest.raises(ConfigurationError, match="--set"):
-        load_configuration(CONFIGS / "demo.yaml", [override])
+        load_configuration(CONFIGS / "digits-small.yaml", [override])
 
 
 @pytest.mark.parametrize("text", ["1e5", "25921e05", "no", "On", "2025-11-25", "1_000", "0x1F"])

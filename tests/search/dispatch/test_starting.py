@@ -12,9 +12,9 @@ from ray._private.utils import validate_socket_filepath
 from ray._private.worker import print_to_stdstream
 from search_processes import on_one_ray
 
-from fusion_search.search.declaration.fields import ConfigurationError
 from fusion_search.search.dispatch import connection
 from fusion_search.search.dispatch.start import check_temporary_folder
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 @pytest.fixture(autouse=True)

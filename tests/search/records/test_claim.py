@@ -161,11 +161,11 @@ def test_a_claim_ends_with_whatever_ends_its_search(
 ) -> None:
     held = []
 
-    def load_data(*_: object) -> None:
+    def open_data(*_: object) -> None:
         held.append((tmp_path / "results" / "test" / DRIVER_FILE).exists())
         raise error
 
-    monkeypatch.setattr(listed_trials, "load_data", load_data)
+    monkeypatch.setattr(listed_trials, "open_data", open_data)
     assert main(["launch", str(write_config(tmp_path))]) in (2, 130)
     assert held == [True]
     assert not (tmp_path / "results" / "test").exists()

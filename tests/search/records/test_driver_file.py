@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptions import write_description
 from search_processes import write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -40,6 +41,7 @@ sys.stdin.read()
 def storage(tmp_path: Path) -> Storage:
     storage = open_storage(tmp_path / "results" / "test")
     storage.write(write_config(tmp_path).read_bytes(), "specification.yaml")
+    write_description(storage)
     return storage
 
 
@@ -69,7 +71,7 @@ def resume(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> int:
     def idle(*_: object) -> None:
         raise ValueError("nobody drives it")
 
-    monkeypatch.setattr(listed_trials, "load_data", idle)
+    monkeypatch.setattr(listed_trials, "open_data", idle)
     return main(["resume", "test", "--storage", str(Path(storage.root).parent)])
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_trials import small_trial
+from small_recorder import small_recorder
+from small_trials import changed, small_configuration, small_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.analysis.statistics import seeds_needed
-from fusion_search.datasets.digits.data import DigitData
+from fusion_search.datasets.metrics import Metric
 from fusion_search.search.declaration.configuration import build_search, to_plain
-from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.declaration.specification import Confirmation
-from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.confirmation import choose_candidates, confirmation_search
 from fusion_search.search.running.proposals import (
     Proposals,
@@ -28,27 +25,25 @@ from fusion_search.search.running.proposals import (
     record_plan,
 )
 from fusion_search.search.running.recorded_trial import execute
-from fusion_search.search.spaces.objectives import OBJECTIVES, Objective
+from fusion_search.search.spaces.objectives import Objective, objective_names, with_direction
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
-from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.tasks.base import Classification, Regression
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.trial import Continuation, run_trial
 
-PLAIN: dict[str, Any] = {
-    name: value
-    for name, value in small_trial().to_plain().items()
-    if name not in ("fusion_depth", "train_audio_snr", "train_visual_snr", "seed", "modality")
-}
-DECLARED: dict[str, Any] = {
-    "fusion_depths": [0, 1, 2],
-    "couplings": ["none", "mmtm"],
-    "mmtm_ratio": [3, 4, 5, 6],
-    "train_pairs": [[2, 1]],
-}
+(ACCURACY,) = Classification.metrics
 
 
 def small_space(**fields: Any) -> Space:
-    return build_space({**DECLARED, **fields}, PLAIN)
+    own = {"couplings": ["none", "mmtm"]}
+    declared = {"fusion_depth": [0, 1, 2], "mmtm_ratio": [3, 4, 5, 6], "train": [[2, 1]]}
+    more = {"placement": own, **declared, **fields}
+    space = build_search(small_configuration(searcher={}, **more)).space
+    assert space is not None
+    return space
 
 
 class Scripted(Searcher):
@@ -75,7 +70,7 @@ def row(status: str = FINISHED, value: float = 0.5) -> dict[str, Any]:
 
 def test_a_sample_that_builds_the_same_trial_is_not_run_again() -> None:
     space = small_space()
-    first = {"fusion_depth": 1, "coupling_1": "mmtm", "mmtm_ratio": 4}
+    first = {"fusion_depth": 1, "coupling_level1": "mmtm", "mmtm_ratio": 4}
     # 3 units twice: 6 channels over 4, 5 and 6 are 1 each; over 3 they are 2.
     same = [{**first, "mmtm_ratio": 5}, {**first, "mmtm_ratio": 6}, dict(first)]
     other = {**first, "mmtm_ratio": 3}
@@ -126,21 +121,44 @@ def test_saving_and_restoring_changes_no_later_proposal(name: str) -> None:
 
 def test_what_a_searcher_learns() -> None:
     sample: Sample = {"fusion_depth": 0}
-    assert observation(sample, [row(value=0.2), row(value=0.4)]).values == (pytest.approx(0.3),)
-    assert observation(sample, [row(), row(FAILED)]).state == FAILED
-    stopped = observation(sample, [row(value=0.2), row(STOPPED, 0.4)])
+
+    def seen(rows: list[dict[str, Any]], *progress: tuple[int, float]) -> Observation:
+        return observation(sample, rows, ACCURACY, *progress)
+
+    assert seen([row(value=0.2), row(value=0.4)]).values == (pytest.approx(0.3),)
+    assert seen([row(), row(FAILED)]).state == FAILED
+    stopped = seen([row(value=0.2), row(STOPPED, 0.4)])
     assert (stopped.state, stopped.progress) == (STOPPED, (4, pytest.approx(0.3)))
-    assert observation(sample, [row(STOPPED)], (7, 0.9)).progress == (7, 0.9)
+    assert seen([row(STOPPED)], (7, 0.9)).progress == (7, 0.9)
+
+
+def test_of_an_error_a_searcher_learns_that_less_is_better() -> None:
+    rows = [
+        {"status": STOPPED, "epochs_run": 2, "validation_mean_absolute_error": value}
+        for value in (0.2, 0.4)
+    ]
+    (error,) = Regression.metrics
+    told = observation({}, rows, error)
+    assert (told.state, told.progress) == (STOPPED, (4, pytest.approx(-0.3)))
 
 
 def test_objectives_by_hand() -> None:
     accuracies = np.linspace(0.0, 1.0, 101).tolist()
     cells = {"mean_accuracy": 0.6, "parameters": 12, "worst_accuracy": 0.1}
-    assert Objective(name="quantile_accuracy", quantile=0.25).value(cells, accuracies) == 0.25
-    assert Objective(name="quantile_accuracy", quantile=0).value(cells, accuracies) == 0.0
-    assert Objective(name="parameters").value(cells, accuracies) == 12.0
-    assert Objective(name="parameters").direction == "minimize"
-    assert Objective(name="parameters", direction="maximize").direction == "maximize"
+    error = Metric("error", lambda outputs, batch: outputs, direction="minimize")
+
+    def directed(name: str, **more: Any) -> Objective:
+        return with_direction(Objective(name=name, **more), [ACCURACY, error])
+
+    assert directed("quantile_accuracy", quantile=0.25).value(cells, accuracies) == 0.25
+    assert directed("quantile_accuracy", quantile=0).value(cells, accuracies) == 0.0
+    # 0 is the worst condition of an error too, which is its largest.
+    assert directed("quantile_error", quantile=0).value(cells, accuracies) == 1.0
+    assert directed("quantile_error", quantile=0.25).value(cells, accuracies) == 0.75
+    assert directed("mean_error").direction == "minimize"
+    assert directed("parameters").value(cells, accuracies) == 12.0
+    assert directed("parameters").direction == "minimize"
+    assert directed("parameters", direction="maximize").direction == "maximize"
     with pytest.raises(ValueError, match="direction is 'up'; allowed: maximize, minimize"):
         Objective(name="parameters", direction="up")
     with pytest.raises(ValueError, match="quantile is 2; allowed: 0 to 1"):
@@ -148,21 +166,21 @@ def test_objectives_by_hand() -> None:
 
 
 @pytest.fixture
-def recorded(tmp_path: Any, small_data: DigitData) -> tuple[Any, Storage]:
+def recorded(tmp_path: Any, small_opened: OpenedTask) -> tuple[Any, Storage]:
     """A search of four samples, run without Ray."""
     search = build_search(
-        {
-            "name": "test",
-            "storage": str(tmp_path),
-            "trials": PLAIN,
-            "space": {"fusion_depths": [2], "couplings": ["none", "mmtm"], "train_pairs": [[2, 1]]},
-            "objectives": list(OBJECTIVES),
-            "searcher": {"name": "grid"},
-            "confirmation": {"top": 2, "seeds": 3, "trials": {"examples": 100}},
-        }
+        small_configuration(
+            storage=str(tmp_path),
+            fusion_depth=[0, 1, 2],
+            placement={"couplings": {"level1": ["mmtm"], "level2": ["none", "mmtm"]}},
+            train=[[2, 1]],
+            objectives=list(objective_names([ACCURACY])),
+            searcher={"name": "grid"},
+            confirmation={"top": 2, "seeds": 3, "training": {"examples": 100}},
+        )
     )
     storage = open_storage(tmp_path / "test")
-    recorder = Recorder(storage, "test", "f", "n", provenance(), search.objectives)
+    recorder = small_recorder(storage, small_opened, search.objectives)
     space = search.space
     assert space is not None
     directions = [one.direction for one in search.objectives]
@@ -170,23 +188,23 @@ def recorded(tmp_path: Any, small_data: DigitData) -> tuple[Any, Storage]:
         space,
         make_searcher("grid", space, directions, 0),
         10,
-        on_proposal=lambda all_: record_plan(storage, all_),
+        on_proposal=lambda all_: record_plan(storage, all_, 4),
     )
     for proposal in iter(proposals.next, None):
-        execute(proposal.trials[0], small_data, recorder, sample=proposal.sample)
+        execute(proposal.trials[0], small_opened, recorder, sample=proposal.sample)
     return search, storage
 
 
 def test_records_tell_a_later_searcher_the_same(recorded: tuple[Any, Storage]) -> None:
     search, storage = recorded
-    own = [observation(sample, rows) for sample, rows in read_proposals(storage)]
+    own = [observation(sample, rows, ACCURACY) for sample, rows in read_proposals(storage)]
     assert len(own) == 4
-    assert all(len(one.values) == len(OBJECTIVES) for one in own)
+    assert all(len(one.values) == len(search.objectives) == 7 for one in own)
     found = known_observations(search.space, search.objectives, storage)
     assert sorted(map(str, found)) == sorted(map(str, own))
     # Other objectives are computed from the records; a narrower space takes what lies in it.
-    half = (Objective(name="quantile_accuracy", quantile=0.5),)
-    narrow = small_space(fusion_depths=[2], couplings={1: ["mmtm"], 2: ["none", "mmtm"]})
+    half = (with_direction(Objective(name="quantile_accuracy", quantile=0.5), [ACCURACY]),)
+    narrow = small_space(fusion_depth=[2])
     assert len(known_observations(narrow, half, storage)) == 2
     proposals = Proposals(search.space, make_searcher("random", search.space, ["maximize"], 0), 9)
     proposals.restore(read_proposals(storage))
@@ -201,60 +219,65 @@ def test_candidates_are_the_best_and_plain_fusion_at_every_depth(
     candidates = choose_candidates(search, storage)
     assert [one.role for one in candidates] == ["top"] * 2 + ["plain"] * 3
     values = {
-        rows[0]["trial_id"]: rows[0]["train_pair_accuracy"] for _, rows in read_proposals(storage)
+        rows[0]["trial_id"]: rows[0]["train_condition_accuracy"]
+        for _, rows in read_proposals(storage)
     }
     best = sorted(values.values(), reverse=True)[:2]
     assert [one.search_value for one in candidates[:2]] == best
-    assert [one.trials[0].fusion_depth for one in candidates[2:]] == [0, 1, 2]
+    assert [one.trials[0].network.fusion_depth for one in candidates[2:]] == [0, 1, 2]
     for one in candidates:
         assert [trial.seed for trial in one.trials] == [1000, 1001, 1002]
-        assert {trial.examples for trial in one.trials} == {100}
-        assert {trial.evaluation_split for trial in one.trials} == {"test"}
-    # The plain network at d = 2 was tried; the others take the winner's hyperparameters.
-    assert candidates[4].search_value in values.values()
-    assert candidates[2].search_value is None
+        assert {trial.training.examples for trial in one.trials} == {100}
+        assert {trial.evaluation.split for trial in one.trials} == {"test"}
+    # The plain network at d = 0 was tried; the others take the winner's hyperparameters.
+    assert candidates[2].search_value in values.values()
+    assert candidates[4].search_value is None
     confirming = confirmation_search(search, candidates)
     ids = {trial.trial_id for one in candidates for trial in one.trials}
     assert {trial.trial_id for trial in confirming.planned_trials()} == ids
     assert build_search(to_plain(confirming)) == confirming
 
 
-def test_a_trial_that_goes_on_equals_one_that_was_never_interrupted(small_data: DigitData) -> None:
-    trial = replace(small_trial(train_audio_snr=2.0), dropout=0.3, epochs=3, examples=50)
+def test_a_trial_that_goes_on_equals_one_that_was_never_interrupted(
+    small_opened: OpenedTask,
+) -> None:
+    trial = changed(small_trial(train_audio_snr=2.0), dropout=0.3, epochs=3, examples=50)
     saved: list[bytes] = []
-    whole = run_trial(trial, small_data, continuation=Continuation(save=saved.append))
+    whole = run_trial(trial, small_opened, continuation=Continuation(save=saved.append))
     assert len(saved) == 3
-    again = run_trial(trial, small_data, continuation=Continuation(saved=saved[0]))
+    again = run_trial(trial, small_opened, continuation=Continuation(saved=saved[0]))
     assert [one.epoch for one in again.epochs] == [1, 2, 3]
-    for one, other in zip(whole.epochs, again.epochs, strict=True):
-        assert one.train_loss == other.train_loss
-        assert one.validation_loss == other.validation_loss
+    for one, same in zip(whole.epochs, again.epochs, strict=True):
+        assert one.train_loss == same.train_loss
+        assert one.validation_loss == same.validation_loss
     assert all(torch.equal(whole.state[name], again.state[name]) for name in whole.state)
-    changed = Continuation(saved=saved[0], hyperparameters={"learning_rate": 0.05, "dropout": 0.0})
-    other_rate = run_trial(trial, small_data, continuation=changed)
+    other = Continuation(saved=saved[0], hyperparameters={"learning_rate": 0.05, "dropout": 0.0})
+    other_rate = run_trial(trial, small_opened, continuation=other)
     assert other_rate.schedule == [(2, {"learning_rate": 0.05, "dropout": 0.0})]
     assert other_rate.epochs[0].train_loss == whole.epochs[0].train_loss
     assert other_rate.epochs[1].train_loss != whole.epochs[1].train_loss
 
 
 def test_seeded_dropout_is_reproducible_and_leaves_the_callers_generator(
-    small_data: DigitData,
+    small_opened: OpenedTask,
 ) -> None:
-    trial = replace(small_trial(), dropout=0.5, epochs=1)
+    trial = small_trial(dropout=0.5, epochs=1)
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    first = run_trial(trial, small_data)
+    first = run_trial(trial, small_opened)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(3)
-    second = run_trial(trial, small_data)
+    second = run_trial(trial, small_opened)
     assert first.epochs[0].train_loss == second.epochs[0].train_loss
-    without = run_trial(replace(trial, dropout=0.0), small_data)
+    without = run_trial(changed(trial, dropout=0.0), small_opened)
     assert without.epochs[0].train_loss != first.epochs[0].train_loss
 
 
 def test_an_observation_of_several_objectives_keeps_their_order() -> None:
     rows = [{"status": FINISHED, "objective_values": [1.0, 10.0]}]
-    assert observation({}, rows) == Observation(sample={}, state=FINISHED, values=(1.0, 10.0))
+    assert observation({}, rows, ACCURACY) == Observation(
+        sample={}, state=FINISHED, values=(1.0, 10.0)
+    )
 
 
 def test_a_confirmation_has_as_many_seeds_as_can_tell_a_difference() -> None:

@@ -9,49 +9,51 @@ import optuna
 import pytest
 
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.objectives import MAXIMIZE, MINIMIZE
+from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.replay import replay
 from fusion_search.search.spaces.searchers import SEARCHERS, make_searcher, propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher, ranks
 from fusion_search.search.spaces.searchers.random_grid import GridSearcher, enumerate_samples
 from fusion_search.search.spaces.searchers.surrogate import encode
-from fusion_search.search.spaces.space import Sample, Space
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.tasks.digits.task import Digits
 
-PLACEMENTS = build_space(
-    {
-        "levels": 2,
-        "couplings": ["none", "mmtm", "sum"],
-        "to_audio": ["none", "cross"],
-        "to_image": ["none", "cross"],
-        "train_pairs": [[1, 1]],
-    },
-    {},
+BOTH_WAYS = {"image>audio": ["none", "cross"], "audio>image": ["none", "cross"]}
+
+
+def space(**raw: Any) -> Space:
+    """Of digits."""
+    task = Digits()
+    train = {"train": [[1, 1]]}
+    return build_space({**train, **raw}, "digits", task, Layouts(task, {}), split="validation")
+
+
+PLACEMENTS = space(
+    network={"fusion_depth": [0, 1, 2]},
+    placement={"couplings": ["none", "mmtm", "sum"], "connections": BOTH_WAYS},
 )
-MIXED = build_space(
-    {
-        "levels": 3,
-        "couplings": ["none", "mmtm"],
-        "fusion": ["concatenation", "gate_audio"],
-        "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
-        "units": {"low": 2, "high": 16},
-        "train_pairs": [[1, 1], [2, 1]],
-    },
-    {},
+MIXED = space(
+    network={"levels": 3, "fusion_depth": [0, 1, 2, 3], "units": {"low": 2, "high": 16}},
+    training={"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}},
+    placement={"couplings": ["none", "mmtm"], "ends": ["concatenation", "gate_audio"]},
+    train={"choose": [[1, 1], [2, 1]]},
 )
 
 
-def additive(space: Space, seed: int = 0) -> dict[str, tuple[Sample, tuple[float, ...], float]]:
+def additive(whole: Space, seed: int = 0) -> dict[str, tuple[Sample, tuple[float, ...], float]]:
     """A table in which every choice adds its own worth, plus a little noise."""
     generator = np.random.default_rng(seed)
     worth: dict[tuple[str, Any], float] = {}
     table = {}
-    for sample in enumerate_samples(space):
+    for sample in enumerate_samples(whole):
         value = 0.2 * generator.normal()
         for choice in sample.items():
             value += worth.setdefault(choice, generator.normal())
-        table[space.sample_id(sample)] = (sample, (float(value),), 1.0)
+        table[whole.sample_id(sample)] = (sample, (float(value),), 1.0)
     return table
 
 
@@ -199,45 +201,39 @@ def test_the_surrogate_starts_small_and_grows() -> None:
     for number in range(40):
         sample = searcher.propose(history, 0)
         assert sample is not None
-        assert Space.complexity(sample) <= 1 + number // 10
+        assert PLACEMENTS.complexity(sample) <= 1 + number // 10
         value = float(number % 5)
         history.append(Observation(sample=sample, state=FINISHED, values=(value,)))
 
 
 def test_encoding_counts_differences() -> None:
     parameters = MIXED.parameters()
-    low = {"fusion_depth": 0, "learning_rate": 1e-4, "units": 2, "train_pair": "1/1"}
+    low = {"fusion_depth": 0, "learning_rate": 1e-4, "units": 2, "train_condition": "1/1"}
     high = {**low, "learning_rate": 1e-1, "units": 16}
     difference = encode(parameters, high) - encode(parameters, low)
     assert np.sum(difference**2) == pytest.approx(2.0)
-    other = encode(parameters, {**low, "train_pair": "2/1"}) - encode(parameters, low)
+    other = encode(parameters, {**low, "train_condition": "2/1"}) - encode(parameters, low)
     assert np.sum(other**2) == pytest.approx(2.0)
 
 
 @pytest.fixture(scope="module")
 def large() -> tuple[Space, Any]:
-    space = build_space(
-        {
-            "levels": 3,
-            "couplings": ["none", "mmtm", "sum"],
-            "to_audio": ["none", "cross"],
-            "to_image": ["none", "cross"],
-            "train_pairs": [[1, 1]],
-        },
-        {},
+    deep = space(
+        network={"levels": 3, "fusion_depth": [0, 1, 2, 3]},
+        placement={"couplings": ["none", "mmtm", "sum"], "connections": BOTH_WAYS},
     )
-    return space, additive(space)
+    return deep, additive(deep)
 
 
 @pytest.mark.parametrize(("name", "trials"), [("surrogate", 30), ("nsga2", 100), ("tpe", 50)])
 def test_searchers_learn_where_there_is_something_to_learn(
     large: tuple[Space, Any], name: str, trials: int
 ) -> None:
-    space, table = large
+    whole, table = large
 
     def mean_best(searcher: str, seeds: int) -> float:
         runs = [
-            replay(space, table, searcher, [MAXIMIZE], seed, trials=trials) for seed in range(seeds)
+            replay(whole, table, searcher, [MAXIMIZE], seed, trials=trials) for seed in range(seeds)
         ]
         return float(np.mean([one["best"].iloc[-1] for one in runs]))
 
@@ -246,8 +242,12 @@ def test_searchers_learn_where_there_is_something_to_learn(
 
 @pytest.mark.parametrize("name", sorted(SEARCHERS))
 def test_a_replay_finds_everything_in_the_end(name: str) -> None:
-    small = build_space(
-        {"couplings": ["none", "mmtm"], "to_audio": ["none", "cross"], "train_pairs": [[1, 1]]}, {}
+    small = space(
+        network={"fusion_depth": [0, 1, 2]},
+        placement={
+            "couplings": ["none", "mmtm"],
+            "connections": {"image>audio": ["none", "cross"]},
+        },
     )
     table = additive(small)
     run = replay(small, table, name, [MINIMIZE], 0)
@@ -261,15 +261,10 @@ def test_a_replay_finds_everything_in_the_end(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SEARCHERS))
 def test_a_parameter_of_a_fixed_coupling_is_searched(name: str) -> None:
-    fixed = build_space(
-        {
-            "fusion_depths": [1],
-            "couplings": ["mmtm"],
-            "mmtm_ratio": [1, 2, 4],
-            "batch_size": [16, 32],
-            "train_pairs": [[2, 1]],
-        },
-        {},
+    fixed = space(
+        network={"fusion_depth": 1, "mmtm_ratio": [1, 2, 4]},
+        training={"batch_size": [16, 32]},
+        placement={"couplings": "mmtm"},
     )
     table = additive(fixed)
     run = replay(fixed, table, name, [MAXIMIZE], 0)
@@ -309,32 +304,28 @@ def test_importance_finds_the_choice_that_matters() -> None:
     generator = np.random.default_rng(0)
     history = []
     for sample in enumerate_samples(PLACEMENTS):
-        value = 2.0 * (sample.get("coupling_1") == "mmtm") + 0.1 * generator.normal()
+        value = 2.0 * (sample.get("coupling_level1") == "mmtm") + 0.1 * generator.normal()
         history.append(Observation(sample=sample, state=FINISHED, values=(value,)))
     table = compute_importance(PLACEMENTS, history)
-    assert table["parameter"].iloc[0] == "coupling_1"
+    assert table["parameter"].iloc[0] == "coupling_level1"
     assert table["importance"].iloc[0] > 0.8
     assert table["importance"].sum() == pytest.approx(1.0)
 
 
 def test_importance_takes_ranges_that_may_be_absent() -> None:
-    space = build_space(
-        {
-            "couplings": ["none", "mmtm"],
-            "mmtm_ratio": {"low": 1, "high": 64},
-            "learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
-            "train_pairs": [[1, 1]],
-        },
-        {},
+    whole = space(
+        network={"fusion_depth": [0, 1, 2], "mmtm_ratio": {"low": 1, "high": 64}},
+        training={"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}},
+        placement={"couplings": ["none", "mmtm"]},
     )
-    searcher = make_searcher("random", space, [MAXIMIZE], 0)
+    searcher = make_searcher("random", whole, [MAXIMIZE], 0)
     history: list[Observation] = []
     for _ in range(60):
         sample = searcher.propose(history, 0)
         assert sample is not None
         value = float(np.log(float(sample["learning_rate"])))
         history.append(Observation(sample=sample, state=FINISHED, values=(value,)))
-    table = compute_importance(space, history)
+    table = compute_importance(whole, history)
     assert table["parameter"].iloc[0] == "learning_rate"
     assert "mmtm_ratio" in set(table["parameter"])
 

@@ -14,37 +14,64 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion_search.models.early_fusion import EarlyFusionNetwork
+from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.models.placement import CONNECTIONS, COUPLINGS, FUSIONS
 from fusion_search.search.declaration.configuration import build_search, parse_yaml, to_yaml
-from fusion_search.search.declaration.fields import ConfigurationError
-from fusion_search.search.declaration.space_fields import build_space, space_to_plain
+from fusion_search.search.declaration.layouts import Layouts
+from fusion_search.search.declaration.space_fields import build_space
+from fusion_search.search.spaces.parameters import Choice
 from fusion_search.search.spaces.searchers.random_grid import RandomChooser, enumerate_samples
-from fusion_search.search.spaces.space import Choice, Space
-from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.tasks.digits.task import Digits
+from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
 FIXED = {"units": 2, "dense_units": 3}
+PAPERS = {"audio_snr": [2, 1, 0.5, 0.25], "visual_snr": [1, 0.5, 0.25, 0.125]}
 FULL: dict[str, Any] = {
-    "couplings": list(COUPLINGS),
-    "to_audio": list(CONNECTIONS),
-    "to_image": list(CONNECTIONS),
-    "fusion": list(FUSIONS),
-    "mmtm_ratio": {"low": 1, "high": 16, "log": True},
-    "mmtm_relu": [True, False],
-    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
-    "batch_size": [16, 32],
-    "dropout": {"low": 0.0, "high": 0.5},
-    "weight_decay": [0.0, 1e-4],
-    "train_pairs": "all",
+    "network": {
+        "fusion_depth": [0, 1, 2],
+        "mmtm_ratio": {"low": 1, "high": 16, "log": True},
+        "mmtm_relu": [True, False],
+        "dropout": {"low": 0.0, "high": 0.5},
+    },
+    "training": {
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "batch_size": [16, 32],
+        "weight_decay": [0.0, 1e-4],
+    },
+    "placement": {
+        "couplings": list(COUPLINGS),
+        "connections": {"image>audio": list(CONNECTIONS), "audio>image": list(CONNECTIONS)},
+        "ends": list(FUSIONS),
+    },
+    "train": {"choose": PAPERS},
 }
 
 
-def space(**fields: Any) -> Space:
-    return build_space(fields, FIXED)
+def space(network: Any = None, *, train: Any = ((1, 1),), **raw: Any) -> Space:
+    """Of digits; ``network`` beside ``FIXED``, which has every fusion depth."""
+    task = Digits()
+    train = [list(one) for one in train] if isinstance(train, tuple) else train
+    network = {"fusion_depth": [0, 1, 2], **FIXED, **(network or {})}
+    whole = {"network": network, "train": train, **raw}
+    return build_space(whole, "digits", task, Layouts(task, {}), split="validation")
+
+
+def full(levels: Any) -> dict[str, Any]:
+    """``FULL`` with so many levels."""
+    deepest = max(levels) if isinstance(levels, list) else levels
+    depths = {"levels": levels, "fusion_depth": list(range(deepest + 1))}
+    return {**FULL, "network": {**FULL["network"], **depths}}
 
 
 def draw(one: Space, seed: int) -> dict[str, Any]:
     return one.sample(RandomChooser(np.random.default_rng(seed)))
+
+
+def settings_of(trial: TrialSpecification) -> EarlyFusionSettings:
+    whole: EarlyFusionSettings = trial.network.with_placement(trial.placement)
+    return whole
 
 
 @pytest.mark.parametrize(
@@ -52,7 +79,7 @@ def draw(one: Space, seed: int) -> dict[str, Any]:
     [2, *(pytest.param(levels, marks=pytest.mark.slow) for levels in (3, 4, 5))],
 )
 def test_every_sample_builds_runs_and_round_trips(levels: int) -> None:
-    whole = space(**{**FULL, "levels": levels})
+    whole = space(**full(levels))
     # The network's inputs need no more than show that every gradient arrives.
     images, sound = torch.rand(2, 1, 28, 28), torch.rand(2, 2, 201)
     built: set[str] = set()
@@ -60,20 +87,23 @@ def test_every_sample_builds_runs_and_round_trips(levels: int) -> None:
         sample = draw(whole, seed)
         (trial,) = whole.trials(sample)
         text = yaml.safe_dump(trial.to_plain())
-        again = TrialSpecification.from_json(trial.to_json())
-        assert again == trial
-        assert build_search({"name": "x", "listed": [yaml.safe_load(text)]}).listed == (trial,)
-        names = set(sample)
-        assert ("fusion" in names) == (trial.fusion_depth > 0)
-        points = {int(name[-1]) for name in names if name[:-1] in ("coupling_", "to_audio_")}
-        assert points == set(range(1, trial.fusion_depth + 1))
-        coupled = any(sample[f"coupling_{point}"] != "none" for point in points)
+        assert parse_specification(trial.to_json(), whole.task) == trial
+        if seed % 10 == 0:
+            listed = {"name": "x", "task": "digits", "listed": [yaml.safe_load(text)]}
+            assert build_search(listed).listed == (trial,)
+        names, depth = set(sample), trial.network.fusion_depth
+        assert ("end" in names) == (depth > 0)
+        places = ("coupling_level", "to_audio_from_image_level", "to_image_from_audio_level")
+        for place in places:
+            points = {int(name[-1]) for name in names if name[:-1] == place}
+            assert points == set(range(1, depth + 1))
+        coupled = any(sample[f"coupling_level{one}"] != "none" for one in range(1, depth + 1))
         assert ("mmtm_ratio" in names) == coupled
-        shape = str(replace(trial.network, dropout=0.0))
+        shape = str(replace(settings_of(trial), dropout=0.0))
         if shape in built:
             continue
         built.add(shape)
-        network = EarlyFusionNetwork(trial.network)
+        network = EarlyFusionNetwork(settings_of(trial))
         loss = network(images, sound).square().sum()
         loss.backward()
         assert torch.isfinite(loss)
@@ -83,11 +113,14 @@ def test_every_sample_builds_runs_and_round_trips(levels: int) -> None:
 
 @pytest.mark.parametrize("levels", [2, 3])
 def test_duplicates_hash_equal_and_different_networks_do_not(levels: int) -> None:
-    declared = {"levels": levels, "couplings": ["none", "mmtm", "squeeze_excitation"]}
-    small = space(**declared, mmtm_ratio=[1, 2, 3, 4, 5, 8], train_pairs=[[1, 1]])
+    depths = {"levels": levels, "fusion_depth": list(range(levels + 1))}
+    small = space(
+        {**depths, "mmtm_ratio": [1, 2, 3, 4, 5, 8]},
+        placement={"couplings": ["none", "mmtm", "squeeze_excitation"]},
+    )
     by_network: dict[tuple[Any, ...], set[str]] = {}
     for sample in enumerate_samples(small):
-        network = EarlyFusionNetwork(small.trials(sample)[0].network)
+        network = EarlyFusionNetwork(settings_of(small.trials(sample)[0]))
         shapes = tuple((name, tuple(one.shape)) for name, one in network.state_dict().items())
         by_network.setdefault(shapes, set()).add(small.sample_id(sample))
     assert all(len(ids) == 1 for ids in by_network.values())
@@ -109,13 +142,17 @@ def product_count(levels: int, couplings: int, connections: int, fusions: int, r
 @pytest.mark.parametrize("levels", [1, 2])
 def test_the_size_is_what_can_be_enumerated(levels: int) -> None:
     declared = space(
-        levels=levels,
-        couplings=["none", "mmtm", "sum"],
-        to_audio=["none", "cross"],
-        to_image=["none", "both"],
-        fusion=["concatenation", "gate_image"],
-        mmtm_ratio={"low": 2, "high": 4},
-        train_pairs=[[1, 1], [2, 1]],
+        {
+            "levels": levels,
+            "fusion_depth": list(range(levels + 1)),
+            "mmtm_ratio": {"low": 2, "high": 4},
+        },
+        placement={
+            "couplings": ["none", "mmtm", "sum"],
+            "connections": {"image>audio": ["none", "cross"], "audio>image": ["none", "both"]},
+            "ends": ["concatenation", "gate_image"],
+        },
+        train={"choose": [[1, 1], [2, 1]]},
     )
     samples = list(enumerate_samples(declared))
     keys = {tuple(sorted(sample.items())) for sample in samples}
@@ -124,8 +161,11 @@ def test_the_size_is_what_can_be_enumerated(levels: int) -> None:
 
 
 def test_a_range_of_numbers_is_not_countable() -> None:
-    assert space(learning_rate={"low": 0.1, "high": 0.2}, train_pairs="all").size() is None
-    assert space(batch_size={"low": 3, "high": 7}, train_pairs="all").size() == 3 * 5 * 16
+    chosen = {"choose": PAPERS}
+    rate = {"learning_rate": {"low": 0.1, "high": 0.2}}
+    assert space(training=rate, train=chosen).size() is None
+    batches = {"batch_size": {"low": 3, "high": 7}}
+    assert space(training=batches, train=chosen).size() == 3 * 5 * 16
 
 
 def test_a_sample_is_found_again_from_its_trial() -> None:
@@ -136,50 +176,63 @@ def test_a_sample_is_found_again_from_its_trial() -> None:
         # A ratio is known up to the network it builds.
         assert found is not None
         assert whole.sample_id(found) == whole.sample_id(sample)
-    outside = replace(whole.trials(draw(whole, 0))[0], batch_size=8)
-    assert whole.sample_of(outside) is None
-    assert whole.sample_of(replace(outside, batch_size=16, train_audio_snr=3.0)) is None
+    inside = whole.trials(draw(whole, 0))[0]
+    assert whole.sample_of(inside) is not None
+    assert whole.sample_of(inside.with_settings({"batch_size": 8})) is None
+    assert whole.sample_of(replace(inside, train={**inside.train, "audio_snr": 3.0})) is None
 
 
 @pytest.mark.parametrize("ratios", [[8, 16], {"low": 8, "high": 16}])
 @pytest.mark.parametrize("coupling", ["mmtm", "sum"])
 def test_a_sample_is_found_whose_ratio_a_trial_keeps_as_another(coupling: str, ratios: Any) -> None:
     # With 2 units, a joint of one from 4 on; a sum has no joint at all.
-    narrow = space(fusion_depths=[1], couplings=[coupling], mmtm_ratio=ratios, train_pairs=[[1, 1]])
+    one_level, placed = {"fusion_depth": 1}, {"couplings": [coupling]}
+    narrow = space({**one_level, "mmtm_ratio": ratios}, placement=placed)
     (trial,) = narrow.trials({"mmtm_ratio": 16})
     assert narrow.sample_of(trial) == {"mmtm_ratio": 8}
-    other = space(fusion_depths=[1], couplings=["mmtm"], mmtm_ratio=[1, 2], train_pairs=[[1, 1]])
+    other = space({**one_level, "mmtm_ratio": [1, 2]}, placement={"couplings": ["mmtm"]})
     assert narrow.sample_of(other.trials({"mmtm_ratio": 2})[0]) is None
 
 
-def test_averaging_gives_a_trial_per_train_pair() -> None:
-    whole = space(fusion_depths=[1, 2], train_pairs={"average": "all"})
+def test_a_sample_is_trained_at_every_train_condition() -> None:
+    whole = space({"fusion_depth": [1, 2]}, train=PAPERS, seeds=[3, 4])
     trials = whole.trials({"fusion_depth": 2})
-    assert {one.train_pair for one in trials} == set(TRAIN_PAIRS)
-    assert whole.trials_per_sample == 16
+    assert len(set(trials)) == 32
+    assert {tuple(one.train.values()) for one in trials} == set(
+        itertools.product((2.0, 1.0, 0.5, 0.25), (1.0, 0.5, 0.25, 0.125))
+    )
+    assert {one.seed for one in trials} == {3, 4}
+    assert whole.trials_per_sample == 32
     assert whole.size() == 2
+    # One that is trained at several belongs to the sample by each of them.
+    assert all(whole.sample_of(one) == {"fusion_depth": 2} for one in trials)
 
 
-def test_insertion_points_may_be_declared_one_by_one() -> None:
-    declared = space(levels=2, couplings={2: ["none", "mmtm"]}, train_pairs=[[1, 1]])
+def test_sites_may_be_declared_one_by_one() -> None:
+    declared = space(placement={"couplings": {"level2": ["none", "mmtm"]}})
     assert declared.size() == 1 + 1 + 2
-    assert set(declared.parameters()) == {"fusion_depth", "coupling_2"}
+    assert set(declared.parameters()) == {"fusion_depth", "coupling_level2"}
 
 
 @pytest.mark.parametrize("levels", [2, [2, 4]])
 def test_a_space_round_trips_through_yaml(levels: Any) -> None:
-    raw = {"name": "x", "trials": FIXED, "space": {**FULL, "levels": levels}}
-    search = build_search(raw)
-    assert build_search(parse_yaml(to_yaml(search), "text")) == search
-    assert search.space is not None
-    by_point = space(couplings={1: ["sum"], 2: ["none", "mmtm"]}, train_pairs={"average": [[1, 2]]})
-    again = build_space(space_to_plain(by_point), FIXED)
-    assert again.trials(draw(again, 3)) == by_point.trials(draw(by_point, 3))
+    by_site = {"couplings": {"level1": ["sum"], "level2": ["none", "mmtm"]}}
+    for raw in (full(levels), {**full(levels), "placement": by_site, "train": [[1, 2]]}):
+        search = build_search(
+            {"name": "x", "task": "digits", **raw, "searcher": {"name": "random"}}
+        )
+        again = build_search(parse_yaml(to_yaml(search), "text"))
+        assert again == search
+        assert search.space is not None
+        assert again.space is not None
+        sample = draw(search.space, 3)
+        assert again.space.trials(sample) == search.space.trials(sample)
+        assert {one.evaluation.split for one in search.space.trials(sample)} == {"validation"}
 
 
 def test_a_name_always_has_the_same_options() -> None:
     # Optuna refuses a parameter whose options change from trial to trial.
-    whole = space(**{**FULL, "levels": [2, 3]})
+    whole = space(**full([2, 3]))
     declared = whole.parameters()
     assert {"fusion_depth_of_2", "fusion_depth_of_3"} <= set(declared)
     for seed in range(100):
@@ -192,35 +245,33 @@ def some(values: Sequence[Any], least: int = 1) -> st.SearchStrategy[list[Any]]:
 
 @st.composite
 def spaces(draw_one: st.DrawFn) -> Space:
-    """Any space: every field fixed, searched or left out, placements alike or point by point."""
+    """Any space: every field fixed, searched or left out, placements alike or site by site."""
     levels = draw_one(some([1, 2, 3]))
-    fields: dict[str, Any] = {"levels": levels}
     depths = draw_one(some([0, 1, 2, 3]).filter(lambda them: min(them) <= min(levels)))
-    fields["fusion_depths"] = [one for one in depths if one <= max(levels)]
-    for name, kinds in {
-        "couplings": COUPLINGS,
-        "to_audio": CONNECTIONS,
-        "to_image": CONNECTIONS,
-    }.items():
+    fitting = [one for one in depths if one <= max(levels)]
+    sites = [f"level{one}" for one in range(1, max(fitting) + 1)]
+
+    def placed(kinds: Sequence[str]) -> Any:
         options = some(kinds[:3])
-        by_point = st.dictionaries(st.integers(1, max(levels)), options, max_size=3)
-        fields[name] = draw_one(st.none() | options | by_point)
+        by_site = st.dictionaries(st.sampled_from(sites), options, max_size=3) if sites else options
+        return draw_one(options | by_site) if sites else ["none"]
+
+    connections = {name: placed(CONNECTIONS) for name in ("image>audio", "audio>image")}
+    placement = {"couplings": placed(COUPLINGS), "connections": connections}
+    if sites and draw_one(st.booleans()):
+        placement["ends"] = draw_one(some(FUSIONS))
     ratio = st.just({"low": 1, "high": 3}) | some([1, 2, 4])
     rate = st.just({"low": 0.001, "high": 0.1}) | some([0.001, 0.01])
-    fields |= draw_one(
-        st.fixed_dictionaries(
-            {"train_pairs": some([[1, 1], [2, 1]]) | st.just({"average": [[1, 1], [2, 1]]})},
-            optional={
-                "fusion": some(FUSIONS),
-                "mmtm_ratio": ratio,
-                "mmtm_relu": some([True, False]),
-                "mmtm_identity": some([True, False]),
-                "learning_rate": rate,
-                "batch_size": some([16, 32]),
-            },
-        )
+    either = some([True, False])
+    optional = {"mmtm_ratio": ratio, "mmtm_relu": either, "mmtm_identity": either}
+    network = draw_one(st.fixed_dictionaries({}, optional=optional))
+    training = draw_one(
+        st.fixed_dictionaries({}, optional={"learning_rate": rate, "batch_size": some([16, 32])})
     )
-    return space(**{name: value for name, value in fields.items() if value is not None})
+    rows = [[1, 1], [2, 1]]
+    train = draw_one(some(rows).map(lambda them: {"choose": them}) | st.just(rows))
+    network |= {"levels": levels, "fusion_depth": fitting}
+    return space(network, training=training, placement=placement, train=train)
 
 
 @given(whole=spaces(), seed=st.integers(0, 2**31))
@@ -249,49 +300,99 @@ def test_the_declared_parameters_are_those_of_the_samples(whole: Space, seed: in
 
 
 def test_a_fixed_coupling_has_its_parameters() -> None:
-    declared = {"levels": 2, "mmtm_ratio": [1, 2], "train_pairs": [[2, 1]]}
-    fixed = space(**declared, fusion_depths=[1], couplings=["mmtm"])
+    one_level = {"fusion_depth": [1], "mmtm_ratio": [1, 2]}
+    fixed = space(one_level, placement={"couplings": ["mmtm"]})
     assert fixed.parameters() == {"mmtm_ratio": Choice((1, 2))}
-    # The coupling at the second insertion point is deeper than any network fuses.
-    for couplings in (["none"], {2: ["mmtm"]}):
-        assert space(**declared, fusion_depths=[1], couplings=couplings).parameters() == {}
+    # Where nothing is coupled, a ratio means nothing.
+    assert space(one_level, placement={"couplings": ["none"]}).parameters() == {}
+    assert space({**one_level, "fusion_depth": 0}).parameters() == {}
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"couplings": ["mmtn"]}, "space.couplings is 'mmtn'; allowed: none, mmtm"),
         (
-            {"to_audio": {3: ["none"]}},
-            "space.to_audio.3 is not an insertion point; allowed: 1 to 2",
+            {"placement": {"couplings": ["mmtn"]}},
+            "placement.couplings holds 'mmtn'; allowed: none, ",
         ),
-        ({"fusion_depths": [3]}, "space.fusion_depths holds 3; allowed: 0 to 2"),
-        ({"levels": [2, 4], "fusion_depths": [3]}, "nothing for levels 2"),
-        ({"learning_rate": {"low": 1}}, "space.learning_rate must have low and high"),
         (
-            {"learning_rate": {"low": 2, "high": 1}},
-            "space.learning_rate.low is 2.0 and high is 1.0",
+            {"placement": {"connections": {"image>audio": {"level3": ["none"]}}}},
+            "placement.connections.image>audio.level3 is not a site; allowed: level1, level2",
         ),
-        ({"learning_rate": {"low": 0, "high": 1, "log": True}}, "low is 0.0 with log: true"),
-        ({"learning_rate": {"low": -1, "high": 1}}, "learning_rate is -1.0; allowed: above 0"),
-        ({"dropout": {"low": 0, "high": 1}}, "dropout is 1.0; allowed: 0 to below 1"),
-        ({"units": [4, 4]}, "space.units holds 4 twice"),
-        ({"units": ["four"]}, "space.units is 'four'; allowed: a whole number"),
-        ({"mmtm_relu": {"low": 0, "high": 1}}, "space.mmtm_relu must be true, false"),
-        ({"coupling": ["none"]}, "space.coupling is not a field; did you mean couplings?"),
-        ({"train_pairs": [[1]]}, r"allowed: \[audio SNR, visual SNR\]"),
-        ({"train_pairs": {"mean": "all"}}, "space.train_pairs.mean is not a field"),
-        ({"train_pairs": None}, "space.train_pairs must be a list"),
-        ({"train_pairs": [[1.0000001, 1], [1, 1]]}, "space.train_pairs holds '1/1' twice"),
+        (
+            {"placement": {"connections": {"image": ["cross"]}}},
+            "placement.connections: connection is 'image'; allowed: two streams, as image>audio",
+        ),
+        (
+            {"placement": {"connections": {"audio>video": ["cross"]}}},
+            "placement.connections.audio>video is offered nowhere; allowed: image>audio, audio>ima",
+        ),
+        (
+            {"placement": {"ends": ["gate"]}},
+            "placement.ends holds 'gate'; allowed: concatenation, gate_audio, gate_image",
+        ),
+        (
+            {"placement": {"streams": [["video"]]}},
+            "placement.streams holds 'video'; allowed: image, audio",
+        ),
+        ({"network": {"fusion_depth": [3]}}, "fusion_depth is 3; allowed: 0 to levels"),
+        ({"network": {"levels": [2, 4], "fusion_depth": [3]}}, "network.levels: fusion_depth is 3"),
+        ({"network": {"levels": 9}}, "network.levels: levels is 9; allowed: 1 to "),
+        (
+            {"training": {"learning_rate": {"low": 1}}},
+            "training.learning_rate must have low and high, or be a list of values",
+        ),
+        (
+            {"training": {"learning_rate": {"low": 2, "high": 1}}},
+            "training.learning_rate.low is 2.0 and high is 1.0; allowed: low < high",
+        ),
+        (
+            {"training": {"learning_rate": {"low": 0, "high": 1, "log": True}}},
+            "training.learning_rate.low is 0.0 with log: true; allowed: above 0",
+        ),
+        (
+            {"training": {"learning_rate": {"low": 1, "high": 2, "step": 1}}},
+            "training.learning_rate.step is not a field; allowed: low, high, log",
+        ),
+        (
+            {"training": {"learning_rate": {"low": -1, "high": 1}}},
+            "learning_rate is -1.0; allowed: above 0",
+        ),
+        ({"network": {"dropout": {"low": 0, "high": 1}}}, "dropout is 1.0; allowed: 0 to below 1"),
+        ({"network": {"units": [4, 4]}}, "network.units holds 4 twice; keep one"),
+        ({"network": {"units": []}}, "network.units must be a list with at least one value"),
+        ({"network": {"units": ["four"]}}, "network.units is 'four'; allowed: a whole number"),
+        ({"network": {"mmtm_relu": {"low": 0, "high": 1}}}, "network.mmtm_relu is "),
+        ({"network": {"unit": 3}}, "network.unit is not a field; did you mean units?"),
+        (
+            {"placement": {"coupling": "sum"}},
+            "placement.coupling is not a field; did you mean coup",
+        ),
+        ({"placement": {"couplings": []}}, "placement.couplings must be a list with at least one"),
+        ({"train": [[1]]}, "train holds [1]; allowed: [audio_snr, visual_snr]"),
+        ({"train": [[1, 0]]}, "train: visual_snr is 0.0; allowed: above 0, original or absent"),
+        ({"train": [[1, "loud"]]}, "train: 'loud' is no train condition; allowed: a number"),
+        ({"train": {"mean": [1]}}, "train.mean is not a field"),
+        ({"train": []}, "train must be a list with at least one value"),
+        ({"train": [[1.0000001, 1], [1, 1]]}, "train holds 1/1 twice; keep one"),
+        ({"folds": [1], "data": {"source": "builtin"}}, "folds holds 1; allowed: 0 to 0, or all"),
+        ({"folds": [-1], "data": {"source": "builtin"}}, "folds holds -1; allowed: 0 to 0, or all"),
+        ({"folds": "every"}, "folds must be a list with at least one value, or all"),
+        (
+            {"network": {"fusion_depth": 0}, "placement": {"couplings": "sum"}},
+            "placement.couplings: no network of the search has a site; leave it out, or give other "
+            "network.levels, network.fusion_depth",
+        ),
+        ({"seeds": [-1]}, "seed is -1; allowed: 0 to"),
+        ({"seeds": [0, 0]}, "seeds holds 0 twice; keep one"),
+        ({"seeds": "all"}, "seeds must be a list"),
+        ({"evaluation": {"split": "train"}}, "evaluation.split is 'train'; allowed: test, validat"),
     ],
 )
 def test_a_wrong_space_names_the_field(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        build_search({"name": "x", "space": {"train_pairs": "all", **fields}})
-
-
-def test_a_field_is_fixed_or_searched_not_both() -> None:
-    with pytest.raises(ConfigurationError, match=r"trials.units is searched in space"):
-        build_search(
-            {"name": "x", "trials": {"units": 4}, "space": {"units": [4], "train_pairs": "all"}}
-        )
+    network = {"fusion_depth": [0, 1, 2], **fields.get("network", {})}
+    raw = {"name": "x", "task": "digits", "searcher": {"name": "random"}}
+    with pytest.raises(ConfigurationError) as caught:
+        build_search({**raw, **fields, "network": network})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import image
+from odd_tasks import Amount, Sensors
 from pyarrow import fs
+from small_trials import small_configuration, small_trial
 from tracking_records import (
+    DIGITS,
     EPOCHS_PER_TRIAL,
     SPECIFICATION,
     START,
@@ -30,11 +34,13 @@ from tracking_records import (
     record,
     runs_of,
     start_row,
+    write_tables,
 )
 
 from fusion_search.analysis.records.failures import remove_failure, write_failure
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
+from fusion_search.datasets.conditions import Range
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.running.run import start_tracker
 from fusion_search.search.tracking import client as tracking_client
@@ -49,7 +55,8 @@ from fusion_search.search.tracking.tracker import (
     ui_command,
     without_password,
 )
-from fusion_search.search.tracking.values import epoch_points
+from fusion_search.search.tracking.values import epoch_points, trial_parameters
+from fusion_search.search.trials.describe import describe
 
 # Of MLflow's own use of SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")
@@ -85,6 +92,21 @@ def uri(storage: Storage) -> str:
     return uri
 
 
+SENSORS = describe(
+    "odd_tasks:Sensors", Sensors(), Sensors().open(Amount()), ("ecg", "motion", "heat")
+)
+
+
+def sensors_row(number: int) -> dict[str, Any]:
+    return {
+        "trial_id": f"t{number:03}", "trial_name": f"sensors {number}", "status": "finished",
+        "task": "odd_tasks:Sensors", "streams": ["ecg", "heat"], "placement": "{}", "end": "",
+        "train": "{}", "seed": number, "fold": 2, "width": 7, "dropout": 0.0, "size": 24,
+        "started_at": START, "ended_at": START + timedelta(seconds=9), "seconds": 9.0,
+        "data_note": "", "data_fingerprint": "", "device": "cpu",
+    }  # fmt: skip
+
+
 @pytest.fixture
 def closed_port() -> Iterator[int]:
     """A port of this machine that refuses connections, held so that nobody else opens it."""
@@ -115,7 +137,7 @@ def test_a_folder_of_any_name_holds_its_own_store(tmp_path: Path, name: str) -> 
 
 @pytest.mark.parametrize("name", ["what?uri=true", "a%20b"])
 def test_tracking_is_off_where_mlflow_would_write_elsewhere(tmp_path: Path, name: str) -> None:
-    search = build_search({"name": "small", "storage": str(tmp_path / name), "sweep": {}})
+    search = build_search(small_configuration(storage=str(tmp_path / name)))
     storage = planned_search(open_storage(search.storage), "small")
     said: list[str] = []
     assert start_tracker(search, storage, [], said.append) is None
@@ -149,11 +171,16 @@ def test_sync_writes_what_the_records_say(search: Storage, uri: str) -> None:
     parent, trials = runs_of(uri)
     assert parent.info.run_name == "small"
     assert parent.info.status == "FINISHED"
-    assert parent.data.params["trials.network.levels"] == "2"
-    assert parent.data.params["sweep.0.fusion_depths"] == "[0, 1]"
+    assert parent.data.params["network.levels"] == "2"
+    assert parent.data.params["network.fusion_depth"] == "[0, 1]"
+    assert parent.data.params["train"] == "[[0.5, 0.25]]"
+    assert parent.data.params["sweep.0.seeds"] == "[0, 1]"
+    # MLflow takes no ">" in a name.
+    assert parent.data.params["placement.connections.image to audio"] == "['none', 'cross']"
     assert artifacts(parent)["specification.yaml"].read_text() == SPECIFICATION
     assert "2 of 2 trials ended, 0 of them failed" in parent.data.tags["mlflow.note.content"]
-    assert end_row(1)["trial_name"] in parent.data.tags["mlflow.note.content"]  # the best
+    best = f"Best validation accuracy: 31.0 % ({end_row(1)['trial_name']})"
+    assert best in parent.data.tags["mlflow.note.content"]
 
     assert sorted(trials) == ["t000", "t001"]
     run, row = trials["t001"], read_table(search, "trials", ["t001"]).iloc[0]
@@ -167,10 +194,10 @@ def test_sync_writes_what_the_records_say(search: Storage, uri: str) -> None:
     assert run.data.tags["status"] == "finished"
     assert "made-up numbers" in run.data.tags["data_note"]
     assert run.data.params == {
-        "modality": "both", "fusion_depth": "1", "levels": "2", "units": "4",
+        "task": "digits", "fusion_depth": "1", "levels": "2", "units": "4", "fold": "0",
         "train_audio_snr": "0.5", "train_visual_snr": "0.25", "seed": "1", "examples": "60",
     }  # fmt: skip
-    for name in ("parameters", "validation_accuracy", "train_pair_accuracy", "mean_accuracy"):
+    for name in ("parameters", "validation_accuracy", "train_condition_accuracy", "mean_accuracy"):
         assert run.data.metrics[name] == row[name]
     assert len(run.data.metrics) == 4 + 4 + 2  # results, curves, best epoch and seconds
     epochs = read_table(search, "epochs", ["t001"])
@@ -192,8 +219,8 @@ def test_every_grid_is_a_table_and_the_best_a_picture(search: Storage, uri: str)
     table = pd.read_csv(files["grid.csv"])
     expected = read_table(search, "grid", ["t000"])
     expected = expected.drop(columns=["schema_version", "search", "trial_id"])
-    pd.testing.assert_frame_equal(table.drop(columns="accuracy"), expected, check_dtype=False)
-    np.testing.assert_allclose(table["accuracy"], expected["correct"] / expected["n"])
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    np.testing.assert_allclose(table["accuracy"], expected["accuracy_sum"] / expected["n"])
     specification = trials["t000"].data.tags["fusion_search.specification"]
     assert json.loads(specification) == {"units": 4, "seed": 0}
     assert parent.data.tags["fusion_search.best"] == "t001"
@@ -203,6 +230,68 @@ def test_every_grid_is_a_table_and_the_best_a_picture(search: Storage, uri: str)
     drawn = artifacts(parent)["best-grid.png"].stat().st_mtime_ns
     sync(search, uri)  # nothing is better: it is not drawn again
     assert artifacts(runs_of(uri)[0])["best-grid.png"].stat().st_mtime_ns == drawn
+
+
+def test_less_error_is_better_and_without_axes_there_is_no_picture(
+    storage: Storage, uri: str
+) -> None:
+    search = planned_search(storage, "small", of=SENSORS)
+    for number, error in enumerate((0.25, 1 / 3)):
+        row = sensors_row(number)
+        epoch = {
+            "epoch": 1, "examples_seen": 24, "train_loss": 2.0, "train_mean_absolute_error": 1.5,
+            "validation_loss": 1.0, "validation_mean_absolute_error": error,
+            "seconds": 1.0, "ended_at": row["ended_at"],
+        }  # fmt: skip
+        metric = {"mean_absolute_error": error, "mean_absolute_error_sum": 3 * error}
+        grid = {"n": 3, "loss": 1.0, **metric}
+        row |= {"validation_mean_absolute_error": error, "mean_mean_absolute_error": error}
+        tables = {"trials": [row], "epochs": [epoch], "grid": [grid]}
+        write_tables(search, row["trial_id"], tables, SENSORS)
+    assert sync(search, uri).written == 2
+    parent, trials = runs_of(uri)
+    assert parent.data.tags["fusion_search.best"] == "t000"
+    note = parent.data.tags["mlflow.note.content"]
+    assert "Best validation mean absolute error: 0.25 (sensors 0)" in note
+    assert set(artifacts(parent)) == {"specification.yaml"}
+    run = trials["t001"]
+    assert run.data.params == {
+        "task": "odd_tasks:Sensors", "streams": "ecg, heat", "seed": "1", "fold": "2", "width": "7",
+    }  # fmt: skip
+    assert run.data.metrics == {
+        "epoch/train_loss": 2.0, "epoch/train_mean_absolute_error": 1.5,
+        "epoch/validation_loss": 1.0, "epoch/validation_mean_absolute_error": 1 / 3,
+        "validation_mean_absolute_error": 1 / 3, "mean_mean_absolute_error": 1 / 3, "seconds": 9.0,
+    }  # fmt: skip
+    table = pd.read_csv(artifacts(run)["grid.csv"])
+    assert list(table.columns) == ["n", "loss", "mean_absolute_error", "mean_absolute_error_sum"]
+    assert table["mean_absolute_error"].tolist() == [1 / 3]
+
+
+def test_a_sweeps_parameters_are_what_it_varies() -> None:
+    fields: dict[str, object] = {
+        "couplings": ("mmtm", "none"), "to_image": ("none", "cross"), "fusion": "gate_audio",
+        "units": 64, "engine": "eager", "fold": 1,
+    }  # fmt: skip
+    trial = small_trial(**fields)
+    row = {"trial_id": trial.trial_id, **trial.columns(), "device": "cpu"}
+    brief = trial_parameters(row, DIGITS, brief=True)
+    assert brief == {
+        "task": "digits", "levels": "2", "fusion_depth": "2", "dense_units": "8", "gates": "eager",
+        "placement": '{"level1": {"coupling": "mmtm"}, "level2": {"audio>image": "cross"}}',
+        "end": "gate_audio", "train_audio_snr": "0.5", "train_visual_snr": "0.25", "fold": "1",
+        "seed": "0", "source": "builtin", "frames": "24", "learning_rate": "0.005", "epochs": "2",
+        "epoch_examples": "32", "batch_size": "16", "examples": "64", "validation_examples": "20",
+        "test_examples": "12",
+    }  # fmt: skip
+    whole = trial_parameters(row, DIGITS)
+    assert whole["units"] == "64"  # the default
+    assert whole["weight_decay"] == "0.0"
+    assert "device" not in whole
+    drawn = replace(trial, train={"audio_snr": Range(0.5, 2.0), "visual_snr": 0.25})
+    told = trial_parameters(drawn.columns(), DIGITS, brief=True)
+    assert json.loads(told["train"])["audio_snr"] == {"low": 0.5, "high": 2.0}
+    assert "train_audio_snr" not in told
 
 
 def test_writing_twice_changes_nothing(search: Storage, uri: str) -> None:
@@ -278,13 +367,15 @@ def test_a_failed_trial_shows_its_traceback_until_it_is_tried_again(
 
 
 def test_values_that_mlflow_cannot_keep_are_left_out(search: Storage, uri: str) -> None:
-    record(search, {**end_row(0), "train_audio_snr": float("inf"), "train_pair_accuracy": None})
+    record(
+        search, {**end_row(0), "train_audio_snr": float("inf"), "train_condition_accuracy": None}
+    )
     sync(search, uri)
     run = runs_of(uri)[1]["t000"]
     assert run.data.params["train_audio_snr"] == "inf"
-    assert "train_pair_accuracy" not in run.data.metrics
+    assert "train_condition_accuracy" not in run.data.metrics
     assert run.data.metrics["mean_accuracy"] == 0.21
-    points = epoch_points({**epoch_row(0, 1), "validation_loss": float("nan")})
+    points = epoch_points({**epoch_row(0, 1), "validation_loss": float("nan")}, DIGITS)
     assert {one.name for one in points} == {
         *("epoch/train_loss", "epoch/train_accuracy", "epoch/validation_accuracy"),
     }

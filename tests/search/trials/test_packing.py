@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,18 +10,20 @@ import pytest
 import torch
 import yaml
 from search_processes import on_one_ray, records, run_here
-from small_trials import SMALL, small_trial
+from small_trials import changed, small_configuration, small_trial
 
+from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE, read_table
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running import recorded_trial
 from fusion_search.search.running.recorded_trial import execute, execute_pack
 from fusion_search.search.tasks.base import TrialError
+from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.packing import News, packing_sentence, packs, run_pack
 from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.specification import TrialSpecification
@@ -41,11 +41,17 @@ def different_trials(**fields: object) -> list[TrialSpecification]:
     ]
 
 
+def a_recorder(storage: Storage, opened: OpenedTask) -> Recorder:
+    description = describe("digits", opened.task, opened.first, ("image", "audio"))
+    storage.write(description.to_json().encode(), TASK_FILE)
+    return Recorder(storage, "test", description, provenance())
+
+
 def outcomes(
-    trials: Sequence[TrialSpecification], data: DigitData
+    trials: Sequence[TrialSpecification], opened: OpenedTask
 ) -> tuple[dict[str, News], list[str]]:
     """How each ended, by trial id, and the ids in the order of their epochs and ends."""
-    news = list(run_pack(trials, data))
+    news = list(run_pack(trials, opened))
     ends = {one.trial_id: what for one, what in news if not isinstance(what, Epoch)}
     return ends, [one.trial_id for one, _ in news]
 
@@ -81,7 +87,7 @@ def assert_same(packed: News, alone: TrialResult) -> None:
 
 @pytest.mark.parametrize("depth", [pytest.param(0, marks=pytest.mark.slow), 1, 2])
 def test_packed_training_gives_the_numbers_of_training_alone(
-    small_data: DigitData, depth: int
+    small_opened: OpenedTask, depth: int
 ) -> None:
     # An epoch ends within a batch, and goes on within a pass.
     trials = different_trials(
@@ -92,25 +98,25 @@ def test_packed_training_gives_the_numbers_of_training_alone(
         predictions=True,
     )
     assert packs(trials, 4) == [tuple(trials)]
-    ends, order = outcomes(trials, small_data)
+    ends, order = outcomes(trials, small_opened)
     ids = [one.trial_id for one in trials]
     assert order == ids * 3  # two epochs, then the ends
     for trial in trials:
-        assert_same(ends[trial.trial_id], run_trial(trial, small_data))
+        assert_same(ends[trial.trial_id], run_trial(trial, small_opened))
 
 
-def test_a_trial_that_diverges_fails_alone(small_data: DigitData) -> None:
+def test_a_trial_that_diverges_fails_alone(small_opened: OpenedTask) -> None:
     diverging = small_trial(seed=1, learning_rate=1e30)
     trials = [small_trial(seed=0), diverging, small_trial(seed=2)]
-    ends, order = outcomes(trials, small_data)
+    ends, order = outcomes(trials, small_opened)
     assert order[0] == diverging.trial_id
     failed = ends.pop(diverging.trial_id)
     with pytest.raises(TrialError) as alone:
-        run_trial(diverging, small_data)
+        run_trial(diverging, small_opened)
     assert isinstance(failed, TrialError)
     assert str(failed) == str(alone.value)
     for trial in (trials[0], trials[2]):
-        assert_same(ends[trial.trial_id], run_trial(trial, small_data))
+        assert_same(ends[trial.trial_id], run_trial(trial, small_opened))
 
 
 def test_packs_hold_trials_of_one_architecture_in_the_order_declared() -> None:
@@ -123,7 +129,7 @@ def test_packs_hold_trials_of_one_architecture_in_the_order_declared() -> None:
     ]
     found = packs(trials, 4)
     # Of each depth six trials, in the order declared: four, then two.
-    assert [[(one.fusion_depth, one.seed) for one in pack] for pack in found] == [
+    assert [[(one.network.fusion_depth, one.seed) for one in pack] for pack in found] == [
         [(0, 0), (0, 0), (0, 0), (0, 1)],
         [(1, 0), (1, 0), (1, 0), (1, 1)],
         [(0, 1), (0, 1)],
@@ -141,8 +147,8 @@ def test_packs_hold_trials_of_one_architecture_in_the_order_declared() -> None:
         {"fusion_depth": 1},
         {"precision": "bfloat16"},
         {"device": "cuda"},
-        {"evaluation_split": "validation"},
-        {"modality": "audio", "train_visual_snr": math.inf},
+        {"split": "validation"},
+        {"modality": "audio"},
     ],
     ids=lambda fields: next(iter(fields)),
 )
@@ -159,21 +165,20 @@ def test_what_cannot_be_packed_runs_alone_and_it_is_said() -> None:
     assert "5 trials in 2 packs of up to 3, 4 alone (couplings, gate, dropout" in sentence
     assert "on a CPU" in sentence
     assert "was measured to bring nothing" in sentence
-    on_gpu = [replace(one, device="cuda") for one in trials[4:]]
+    on_gpu = [changed(one, device="cuda") for one in trials[4:]]
     assert packing_sentence(on_gpu, 5, 1.0) == "packing: 5 trials in 1 pack of up to 5"
 
 
-def test_every_packed_trial_has_records_as_if_alone(tmp_path: Path, small_data: DigitData) -> None:
+def test_every_packed_trial_has_records_as_if_alone(
+    tmp_path: Path, small_opened: OpenedTask
+) -> None:
     trials = [small_trial(seed=0), small_trial(seed=1, learning_rate=1e30), small_trial(seed=2)]
     storages = {name: open_storage(tmp_path / name) for name in ("packed", "alone")}
-    recorders = {
-        name: Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
-        for name, storage in storages.items()
-    }
+    recorders = {name: a_recorder(storage, small_opened) for name, storage in storages.items()}
     news: list[tuple[str, str]] = []
     execute_pack(
         trials,
-        small_data,
+        small_opened,
         recorders["packed"],
         on_start=lambda row: news.append(("start", row["trial_id"])),
         on_epoch=lambda row: news.append(("epoch", row["trial_id"])),
@@ -187,7 +192,7 @@ def test_every_packed_trial_has_records_as_if_alone(tmp_path: Path, small_data: 
         *(("finished", one) for one in (first, last)),
     ]
     for trial in trials:
-        execute(trial, small_data, recorders["alone"])
+        execute(trial, small_opened, recorders["alone"])
     assert_same_records(storages["packed"], storages["alone"])
     for storage in storages.values():
         assert storage.names("failures") == [f"{failing}.txt"]
@@ -200,7 +205,7 @@ def test_every_packed_trial_has_records_as_if_alone(tmp_path: Path, small_data: 
     news.clear()
     execute_pack(
         trials,
-        small_data,
+        small_opened,
         recorders["packed"],
         on_start=lambda row: news.append(("start", row["trial_id"])),
         on_end=lambda row: news.append((row["status"], row["trial_id"])),
@@ -214,16 +219,16 @@ def test_every_packed_trial_has_records_as_if_alone(tmp_path: Path, small_data: 
 
 
 def test_what_befalls_a_pack_is_told_of_each_in_the_same_words(
-    tmp_path: Path, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(trials: object, data: object) -> object:
         raise TypeError("'method' object is not iterable")
 
     monkeypatch.setattr(recorded_trial, "run_pack", broken)
     storage = open_storage(tmp_path)
-    recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
+    recorder = a_recorder(storage, small_opened)
     trials = [small_trial(seed=seed) for seed in range(3)]
-    execute_pack(trials, small_data, recorder)
+    execute_pack(trials, small_opened, recorder)
     texts = [read_failure(storage, one.trial_id) or "" for one in trials]
     tracebacks = {text.partition("\n\n")[2] for text in texts}
     assert len(tracebacks) == 1
@@ -237,10 +242,10 @@ def assert_same_records(packed: Storage, alone: Storage) -> None:
     same = {
         "trials": [
             *("trial_id", "status", "reason", "specification", "epochs_run", "best_epoch"),
-            *("mean_accuracy", "worst_accuracy", "train_pair_accuracy", "validation_accuracy"),
+            *("mean_accuracy", "worst_accuracy", "train_condition_accuracy", "validation_accuracy"),
         ],
         "epochs": ["trial_id", "epoch", "examples_seen", "train_accuracy", "validation_accuracy"],
-        "grid": ["trial_id", "test_audio_snr", "test_visual_snr", "n", "correct"],
+        "grid": ["trial_id", "test_audio_snr", "test_visual_snr", "n", "accuracy_sum"],
     }
     for table, columns in same.items():
         tables = [read_table(one, table)[columns] for one in (packed, alone)]
@@ -250,22 +255,22 @@ def assert_same_records(packed: Storage, alone: Storage) -> None:
 
 
 def test_what_befalls_a_whole_pack_is_recorded_of_each(
-    tmp_path: Path, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise MemoryError("no room")
 
     monkeypatch.setattr(TrialTraining, "loaded", full)
     storage = open_storage(tmp_path)
-    recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
-    execute_pack([small_trial(seed=seed) for seed in (0, 1)], small_data, recorder)
+    recorder = a_recorder(storage, small_opened)
+    execute_pack([small_trial(seed=seed) for seed in (0, 1)], small_opened, recorder)
     trials = read_table(storage, "trials")
     assert len(trials) == 2
     assert all(one.startswith("out of memory (MemoryError: no room)") for one in trials["reason"])
 
 
 def test_an_evaluation_that_fails_fails_its_trial_alone(
-    small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+    small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate = TrialTraining.evaluate
 
@@ -276,37 +281,35 @@ def test_an_evaluation_that_fails_fails_its_trial_alone(
 
     monkeypatch.setattr(TrialTraining, "evaluate", fail_for_one)
     trials = [small_trial(seed=seed) for seed in (0, 1)]
-    ends, _ = outcomes(trials, small_data)
+    ends, _ = outcomes(trials, small_opened)
     assert isinstance(ends[trials[0].trial_id], MemoryError)
     assert isinstance(ends[trials[1].trial_id], TrialResult)
 
 
 def write_search(folder: Path, packed_trials: int) -> list[TrialSpecification]:
     """A sweep of six trials that was launched and then interrupted before any ended."""
-    swept = ("fusion_depth", "train_audio_snr", "train_visual_snr")
-    pairs = [[1.0, 1.0], [0.5, 0.25], [2.0, 1.0]]
-    config = {
-        "name": "test",
-        "storage": str(folder),
-        "trials": {key: value for key, value in SMALL.items() if key not in swept},
-        "sweep": [{"fusion_depths": [2], "train_pairs": pairs, "seeds": [0, 1]}],
-        "resources": {"concurrent_trials": 1, "packed_trials": packed_trials},
-        "mlflow": {"enabled": False},
-    }
+    config = small_configuration(
+        name="test",
+        storage=str(folder),
+        train=[[1.0, 1.0], [0.5, 0.25], [2.0, 1.0]],
+        seeds=[0, 1],
+        resources={"concurrent_trials": 1, "packed_trials": packed_trials},
+        mlflow={"enabled": False},
+    )
     open_storage(folder).below("test").write(yaml.safe_dump(config).encode(), SPECIFICATION_FILE)
     return build_search(config).planned_trials()
 
 
 @on_one_ray
 def test_a_sweep_resumed_in_packs_ends_as_it_would_alone(
-    tmp_path: Path, small_data: DigitData
+    tmp_path: Path, small_opened: OpenedTask
 ) -> None:
     trials = write_search(tmp_path / "packed", 4)
     storages = [open_storage(tmp_path / name).below("test") for name in ("packed", "alone")]
     for storage, count in zip(storages, (1, 6), strict=True):
-        recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
+        recorder = a_recorder(storage, small_opened)
         for trial in trials[:count]:
-            execute(trial, small_data, recorder)
+            execute(trial, small_opened, recorder)
     packed, alone = storages
     before = records(packed)
 

@@ -18,7 +18,12 @@ from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Range
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Task, TrialError, open_task
 from fusion_search.search.trials.results import Epoch, Tally
-from fusion_search.search.trials.settings import TrainingSettings, make_optimizer, make_schedule
+from fusion_search.search.trials.settings import (
+    EvaluationSettings,
+    TrainingSettings,
+    make_optimizer,
+    make_schedule,
+)
 from fusion_search.search.trials.task_trial import TaskTrial
 from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import Continuation, TrialResult, rank, run_task_trial
@@ -100,9 +105,8 @@ def test_the_grid_leaves_dropped_streams_alone() -> None:
 def test_counts_are_those_asked_for() -> None:
     seen: list[Epoch] = []
     settings = replace(SHORT, examples=13, epoch_examples=20, batch_size=6)
-    trial = trial_of(
-        Sensors(), training=settings, validation_examples=5, test_examples=9, predictions=False
-    )
+    evaluation = EvaluationSettings(validation_examples=5, test_examples=9)
+    trial = trial_of(Sensors(), training=settings, evaluation=evaluation)
     result = run(trial, on_epoch=seen.append)
     assert [one.examples_seen for one in seen] == [20, 40, 60]
     assert result.grid is not None
@@ -111,13 +115,13 @@ def test_counts_are_those_asked_for() -> None:
     drawn = TrialTraining(trial, data, CPU).numbers
     assert [len(one) for one in drawn.values()] == [13, 5, 9]
     with pytest.raises(TrialError, match="test has 24 examples, 25 were asked for"):
-        run(replace(trial, test_examples=25))
+        run(replace(trial, evaluation=EvaluationSettings(test_examples=25)))
     with pytest.raises(ValueError, match="examples is 3, but the train data have an order"):
         run(trial_of(Imbalanced(), training=replace(SHORT, examples=3)))
 
 
 def test_predictions_are_the_largest_outputs() -> None:
-    result = run(trial_of(Captions(), predictions=True))
+    result = run(trial_of(Captions(), evaluation=EvaluationSettings(predictions=True)))
     assert result.grid is not None
     assert len(result.grid.predictions) == len(result.grid.evaluations) == 4
     for cell, (shown, targets, predicted) in zip(
@@ -134,7 +138,7 @@ def test_a_trial_says_what_is_wrong_with_it() -> None:
     with pytest.raises(ValueError, match="train names axis 'x'; allowed: none, for the task has"):
         trial_of(Sensors(), train={"x": 1.0})
     with pytest.raises(ValueError, match="precision is 'half'; allowed: float32, bfloat16"):
-        trial_of(task, precision="half")
+        trial_of(task, training=replace(SHORT, precision="half"))
     wild = replace(SHORT, optimizer="sgd", learning_rate=1e30)
     with pytest.raises(TrialError, match=r"the loss became (nan|inf) in epoch 1 after .* examples"):
         run(trial_of(Sensors(), training=wild))
@@ -274,7 +278,7 @@ def test_half_precision_trains_and_judges_in_float32() -> None:
             seen.append(outputs.dtype)
             return super().loss(outputs, batch)
 
-    result = run(trial_of(Looking(), precision="bfloat16"))
+    result = run(trial_of(Looking(), training=replace(SHORT, precision="bfloat16")))
     assert set(seen) == {torch.float32}
     assert {one.dtype for one in result.state.values()} == {torch.float32}
     assert numbers(result)[2] != numbers(run(trial_of(Sensors())))[2]

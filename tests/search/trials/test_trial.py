@@ -6,23 +6,24 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_trials import small_trial
+from small_trials import changed, small_trial
 from torch.nn import functional
 
-from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.datasets.digits.data import DigitData
 from fusion_search.models import gates
 from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.search.tasks.base import Task, TrialError
 from fusion_search.search.tasks.digits.engine import choose_engine
 from fusion_search.search.tasks.digits.task import Digits, digit_splits
 from fusion_search.search.tasks.evaluation import evaluate
+from fusion_search.search.tasks.named import find_task
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tasks.run import Run
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining, draw_examples
@@ -47,9 +48,9 @@ def test_grid_equals_the_condition_by_condition_loop(
 ) -> None:
     trial = small_trial(**choice)
     torch.manual_seed(0)
-    network = EarlyFusionNetwork(trial.network)
+    network = EarlyFusionNetwork(trial.network.with_placement(trial.placement))
     pairs = draw_examples(len(small_data.splits["test"]), 15, seed=1, split="test")
-    task, conditions = Digits(), trial.trial.test_conditions()
+    task, conditions = Digits(), trial.for_task(Digits()).test_conditions()
     assert len(conditions) == 100
     answers = list(
         task.answers(
@@ -85,12 +86,12 @@ def test_the_tasks_own_answers_equal_the_plain_loops(
 ) -> None:
     trial = small_trial(**choice)
     torch.manual_seed(0)
-    network = EarlyFusionNetwork(trial.network).eval()
+    network = EarlyFusionNetwork(trial.network.with_placement(trial.placement)).eval()
     task, splits = Digits(), digit_splits(small_data)
-    conditions = trial.trial.test_conditions()[::23]
+    whole = trial.for_task(task).test_conditions()
     # A product of SNRs, as digits' own answers need.
-    audio = {one["audio_snr"] for one in conditions}
-    conditions = [one for one in trial.trial.test_conditions() if one["audio_snr"] in audio]
+    audio = {one["audio_snr"] for one in whole[::23]}
+    conditions = [one for one in whole if one["audio_snr"] in audio]
     words = (network, splits.test, [3, 50, 7], conditions, Run(task, CPU))
     with torch.inference_mode():
         own = evaluate(task, task.answers(*words, seed=5, size=2), conditions)
@@ -103,10 +104,10 @@ def test_the_tasks_own_answers_equal_the_plain_loops(
 
 @pytest.mark.parametrize(("modality", "moving"), [("visual", 1), ("audio", 0)])
 def test_a_single_sense_is_tested_over_its_own_snr(
-    small_data: DigitData, modality: str, moving: int
+    small_opened: OpenedTask, modality: str, moving: int
 ) -> None:
     pair = {"train_audio_snr": math.inf, "train_visual_snr": math.inf}
-    result = run_trial(small_trial(modality=modality, **pair), small_data)
+    result = run_trial(small_trial(modality=modality, **pair), small_opened)
     assert result.grid is not None
     pairs = [tuple(one.condition.values()) for one in result.grid.evaluations]
     assert len({pair[moving] for pair in pairs}) == 10
@@ -114,9 +115,11 @@ def test_a_single_sense_is_tested_over_its_own_snr(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_same_seed_gives_the_same_numbers(small_data: DigitData, precision: str) -> None:
+def test_the_same_seed_gives_the_same_numbers(
+    small_data: DigitData, small_opened: OpenedTask, precision: str
+) -> None:
     trial = small_trial(precision=precision, fusion_depth=1)
-    first, second = run_trial(trial, small_data), run_trial(trial, small_data)
+    first, second = run_trial(trial, small_opened), run_trial(trial, small_opened)
     for name, value in first.state.items():
         assert torch.equal(value, second.state[name]), name
     assert first.grid is not None
@@ -124,42 +127,44 @@ def test_the_same_seed_gives_the_same_numbers(small_data: DigitData, precision: 
     assert [(one.sums, one.loss_sum) for one in first.grid.evaluations] == [
         (one.sums, one.loss_sum) for one in second.grid.evaluations
     ]
-    other = run_trial(small_trial(precision=precision, fusion_depth=1, seed=1), small_data)
+    other = run_trial(small_trial(precision=precision, fusion_depth=1, seed=1), small_opened)
     assert not torch.equal(first.state["head.0.weight"], other.state["head.0.weight"])
 
 
-def test_the_same_seed_shows_every_depth_the_same_pairs(small_data: DigitData) -> None:
+def test_the_same_seed_shows_every_depth_the_same_pairs(small_opened: OpenedTask) -> None:
     grids = [
-        run_trial(small_trial(fusion_depth=depth, predictions=True), small_data).grid
+        run_trial(small_trial(fusion_depth=depth, predictions=True), small_opened).grid
         for depth in (1, 2)
     ]
     shown = [grid.predictions[0][0] for grid in grids if grid is not None]
     assert torch.equal(*shown)
 
 
-def test_epochs_count_examples_and_the_best_one_is_kept(small_data: DigitData) -> None:
+def test_epochs_count_examples_and_the_best_one_is_kept(
+    small_data: DigitData, small_opened: OpenedTask
+) -> None:
     seen = []
     trial = small_trial(examples=40, epoch_examples=56, epochs=4)
-    result = run_trial(trial, small_data, on_epoch=seen.append)
+    result = run_trial(trial, small_opened, on_epoch=seen.append)
     assert seen == result.epochs
     assert [one.examples_seen for one in result.epochs] == [56, 112, 168, 224]
     assert result.best is not None
     best = max(one.validation["accuracy"] for one in result.epochs)
     assert result.best.validation["accuracy"] == best
-    run = TrialTraining(trial.trial, digit_splits(small_data), CPU)
+    run = TrialTraining(trial.for_task(Digits()), digit_splits(small_data), CPU)
     run.network.load_state_dict(result.state)
     pairs = draw_examples(len(small_data.splits["validation"]), 20, seed=0, split="validation")
-    (check,) = run.judge("validation", pairs, [trial.trial.train])
+    (check,) = run.judge("validation", pairs, [trial.train])
     assert check.metrics["accuracy"] == pytest.approx(best)
 
 
-def test_engines_and_checkpointing_change_rounding_alone(small_data: DigitData) -> None:
+def test_engines_and_checkpointing_change_rounding_alone(small_opened: OpenedTask) -> None:
     trial = small_trial(fusion_depth=0, epochs=1)
-    eager = run_trial(trial, small_data)
+    eager = run_trial(trial, small_opened)
     assert eager.engine == "eager"  # compiling would take longer than these few steps
-    for other in ({"engine": "compiled"}, {"engine": "eager", "checkpoint_frames": 5}):
-        result = run_trial(replace(trial, **other), small_data)
-        assert result.engine == other["engine"]
+    for other in ({"gates": "compiled"}, {"gates": "eager", "checkpoint_frames": 5}):
+        result = run_trial(changed(trial, **other), small_opened)
+        assert result.engine == other["gates"]
         assert result.grid is not None
         assert eager.grid is not None
         for name, value in eager.state.items():
@@ -173,7 +178,7 @@ def test_engines_and_checkpointing_change_rounding_alone(small_data: DigitData) 
 
 
 def test_without_a_compiler_the_gates_run_eagerly_and_the_record_says_so(
-    small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+    small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "fusion_search.models.gates.probe", lambda device: "InvalidCxxCompiler: none found"
@@ -181,8 +186,8 @@ def test_without_a_compiler_the_gates_run_eagerly_and_the_record_says_so(
     name, arithmetic = choose_engine("auto", recurrent=True, units=8, steps=2000, device=CPU)
     assert name == "eager, since nothing can be compiled: InvalidCxxCompiler: none found"
     assert arithmetic is gates.EAGER
-    with pytest.raises(TrialError, match=r"nothing can be compiled .*none found.*engine: auto"):
-        run_trial(small_trial(engine="compiled"), small_data)
+    with pytest.raises(TrialError, match=r"nothing can be compiled .*none found.*gates: auto"):
+        run_trial(small_trial(gates="compiled"), small_opened)
 
 
 def test_a_machine_without_a_compiler_is_found_out(tmp_path: Path) -> None:
@@ -214,7 +219,7 @@ SOURCES = [
 @pytest.mark.parametrize("source", SOURCES)
 def test_training_lowers_the_loss(source: str) -> None:
     trial = small_trial(
-        data_source=source,
+        source=source,
         modality="visual",
         train_audio_snr=math.inf,
         train_visual_snr=math.inf,
@@ -225,7 +230,8 @@ def test_training_lowers_the_loss(source: str) -> None:
         dense_units=32,
         validation_examples=200,
     )
-    result = run_trial(trial, load_digits(trial.data, Path(REAL) if REAL else None))
+    task = find_task("digits", Path(REAL) if REAL else None)
+    result = run_trial(trial, OpenedTask(task, trial.data))
     assert result.epochs[-1].train_loss < 0.8 * math.log(10)
     assert result.epochs[-1].validation["accuracy"] > 0.4
 
@@ -238,25 +244,31 @@ def test_drawn_pairs_are_different_and_belong_to_the_split() -> None:
     assert not np.array_equal(pairs, draw_examples(1000, 900, seed=3, split="test").numpy())
 
 
-def test_too_many_pairs_are_refused(small_data: DigitData) -> None:
+def test_too_many_pairs_are_refused(small_opened: OpenedTask) -> None:
     with pytest.raises(TrialError, match=r"train has .* examples, .* were asked for"):
-        run_trial(small_trial(examples=10**9), small_data)
+        run_trial(small_trial(examples=10**9), small_opened)
 
 
 @pytest.mark.parametrize(
     ("precision", "remedy"), [("float32", ""), ("bfloat16", " or use precision float32")]
 )
 def test_a_loss_that_is_not_finite_ends_the_trial(
-    precision: str, remedy: str, small_data: DigitData
+    precision: str, remedy: str, small_opened: OpenedTask
 ) -> None:
     said = rf"the loss became (nan|inf) in epoch 1 .*lower learning_rate \(1e\+30\){remedy}$"
     with pytest.raises(TrialError, match=said):
-        run_trial(small_trial(learning_rate=1e30, precision=precision), small_data)
+        run_trial(small_trial(learning_rate=1e30, precision=precision), small_opened)
 
 
-def test_data_of_another_specification_are_refused(small_data: DigitData) -> None:
-    with pytest.raises(TrialError, match="are not the trial's"):
-        run_trial(small_trial(frames=30), small_data)
+def test_a_trial_runs_on_the_data_of_its_own_specification(small_opened: OpenedTask) -> None:
+    longer = small_trial(frames=30, epochs=1)
+    own = run_trial(longer, OpenedTask(Digits(), longer.data))
+    shared = run_trial(longer, small_opened)
+    assert shared.epochs[0].train_loss == own.epochs[0].train_loss
+    assert small_opened.data(longer.data).fingerprint != small_opened.first.fingerprint
+    assert small_opened.data(longer.data) is small_opened.data(longer.data)
+    # Who brings no data gets those that the specification names.
+    assert run_trial(longer).epochs[0].train_loss == own.epochs[0].train_loss
 
 
 def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,8 +278,8 @@ def test_a_missing_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("auto").type == "cpu"
 
 
-def test_costs_are_measured(small_data: DigitData, trial: TrialSpecification) -> None:
-    result = run_trial(trial, small_data)
+def test_costs_are_measured(small_opened: OpenedTask, trial: TrialSpecification) -> None:
+    result = run_trial(trial, small_opened)
     total = result.train_seconds + result.evaluation_seconds
     assert 0 < result.data_seconds < total
     assert result.peak_memory_bytes > 50 * 2**20

@@ -1,22 +1,18 @@
-"""What a record may hold: how much, seen before it is read, and which values.
+"""How much a record may hold, seen before it is read.
 
 Runs of equal values cost nothing in a Parquet file: one of a megabyte may stand for gigabytes. The
-footer may say less than the pages hold, so their own headers are looked at. What a writer never
-puts there is refused: no other reader shall find another number in the same bytes.
+footer may say less than the pages hold, so their own headers are looked at.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-
-from fusion_search.analysis.records.plain_data import parse_json
 
 LARGEST_BYTES: Final = 2 << 30  # 30 times the predictions of a trial on all of MNIST's test images
 _TEXT: Final = "BYTE_ARRAY"
@@ -38,8 +34,6 @@ _HEADER: Final = 256  # bytes; most are shorter
 _LONGEST_HEADER: Final = 16 << 20
 
 _Fields = dict[tuple[int, int], Any]  # number, type -> value
-_LATEST: Final = 253_402_300_799_999  # milliseconds since 1970: the year 9999, Python's last
-_LONGEST_SECONDS: Final = 1e9  # thirty years
 
 
 class TooLargeError(ValueError):
@@ -116,64 +110,6 @@ def read_bounded(source: Any, columns: Collection[str] | None = None) -> pa.Tabl
     table = pq.ParquetFile(source, read_dictionary=flat).read(names)
     _check(sum(_decoded(chunk) for name in flat for chunk in table[name].chunks))
     return table.cast(pa.schema([file.schema_arrow.field(name) for name in names]))
-
-
-def check_rows(part: pa.Table | pa.RecordBatch) -> None:
-    """Raise ``ValueError`` when a row lacks a value or has one that nothing can be counted with.
-
-    Of the tables that only a trial with results has: none of their columns is ever null.
-    """
-    for name in part.schema.names:
-        if part[name].null_count:
-            raise ValueError(f"its {name} is missing")
-        _check_times(name, part[name])
-    if {"n", "correct"} <= set(part.schema.names):
-        wrong = pc.or_(pc.less(part["n"], 1), pc.greater(part["correct"], part["n"]))
-        if pc.any(pc.or_(wrong, pc.less(part["correct"], 0))).as_py():
-            raise ValueError("it counts what cannot be counted so")
-
-
-def check_trial(part: pa.Table, needed: Mapping[str, Iterable[str]]) -> None:
-    """Raise ``ValueError`` when a trial's row of TRIALS is none that a search writes.
-
-    Args:
-        part: of one row, with all columns.
-        needed: status -> the columns that are not null then.
-    """
-    for name in part.schema.names:
-        _check_times(name, part[name])
-    (row,) = part.to_pylist()
-    if row["status"] not in needed:
-        raise ValueError(f"its status is {row['status']!r}")
-    for name in needed[row["status"]]:
-        if row[name] is None:
-            raise ValueError(f"its {name} is missing")
-    for name, value in row.items():
-        if isinstance(value, float) and not _is_sound(name, value):
-            raise ValueError(f"its {name} is {value:g}")
-    for name in ("sample", "versions", "specification"):
-        where = f"its {name}"
-        if row[name] is not None and not isinstance(parse_json(row[name].encode(), where), dict):
-            raise ValueError(f"its {name} is not a mapping")
-    values = row["objective_values"] or []
-    if not all(one is not None and math.isfinite(one) for one in values):
-        raise ValueError("its objective_values are not finite")
-
-
-def _is_sound(name: str, value: float) -> bool:
-    if name in ("train_audio_snr", "train_visual_snr"):
-        return not math.isnan(value)  # infinity is no noise
-    if name.endswith("accuracy"):
-        return 0 <= value <= 1
-    return 0 <= value <= _LONGEST_SECONDS if name.endswith("seconds") else math.isfinite(value)
-
-
-def _check_times(name: str, column: Any) -> None:
-    if not pa.types.is_timestamp(column.type):
-        return
-    ends = pc.min_max(column.cast(pa.timestamp("ms", "UTC")).cast(pa.int64())).as_py()
-    if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] <= _LATEST:
-        raise ValueError(f"its {name} is no time")
 
 
 def _chunks(file: pq.ParquetFile, source: Any, columns: Collection[str]) -> list[_Chunk]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import pandas as pd
+
 from fusion_search.analysis.confirmation import compute_confirmation, read_candidates
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid
 from fusion_search.analysis.predictions import compute_counts, differences
@@ -20,7 +22,7 @@ from fusion_search.analysis.records.tables import (
     REPLAY_FILE,
     read_table,
 )
-from fusion_search.search.commands.drawing_options import (
+from fusion_search.search.commands.figures.drawing_options import (
     opened,
     read_beside,
     say,
@@ -64,11 +66,20 @@ def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
         say(str(error))
         return
     grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
-    _, comparisons = compute_confirmation(confirmation.trials, candidates)
-    conditions, regions = compute_confirmation_grid(confirmation.trials, grid, candidates)
+    description = confirmation.description
+    column = f"mean_{description.metric.name}"
+    _, comparisons = compute_confirmation(confirmation.trials, candidates, column)
+    conditions, regions = compute_confirmation_grid(
+        confirmation.trials, grid, candidates, description
+    )
     tables = {"comparisons": comparisons, "regions": regions, "conditions": conditions}
     for name, table in tables.items():
         write(options, table.to_csv(index=False).encode(), f"{confirmation.name}-{name}.csv")
+
+
+def _condition_words(row: pd.Series, search: Search) -> str:
+    axes = search.description.axes
+    return ", ".join(f"{axis.words} {row[axis.test_column]:g}" for axis in axes) or "no noise"
 
 
 def predictions(options: argparse.Namespace) -> int:
@@ -81,18 +92,18 @@ def predictions(options: argparse.Namespace) -> int:
     if counts.empty:
         raise AnalysisError(
             f"search {options.name} has no single predictions; they are recorded with "
-            "`--set trials.predictions=true`"
+            "`--set evaluation.predictions=true`"
         )
     content = counts.to_csv(index=False).encode()
     write(options, content, f"{options.name}-predictions.csv")
-    wrong = differences(counts, read_table(search.storage, "grid"))
+    wrong = differences(counts, read_table(search.storage, "grid"), search.description)
     trials = counts["trial_id"].nunique()
     if len(wrong):
         first = wrong.iloc[0]
         raise AnalysisError(
             f"{len(wrong)} of {len(counts):,} counts differ from the grid table, first that of "
-            f"trial {first['trial_id']} at audio SNR {first['test_audio_snr']:g}, visual SNR "
-            f"{first['test_visual_snr']:g}; delete the records of that trial and resume the search"
+            f"trial {first['trial_id']} at {_condition_words(first, search)}; delete the records "
+            "of that trial and resume the search"
         )
     print(
         f"{int(counts['n'].sum()):,} predictions of {count_label(trials, 'trial')}: all "

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
+from fusion_search.analysis.conditions import TrainCondition, train_conditions, train_label
 from fusion_search.analysis.confirmation import read_candidates
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.bounds import LARGEST_BYTES
+from fusion_search.analysis.records.description import ABSENT, ORIGINAL, TaskDescription
+from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import (
     AnalysisError,
     Search,
-    TrainPair,
     open_search,
-    pair_label,
     read_specification,
-    train_pairs,
 )
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, parse_parquet
@@ -32,18 +31,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def open_narrowed(
-    options: argparse.Namespace, modalities: Sequence[str], depths: Sequence[int] | None = None
-) -> Search:
-    """The search, narrowed; says what is missing. Raises ``AnalysisError`` when all is."""
-    search = opened(options).narrow(modalities, depths)
+def open_whole(options: argparse.Namespace, depths: Sequence[int] | None = None) -> Search:
+    """The search with networks of all streams; says what is missing.
+
+    Raises:
+        AnalysisError: no such trial finished.
+    """
+    search = opened(options).whole(depths)
+    at = "" if depths is None else f" at fusion depth {', '.join(map(str, depths))}"
+    return _told(search, f"has no finished trial of all streams{at}")
+
+
+def open_parts(options: argparse.Namespace) -> Search:
+    """The search with networks of some of the streams; says what is missing.
+
+    Raises:
+        AnalysisError: no such trial finished.
+    """
+    return _told(opened(options).parts(), "has no finished trial of some streams alone")
+
+
+def _told(search: Search, nothing: str) -> Search:
     for line in (*search.notes, *search.gaps()):
         say(line)
     if search.finished.empty:
-        at = "" if depths is None else f" at fusion depth {', '.join(map(str, depths))}"
-        raise AnalysisError(
-            f"search {search.name} has no finished trial of modality {' or '.join(modalities)}{at}"
-        )
+        raise AnalysisError(f"search {search.name} {nothing}")
     return search
 
 
@@ -71,24 +83,40 @@ def plain_networks(search: Search) -> Search:
     return search.only(plain)
 
 
-def wanted_pairs(search: Search, options: argparse.Namespace) -> list[TrainPair]:
-    """The train pairs to draw. Raises ``AnalysisError`` when none has a finished trial."""
-    known = train_pairs(search.planned)
-    if not options.train_pairs:
+def wanted_conditions(search: Search, options: argparse.Namespace) -> list[TrainCondition]:
+    """The train conditions to draw. Raises ``AnalysisError`` when none has a finished trial."""
+    description = search.description
+    known = train_conditions(search.planned, description)
+    if not options.train:
         return known
-    wanted = [(audio, visual) for audio, visual in options.train_pairs]
-    for pair in wanted:
-        if pair not in known:
-            say(f"not part of search {search.name}: train pair {pair_label(pair)}")
-    if not set(wanted) & set(train_pairs(search.finished)):
-        finished = "; ".join(pair_label(pair) for pair in train_pairs(search.finished))
-        raise AnalysisError(f"no finished trial at these train pairs; finished are: {finished}")
+    wanted = [_condition(one, description) for one in options.train]
+    for one in wanted:
+        if one not in known:
+            label = train_label(one, description)
+            say(f"not part of search {search.name}: train condition {label}")
+    there = train_conditions(search.finished, description)
+    if not set(wanted) & set(there):
+        finished = "; ".join(train_label(one, description) for one in there)
+        raise AnalysisError(
+            f"no finished trial at these train conditions; finished are: {finished}"
+        )
     return list(dict.fromkeys(wanted))
 
 
+def _condition(given: Sequence[str], description: TaskDescription) -> TrainCondition:
+    if len(given) != len(description.axes):
+        axes = ", ".join(axis.name for axis in description.axes) or "none"
+        raise AnalysisError(f"--train {' '.join(given)} needs an SNR per axis: {axes}")
+    words = {"original": ORIGINAL, "absent": ABSENT}
+    try:
+        return tuple(words[one] if one in words else float(one) for one in given)
+    except ValueError as error:
+        raise AnalysisError(f"--train {' '.join(given)}: {error}") from error
+
+
 def levels_of(search: Search) -> int:
-    """The most levels of a finished trial's network."""
-    return int(search.finished["levels"].max())
+    """The most levels of a finished trial's network; 0 where networks have no such setting."""
+    return int(search.finished["levels"].max()) if "levels" in search.finished else 0
 
 
 def data_caption(search: Search) -> str:

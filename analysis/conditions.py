@@ -1,0 +1,127 @@
+"""Networks, train and test conditions of a search's records, and what was measured there.
+
+A train condition has a value for every axis: an SNR (infinity: original, minus infinity: absent),
+or in words what every example's is drawn from. Tables have it in their columns ``train_<axis>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from fusion_search.analysis.records.columns import snr_label
+from fusion_search.analysis.records.description import (
+    ABSENT,
+    MetricDescription,
+    TaskDescription,
+)
+from fusion_search.analysis.records.samples import option_order, placement_words, rows_of
+from fusion_search.analysis.records.selection import count_label, network_columns
+
+TrainCondition: TypeAlias = tuple[float | str, ...]
+
+
+def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str, Any]]:
+    """The distinct networks of a table with ``network_columns``, whole and plain ones first."""
+    found = rows_of(table[network_columns(description)].drop_duplicates())
+
+    def place(network: dict[str, Any]) -> list[Any]:
+        layout = [option_order(network[name]) for name in description.layout_fields]
+        placement, end = network["placement"], network["end"]
+        return [network["streams"], *layout, len(placement), placement, end]
+
+    return sorted(found, key=place)
+
+
+def of_network(table: pd.DataFrame, network: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of one network."""
+    chosen = pd.Series(True, index=table.index)
+    for column, value in network.items():
+        chosen &= table[column].isna() if pd.isna(value) else table[column] == value
+    return table[chosen]
+
+
+def network_title(network: Mapping[str, Any]) -> str:
+    """A network for people, such as "second-layer fusion: MMTM at level1"."""
+    return placement_words(network).removesuffix(": plain")
+
+
+def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[TrainCondition]:
+    """The distinct train conditions, descending; the one without axes is ()."""
+    found = table[list(description.train_columns)].drop_duplicates()
+    rows = [tuple(row) for row in found.itertuples(index=False, name=None)] if len(found) else []
+    if not description.axes:
+        rows = [()] if len(table) else []
+    return sorted(rows, key=lambda one: [train_order(value) for value in one])
+
+
+def train_order(value: float | str) -> tuple[int, float, str]:
+    """A sort key: SNRs descend, what is drawn comes after them."""
+    return (1, 0.0, value) if isinstance(value, str) else (0, -value, "")
+
+
+def at_train(
+    table: pd.DataFrame, condition: TrainCondition, description: TaskDescription
+) -> pd.DataFrame:
+    """The rows of one train condition."""
+    chosen = pd.Series(True, index=table.index)
+    for column, value in zip(description.train_columns, condition, strict=True):
+        chosen &= table[column] == value
+    return table[chosen]
+
+
+def train_label(condition: TrainCondition, description: TaskDescription) -> str:
+    """A train condition for people, such as "speech 0.5, video 0.25"; empty without axes."""
+    return ", ".join(
+        f"{axis.short} {snr_label(value)}"
+        for axis, value in zip(description.axes, condition, strict=True)
+    )
+
+
+def train_numbers(condition: TrainCondition) -> list[float]:
+    """An SNR for every axis; NaN, which no condition equals, where it is drawn."""
+    return [np.nan if isinstance(value, str) else float(value) for value in condition]
+
+
+def tested_present(grid: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
+    """The rows of the grid itself: without those in which an input is absent."""
+    columns = list(description.test_columns)
+    return grid[(grid[columns] != ABSENT).all(axis=1)]
+
+
+def pooled(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) -> pd.Series:
+    """A metric at every combination of ``keys``, named like the metric.
+
+    Over the rows of one combination a mean is weighted by their examples. Of another metric, which
+    is a function of a whole set, it is the mean of the values.
+    """
+    groups = grid.groupby(list(keys), dropna=False, sort=False)
+    if not metric.is_mean:
+        return groups[metric.name].mean()
+    sums = groups[["n", f"{metric.name}_sum"]].sum()
+    return (sums[f"{metric.name}_sum"] / sums["n"]).rename(metric.name)
+
+
+def matrix(values: pd.Series) -> pd.DataFrame:
+    """Values at two test axes as a map, rows of the first; SNRs descend, absent comes last."""
+    table = values.unstack(values.index.names[1])
+    return table.sort_index(ascending=False).sort_index(axis=1, ascending=False)
+
+
+def by_seed(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) -> pd.DataFrame:
+    """A metric at every combination of ``keys``, a column per seed: what tests are made of.
+
+    A seed's value is the mean over folds, whose trials share examples and are no samples of their
+    own; it is NaN where it lacks one of them.
+    """
+    every = pooled(grid, [*keys, "fold", "seed"], metric).unstack(["fold", "seed"])
+    folds = every.columns.get_level_values("fold").nunique()
+    return every.T.groupby(level="seed").sum(min_count=folds).T / folds
+
+
+def repeated(seeds: int, folds: int) -> str:
+    """How often something was trained, for people: "2 seeds" or "2 seeds x 3 folds"."""
+    return count_label(seeds, "seed") + (f" x {folds} folds" if folds > 1 else "")

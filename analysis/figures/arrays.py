@@ -1,0 +1,91 @@
+"""One array of an example, drawn by what it is: an image, a sequence, values over time, values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+Array = npt.NDArray[np.float64]
+
+
+def draw_input(axes: Axes, values: Array, highest: float) -> None:
+    """Draw what a stream takes.
+
+    Args:
+        axes: where.
+        values: an image [1 or 3, H, W], a sequence of vectors [T, F] (time to the right), or
+            waves [C, T] and [T]; of more dimensions the first are left out.
+        highest: end of the colours of a sequence of vectors.
+    """
+    values = values[(0,) * max(0, values.ndim - 3)]
+    if values.ndim == 3 and len(values) in (1, 3):
+        picture = values[0] if len(values) == 1 else np.moveaxis(values, 0, 2).clip(0, 1)
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axes.set_axis_off()
+    elif is_sequence(values):
+        # Step t is centred on t, so that a line plotted over steps stands exactly above it.
+        steps, features = values.shape
+        axes.imshow(
+            values.T,
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            vmin=min(0.0, float(values.min())),
+            vmax=highest,
+            interpolation="nearest",
+            extent=(-0.5, steps - 0.5, 0, features),
+        )
+        axes.tick_params(labelsize=7)
+    else:
+        axes.plot(np.atleast_2d(values).reshape(-1, values.shape[-1]).T, linewidth=0.7)
+        axes.tick_params(labelsize=7)
+
+
+def is_sequence(values: Array) -> bool:
+    """Whether an array is vectors over time [T, F], and no wave of a few channels [C, T]."""
+    return values.ndim == 2 and len(values) > 4
+
+
+def onset_of(values: Array) -> int:
+    """How many steps of a sequence [T, F] come before anything that is not zero."""
+    there = np.flatnonzero((values != 0).any(axis=1))
+    return int(there[0]) if len(there) else len(values)
+
+
+def draw_output(axes: Axes, values: Array, label: int, names: list[str]) -> list[Any]:
+    """Draw what a network gives: a line per value over time [T, C], or a bar each [C].
+
+    Args:
+        axes: where.
+        values: the array.
+        label: of the value that is true, drawn thick; -1 where there is none.
+        names: of the values.
+
+    Returns:
+        The lines, for a legend; none of bars.
+    """
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.25)
+    if values.ndim != 2:
+        flat = values.reshape(-1)
+        colours = ["C3" if place == label else "C0" for place in range(len(flat))]
+        axes.bar(range(len(flat)), flat, color=colours)
+        return []
+    colours_of = mpl.colormaps["tab10"]
+    if values.shape[1] > colours_of.N:
+        colours_of = mpl.colormaps["turbo"].resampled(values.shape[1])
+    return [
+        axes.plot(
+            values[:, place],
+            color=colours_of(place),
+            linewidth=2.6 if place == label else 1.0,
+            alpha=1.0 if place == label else 0.85,
+            zorder=3 if place == label else 2,
+            label=names[place] if place < len(names) else str(place),
+        )[0]
+        for place in range(values.shape[1])
+    ]

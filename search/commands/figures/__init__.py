@@ -1,0 +1,1 @@
+"""Verbs that draw, write and probe: what looks at a search."""

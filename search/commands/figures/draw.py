@@ -1,0 +1,269 @@
+"""``draw``: each figure's files, and the sentences that belong to it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+import pandas as pd
+
+from fusion_search.analysis.conditions import (
+    TrainCondition,
+    at_train,
+    networks,
+    of_network,
+    train_conditions,
+    train_label,
+)
+from fusion_search.analysis.dependence import compute_dependence
+from fusion_search.analysis.figures.curves import compute_curves, draw_curves, draw_intervals
+from fusion_search.analysis.figures.drawing import value_scale
+from fusion_search.analysis.figures.fusion import (
+    compute_fusion,
+    draw_fusion,
+    fusion_conditions,
+    summarise_fusion,
+)
+from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
+from fusion_search.analysis.figures.replay import compute_replay, draw_replay
+from fusion_search.analysis.figures.timeline import choose_trial, draw_timeline, read_activations
+from fusion_search.analysis.paired import difference_text, region_lines
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.samples import objectives_of, placement_words, rows_of
+from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import (
+    DEPTH,
+    AnalysisError,
+    Search,
+    depth_name,
+    snr_label,
+)
+from fusion_search.analysis.records.tables import REPLAY_FILE
+from fusion_search.search.commands.figures.drawing_options import (
+    data_caption,
+    levels_of,
+    open_parts,
+    open_whole,
+    opened,
+    plain_networks,
+    read_beside,
+    save,
+    save_numbers,
+    say,
+    specification_of,
+    wanted_conditions,
+    write,
+)
+from fusion_search.search.commands.options import storage_of
+
+
+def grids(options: argparse.Namespace) -> int:
+    """``draw grids``: maps of two axes, curves of one, intervals without any."""
+    search = plain_networks(open_whole(options, options.depths))
+    description = search.description
+    if len(description.axes) < 2:
+        return _curves(options, search, "grids")
+    if len(description.axes) > 2:
+        raise AnalysisError(
+            f"a grid of {len(description.axes)} axes cannot be drawn as maps; its numbers are in "
+            f"`{command('report', search.name, storage=storage_of(options))}`"
+        )
+    wanted = wanted_conditions(search, options)
+    sheet = compute_sheet(search, wanted)
+    scale = value_scale(description.metric, [sheet[description.metric.name]])
+    for network in networks(search.planned, description):
+        planned = train_conditions(of_network(search.planned, network), description)
+        declared = [one for one in wanted if one in planned]
+        words = placement_words(network).removesuffix(": plain")
+        if not declared:
+            say(f"{words} was not declared at these train conditions: no figure")
+            continue
+        part = of_network(sheet, network)
+        figure = draw_sheet(
+            part,
+            declared,
+            description,
+            description.metric,
+            scale=scale,
+            title=f"{search.name}: {words}",
+            caption=data_caption(search),
+        )
+        save(options, figure, part, f"{search.name}-grids{_suffix(network, description)}")
+    save_numbers(options, compute_dependence(sheet, description), f"{search.name}-dependence")
+    return 0
+
+
+def _suffix(network: dict[str, object], description: TaskDescription) -> str:
+    """Of a figure's name: the fusion depth, and what else tells a network."""
+    words = [f"-depth{network[DEPTH]}"] if DEPTH in description.layout_fields else []
+    placed = str(network.get("placement") or "{}")
+    told = [placed] if placed != "{}" else []
+    told += [str(network["end"])] if network.get("end") else []
+    return "".join([*words, *(f"-{re.sub(r'[^A-Za-z0-9]+', '-', one).strip('-')}" for one in told)])
+
+
+def _curves(options: argparse.Namespace, search: Search, figure: str) -> int:
+    """Curves of networks with one axis, intervals of those without."""
+    description = search.description
+    table = compute_curves(search)
+    if table.empty:
+        raise AnalysisError(f"search {search.name} has no network of one axis or none to draw")
+    along = table[table["axis"] != ""]
+    for part, draw, name in (
+        (along, draw_curves, figure),
+        (table[table["axis"] == ""], draw_intervals, f"{figure}-intervals"),
+    ):
+        if len(part):
+            drawn = draw(
+                part,
+                description,
+                title=f"{search.name}: {description.metric.words}",
+                caption=data_caption(search),
+            )
+            save(options, drawn, part, f"{search.name}-{name}")
+    return 0
+
+
+def fusion(options: argparse.Namespace) -> int:
+    """``draw fusion``."""
+    search = plain_networks(open_whole(options))
+    description = search.description
+    if len(description.axes) != 2:
+        raise AnalysisError(
+            f"{description.task} has {len(description.axes)} axes; fusion depths are compared on "
+            "maps of two"
+        )
+    comparable = fusion_conditions(search)
+    wanted = wanted_conditions(search, options) if options.train else comparable
+    if not wanted:
+        raise AnalysisError(
+            f"search {search.name} has no train condition with more than one fusion depth to "
+            "compare"
+        )
+    told = "; ".join(train_label(one, description) for one in wanted)
+    print(f"train conditions compared: {told}")
+    tables = []
+    for condition in wanted:
+        table, regions = compute_fusion(search, condition)
+        if table.empty:
+            label = train_label(condition, description)
+            say(f"no finished trial at train condition {label}: no figure")
+            continue
+        _draw_fusion(options, search, condition, table, regions)
+        tables.append((table, regions))
+    if not tables:
+        raise AnalysisError(f"search {search.name} has no finished trial at these train conditions")
+    cells, by_region = (pd.concat(each) for each in zip(*tables, strict=True))
+    _print_summary(summarise_fusion(cells, description), by_region, search)
+    return 0
+
+
+def _draw_fusion(
+    options: argparse.Namespace,
+    search: Search,
+    condition: TrainCondition,
+    table: pd.DataFrame,
+    regions: pd.DataFrame,
+) -> None:
+    description = search.description
+    planned = at_train(search.planned, condition, description)[DEPTH].unique()
+    figure = draw_fusion(
+        table,
+        condition,
+        {int(depth): depth_name(int(depth), levels_of(search)) for depth in planned},
+        description,
+        title=f"{search.name}: trained at {train_label(condition, description)}",
+        caption=data_caption(search),
+    )
+    snrs = [
+        f"{axis.short.replace(' ', '-')}{snr_label(snr)}"
+        for axis, snr in zip(description.axes, condition, strict=True)
+    ]
+    name = "-".join([f"{search.name}-fusion", *snrs])
+    save(options, figure, table, name)
+    write(options, regions.to_csv(index=False).encode(), f"{name}-regions.csv")
+
+
+def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, search: Search) -> None:
+    description = search.description
+    metric = description.metric
+    if summary.empty:
+        print("no train condition has a seed common to initial-layer fusion and a later depth")
+        return
+    for row in rows_of(summary):
+        condition = tuple(row[one] for one in description.train_columns)
+        depth = depth_name(row[DEPTH], levels_of(search))
+        mean, low, high = (
+            difference_text(row[f"difference_{one}"], metric) for one in ("mean", "min", "max")
+        )
+        print(
+            f"train {train_label(condition, description)}: initial-layer fusion against {depth}, "
+            f"paired seeds: {row['paired_seeds']}\n"
+            f"  of {row['conditions']} test conditions initial wins {row['initial_wins']}, "
+            f"ties {row['ties']}, loses {row['initial_loses']}\n"
+            f"  late - initial {metric.words}: mean {mean}, min {low}, max {high}\n"
+            f"  {row['decisions']}"
+        )
+        own = at_train(regions, condition, description)
+        for line in region_lines(own[own[DEPTH] == row[DEPTH]], metric):
+            print(line)
+
+
+def unimodal(options: argparse.Namespace) -> int:
+    """``draw unimodal``: networks of some of the streams."""
+    return _curves(options, open_parts(options), "unimodal")
+
+
+def timeline(options: argparse.Namespace) -> int:
+    """``draw timeline``."""
+    search = opened(options)
+    trial = choose_trial(search, options.trial)
+    table = read_activations(search, trial["trial_id"])
+    print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
+    for number, part in table.groupby("number"):
+        figure = draw_timeline(
+            part,
+            search.description,
+            title=f"{search.name}: {placement_words(dict(zip(trial.index, trial, strict=True)))}",
+            caption=f"Trial {trial['trial_name']}, test example {number}. {data_caption(search)}",
+        )
+        numbers = part.drop(columns=["values", "shape"])
+        save(options, figure, numbers, f"{search.name}-timeline-{trial['trial_id']}-{number}")
+    return 0
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Draw searcher against searcher, and print how many trials each needed."""
+    search = opened(options)
+    table = read_beside(search.storage, REPLAY_FILE)
+    if table is None:
+        raise AnalysisError(
+            f"search {options.name} has no replay yet; run "
+            f"`{command('replay', options.name, storage=storage_of(options))}`"
+        )
+    objective = objectives_of(specification_of(search), search.description)[0]
+    minimize = objective.direction == "minimize"
+    optimum = float(table["value"].min() if minimize else table["value"].max())
+    curves, runs, summary = compute_replay(table, optimum, options.within, minimize=minimize)
+    figure = draw_replay(
+        curves,
+        runs,
+        summary,
+        optimum,
+        options.within,
+        objective=objective,
+        title=f"{options.name}: searchers replayed",
+        caption=data_caption(search),
+    )
+    save(options, figure, runs, f"{options.name}-replay")
+    print(f"trials to reach within {options.within:g} of the best recorded value {optimum:.4f}:")
+    for row in rows_of(summary):
+        words = row["undecided"] or f"p = {row['p_holm']:.2g} (Holm)"
+        against = "" if pd.isna(row["p"]) else f", against random {words}"
+        print(
+            f"  {printable(row['searcher']):10} median {row['median']:g} (quartiles "
+            f"{row['lower_quartile']:g} to {row['upper_quartile']:g}, {row['reached']:.0%} of "
+            f"{row['seeds']} seeds arrived){against}"
+        )
+    return 0

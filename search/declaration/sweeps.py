@@ -1,0 +1,43 @@
+"""The trials of a sweep: full products, each trial once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.specification import TrialSpecification
+
+_MOST: Final = 100_000
+
+
+def most_trials(space: Space, where: str) -> None:
+    """Raise ``ConfigurationError`` when a block cannot be run whole, or has too many trials."""
+    size = space.size()
+    if size is None:
+        raise ConfigurationError(
+            f"{where} has a range of numbers; declare a searcher, or give a list of values"
+        )
+    trials = size * space.trials_per_sample
+    if trials > _MOST:
+        raise ConfigurationError(f"{where} has {trials:,} trials; allowed: up to {_MOST:,}")
+
+
+def swept_trials(blocks: Sequence[Space]) -> list[TrialSpecification]:
+    """Every trial once, in the order declared: block by block, seed by seed.
+
+    Trials that differ only in what does not matter, such as the SNR of an input that they do not
+    have, are one.
+    """
+    found: dict[str, TrialSpecification] = {}
+    for space in blocks:
+        samples = list(enumerate_samples(space))
+        # Of a condition that is chosen the sample says which; all are run.
+        for seed, fold, condition in itertools.product(space.seeds, space.folds, space.train):
+            for sample in samples:
+                one = space.trial_of(sample, condition, fold, seed)
+                found.setdefault(one.trial_id, one)
+    return list(found.values())

@@ -1,0 +1,131 @@
+"""``draw`` by the files it leaves and what it says."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_records import (
+    NOTE,
+    SNRS,
+    Trial,
+    fill,
+    late_and_initial,
+    write_planned,
+    write_trial,
+)
+
+from fusion_search.analysis.figures.fusion import compute_fusion
+from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.search.commands.command_line import main
+
+PAIR = (0.5, 0.25)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path / "results")
+
+
+def test_a_half_finished_search_draws_what_is_there_and_names_the_rest(
+    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, gone, broken = Trial((2.0, 1.0)), Trial((2.0, 0.5)), Trial((1.0, 1.0))
+    search = fill(storage, [there])
+    write_trial(search, broken, reason="the loss became nan")
+    write_planned(search, [there, gone, broken])
+    words = ["draw", "grids", "made-up", "--storage", storage.location]
+    words += ["--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    error = capsys.readouterr().err
+    assert f"missing, not run yet: 1 of 3 planned trials: {gone.name}" in error
+    assert f"failed: {broken.name}: the loss became nan" in error
+    figure = tmp_path / "out" / "made-up-grids-depth0.png"
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_every_command_writes_png_svg_and_the_csv_of_its_table(
+    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [
+        *late_and_initial(),
+        *(Trial((math.inf, snr), streams=("image",)) for snr in (1.0, 0.5)),
+        *(Trial((snr, math.inf), streams=("audio",)) for snr in (1.0, 0.5)),
+    ]
+    fill(storage, trials)
+    out = tmp_path / "out"
+    for command in ("grids", "fusion", "unimodal"):
+        words = ["draw", command, "made-up", "--storage", storage.location, "--output", str(out)]
+        assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "initial wins 10" in printed
+    assert "loses 80" in printed
+    stems = {path.stem for path in out.iterdir()} - {"made-up-dependence"}
+    assert stems == {
+        "made-up-grids-depth0",
+        "made-up-grids-depth2",
+        "made-up-fusion-audio0.5-visual0.25",
+        "made-up-fusion-audio0.5-visual0.25-regions",
+        "made-up-unimodal",
+    }
+    for stem in stems - {"made-up-fusion-audio0.5-visual0.25-regions"}:
+        assert (out / f"{stem}.png").read_bytes()[:4] == b"\x89PNG"
+        svg = (out / f"{stem}.svg").read_text()
+        assert "<svg" in svg
+    computed = compute_fusion(open_search(storage, "made-up"), PAIR)
+    for table, end in zip(computed, ("", "-regions"), strict=True):
+        written = pd.read_csv(out / f"made-up-fusion-audio0.5-visual0.25{end}.csv")
+        pd.testing.assert_frame_equal(written, table, check_dtype=False)
+
+
+def test_figures_of_builtin_data_say_so(storage: Storage, tmp_path: Path) -> None:
+    fill(storage, [Trial(PAIR)])
+    words = ["draw", "grids", "made-up", "--storage", storage.location, "--output", str(tmp_path)]
+    assert main(words) == 0
+    # Text is drawn as shapes; the SVG names each glyph run in a comment.
+    assert NOTE.split(" (")[0] in (tmp_path / "made-up-grids-depth0.svg").read_text()
+
+
+def test_noise_draws_one_example_at_ten_snrs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["draw", "noise", "--set", "source=builtin", "--output", str(tmp_path)]
+    assert main(words) == 0
+    assert "NOT MNIST" in capsys.readouterr().out
+    (path,) = tmp_path.glob("*.csv")
+    table = pd.read_csv(path)
+    visual = table[table["axis"] == "visual_snr"]
+    assert visual["snr"].tolist() == list(SNRS)
+    np.testing.assert_allclose(visual["measured"], SNRS, rtol=1e-4)
+    audio = table[table["axis"] == "audio_snr"]
+    assert audio["mean"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["grids", "none"], "there is no search 'none'"),
+        (["grids", "none"], "searches there: made-up"),
+        (["unimodal", "made-up"], "has no finished trial of some streams alone"),
+        (["fusion", "made-up"], "no train condition with more than one fusion depth"),
+        (["grids", "made-up", "--fusion-depth", "7"], "has no finished trial"),
+        (
+            ["grids", "made-up", "--train", "9", "9"],
+            "no finished trial at these train conditions",
+        ),
+        (["timeline", "made-up"], "was not probed; run `fusion-search probe made-up --trial"),
+        (["timeline", "made-up", "--trial", "zzz"], "no finished trial matches 'zzz'"),
+    ],
+)
+def test_bad_input_ends_with_a_sentence_and_code_2(
+    storage: Storage, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    fill(storage, [Trial(PAIR)])
+    assert main(["draw", *words, "--storage", storage.location]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

@@ -1,0 +1,192 @@
+"""``probe``, ``draw timeline`` and ``draw noise``: single examples through a trained network."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from odd_tasks import Amount, Sensors, Widths
+from small_trials import small_trial
+
+from fusion_search.analysis.figures.timeline import read_activations
+from fusion_search.analysis.records.description import TASK_FILE
+from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import CHECKPOINTS
+from fusion_search.datasets.digits.data import load_digits
+from fusion_search.search.commands.command_line import main
+from fusion_search.search.records.provenance import provenance
+from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.tasks.digits.task import Digits
+from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.describe import describe
+from fusion_search.search.trials.probe import trained_network
+from fusion_search.search.trials.settings import TrainingSettings
+from fusion_search.search.trials.specification import TrialSpecification
+
+
+def recorded(folder: Path, trial: TrialSpecification, opened: OpenedTask) -> Storage:
+    """A search of one trial that has run."""
+    storage = open_storage(folder).below("one")
+    streams = opened.task.layout(trial.network, lambda: opened.first).streams
+    description = describe(trial.task, opened.task, opened.first, streams)
+    storage.write(description.to_json().encode(), TASK_FILE)
+    write_plan(storage, [trial], 1)
+    execute(trial, opened, Recorder(storage, "one", description, provenance()))
+    return storage
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrialSpecification]:
+    folder = tmp_path_factory.mktemp("probe")
+    trial = small_trial(epochs=1, test_examples=2, fusion_depth=1, seed=4)
+    recorded(folder, trial, OpenedTask(Digits(), trial.data))
+    return folder, trial
+
+
+def told(folder: Path, trial: TrialSpecification) -> dict[tuple[float, float, str], Any]:
+    table = read_activations(open_search(open_storage(folder), "one"), trial.trial_id)
+    keys = zip(table["test_audio_snr"], table["test_visual_snr"], table["name"], strict=True)
+    return dict(zip(keys, table["values"], strict=True))
+
+
+def test_a_probe_keeps_what_the_network_takes_and_gives(
+    digits: tuple[Path, TrialSpecification], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder, trial = digits
+    words = ["probe", "one", "--storage", str(folder), "--example", "3"]
+    words += ["--condition", "1", "0.25", "--condition", "absent", "original"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "1 examples at 2 conditions" in printed
+    assert "NOT MNIST" in printed
+    found = told(folder, trial)
+    assert {name for _, _, name in found} == {"input.image", "input.audio", "output"}
+
+    # The same by hand: the pair's image and sound with the trial's noise, and the network.
+    examples = load_digits(trial.data).examples("test", torch.tensor([3]), noise_seed=trial.seed)
+    opened = OpenedTask(Digits(), trial.data)
+    checkpoint = open_storage(folder).below("one").read(CHECKPOINTS, f"{trial.trial_id}.pt")
+    network = trained_network(trial, opened, checkpoint)
+    image, sound = examples.visual(0.25), examples.audio(1.0)
+    np.testing.assert_allclose(found[1.0, 0.25, "input.image"], image[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(found[1.0, 0.25, "input.audio"], sound[0].numpy(), atol=1e-6)
+    with torch.inference_mode():
+        logits = network(image, sound)[0].numpy()
+    over_time = found[1.0, 0.25, "output"]
+    assert over_time.shape == (24, 10)
+    np.testing.assert_allclose(over_time[-1], logits, atol=1e-5)
+    assert not found[-math.inf, math.inf, "input.audio"].any()
+    assert found[-math.inf, math.inf, "input.image"].any()
+
+    out = tmp_path / "figures"
+    assert main(["draw", "timeline", "one", "--storage", str(folder), "--output", str(out)]) == 0
+    (figure,) = out.glob("*.png")
+    assert figure.name == f"one-timeline-{trial.trial_id}-3.png"
+
+
+def test_without_conditions_a_probe_takes_telling_ones(
+    digits: tuple[Path, TrialSpecification],
+) -> None:
+    folder, trial = digits
+    assert main(["probe", "one", "--storage", str(folder)]) == 0
+    conditions = dict.fromkeys((audio, visual) for audio, visual, _ in told(folder, trial))
+    # No noise, as in training, and each input alone at its lowest SNR.
+    lowest = 0.0625
+    expected = [(math.inf, math.inf), (0.5, 0.25), (lowest, math.inf), (math.inf, lowest)]
+    assert list(conditions) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["probe", "one", "--example", "100000"], "test example 100000 does not exist"),
+        (["probe", "one", "--condition", "1"], "needs an SNR per axis: audio_snr, visual_snr"),
+        (["probe", "one", "--condition", "0", "1"], "audio_snr is 0.0; allowed: above 0"),
+        (["probe", "one", "--trial", "zzz"], "no finished trial matches 'zzz'"),
+        (["draw", "timeline", "one", "--trial", "zzz"], "no finished trial matches 'zzz'"),
+    ],
+)
+def test_bad_input_ends_with_a_sentence(
+    digits: tuple[Path, TrialSpecification],
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    assert main([*words, "--storage", str(digits[0])]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_regression_is_probed_without_axes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = OpenedTask(Sensors(), Amount(size=8))
+    trial = TrialSpecification(
+        task="odd_tasks:Sensors",
+        network=Widths(),
+        data=Amount(size=8),
+        training=TrainingSettings(epochs=1, batch_size=4, device="cpu"),
+    )
+    storage = recorded(tmp_path, trial, opened)
+    place = ["--storage", str(tmp_path)]
+    assert main(["draw", "timeline", "one", *place]) == 2
+    assert "was not probed" in capsys.readouterr().err
+    assert main(["probe", "one", *place]) == 0
+    table = read_activations(open_search(open_storage(tmp_path), "one"), trial.trial_id)
+    assert list(table["name"]) == ["input.ecg", "input.motion", "input.heat", "output"]
+    assert set(table["label"]) == {-1}
+    network = trained_network(trial, opened, storage.read(CHECKPOINTS, f"{trial.trial_id}.pt"))
+    inputs, _ = opened.first.test[0]
+    with torch.inference_mode():
+        expected = network(**{name: one[None] for name, one in inputs.items()})
+    np.testing.assert_allclose(table["values"].iloc[-1], expected[0].numpy(), atol=1e-6)
+    out = ["--output", str(tmp_path / "figures")]
+    assert main(["draw", "timeline", "one", *place, *out]) == 0
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    digits: tuple[Path, TrialSpecification], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, trial = digits
+    opened = OpenedTask(Digits(), trial.data)
+    narrow = small_trial(epochs=1, test_examples=2, fusion_depth=1, units=2, seed=4)
+    storage = recorded(tmp_path, narrow, opened)
+    wrong = open_storage(folder).below("one").read(CHECKPOINTS, f"{trial.trial_id}.pt")
+    storage.write(wrong, CHECKPOINTS, f"{narrow.trial_id}.pt")
+    assert main(["probe", "one", "--storage", str(tmp_path)]) == 2
+    assert "is damaged or of another version" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_trial_is_refused(
+    digits: tuple[Path, TrialSpecification], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, trial = digits
+    other = small_trial(epochs=1, test_examples=2, fusion_depth=1, seed=5)
+    storage = recorded(tmp_path, other, OpenedTask(Digits(), trial.data))
+    # Of the same architecture, and so without a fault in its weights.
+    wrong = open_storage(folder).below("one").read(CHECKPOINTS, f"{trial.trial_id}.pt")
+    storage.write(wrong, CHECKPOINTS, f"{other.trial_id}.pt")
+    assert main(["probe", "one", "--storage", str(tmp_path)]) == 2
+    assert "of another trial" in capsys.readouterr().err
+
+
+def test_noise_draws_every_axis_of_a_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--output", str(tmp_path)]
+    assert main(["draw", "noise", "--set", "source=builtin", "--example", "1", *out]) == 0
+    assert "NOT MNIST" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "noise-digits-example1.csv")
+    images = table[table["axis"] == "visual_snr"]
+    # Noise is put on the image itself, by the ratio that its SNR says.
+    np.testing.assert_allclose(images["measured"], images["snr"], rtol=1e-3)
+    assert main(["draw", "noise", "--task", "odd_tasks:Sensors", *out]) == 2
+    assert "has no axis" in capsys.readouterr().err
+    assert main(["draw", "noise", "--set", "frames=none", *out]) == 2
+    assert "data.frames is 'none'; allowed: a whole number" in capsys.readouterr().err
