@@ -19,7 +19,7 @@ from fusion_search.analysis.records.description import (
     TaskDescription,
 )
 from fusion_search.analysis.records.samples import option_order, placement_words, rows_of
-from fusion_search.analysis.records.selection import network_columns
+from fusion_search.analysis.records.selection import count_label, network_columns
 
 TrainCondition: TypeAlias = tuple[float | str, ...]
 
@@ -111,8 +111,17 @@ def matrix(values: pd.Series) -> pd.DataFrame:
     return table.sort_index(ascending=False).sort_index(axis=1, ascending=False)
 
 
-def replicates(table: pd.DataFrame) -> pd.Series:
-    """What trials are paired by, and intervals are over: seeds, or folds and seeds."""
-    if table["fold"].nunique() <= 1:
-        return table["seed"]
-    return table["fold"].astype(str) + "/" + table["seed"].astype(str)
+def by_seed(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) -> pd.DataFrame:
+    """A metric at every combination of ``keys``, a column per seed: what tests are made of.
+
+    A seed's value is the mean over folds, whose trials share examples and are no samples of their
+    own; it is NaN where it lacks one of them.
+    """
+    every = pooled(grid, [*keys, "fold", "seed"], metric).unstack(["fold", "seed"])
+    folds = every.columns.get_level_values("fold").nunique()
+    return every.T.groupby(level="seed").sum(min_count=folds).T / folds
+
+
+def repeated(seeds: int, folds: int) -> str:
+    """How often something was trained, for people: "2 seeds" or "2 seeds x 3 folds"."""
+    return count_label(seeds, "seed") + (f" x {folds} folds" if folds > 1 else "")

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.conditions import replicates
 from fusion_search.analysis.paired import (
     HIGHER,
     NOT_TOLD,
@@ -55,7 +54,7 @@ class Measure:
     @property
     def words(self) -> str:
         """For axes and tables."""
-        return self.column.replace("_", " ")
+        return self.column.replace("_", " ").replace("mean mean", "average mean")
 
 
 def measures(
@@ -120,8 +119,8 @@ def compute_confirmation(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every candidate over its seeds, and the best against every plain network.
 
-    A seed (of one fold, where there are several) counts for a candidate when its trials at all
-    train conditions finished; its value is their mean. Differences are paired by seed. Intervals
+    A seed counts for a candidate when its trials at all train conditions and in all folds
+    finished; its value is their mean. Differences are paired by seed. Intervals
     are Student's t over seeds, 95 %; p is of the sign-flip test over all comparisons made, which
     takes a seed's differences to be as likely with the opposite sign, all together. A candidate
     that is itself a plain network is not compared with itself.
@@ -143,9 +142,8 @@ def compute_confirmation(
     wanted = finished[
         finished["trial_id"].isin([i for one in candidates for i in one["trial_ids"]])
     ]
-    conditions = wanted["train"].nunique()
-    wanted = wanted.assign(seed=replicates(wanted))
-    by_candidate = [_by_seed(wanted, one["trial_ids"], column, conditions) for one in candidates]
+    per_seed = len(wanted[["train", "fold"]].drop_duplicates())
+    by_candidate = [_by_seed(wanted, one["trial_ids"], column, per_seed) for one in candidates]
     rows = []
     for one, values in zip(candidates, by_candidate, strict=True):
         own = wanted[wanted["trial_id"].isin(one["trial_ids"])]
@@ -170,12 +168,12 @@ def compute_confirmation(
 
 
 def _by_seed(
-    finished: pd.DataFrame, trial_ids: Sequence[str], column: str, conditions: int
+    finished: pd.DataFrame, trial_ids: Sequence[str], column: str, per_seed: int
 ) -> pd.Series:
-    """Seed -> mean over train conditions, for the seeds that have all of them."""
+    """Seed -> mean over its so many trials, for the seeds that have all of them."""
     own = finished[finished["trial_id"].isin(list(trial_ids))]
     groups = own.groupby("seed")[column]
-    return groups.mean()[groups.count() == conditions]
+    return groups.mean()[groups.count() == per_seed]
 
 
 def compared(

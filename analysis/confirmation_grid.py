@@ -9,7 +9,6 @@ import pandas as pd
 
 from fusion_search.analysis.conditions import (
     pooled,
-    replicates,
     tested_present,
     train_numbers,
 )
@@ -37,7 +36,8 @@ def compute_confirmation_grid(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every comparison of a confirmation at each condition, and in each region.
 
-    A seed's value is the mean over its train conditions; without all of them it does not count.
+    A seed's value is the mean over train conditions and folds; without all of them it does not
+    count.
     Every comparison is a family of its own: max-T and Holm are over its conditions or regions.
 
     Args:
@@ -62,9 +62,8 @@ def compute_confirmation_grid(
     cells = values.unstack("trial_id").sort_index(ascending=False)  # condition x trial
     wanted = {trial for one in candidates for trial in one["trial_ids"]} & set(cells.columns)
     own = trials[(trials["status"] == FINISHED) & trials["trial_id"].isin(list(wanted))]
-    own = own.assign(seed=replicates(own))
-    conditions, regions = [], []  # of each train condition
-    for _, part in own.groupby(train, sort=False):
+    conditions, regions = [], []  # of each train condition and fold
+    for _, part in own.groupby([*train, "fold"], sort=False):
         conditions.append(cells[part["trial_id"].to_list()])
         numbers = train_numbers(tuple(part[train].iloc[0]))
         regions.append(region_means(conditions[-1], numbers, description))
@@ -81,7 +80,7 @@ def _compare(
     candidates: Sequence[Mapping[str, Any]],
     places: Sequence[str],
 ) -> pd.DataFrame:
-    """Every comparison at each place, from a table [place x trial] of each train condition."""
+    """Every comparison at each place, from tables [place x trial] of a train condition and fold."""
     tables = []
     for (one, other), names in compared(candidates) if pairs else ():
         first, second = (_by_seed(pairs, seeds, candidates[number]) for number in (one, other))
@@ -97,7 +96,7 @@ def _compare(
 def _by_seed(
     pairs: Sequence[pd.DataFrame], seeds: pd.Series, candidate: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """A candidate's mean over train conditions [place x seed]; NaN for a seed that lacks one."""
+    """A candidate's mean over the tables [place x seed]; NaN for a seed that lacks one."""
     parts = []
     for table in pairs:
         own = [trial for trial in table.columns if trial in candidate["trial_ids"]]

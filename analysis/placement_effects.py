@@ -174,9 +174,10 @@ def compute_count(
     coupling, and a count of 0 would mix in the layout's own effect.
 
     Returns:
-        Two rows per sample, one each for MMTM modules and for couplings of any kind (connections
-        and ends are not couplings): ``counted``, ``count``, ``trial_name``, ``value``, and of
-        all samples with this count ``n``, ``mean`` and ``mean_error`` (NaN for n = 1).
+        Two rows per sample, one each for MMTM modules (where some sample has one) and for
+        couplings of any kind (connections and ends are not couplings): ``counted``, ``count``,
+        ``trial_name``, ``value``, and of all samples with this count ``n``, ``mean`` and
+        ``mean_error`` (NaN for n = 1).
     """
     table = sample_table(trials, [objective])
     table = table[table["status"] == FINISHED]
@@ -186,7 +187,8 @@ def compute_count(
         [one[COUPLING] for one in placed(row).values() if COUPLING in one] for row in rows_of(table)
     ]
     tables = []
-    for counted in COUNTED:
+    some = any("mmtm" in kinds for kinds in couplings)
+    for counted in COUNTED if some else COUNTED[1:]:
         wanted = (lambda kind: kind == "mmtm") if counted == "MMTM" else (lambda kind: kind != NONE)
         counts = np.array([sum(map(wanted, kinds)) for kinds in couplings], dtype=int)
         part = pd.DataFrame(

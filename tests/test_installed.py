@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from search_processes import UNSWEPT
+from small_trials import small_configuration
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("search", "models", "datasets", "analysis")
@@ -95,12 +95,8 @@ def test_a_search_runs_beside_another_package_of_our_folders_name(
     )
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "pandas.py").write_text("raise ValueError('not this one')\n")
-    config = {
-        "name": "test",
-        "trials": {**UNSWEPT, "epochs": 1},
-        "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]},
-        "mlflow": {"enabled": False},
-    }
+    small = {"epochs": 1, "test_examples": 4}
+    config = small_configuration(name="test", mlflow={"enabled": False}, **small)
     (tmp_path / "elsewhere" / "tiny.yaml").write_text(yaml.safe_dump(config))
     for words in (
         [str(environment / "bin" / "python"), "-P", "-c", program],

@@ -18,7 +18,7 @@ from fusion_search.analysis.conditions import (
     networks,
     of_network,
     pooled,
-    replicates,
+    repeated,
     train_order,
 )
 from fusion_search.analysis.figures.drawing import (
@@ -37,7 +37,6 @@ from fusion_search.analysis.records.description import (
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import (
     Search,
-    count_label,
     network_columns,
     snr_label,
 )
@@ -64,14 +63,13 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         One row per network, train condition and test SNR: the columns of
         :func:`analysis.records.selection.network_columns`, ``axis`` (its name, empty without),
         ``train_snr`` (in words where it is drawn), ``test_snr`` (descending, absent last; NaN
-        without axis), ``seeds`` (how many, folds counted apart), the metric (mean over them),
-        ``deviation`` (sample standard deviation; NaN for one), and ``low`` and ``high`` of the
-        95 % t interval over them.
+        without axis), ``seeds`` and ``folds`` (how many), the metric (mean over all of these
+        trials), ``deviation`` (sample standard deviation; NaN for one), and ``low`` and ``high``
+        of the 95 % t interval over them.
     """
     description = search.description
     metric = metric or description.metric
     grid = search.read_grid()
-    grid = grid.assign(replicate=replicates(grid))
     keys = ["axis", "train_snr", "test_snr"]
     rows: list[dict[str, Any]] = []
     for network in networks(grid, description):
@@ -79,23 +77,22 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         if len(axes) > 1:
             continue
         part = of_network(grid, network)
-        others = [one.test_column for one in description.axes if one not in axes]
-        part = part[(part[others] != ABSENT).all(axis=1)]
         along: dict[str, Any] = {"axis": "", "train_snr": math.nan, "test_snr": math.nan}
         for axis in axes:
             train, test = part[axis.train_column], part[axis.test_column]
             along = {"axis": axis.name, "train_snr": train, "test_snr": test}
         part = part.assign(**along)
-        values = pooled(part, [*keys, "replicate"], metric).reset_index()
+        values = pooled(part, [*keys, "fold", "seed"], metric).reset_index()
         groups: list[tuple[Any, pd.DataFrame]] = list(
             values.groupby(keys, dropna=False, sort=False)
         )
         for key, group in sorted(groups, key=lambda one: (train_order(one[0][1]), -one[0][2])):
             own = group[metric.name].to_numpy(dtype=float)
             numbers = dict(zip((metric.name, "low", "high"), interval(own), strict=True))
-            spread = {"seeds": len(own), "deviation": group[metric.name].std()}
+            spread = {"deviation": group[metric.name].std()}
+            spread |= {"seeds": group["seed"].nunique(), "folds": group["fold"].nunique()}
             rows.append({**network, **dict(zip(keys, key, strict=True)), **numbers, **spread})
-    columns = [*network_columns(description), *keys, "seeds", metric.name, *_SPREAD]
+    columns = [*network_columns(description), *keys, "seeds", "folds", metric.name, *_SPREAD]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -141,11 +138,16 @@ def draw_curves(
     if metric.share:
         panels[0, 0].set_ylim(0, 1.02)
     figure.suptitle(title, fontsize=11)
-    spread = "Bars: 95 % t interval over seeds. " if (table["seeds"] > 1).any() else ""
+    several = table["seeds"] * table["folds"] > 1
+    spread = f"Bars: 95 % t interval over {_over(table)}. " if several.any() else ""
     chance = " Dotted: chance." if _is_chance(description, metric) else ""
     note = f"{caption} {spread}Ring: test SNR = train SNR.{chance}"
     add_caption(figure, note.strip())
     return figure
+
+
+def _over(table: pd.DataFrame) -> str:
+    return "seeds and folds" if (table["folds"] > 1).any() else "seeds"
 
 
 def _is_chance(description: TaskDescription, metric: MetricDescription) -> bool:
@@ -159,8 +161,8 @@ def _draw_lines(axes: Axes, part: pd.DataFrame, metric: MetricDescription) -> No
     colours = mpl.colormaps["viridis"].resampled(256)
     for number, (train, line) in enumerate(lines):
         colour = colours(0.88 * number / max(len(lines) - 1, 1))
-        count = count_label(int(line["seeds"].max()), "seed")
-        label = f"{snr_label(train)} ({count})"
+        seeds, folds = int(line["seeds"].max()), int(line["folds"].max())
+        label = f"{snr_label(train)} ({repeated(seeds, folds)})"
         for there, style in ((line["test_snr"] != ABSENT, "-"), (line["test_snr"] == ABSENT, "")):
             own = line[there]
             if own.empty:
@@ -169,7 +171,7 @@ def _draw_lines(axes: Axes, part: pd.DataFrame, metric: MetricDescription) -> No
             axes.errorbar(
                 [test_snrs.index(snr) for snr in own["test_snr"]],
                 own[metric.name],
-                yerr=half if int(line["seeds"].max()) > 1 else None,
+                yerr=half if seeds * folds > 1 else None,
                 color=colour,
                 marker="o" if style else "s",
                 markersize=3 if style else 5,
@@ -220,7 +222,7 @@ def draw_intervals(
     axes = figure.add_subplot()
     labels = []
     for place, row in enumerate(rows_of(ordered)):
-        labels.append(f"{network_title(row)} ({count_label(row['seeds'], 'seed')})")
+        labels.append(f"{network_title(row)} ({repeated(row['seeds'], row['folds'])})")
         half = 0.0 if math.isnan(row["high"]) else row["high"] - row[metric.name]
         axes.errorbar(
             row[metric.name], place, xerr=half, fmt="D", color="tab:blue", capsize=4, markersize=6
@@ -233,6 +235,6 @@ def draw_intervals(
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
-    note = "Diamond and bar: mean over seeds and its 95 % t interval."
+    note = f"Diamond and bar: mean over {_over(ordered)} and its 95 % t interval."
     add_caption(figure, f"{caption} {note}".strip())
     return figure

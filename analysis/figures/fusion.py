@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from fusion_search.analysis.conditions import (
     TrainCondition,
     at_train,
+    by_seed,
     matrix,
-    pooled,
-    replicates,
     tested_present,
     train_conditions,
     train_numbers,
@@ -103,12 +102,12 @@ def compute_fusion(
     metric = metric or description.metric
     grid = tested_present(at_train(search.read_grid(), condition, description), description)
     tests = list(description.test_columns)
-    values = pooled(grid.assign(seed=replicates(grid)), [DEPTH, "seed", *tests], metric)
+    values = by_seed(grid, [DEPTH, *tests], metric)
     place = dict(zip(description.train_columns, condition, strict=True))
     # Depth -> condition x seed, only the seeds that this depth has; conditions descend.
     by_depth = {
-        depth: values.xs(depth, level=DEPTH).unstack("seed").sort_index(ascending=False)
-        for depth in grid[DEPTH].unique()
+        depth: part.droplevel(DEPTH).dropna(axis=1, how="all").sort_index(ascending=False)
+        for depth, part in ((one, values.loc[[one]]) for one in grid[DEPTH].unique())
     }
     cells, regions = [], []
     for depth, late in sorted(by_depth.items()):

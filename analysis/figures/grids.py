@@ -17,7 +17,7 @@ from fusion_search.analysis.conditions import (
     at_train,
     matrix,
     pooled,
-    replicates,
+    repeated,
     train_label,
 )
 from fusion_search.analysis.figures.drawing import (
@@ -34,7 +34,7 @@ from fusion_search.analysis.figures.drawing import (
     value_scale,
 )
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
-from fusion_search.analysis.records.selection import Search, count_label, network_columns
+from fusion_search.analysis.records.selection import Search, network_columns
 
 
 def compute_grid(
@@ -127,13 +127,12 @@ def compute_sheet(
     Returns:
         One row per network, train condition and test condition: the columns of
         :func:`analysis.records.selection.network_columns`, ``train_<axis>``, ``test_<axis>``,
-        ``seeds`` (how many, folds counted apart), ``n``, for a mean its ``_sum``, and the metric.
+        ``seeds`` and ``folds`` (how many), ``n``, for a mean its ``_sum``, and the metric.
         Conditions in which an input is absent are there, too.
     """
     description = search.description
     metric = metric or description.metric
     grid = search.read_grid()
-    grid = grid.assign(replicate=replicates(grid))
     network, train = network_columns(description), list(description.train_columns)
     keys = [*network, *train, *description.test_columns]
     parts = [at_train(grid, one, description).assign(place=i) for i, one in enumerate(wanted)]
@@ -142,7 +141,7 @@ def compute_sheet(
     summed = {"n": ("n", "sum")}
     if metric.is_mean:
         summed[f"{metric.name}_sum"] = (f"{metric.name}_sum", "sum")
-    sheet = groups.agg(seeds=("replicate", "nunique"), **summed)
+    sheet = groups.agg(seeds=("seed", "nunique"), folds=("fold", "nunique"), **summed)
     sheet = sheet.join(pooled(grid, ["place", *keys], metric)).reset_index()
     order = [*network, "place", *description.test_columns]
     ascending = [True] * (len(network) + 1) + [False] * len(description.axes)
@@ -237,5 +236,6 @@ def _positions(conditions: Sequence[TrainCondition]) -> dict[TrainCondition, tup
 
 
 def _panel_title(part: pd.DataFrame, train: TrainCondition, description: TaskDescription) -> str:
-    count = "no trial" if part.empty else count_label(int(part["seeds"].max()), "seed")
+    known = repeated(int(part["seeds"].max()), int(part["folds"].max())) if len(part) else None
+    count = known or "no trial"
     return f"train {train_label(train, description)} ({count})"

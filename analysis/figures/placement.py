@@ -247,9 +247,10 @@ def draw_count(
         caption: small text below; what the marks mean is added to it.
     """
     figure = new_figure(7.6, 4.0)
-    panels = figure.subplots(1, len(COUNTED), sharey=True)
+    there = [one for one in COUNTED if one in set(table["counted"])]
+    panels = figure.subplots(1, len(there), sharey=True, squeeze=False)[0]
     generator = np.random.default_rng(0)
-    for axes, counted in zip(panels, COUNTED, strict=True):
+    for axes, counted in zip(panels, there, strict=True):
         part = table[table["counted"] == counted]
         shifts = generator.uniform(-0.12, 0.12, len(part))
         axes.plot(part["count"] + shifts, part["value"], "o", color="0.65", markersize=3.5)

@@ -205,6 +205,15 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         ) from error
 
 
+def earlier_version(where: str, version: int) -> str:
+    """What is said of a file of an earlier program."""
+    return (
+        f"{where} was written by an earlier fusion-search (schema version {version}), which this "
+        "program does not read; read it with that one, or launch the search again under another "
+        "name"
+    )
+
+
 def _check_version(search: Storage, table: str, name: str, versions: Any) -> None:
     ends = pc.min_max(versions).as_py()
     oldest, newest = ends["min"] or SCHEMA_VERSION, ends["max"] or SCHEMA_VERSION
@@ -214,11 +223,7 @@ def _check_version(search: Storage, table: str, name: str, versions: Any) -> Non
             f"{SCHEMA_VERSION}; use a newer fusion-search"
         )
     if oldest < SCHEMA_VERSION:
-        raise VersionError(
-            f"{search.named(table, name)} was written by an earlier fusion-search (schema version "
-            f"{oldest}), which this program does not read; read it with that one, or launch the "
-            "search again under another name"
-        )
+        raise VersionError(earlier_version(search.named(table, name), oldest))
 
 
 def described(search: Storage) -> TaskDescription:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import pandas as pd
 
-from fusion_search.analysis.conditions import replicates, train_conditions, train_label
+from fusion_search.analysis.conditions import train_conditions, train_label
 from fusion_search.analysis.figures.course import (
     best_samples,
     compute_history,
@@ -61,7 +61,7 @@ def best_section(search: Search, objectives: Sequence[Objective], commands: Comm
                 *(one.text(row[f"value_{index}"]) for index, one in enumerate(objectives)),
                 _other_choices(row["sample"], of) or "-",
                 *([_one_of(train)] if of.axes else []),
-                _one_of(sorted(replicates(own).unique())),
+                _one_of(sorted(own["seed"].unique())),
                 f"{row['seconds']:.0f}",
                 row["trial_id"],
             ]

@@ -40,7 +40,10 @@ from fusion_search.search.trials.fields import (
     value_of,
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
-from fusion_search.search.trials.specification import parse_specification
+from fusion_search.search.trials.specification import (
+    TrialSpecification,
+    parse_specification,
+)
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -219,10 +222,9 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
         trials = listed(raw["listed"], "listed")
         first = trials[0].get("data", {}) if isinstance(trials[0], Mapping) else {}
         Layouts(task, first).open()
-        try:
-            found = tuple(parse_specification(json.dumps(one), task) for one in trials)
-        except ValueError as error:
-            raise ConfigurationError(f"listed holds what is no trial: {error}") from error
+        found = tuple(
+            _listed_trial(one, f"listed.{number}", task) for number, one in enumerate(trials)
+        )
         return {"listed": found, "declared": {"listed": raw["listed"]}}
     layout = Layouts(task, own.get("data", {}))
     layout.open()
@@ -241,6 +243,20 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
     )
     declared = {**own, "sweep": raw["sweep"]} if "sweep" in raw else own
     return {"sweep": found_blocks, "declared": declared}
+
+
+def _listed_trial(raw: Any, where: str, task: Task) -> TrialSpecification:
+    """A trial that is written out whole."""
+    values = known(TrialSpecification, raw, f"{where}.")
+    for one in fields(TrialSpecification):
+        if one.name not in values:
+            raise ConfigurationError(f"{where}.{one.name} is missing; a listed trial is whole")
+    for name, kind in (("task", str), ("fold", int), ("seed", int)):
+        value_of(kind, values[name], f"{where}.{name}")
+    try:
+        return parse_specification(json.dumps(values, default=str), task)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{where} is no trial: {error}") from error
 
 
 def _block(

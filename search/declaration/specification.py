@@ -10,13 +10,13 @@ from typing import Any, Final, Literal, get_args
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
 from fusion_search.search.declaration.sweeps import swept_trials
 from fusion_search.search.spaces.objectives import Objective
+from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
+from fusion_search.search.spaces.searchers import SearcherName
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.specification import TrialSpecification
 
-SearcherName = Literal["random", "grid", "tpe", "nsga2", "surrogate"]
 SchedulerName = Literal["none", "asha", "median", "pbt"]
-SEARCHER_NAMES: Final = get_args(SearcherName)
 SCHEDULER_NAMES: Final = get_args(SchedulerName)
 PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
 """What population-based training may change while a network is trained."""

@@ -11,6 +11,7 @@ import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fusion_search.search.planning.timing import measure_line, timed
+from fusion_search.search.running.current_folder import Carried
 from fusion_search.search.tasks.evaluation import each_epoch
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
@@ -121,7 +123,8 @@ def measure_kinds(
             # In another order each, so that trials of all kinds run beside each other.
             first = number * len(kinds) // processes
             order = [*range(first, len(kinds)), *range(first)]
-            arguments = (theirs, [(one, kinds[one]) for one in order], opened, threads, seconds)
+            asked = Carried([(one, kinds[one]) for one in order], Path.cwd())
+            arguments = (theirs, asked, opened, threads, seconds)
             workers.append(context.Process(target=_measure, args=arguments, daemon=True))
             connections.append(ours)
             workers[-1].start()

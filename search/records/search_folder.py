@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.plain_data import read_content
 from fusion_search.analysis.records.selection import count_label, no_such_search
 from fusion_search.analysis.records.storage import RefusedError, Storage, open_storage
@@ -18,6 +19,7 @@ from fusion_search.analysis.records.tables import (
     PLANNED_FILE,
     SPECIFICATION_FILE,
     OnDamage,
+    earlier_version,
     read_table,
     recorded_trials,
 )
@@ -70,6 +72,8 @@ def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]
         raise ConfigurationError(
             f"{where} is missing; put a copy back, or launch the search again"
         ) from error
+    if isinstance(raw, Mapping) and "task" not in raw and not storage.is_there(TASK_FILE):
+        raise ConfigurationError(earlier_version(where, 1))
     try:
         # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
         found = {"name": name, "storage": location}

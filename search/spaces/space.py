@@ -274,7 +274,12 @@ class Space:
             seed=seed,
             training=TrainingSettings(**values["training"]),
             evaluation=self.evaluation,
+            varied=self._varied,
         )
+
+    @cached_property
+    def _varied(self) -> tuple[str, ...]:
+        return tuple(name for (_, name), one in self.settings.items() if is_searched(one))
 
     @cached_property
     def by_layout(self) -> Networks:

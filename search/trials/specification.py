@@ -22,6 +22,7 @@ from fusion_search.search.trials.plain import (
     parse_train,
     plain_settings,
     plain_train,
+    plain_value,
     train_text,
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
@@ -49,6 +50,7 @@ class TrialSpecification:
             are trained and tested on the same examples with the same unit noise.
         training: optimiser, schedule and budget.
         evaluation: what it is tested on.
+        varied: names of settings that its search varies, for its name alone.
 
     Raises:
         ValueError: a field is outside its range.
@@ -63,6 +65,7 @@ class TrialSpecification:
     seed: int = 0
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    varied: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
@@ -125,6 +128,7 @@ class TrialSpecification:
             "train": {name: plain_train(one) for name, one in self.train.items()},
             "fold": self.fold,
             "seed": self.seed,
+            **({"varied": list(self.varied)} if told else {}),
         }
 
     def to_json(self) -> str:
@@ -148,6 +152,9 @@ class TrialSpecification:
         placed = self.placement.to_text()
         words += [placed] if placed else []
         words += [] if words else ["plain"]
+        settings = self.settings()
+        others = [name for name in self.varied if name not in layout_fields]
+        words += [f"{name} {_text(settings[name])}" for name in others]
         words += [f"{name} {train_text(one)}" for name, one in self.train.items()]
         words += [f"fold {self.fold}"] if self.fold else []
         return ", ".join([*words, f"seed {self.seed}"])
@@ -204,6 +211,10 @@ class TrialSpecification:
             "train": self.train_json(),
             **{name: getattr(self.network, name) for name in layout_fields},
         }
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(plain_value(value))
 
 
 def _again(values: dict[str, Any]) -> TrialSpecification:
@@ -268,4 +279,5 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
         ),
         fold=value_of(int, plain["fold"], "fold"),
         seed=value_of(int, plain["seed"], "seed"),
+        varied=value_of(tuple[str, ...], plain["varied"], "varied"),
     )

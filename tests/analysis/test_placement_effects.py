@@ -208,4 +208,7 @@ def test_three_streams_have_their_lines_and_arrows_only_between_two() -> None:
     assert box.get_facecolor()[2] > box.get_facecolor()[0]
     counts = compute_count(frame(rows, of), error, of)
     assert counts[counts["counted"] == "any coupling"]["count"].tolist() == [0, 0, 0, 1, 1]
-    assert _png(draw_count(counts, error))
+    assert set(counts["counted"]) == {"any coupling"}  # nobody tried MMTM
+    figure = draw_count(counts, error)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["number of couplings of any kind"]
+    assert _png(figure)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.datasets.digits.data import DigitsSettings
+from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.packing import Member, PackTraining
 from fusion_search.search.trials.results import Tally
-from fusion_search.search.trials.specification import TRAIN_PAIRS, TrialSpecification
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
+from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining
 from fusion_search.search.trials.trial import choose_device
 from tests.benchmarks.table import Measurement, side_by_side
@@ -34,42 +38,39 @@ def measure(
     found = []
     for depth in depths:
         sweep = trials(max(counts), depth=depth, units=units, batch=batch, frames=frames)
-        data = load_digits(sweep[0].data)
-        found += [_measure(sweep[:count], data, rounds) for count in counts]
+        opened = OpenedTask(Digits(), sweep[0].data)
+        found += [_measure(sweep[:count], opened, rounds) for count in counts]
     return found
 
 
 def trials(
     count: int, *, depth: int, units: int, batch: int, frames: int
 ) -> list[TrialSpecification]:
-    """Trials that differ in their train pairs alone, as those of a sweep."""
+    """Trials that differ in their train conditions alone, as those of a sweep."""
+    conditions = itertools.product((2.0, 1.0, 0.5, 0.25), (1.0, 0.5, 0.25, 0.125))
     return [
         TrialSpecification(
-            train_audio_snr=audio,
-            train_visual_snr=visual,
-            fusion_depth=depth,
-            units=units,
-            batch_size=batch,
-            frames=frames,
-            data_source="builtin",
-            examples=8 * batch,
-            epoch_examples=batch,
-            epochs=1,
-            validation_examples=1,
-            test_examples=1,
+            task="digits",
+            network=DigitsNetwork(fusion_depth=depth, units=units),
+            data=DigitsSettings(source="builtin", frames=frames),
+            train={"audio_snr": audio, "visual_snr": visual},
+            training=TrainingSettings(
+                batch_size=batch, examples=8 * batch, epoch_examples=batch, epochs=1
+            ),
+            evaluation=EvaluationSettings(validation_examples=1, test_examples=1),
         )
-        for audio, visual in TRAIN_PAIRS[:count]
+        for audio, visual in itertools.islice(conditions, count)
     ]
 
 
 def losses_per_step(
-    sweep: Sequence[TrialSpecification], data: DigitData
+    sweep: Sequence[TrialSpecification], opened: OpenedTask
 ) -> tuple[Callable[[], list[float]], Callable[[], list[float]]]:
     """Two functions that train every trial one step: one after another, and packed."""
     device = choose_device("auto")
-    alone = [Member(one, data, device).run for one in sweep]
+    alone = [Member(one, opened, device).run for one in sweep]
     steps: list[Iterator[tuple[Tensor, Tensor]]] = [run.batches() for run in alone]
-    pack = PackTraining([Member(one, data, device) for one in sweep])
+    pack = PackTraining([Member(one, opened, device) for one in sweep])
 
     def step(run: TrialTraining, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
         numbers, presentations = next(batches)
@@ -82,26 +83,27 @@ def losses_per_step(
     def packed() -> list[float]:
         for member in pack.members:
             member.tally = Tally(member.run.task.metrics)
-        _, diverged = pack.step(sweep[0].batch_size)
+        _, diverged = pack.step(sweep[0].training.batch_size)
         assert not diverged
         return [member.tally.loss / member.tally.n for member in pack.members]
 
     return one_after_another, packed
 
 
-def _measure(sweep: Sequence[TrialSpecification], data: DigitData, rounds: int) -> Measurement:
-    one_after_another, packed = losses_per_step(sweep, data)
+def _measure(sweep: Sequence[TrialSpecification], opened: OpenedTask, rounds: int) -> Measurement:
+    one_after_another, packed = losses_per_step(sweep, opened)
     losses = zip(one_after_another(), packed(), strict=True)
     difference = max(abs(one - other) for one, other in losses)
     seconds = side_by_side(one_after_another, packed, rounds=rounds)
-    examples = len(sweep) * sweep[0].batch_size
+    examples = len(sweep) * sweep[0].training.batch_size
     baseline, ours = (1000 * one / examples for one in seconds)
     device = choose_device("auto").type
     trial = sweep[0]
-    at_aim = device == "cuda" and len(sweep) == 16 and trial.units == 16
+    at_aim = device == "cuda" and len(sweep) == 16 and trial.network.units == 16
     return Measurement(
-        what=f"training {len(sweep)} packed trials, depth {trial.fusion_depth}, "
-        f"{trial.units} units, {trial.frames} frames, batches of {trial.batch_size}, {device}",
+        what=f"training {len(sweep)} packed trials, depth {trial.network.fusion_depth}, "
+        f"{trial.network.units} units, {trial.data.frames} frames, "
+        f"batches of {trial.training.batch_size}, {device}",
         against="one after another",
         unit="ms/example",
         baseline=baseline,

@@ -20,11 +20,12 @@ from ray import tune
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
-from fusion_search.datasets.digits.data import load_digits
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.dispatch.connection import connect
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
-from fusion_search.search.running.run import Environment, run
+from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.running.run import Environment, run, write_specification
+from fusion_search.search.tasks.opened import OpenedTask
 from tests.benchmarks.table import Measurement
 
 FRESH, REUSED = "a fresh worker per trial", "Ray Tune, workers reused"
@@ -33,20 +34,18 @@ AIM_SECONDS, AIM_RATIO = 0.15, 6
 
 _CONFIGURATION: dict[str, Any] = {
     "name": "overhead",
-    "trials": {
-        "data_source": "builtin",
-        "frames": 24,
-        "levels": 1,
-        "units": 1,
-        "dense_units": 2,
+    "task": "digits",
+    "data": {"source": "builtin", "frames": 24},
+    "network": {"levels": 1, "fusion_depth": 1, "units": 1, "dense_units": 2},
+    "train": [[2, 1]],
+    "training": {
         "examples": 8,
         "epoch_examples": 8,
         "epochs": 2,
         "batch_size": 8,
-        "validation_examples": 4,
-        "test_examples": 2,
         "device": "cpu",
     },
+    "evaluation": {"validation_examples": 4, "test_examples": 2},
     "resources": {"cpus_per_trial": 1},
 }
 
@@ -70,18 +69,16 @@ def bare(trials: int, folder: Path, *, reuse_actors: bool) -> float:
 
 def ours(trials: int, folder: Path, *, mlflow: bool) -> tuple[float, float]:
     """Wall seconds per trial, and the seconds of its own work."""
-    seeds = list(range(trials))
-    sweep = [{"fusion_depths": [1], "train_pairs": [[2, 1]], "seeds": seeds}]
-    search = build_search(
-        {**_CONFIGURATION, "sweep": sweep, "mlflow": {"enabled": mlflow}, "storage": str(folder)}
-    )
+    more = {"seeds": list(range(trials)), "mlflow": {"enabled": mlflow}, "storage": str(folder)}
+    search = build_search({**_CONFIGURATION, **more})
     wanted = search.planned_trials()
-    data = load_digits(wanted[0].data)
+    opened = OpenedTask(search.definition, wanted[0].data)
     storage = open_storage(folder).below(search.name)
-    storage.write(b"name: overhead\n", "specification.yaml")
+    write_plan(storage, wanted, trials)
+    write_specification(search, storage, opened, wanted[0])
     start = time.perf_counter()
     here = Environment(data_folder=None, dispatcher=RayDispatcher())
-    run(search, storage, wanted, data, here, planned=trials, remaining=trials, epochs=2)
+    run(search, storage, wanted, opened, here, planned=trials, remaining=trials, epochs=2)
     wall = time.perf_counter() - start
     records = read_table(storage, "trials")
     assert list(records["status"]) == ["finished"] * trials, records["reason"].tolist()

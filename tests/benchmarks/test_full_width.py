@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from fusion_search.datasets.digits.data import DigitData, load_digits
-from fusion_search.search.tasks.digits.task import digit_splits
+from fusion_search.datasets.digits.data import DigitData, DigitsSettings, load_digits
+from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork, digit_splits
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
 from fusion_search.search.trials.results import Tally
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining
 
@@ -31,21 +32,19 @@ class Cost:
 
 def paper_trial(depth: int) -> TrialSpecification:
     return TrialSpecification(
-        fusion_depth=depth,
-        train_audio_snr=0.5,
-        train_visual_snr=0.25,
-        data_source="builtin",  # the sizes are the real data's: 42 frames, 28 x 28
-        examples=STEPS * 32 + 32,
-        validation_examples=1,
-        test_examples=1,
-        device="cpu",
+        task="digits",
+        network=DigitsNetwork(fusion_depth=depth),
+        data=DigitsSettings(source="builtin"),  # sizes are the real data's: 42 frames, 28 x 28
+        train={"audio_snr": 0.5, "visual_snr": 0.25},
+        training=TrainingSettings(examples=STEPS * 32 + 32, device="cpu"),
+        evaluation=EvaluationSettings(validation_examples=1, test_examples=1),
     )
 
 
 def measure(depth: int, data: DigitData) -> Cost:
     device = torch.device("cpu")
     reset_peak_memory(device)
-    run = TrialTraining(paper_trial(depth).trial, digit_splits(data), device)
+    run = TrialTraining(paper_trial(depth).for_task(Digits()), digit_splits(data), device)
     batches, tally = run.batches(), Tally(run.task.metrics)
 
     def step() -> float:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from small_recorder import small_recorder
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_rows
-from fusion_search.datasets.digits.data import DigitData, load_digits
-from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.tasks.digits.task import Digits
+from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.specification import parse_specification
 
 HERE: Final = Path(__file__).parent
 FAULTY: Final = {
@@ -27,17 +27,13 @@ _MEASURED: Final = ("seconds", "_at", "host", "memory", "git_commit", "threads",
 """Parts of the names of columns in which two runs of a trial differ."""
 
 
-def recorder(storage: Storage, data: DigitData) -> Recorder:
-    return Recorder(storage, "test", data.fingerprint, data.note, provenance())
-
-
 def undisturbed(folder: Path, disturbed: Storage) -> Storage:
     """The records of the same trials, run one after another without Ray."""
     storage = open_storage(folder / "test")
     for row in read_rows(disturbed, "trials"):
-        trial = TrialSpecification.from_json(row["specification"])
-        data = load_digits(trial.data)
-        execute(trial, data, recorder(storage, data))
+        trial = parse_specification(row["specification"], Digits())
+        opened = OpenedTask(Digits(), trial.data)
+        execute(trial, opened, small_recorder(storage, opened))
     return storage
 
 

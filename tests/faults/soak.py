@@ -23,16 +23,19 @@ from typing import Any, Final
 
 import torch
 import yaml
-from fault_search import FAULTY, assert_equal_records, recorder
-from search_processes import ROOT, UNSWEPT, child_runs, workers_of
+from fault_search import FAULTY, assert_equal_records
+from search_processes import ROOT, child_runs, workers_of
+from small_recorder import small_recorder
+from small_trials import small_configuration
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_rows, read_table
-from fusion_search.datasets.digits.data import load_digits
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.tasks.digits.task import Digits
+from fusion_search.search.tasks.opened import OpenedTask
 
-TRIAL: Final = UNSWEPT | {
+TRIAL: Final = {
     "frames": 12,
     "units": 1,
     "dense_units": 4,
@@ -65,27 +68,23 @@ class Soak:
     def __post_init__(self) -> None:
         self.hanging = [seed for seed in range(self.trials) if seed % HANGS_EVERY == 7]
         diverging = range(self.trials // DIVERGES_EVERY)
-        config = {
-            "name": "test",
-            "storage": str(self.folder / "results"),
-            "trials": TRIAL,
-            "sweep": [
-                {
-                    "fusion_depths": [2],
-                    "train_pairs": [[0.5, 0.25]],
-                    "seeds": [*range(self.trials)],
-                },
+        config = small_configuration(
+            **TRIAL,
+            name="test",
+            storage=str(self.folder / "results"),
+            sweep=[
+                {"seeds": [*range(self.trials)]},
                 # Noise this loud overflows float32, so the loss is not a number.
-                {"fusion_depths": [2], "train_pairs": [[1e-60, 1.0]], "seeds": [*diverging]},
+                {"train": [[1e-60, 1.0]], "seeds": [*diverging]},
             ],
-            "resources": {
+            resources={
                 "concurrent_trials": 2,
                 "cpus_per_trial": 0.5,
                 "retries": 3,
                 "save_seconds": 0,
                 "trial_deadline_seconds": DEADLINE_SECONDS,
             },
-        }
+        )
         self.config = self.folder / "soak.yaml"
         self.config.write_text(yaml.safe_dump(config))
         self.planned = build_search(config).planned_trials()
@@ -168,10 +167,10 @@ class Soak:
         """These trials, run one after another without Ray."""
         torch.set_num_threads(1)  # as a trial with one CPU has; more would round otherwise
         storage = open_storage(self.folder / "undisturbed" / "test")
-        data = load_digits(self.planned[0].data)
+        opened = OpenedTask(Digits(), self.planned[0].data)
         for trial in self.planned:
             if trial.trial_id in trial_ids:
-                execute(trial, data, recorder(storage, data))
+                execute(trial, opened, small_recorder(storage, opened))
         return storage
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fault_search import assert_equal_records, undisturbed
 from ray.cluster_utils import Cluster
-from search_processes import UNSWEPT, read_until, run, search_process, workers_of, write_config
+from search_processes import read_until, run, search_process, workers_of, write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_rows
@@ -22,8 +22,7 @@ from fusion_search.search.records.driver_file import read_driver
 
 pytestmark = pytest.mark.slow
 
-TRIALS = UNSWEPT | {"epochs": 60, "epoch_examples": 64}
-SWEEP = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
+TRIALS = {"epochs": 60, "epoch_examples": 64}
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +68,8 @@ def running(storage: Storage, epoch: int) -> int:
 def test_a_node_is_lost_another_comes_and_the_driver_dies(tmp_path: Path) -> None:
     config = write_config(
         tmp_path,
-        trials=TRIALS,
-        sweep={**SWEEP, "seeds": list(range(8))},
+        **TRIALS,
+        seeds=list(range(8)),
         resources={"save_seconds": 0},
     )
     storage = open_storage(tmp_path / "results" / "test")
@@ -100,9 +99,7 @@ def test_a_node_is_lost_another_comes_and_the_driver_dies(tmp_path: Path) -> Non
 def test_a_driver_whose_head_dies_ends_at_once_and_resumes_on_the_next_cluster(
     tmp_path: Path,
 ) -> None:
-    config = write_config(
-        tmp_path, trials=TRIALS, sweep={**SWEEP, "seeds": [0, 1]}, resources={"save_seconds": 0}
-    )
+    config = write_config(tmp_path, **TRIALS, seeds=[0, 1], resources={"save_seconds": 0})
     storage = open_storage(tmp_path / "results" / "test")
     with (
         cluster(2) as nodes,

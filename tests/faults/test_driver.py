@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from descriptions import digit_description, write_description
 from small_trials import small_trial
 
 from fusion_search.analysis.records.failures import read_failure
@@ -25,7 +26,10 @@ from fusion_search.search.dispatch.adapters import Driver
 from fusion_search.search.dispatch.messages import proposed, swept, write_row
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
+from fusion_search.search.tasks.digits.task import Digits
 
+DATA: Any = SimpleNamespace(fingerprint="f", note="n")
+OPENED: Any = SimpleNamespace(task=Digits(), data=lambda settings, fold=0: DATA)
 ROOT = Path(__file__).parents[2]
 
 
@@ -71,9 +75,11 @@ class Scene:
 
     def __init__(self, folder: Path, config: dict[str, Any], resources: Resources) -> None:
         self.storage: Storage = open_storage(folder / "test")
-        self.recorder = Recorder(self.storage, "test", "fingerprint", "note", provenance())
+        write_description(self.storage)
+        self.recorder = Recorder(self.storage, "test", digit_description(), provenance())
         self.console, self.proposals = Console(), Proposed()
         self.driver = Driver(
+            OPENED,
             self.recorder,
             self.console,  # type: ignore[arg-type]
             None,
@@ -99,7 +105,7 @@ class Scene:
 
     def start(self, trial: Any) -> None:
 
-        row = self.recorder.started(trial, datetime.now(UTC))
+        row = self.recorder.started(trial, DATA, datetime.now(UTC))
         self.report("start", {**row, "host": "there"})
 
     def lose(self, words: str, times: int = 1) -> None:
@@ -178,7 +184,7 @@ def test_a_trial_whose_worker_died_after_recording_it_is_not_recorded_as_failed(
     scene = Scene(tmp_path, proposed(proposal), Resources(retries=0))  # type: ignore[arg-type]
     scene.start(first)
 
-    started = scene.recorder.started(first, datetime.now(UTC))
+    started = scene.recorder.started(first, DATA, datetime.now(UTC))
     shares = {"validation_accuracy": 0.5, "mean_accuracy": 0.5}
     ended = {"ended_at": datetime.now(UTC), "seconds": 1.0, "device": "cpu", **shares}
     scene.recorder._end(first, {**started, "status": "finished", **ended})
@@ -197,7 +203,7 @@ def test_a_lost_trials_seconds_are_the_drivers_own(tmp_path: Path) -> None:
     """The machine that began it has another clock, and cannot be asked any more."""
     trial = small_trial()
     scene = Scene(tmp_path, swept([trial]), Resources(retries=0))
-    started = scene.recorder.started(trial, datetime.now(UTC) + timedelta(hours=1))
+    started = scene.recorder.started(trial, DATA, datetime.now(UTC) + timedelta(hours=1))
     scene.report("start", started)
     scene.lose("The actor died")
     scene.driver.on_trial_error(0, [], scene.trial)

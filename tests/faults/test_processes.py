@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 from fault_search import FAULTY, assert_equal_records, undisturbed
-from search_processes import UNSWEPT, run, search_process, write_config
+from search_processes import run, search_process, write_config
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_rows
 from fusion_search.search.records.driver_file import read_driver
 
-LONG = UNSWEPT | {"epochs": 60, "epoch_examples": 64}
-SEEDS = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]]}
+LONG = {"epochs": 60, "epoch_examples": 64}
 OFTEN = {"concurrent_trials": 1, "save_seconds": 0}
 
 
@@ -26,7 +25,7 @@ def test_a_trial_that_hangs_in_c_is_killed_at_its_deadline_and_the_search_goes_o
 ) -> None:
     config = write_config(
         tmp_path,
-        sweep={**SEEDS, "seeds": [0, 1]},
+        seeds=[0, 1],
         resources={**OFTEN, "trial_deadline_seconds": 5},
     )
     with search_process("launch", str(config), **FAULTY, FAULTS='{"hang": [0]}') as process:
@@ -68,7 +67,7 @@ def wait_for_epoch(folder: Path, epoch: int) -> None:
 def test_a_driver_that_is_stopped_leaves_what_its_resume_needs(
     tmp_path: Path, signals: list[signal.Signals], code: int
 ) -> None:
-    config = write_config(tmp_path, trials=LONG, sweep={**SEEDS, "seeds": [0, 1]}, resources=OFTEN)
+    config = write_config(tmp_path, **LONG, seeds=[0, 1], resources=OFTEN)
     storage = open_storage(tmp_path / "results" / "test")
     with search_process("launch", str(config)) as process:
         wait_for_epoch(tmp_path, 5)
@@ -97,8 +96,9 @@ def test_a_worker_that_the_memory_monitor_kills_is_recorded_with_that_reason(
 ) -> None:
     config = write_config(
         tmp_path,
-        trials=LONG | {"epochs": 10**6},
-        sweep={**SEEDS, "seeds": [0]},
+        epochs=10**6,
+        epoch_examples=64,
+        seeds=[0],
         resources={**OFTEN, "retries": 1},
     )
     # Any use of memory is too much.

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from pyarrow import fs
-from search_processes import UNSWEPT, on_one_ray, run_here, write_config
+from search_processes import on_one_ray, run_here, write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.dispatch.adapters import Driver
 
-SPACE = {"fusion_depths": [2], "couplings": ["none", "mmtm"], "train_pairs": [[0.5, 0.25]]}
+SPACE = {"placement": {"couplings": ["none", "mmtm"]}}
 _REPLACE = os.replace
 
 
@@ -52,13 +52,11 @@ def test_what_ray_cannot_write_is_one_sentence_and_nothing_is_lost(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     # Ray keeps its searchers' histories in files of its own.
-    trials = {key: value for key, value in UNSWEPT.items() if key != "seed"}
     searcher = {"name": "random", "samples": 2}
     config = write_config(
         tmp_path,
-        trials=trials,
-        sweep=None,
-        space=SPACE,
+        **SPACE,
+        seeds=None,
         searcher=searcher,
         mlflow={"enabled": False},
     )

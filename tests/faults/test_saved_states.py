@@ -12,12 +12,12 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from fault_search import assert_equal_records, recorder
+from fault_search import assert_equal_records
+from small_recorder import small_recorder
 from small_trials import small_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.records.saved_states import (
     RUNNING,
     StateError,
@@ -25,12 +25,13 @@ from fusion_search.search.records.saved_states import (
     load_state,
 )
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import TrialTraining
 
 
 def lose(
-    trial: TrialSpecification, data: DigitData, storage: Storage, epoch: int, **words: Any
+    trial: TrialSpecification, opened: OpenedTask, storage: Storage, epoch: int, **words: Any
 ) -> None:
     """Run a trial whose worker dies when this epoch has ended."""
 
@@ -39,7 +40,13 @@ def lose(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute(trial, data, recorder(storage, data), on_epoch=die, **{"save_seconds": 0} | words)
+        execute(
+            trial,
+            opened,
+            small_recorder(storage, opened),
+            on_epoch=die,
+            **{"save_seconds": 0} | words,
+        )
 
 
 @pytest.fixture
@@ -55,22 +62,22 @@ def storage(tmp_path: Path) -> Storage:
     ],
 )
 def test_a_lost_trial_leaves_the_records_of_an_undisturbed_one(
-    storage: Storage, tmp_path: Path, small_data: DigitData, choice: dict[str, Any]
+    storage: Storage, tmp_path: Path, small_opened: OpenedTask, choice: dict[str, Any]
 ) -> None:
     trial = small_trial(epochs=4, epoch_examples=40, test_examples=4, predictions=True, **choice)
     undisturbed = open_storage(tmp_path / "undisturbed" / "test")
-    execute(trial, small_data, recorder(undisturbed, small_data))
+    execute(trial, small_opened, small_recorder(undisturbed, small_opened))
 
-    lose(trial, small_data, storage, epoch=2)
+    lose(trial, small_opened, storage, epoch=2)
     assert storage.names(RUNNING) == [f"{trial.trial_id}.pt"]
-    lose(trial, small_data, storage, epoch=3)  # and once more
+    lose(trial, small_opened, storage, epoch=3)  # and once more
     told: list[str] = []
     epochs: list[int] = []
     with patch.object(TrialTraining, "step", autospec=True, side_effect=TrialTraining.step) as step:
         execute(
             trial,
-            small_data,
-            recorder(storage, small_data),
+            small_opened,
+            small_recorder(storage, small_opened),
             on_epoch=lambda row: epochs.append(row["epoch"]),
             say=told.append,
             save_seconds=0,
@@ -83,36 +90,36 @@ def test_a_lost_trial_leaves_the_records_of_an_undisturbed_one(
     assert storage.names(RUNNING) == []
 
 
-def test_short_trials_save_nothing(storage: Storage, small_data: DigitData) -> None:
-    lose(small_trial(), small_data, storage, epoch=2, save_seconds=60)
+def test_short_trials_save_nothing(storage: Storage, small_opened: OpenedTask) -> None:
+    lose(small_trial(), small_opened, storage, epoch=2, save_seconds=60)
     assert storage.names(RUNNING) == []
 
 
 def begins_again(
-    trial: TrialSpecification, data: DigitData, storage: Storage
+    trial: TrialSpecification, opened: OpenedTask, storage: Storage
 ) -> tuple[list[str], dict[str, Any]]:
     told: list[str] = []
-    row = execute(trial, data, recorder(storage, data), say=told.append, save_seconds=0)
+    row = execute(trial, opened, small_recorder(storage, opened), say=told.append, save_seconds=0)
     return told, row
 
 
 def test_a_state_that_cannot_be_used_is_named_and_left_alone(
-    storage: Storage, small_data: DigitData
+    storage: Storage, small_opened: OpenedTask
 ) -> None:
     first, second = small_trial(), small_trial(seed=1)
-    lose(first, small_data, storage, epoch=1)
+    lose(first, small_opened, storage, epoch=1)
     good = storage.read(RUNNING, f"{first.trial_id}.pt")
     middle = len(good) // 2
     damaged = {"cut": good[:middle], "flipped": good[:middle] + bytes(99) + good[middle + 99 :]}
     for content in (*damaged.values(), b"", b"nonsense"):
         storage.remove("trials", f"{first.trial_id}.parquet")
         storage.write(content, RUNNING, f"{first.trial_id}.pt")
-        told, row = begins_again(first, small_data, storage)
+        told, row = begins_again(first, small_opened, storage)
         assert row["status"] == "finished"
         assert "its saved state is not used: it is damaged" in told[0]
 
     storage.write(good, RUNNING, f"{second.trial_id}.pt")
-    told, row = begins_again(second, small_data, storage)
+    told, row = begins_again(second, small_opened, storage)
     assert row["status"] == "finished"
     assert told == [
         f"{second.trial_name}: its saved state is not used: it belongs to another trial; it begins "
@@ -121,13 +128,13 @@ def test_a_state_that_cannot_be_used_is_named_and_left_alone(
 
 
 def test_a_state_that_unpacks_to_more_than_it_is_is_named_and_not_used(
-    storage: Storage, small_data: DigitData
+    storage: Storage, small_opened: OpenedTask
 ) -> None:
     trial, content = small_trial(), io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("state/data.pkl", bytes(8 << 20))
     storage.write(content.getvalue(), RUNNING, f"{trial.trial_id}.pt")
-    told, row = begins_again(trial, small_data, storage)
+    told, row = begins_again(trial, small_opened, storage)
     assert row["status"] == "finished"
     assert told == [
         f"{trial.trial_name}: its saved state is not used: it is damaged: its parts unpack to more "
@@ -136,17 +143,17 @@ def test_a_state_that_unpacks_to_more_than_it_is_is_named_and_not_used(
 
 
 def test_a_state_that_is_no_file_is_named_and_not_read(
-    tmp_path: Path, small_data: DigitData
+    tmp_path: Path, small_opened: OpenedTask
 ) -> None:
     trial = small_trial()
     (tmp_path / RUNNING).mkdir()
     os.mkfifo(tmp_path / RUNNING / f"{trial.trial_id}.pt")
     with pytest.raises(StateError, match="it is not a regular file"):
-        load_state(open_storage(tmp_path), trial, small_data)
+        load_state(open_storage(tmp_path), trial, small_opened.first.fingerprint)
 
 
 def test_a_state_that_runs_code_is_not_loaded(
-    storage: Storage, small_data: DigitData, tmp_path: Path
+    storage: Storage, small_opened: OpenedTask, tmp_path: Path
 ) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -155,17 +162,17 @@ def test_a_state_that_runs_code_is_not_loaded(
     trial = small_trial()
     storage.filesystem.create_dir(storage.path(RUNNING))
     torch.save({"specification": Harmful()}, storage.path(RUNNING, f"{trial.trial_id}.pt"))
-    told, row = begins_again(trial, small_data, storage)
+    told, row = begins_again(trial, small_opened, storage)
     assert "it is damaged: UnpicklingError" in told[0]
     assert row["status"] == "finished"
     assert not (tmp_path / "touched").exists()
 
 
 def test_a_state_that_cannot_be_saved_costs_the_trial_nothing(
-    storage: Storage, small_data: DigitData
+    storage: Storage, small_opened: OpenedTask
 ) -> None:
     storage.write(b"a file where the folder should be", RUNNING)
-    told, row = begins_again(small_trial(), small_data, storage)
+    told, row = begins_again(small_trial(), small_opened, storage)
     assert row["status"] == "finished"
     # Two epochs could not save it: said once.
     assert ["cannot be saved" in text for text in told] == [False, True]
@@ -180,9 +187,9 @@ def test_states_left_behind_by_ended_trials_are_removed(storage: Storage) -> Non
 
 
 def test_memory_that_does_not_suffice_is_a_reason_with_a_remedy(
-    storage: Storage, small_data: DigitData
+    storage: Storage, small_opened: OpenedTask
 ) -> None:
-    _, row = begins_again(small_trial(units=10**6), small_data, storage)
+    _, row = begins_again(small_trial(units=10**6), small_opened, storage)
     assert row["status"] == "failed"
     assert row["reason"].startswith("out of memory (RuntimeError: ")
-    assert "lower units or batch_size" in row["reason"]
+    assert "lower batch_size or the network's width" in row["reason"]

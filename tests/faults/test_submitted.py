@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from fault_search import assert_equal_records, undisturbed
 from ray_heads import BIN, TOKEN, Head, clean_environment, free_ports, ray_head, wait_for
-from search_processes import ROOT, UNSWEPT, workers_of, write_config
+from search_processes import ROOT, workers_of, write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_rows
@@ -25,7 +25,7 @@ from fusion_search.search.records.driver_file import read_driver
 pytestmark = pytest.mark.slow
 
 SEEDS = list(range(10))
-TRIALS = UNSWEPT | {"epochs": 40, "epoch_examples": 64}
+TRIALS = {"epochs": 40, "epoch_examples": 64}
 
 
 @contextlib.contextmanager
@@ -75,8 +75,7 @@ def wait_for_epochs(storage: Storage, trials: int, process: subprocess.Popen[str
 
 
 def test_a_submitted_search_outlives_one_of_four_nodes(tmp_path: Path) -> None:
-    sweep = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": SEEDS}
-    config = write_config(tmp_path, trials=TRIALS, sweep=sweep, resources={"save_seconds": 0})
+    config = write_config(tmp_path, **TRIALS, seeds=SEEDS, resources={"save_seconds": 0})
     storage = open_storage(tmp_path / "results" / "test")
     with contextlib.ExitStack() as stack:
         head = stack.enter_context(ray_head())

@@ -10,67 +10,110 @@ from dataclasses import fields
 from typing import Any, Final
 
 from hypothesis import strategies as st
+from small_trials import small_trial
 
-from fusion_search.search.declaration import space_fields
+from fusion_search.datasets.digits.data import DigitsSettings
+from fusion_search.search.declaration.configuration import FIELDS
+from fusion_search.search.declaration.document import PLACEMENT
+from fusion_search.search.declaration.space_fields import PARTS
 from fusion_search.search.declaration.specification import (
     Confirmation,
     Mlflow,
     Resources,
     SchedulerSettings,
     SearcherSettings,
-    SearchSpecification,
-    SweepBlock,
 )
 from fusion_search.search.spaces.objectives import Objective
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.tasks.digits.task import DigitsNetwork
+from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 
 Place = tuple[str, tuple[str | int, ...]]
 """A base configuration, and the way to one field in it."""
 
+_LISTED: Final = ("listed", ("listed", 0))
+
+
+def _names(kind: type) -> list[str]:
+    return [one.name for one in fields(kind)]
+
+
+_GROUPS: Final = {
+    "network": DigitsNetwork,
+    "data": DigitsSettings,
+    "training": TrainingSettings,
+    "evaluation": EvaluationSettings,
+}
+_DIGITS: Final = {
+    "name": "x",
+    "task": "digits",
+    "network": {"fusion_depth": 2},
+    "train": [[1, 0.5]],
+}
 BASES: Final[dict[str, dict[str, Any]]] = {
     "sweep": {
-        "name": "x",
-        "trials": {},
-        "sweep": [{"train_pairs": [[1, 0.5]]}],
+        **_DIGITS,
+        **{"data": {}, "training": {}, "evaluation": {}, "placement": {}},
+        "sweep": [{name: {} for name in _GROUPS}],
         "resources": {},
         "mlflow": {},
     },
     "space": {
-        "name": "x",
-        "trials": {"epochs": 2},
-        "space": {"train_pairs": [[1, 0.5]], "couplings": ["none", "mmtm"]},
+        **_DIGITS,
+        "data": {},
+        "training": {"epochs": 2},
+        "evaluation": {},
+        "placement": {"couplings": ["none", "mmtm"]},
         "searcher": {},
         "scheduler": {},
         "objectives": [{"name": "mean_accuracy"}],
-        "confirmation": {"trials": {}},
+        "confirmation": {"training": {}, "evaluation": {}, "data": {}},
     },
-    "listed": {"name": "x", "listed": [{"train_audio_snr": 1, "train_visual_snr": "original"}]},
+    "listed": {"name": "x", "task": "digits", "listed": [small_trial().to_plain()]},
 }
 
-_SECTIONS: Final = {
-    ("sweep", ()): SearchSpecification,
-    ("sweep", ("sweep", 0)): SweepBlock,
-    ("sweep", ("resources",)): Resources,
-    ("sweep", ("mlflow",)): Mlflow,
-    ("sweep", ("trials",)): TrialSpecification,
-    ("space", ("trials",)): TrialSpecification,
-    ("space", ("searcher",)): SearcherSettings,
-    ("space", ("scheduler",)): SchedulerSettings,
-    ("space", ("objectives", 0)): Objective,
-    ("space", ("confirmation",)): Confirmation,
-    ("space", ("confirmation", "trials")): TrialSpecification,
-    ("listed", ("listed", 0)): TrialSpecification,
+_SECTIONS: Final[dict[tuple[str, tuple[str | int, ...]], list[str]]] = {
+    ("sweep", ()): FIELDS,
+    ("sweep", ("sweep", 0)): list(PARTS),
+    ("sweep", ("resources",)): _names(Resources),
+    ("sweep", ("mlflow",)): _names(Mlflow),
+    ("space", ("searcher",)): _names(SearcherSettings),
+    ("space", ("scheduler",)): _names(SchedulerSettings),
+    ("space", ("objectives", 0)): _names(Objective),
+    ("space", ("confirmation",)): _names(Confirmation),
+    **{("space", ("confirmation", name)): _names(_GROUPS[name]) for name in list(_GROUPS)[1:]},
+    ("listed", ("listed", 0)): list(small_trial().to_plain()),
+    **{
+        (base, (*way, name)): _names(kind)
+        for base, way in (("sweep", ()), ("space", ()), ("sweep", ("sweep", 0)), _LISTED)
+        for name, kind in _GROUPS.items()
+    },
+    ("sweep", ("placement",)): list(PLACEMENT),
+    ("space", ("placement",)): list(PLACEMENT),
 }
 
 PLACES: Final[list[Place]] = [
-    *((base, (*way, one.name)) for (base, way), kind in _SECTIONS.items() for one in fields(kind)),
-    *(("space", ("space", name)) for name in space_fields._FIELDS),
+    (base, (*way, name)) for (base, way), names in _SECTIONS.items() for name in names
 ]
 
 _WORDS: Final = sorted(
     {
         *("all", "average", "low", "high", "log", "original", "test", "validation", "builtin"),
-        *("both", "visual", "audio", "power", "amplitude", "eager", "compiled", "auto", "cpu"),
+        *(
+            "image",
+            "audio",
+            "absent",
+            "any",
+            "choose",
+            "digits",
+            "image>audio",
+            "level1",
+            "power",
+            "amplitude",
+            "eager",
+            "compiled",
+            "auto",
+            "cpu",
+        ),
         *("none", "mmtm", "squeeze_excitation", "convolutional", "sum", "cross", "residual"),
         *("concatenation", "gate_audio", "gate_image", "random", "tpe", "nsga2", "grid"),
         *("surrogate", "asha", "median", "pbt", "maximize", "minimize", "quantile_accuracy"),

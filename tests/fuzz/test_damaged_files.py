@@ -10,7 +10,6 @@ import re
 import struct
 import tarfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,32 @@ import pytest
 import soundfile
 import torch
 from damage import NAME, damaged, fingerprint, flipped, space_folder, sweep_folder
+from descriptions import digit_description
+from small_trials import changed, small_trial
+from torch import nn
 
 from fusion_search.analysis.confirmation import read_candidates
-from fusion_search.analysis.figures.timeline import load_trial
 from fusion_search.analysis.records.selection import (
     AnalysisError,
-    Search,
     open_search,
     read_specification,
 )
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import CHECKPOINTS, TABLES, read_batches, read_table
+from fusion_search.analysis.records.tables import TABLES, read_batches, read_table
+from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.digits import mnist, spoken_digits
-from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.datasets.digits.mnist import load_mnist, parse_idx
 from fusion_search.datasets.digits.sound_files import SoundError, read_sound
 from fusion_search.datasets.digits.spoken_digits import read_recordings
 from fusion_search.datasets.errors import DataError
-from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
+from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.running import listed_trials
+from fusion_search.search.tasks.base import TrialError
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking import runs as tracking_runs
+from fusion_search.search.trials.probe import trained_network
+from fusion_search.search.trials.specification import TrialSpecification
 
 COUNTS = [pytest.param(1, id="short"), pytest.param(25, id="long", marks=pytest.mark.slow)]
 """Times the cases of the short version."""
@@ -73,7 +77,7 @@ def test_a_damaged_parquet_file_is_always_noticed(table: str, times: int, tmp_pa
     storage = sweep_folder(tmp_path)
     (name, *_) = storage.names(table)
     content = storage.read(table, name)
-    columns = [one for one in TABLES[table].names if one != "schema_version"]
+    columns = [one for one in digit_description().schema(table).names if one != "schema_version"]
 
     def read_both() -> list[pd.DataFrame]:
         trial = [name.removesuffix(".parquet")]
@@ -118,7 +122,7 @@ def read_parquet(path: Path) -> pa.Table:
 
 
 @pytest.mark.parametrize("times", COUNTS)
-@pytest.mark.parametrize("name", ["specification.yaml", "planned.json", "driver.json"])
+@pytest.mark.parametrize("name", ["specification.yaml", "planned.json", "driver.json", "task.json"])
 def test_commands_on_a_damaged_folder(
     folder: Storage,
     name: str,
@@ -131,8 +135,8 @@ def test_commands_on_a_damaged_folder(
         raise ValueError("there are trials to run")
 
     # Damage may turn a specification into that of another search: it must not train here.
-    monkeypatch.setattr(listed_trials, "load_data", would_run)
-    monkeypatch.setattr("fusion_search.search.running.space_search.load_data", would_run)
+    monkeypatch.setattr(listed_trials, "open_data", would_run)
+    monkeypatch.setattr("fusion_search.search.running.space_search.open_data", would_run)
     content = folder.read(name)
     path = Path(folder.path(name))
     for number, copy in enumerate(damaged(content, 18 * times, seed=4)):
@@ -190,14 +194,12 @@ def test_a_damaged_identity_is_no_other_search(times: int, tmp_path: Path) -> No
             assert set(found) <= set("0123456789abcdef")
 
 
-def checkpoint(settings: EarlyFusionSettings) -> dict[str, Any]:
-    return {
-        "network": asdict(settings),
-        "data": asdict(DigitsSettings(source="builtin")),
-        "state": EarlyFusionNetwork(settings).state_dict(),
-        "noise_seed": 3,
-        "train_pair": [0.5, float("inf")],
-    }
+TINY = small_trial(levels=1, fusion_depth=1, units=2, dense_units=3)
+
+
+def tiny_network(trial: TrialSpecification = TINY) -> nn.Module:
+    torch.manual_seed(0)
+    return EarlyFusionNetwork(trial.network.with_placement(trial.placement)).eval()
 
 
 def saved(values: object) -> bytes:
@@ -206,39 +208,25 @@ def saved(values: object) -> bytes:
     return buffer.getvalue()
 
 
-SMALL = EarlyFusionSettings(levels=1, units=2, dense_units=3)
-
-
-@pytest.fixture
-def trained(tmp_path: Path) -> tuple[Search, Path]:
-    storage = open_storage(tmp_path)
-    nothing = pd.DataFrame()
-    storage.write(b"", CHECKPOINTS, "one.pt")
-    return Search("x", storage, nothing, nothing), tmp_path / CHECKPOINTS / "one.pt"
+def checkpoint(network: nn.Module) -> dict[str, Any]:
+    return {"specification": TINY.to_json(), "state": network.state_dict()}
 
 
 @pytest.mark.parametrize("times", COUNTS)
-def test_a_damaged_checkpoint_is_always_noticed(times: int, trained: tuple[Search, Path]) -> None:
-    torch.manual_seed(0)
-    search, path = trained
-    values = checkpoint(SMALL)
-    content = saved(values)
-    path.write_bytes(content)
+def test_a_damaged_checkpoint_is_always_noticed(times: int, small_opened: OpenedTask) -> None:
+    plain = tiny_network()
+    content = saved(checkpoint(plain))
     images, sounds = torch.rand(2, 1, 28, 28), torch.rand(2, 5, 201)
-    plain = EarlyFusionNetwork(SMALL).eval()
-    plain.load_state_dict(values["state"])
-    assert torch.equal(load_trial(search, "one").network(images, sounds), plain(images, sounds))
+    again = trained_network(TINY, small_opened, content)
+    assert torch.equal(again(images, sounds), plain(images, sounds))
     for copy in damaged(content, 100 * times, seed=6):
-        path.write_bytes(copy)
         try:
-            found = load_trial(search, "one")
-        except AnalysisError as error:
-            says(error, "one.pt is damaged")
+            found = trained_network(TINY, small_opened, copy)
+        except (TrialError, TorchFileError) as error:
+            says(error, "")
             continue
-        assert found.noise_seed == 3
-        assert found.train_pair == (0.5, float("inf"))
-        for name, tensor in found.network.state_dict().items():
-            assert torch.equal(tensor, values["state"][name])
+        for name, tensor in found.state_dict().items():
+            assert torch.equal(tensor, plain.state_dict()[name])
 
 
 @pytest.mark.parametrize(
@@ -246,23 +234,19 @@ def test_a_damaged_checkpoint_is_always_noticed(times: int, trained: tuple[Searc
     [
         [],
         {},
-        {"network": 5},
-        {**checkpoint(SMALL), "network": {**asdict(SMALL), "units": 2**31 - 1}},
-        {**checkpoint(SMALL), "network": {**asdict(SMALL), "dense_units": 2**40}},
-        {**checkpoint(SMALL), "state": {}},
-        {**checkpoint(SMALL), "state": None},
-        {**checkpoint(SMALL), "train_pair": [1.0]},
-        {**checkpoint(SMALL), "noise_seed": "many"},
-        {**checkpoint(SMALL), "data": {"source": "elsewhere"}},
+        {"state": {}},
+        {"state": None},
+        {"state": 5},
+        checkpoint(tiny_network(changed(TINY, units=3))),
+        checkpoint(tiny_network(changed(TINY, fusion_depth=0))),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused(
-    values: object, trained: tuple[Search, Path]
+    values: object, small_opened: OpenedTask
 ) -> None:
-    search, path = trained
-    path.write_bytes(saved(values))
-    with pytest.raises(AnalysisError, match=r"one\.pt is damaged or of another version"):
-        load_trial(search, "one")
+    with pytest.raises((TrialError, TorchFileError)) as caught:
+        trained_network(TINY, small_opened, saved(values))
+    says(caught.value, "")
 
 
 @pytest.mark.parametrize("times", COUNTS)

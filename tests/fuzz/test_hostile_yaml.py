@@ -40,16 +40,19 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "time tag": (b"name: !!timestamp x", "is not allowed"),
     "deep": (b"name: " + b"[" * 100_000, "collections in one another"),
     "deep blocks": (b"".join(b" " * n + b"a:\n" for n in range(2000)), "in one another"),
-    "twice": (b"name: x\ntrials: {units: 3, units: 4}", "units is written twice"),
+    "twice": (b"name: x\nnetwork: {units: 3, units: 4}", "units is written twice"),
     "twice, tricky": (b'"\\e[31m\\n": 1\n"\\e[31m\\n": 2', "is written twice"),
     "list as key": (b"? [a, b]\n: 1", "a key is a list or a mapping"),
     "month 13": (b"name: 2026-13-45", "not valid YAML: month must be in 1..12"),
     "far time": (b"name: 0001-01-01 00:00:00 +23:59", r"name is the time|not valid YAML"),
     "no digits": (b"name: 0x_", "not valid YAML"),
     "5000 digits": (b"name: " + b"9" * 5000, "not valid YAML"),
-    "20000 bits": (b"name: x\ntrials: {units: 0x" + b"f" * 5000 + b"}", "units is a whole number"),
-    "1e400": (b"name: x\ntrials: {learning_rate: 1e400}", "learning_rate is inf"),
-    "-1e400": (b"name: x\nsweep: {train_pairs: [[-1e400, 1]]}", "train_audio_snr is -inf"),
+    "20000 bits": (
+        b"name: x\ntask: digits\nnetwork: {units: 0x" + b"f" * 5000 + b"}",
+        "units is a whole number",
+    ),
+    "1e400": (b"name: x\ntask: digits\ntraining: {learning_rate: 1e400}", "learning_rate is inf"),
+    "-1e400": (b"name: x\ntask: digits\ntrain: [[-1e400, 1]]", "-inf is no train condition"),
     "not UTF-8": (b"name: \xff\xfe", "not valid YAML: 'utf-8' codec"),
     "NUL": (b"name: a\0b", "not valid YAML: unacceptable character"),
     "empty": (b"", "must be a mapping with a name"),
@@ -57,20 +60,21 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "two documents": (b"name: x\n---\nname: y", "not valid YAML: expected a single document"),
     "17 MiB": (b"#" * (17 << 20), "larger than 16 MiB"),
     "endless product": (
-        b"name: x\nsweep: {seeds: [" + b",".join(b"%d" % n for n in range(2000)) + b"],"
-        b" fusion_depths: [" + b",".join(b"%d" % n for n in range(2000)) + b"]}",
-        r"sweep\.0 has 64,000,000 trials; allowed: up to 100,000",
+        b"name: x\ntask: digits\nseeds: [" + b",".join(b"%d" % n for n in range(1000)) + b"]\n"
+        b"network: {units: [" + b",".join(b"%d" % n for n in range(1, 1000)) + b"]}",
+        r"sweep\.0 has 999,000 trials; allowed: up to 100,000",
     ),
     "endless ratio": (
-        b"name: x\nspace: {couplings: [mmtm], mmtm_ratio: [2147483647], train_pairs: [[1, 1]]}",
+        b"name: x\ntask: digits\nsearcher: {}\nplacement: {couplings: [mmtm]}\n"
+        b"network: {fusion_depth: 2, mmtm_ratio: [2147483647]}",
         "",
     ),
     "password": (
-        b"name: x\nmlflow: {tracking_uri: 'postgresql://me:hunter2@host/db'}",
+        b"name: x\ntask: digits\nmlflow: {tracking_uri: 'postgresql://me:hunter2@host/db'}",
         r"mlflow\.tracking_uri holds a password \(postgresql://me:\*\*\*@host/db\); .*PGPASSFILE",
     ),
     "storage keys": (
-        b"name: x\nstorage: 's3://AKIA:hun/ter2@bucket/results'",
+        b"name: x\ntask: digits\nstorage: 's3://AKIA:hun/ter2@bucket/results'",
         r"storage holds a password \(s3://AKIA:\*\*\*@.*AWS_SECRET_ACCESS_KEY",
     ),
 }
@@ -94,10 +98,11 @@ def test_hostile_yaml_is_refused_at_once(case: str, tmp_path: Path) -> None:
 
 def test_aliases_of_a_person_are_read() -> None:
     text = (
-        "name: x\ntrials: &t {units: 3}\nconfirmation: {trials: *t}\nsweep: [&s {seeds: [1]}, *s]"
+        "name: x\ntraining: &t {epochs: 3}\n"
+        "confirmation: {training: *t}\nsweep: [&s {seeds: [1]}, *s]"
     )
     raw = parse_yaml(text, "test")
-    assert raw["confirmation"]["trials"] == {"units": 3}
+    assert raw["confirmation"]["training"] == {"epochs": 3}
     assert raw["sweep"] == [{"seeds": [1]}] * 2
 
 
@@ -105,7 +110,7 @@ def overrides() -> st.SearchStrategy[str]:
     ways = st.one_of(
         st.sampled_from(PLACES).map(lambda place: ".".join(map(str, place[1]))),
         st.text(max_size=20),
-        st.sampled_from(["sweep.²", "sweep.-1.seeds", "sweep.99999999.seeds", "trials..units"]),
+        st.sampled_from(["sweep.²", "sweep.-1.seeds", "sweep.99999999.seeds", "network..units"]),
     )
     values = st.one_of(
         VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True)),
@@ -213,7 +218,7 @@ def test_the_home_folder_of_nobody(
     assert main(["status", "--storage", nowhere]) == 2
     assert main(["data", "check", "digits", "--folder", nowhere]) == 2
     monkeypatch.setenv("FUSION_SEARCH_DATA", nowhere)
-    assert main(["draw", "noise", "--source", "digits"]) == 2
+    assert main(["draw", "noise", "--set", "source=digits"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(nowhere in line for line in lines)

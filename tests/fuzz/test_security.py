@@ -13,24 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 import yaml
 from damage import fingerprint
-from search_processes import read_until, search_process
-from small_trials import SMALL
+from search_processes import read_until, search_process, write_config
+from small_trials import small_trial
 from test_damaged_files import wav
 
-from fusion_search.analysis.figures.timeline import load_trial
 from fusion_search.analysis.records.secrets import without_password
-from fusion_search.analysis.records.selection import AnalysisError, Search
-from fusion_search.analysis.records.storage import open_storage
-from fusion_search.analysis.records.tables import CHECKPOINTS
+from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.digits.spoken_digits import load_spoken_digits, read_recordings
 from fusion_search.datasets.errors import DataError
 from fusion_search.search.declaration.configuration import build_search, to_yaml
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.probe import trained_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,7 +120,9 @@ class _Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "bare pickle"])
-def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(zipped: bool, tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(
+    zipped: bool, tmp_path: Path, small_opened: OpenedTask
+) -> None:
     mark = tmp_path / "ran"
     values = {"state": _Payload(mark), "network": {}}
     buffer = io.BytesIO()
@@ -130,11 +130,8 @@ def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(zipped: bool, tmp_p
         torch.save(values, buffer)
     else:
         buffer.write(pickle.dumps(values))
-    storage = open_storage(tmp_path)
-    storage.write(buffer.getvalue(), CHECKPOINTS, "one.pt")
-    search = Search("x", storage, pd.DataFrame(), pd.DataFrame())
-    with pytest.raises(AnalysisError, match=r"one\.pt is damaged or of another version"):
-        load_trial(search, "one")
+    with pytest.raises(TorchFileError):
+        trained_network(small_trial(), small_opened, buffer.getvalue())
     assert not mark.exists()
     # The payload is one: what does load pickles runs it.
     pickle.loads(pickle.dumps(_Payload(mark)))
@@ -209,7 +206,7 @@ PASSWORDS = [
 @pytest.mark.parametrize("field", ["mlflow", "storage"])
 def test_a_password_in_a_configuration_is_refused_and_not_repeated(uri: str, field: str) -> None:
     uri = uri.format(SECRET)
-    raw = {"name": "x", **({"storage": uri} if field == "storage" else {})}
+    raw = {"name": "x", "task": "digits", **({"storage": uri} if field == "storage" else {})}
     if field == "mlflow":
         raw["mlflow"] = {"tracking_uri": uri}
     with pytest.raises(ConfigurationError, match=r"holds a password .*; leave it out") as caught:
@@ -233,7 +230,8 @@ def test_a_password_in_a_configuration_is_refused_and_not_repeated(uri: str, fie
     ],
 )
 def test_what_holds_no_password_is_kept(uri: str) -> None:
-    search = build_search({"name": "x", "storage": uri, "mlflow": {"tracking_uri": uri}})
+    own = {"storage": uri, "mlflow": {"tracking_uri": uri}}
+    search = build_search({"name": "x", "task": "digits", **own})
     assert build_search(yaml.safe_load(to_yaml(search))) == search
 
 
@@ -298,19 +296,7 @@ def test_a_local_launch_listens_here_alone_and_tells_no_secret(
     home, ran = tmp_path / "home", tmp_path / "ran"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    swept = ("fusion_depth", "train_audio_snr", "train_visual_snr")
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "name": "test",
-                "storage": str(tmp_path / "results"),
-                "trials": {name: one for name, one in SMALL.items() if name not in swept},
-                "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": [0, 1, 2]},
-                "resources": {"concurrent_trials": 1},
-            }
-        )
-    )
+    config = write_config(tmp_path, seeds=[0, 1, 2])
     with search_process("launch", str(config)) as process:
         read_until(process, "[1/3]")
         sockets = listening(descendants(process.pid))

@@ -17,6 +17,7 @@ from fusion_search.analysis.conditions import (
 )
 from fusion_search.analysis.dependence import compute_dependence
 from fusion_search.analysis.figures.curves import compute_curves, draw_curves, draw_intervals
+from fusion_search.analysis.figures.drawing import value_scale
 from fusion_search.analysis.figures.fusion import (
     compute_fusion,
     draw_fusion,
@@ -70,6 +71,7 @@ def grids(options: argparse.Namespace) -> int:
         )
     wanted = wanted_conditions(search, options)
     sheet = compute_sheet(search, wanted)
+    scale = value_scale(description.metric, [sheet[description.metric.name]])
     for network in networks(search.planned, description):
         planned = train_conditions(of_network(search.planned, network), description)
         declared = [one for one in wanted if one in planned]
@@ -83,6 +85,7 @@ def grids(options: argparse.Namespace) -> int:
             declared,
             description,
             description.metric,
+            scale=scale,
             title=f"{search.name}: {words}",
             caption=data_caption(search),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal, get_args
 
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers.base import Observation, Searcher
@@ -11,6 +11,9 @@ from fusion_search.search.spaces.searchers.optuna_searchers import NSGA2Searcher
 from fusion_search.search.spaces.searchers.random_grid import GridSearcher, RandomSearcher
 from fusion_search.search.spaces.searchers.surrogate import SurrogateSearcher
 from fusion_search.search.spaces.space import Space
+
+SearcherName = Literal["random", "grid", "tpe", "nsga2", "surrogate"]
+SEARCHER_NAMES: Final = get_args(SearcherName)
 
 SEARCHERS: Final[dict[str, type[Searcher]]] = {
     "random": RandomSearcher,

@@ -75,12 +75,16 @@ def test_folds_are_counted_apart_and_train_conditions_are_lines(folder: Storage)
         for fold in (0, 1):
             write_any(folder, of, lambda snr, f=fold: 0.4 + 0.2 * f, train=(train,), fold=fold)
     table = compute_curves(opened(folder))
-    assert set(table["seeds"]) == {2}
+    assert set(table["seeds"]) == {1}
+    assert set(table["folds"]) == {2}
     assert table["macro_f1"].to_numpy() == pytest.approx(0.5)
-    (axes,) = draw_curves(table, of).axes
+    assert table["deviation"].to_numpy() == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    figure = draw_curves(table, of)
+    (axes,) = figure.axes
+    assert "interval over seeds and folds" in figure.texts[-1].get_text()
     assert [one.get_text() for one in axes.get_legend().get_texts()] == [
-        "Orig. (2 seeds)",
-        "20 (2 seeds)",
+        "Orig. (1 seed x 2 folds)",
+        "20 (1 seed x 2 folds)",
     ]
 
 
@@ -149,6 +153,24 @@ def test_absent_rows_and_columns_are_drawn_beside_the_grid_and_are_in_no_mean(
     assert (table["test_audio_snr"] != ABSENT).all()
     assert len(table) == 2 * 9
     assert png(figure)[:4] == b"\x89PNG"
+
+
+def test_depths_are_compared_by_seeds_that_have_all_folds(folder: Storage) -> None:
+    def trial(depth: int, seed: int, fold: int) -> Trial:
+        right = 40 + 10 * depth + 4 * seed + fold
+        return Trial((2.0, 0.5), depth, seed, correct=lambda a, v: right, snrs=(2.0,), fold=fold)
+
+    there = [(seed, fold) for seed in (0, 1) for fold in (0, 1)]
+    trials = [trial(depth, seed, fold) for depth in (0, 2) for seed, fold in there]
+    fill(folder.parent, [*trials, trial(0, 2, 0), trial(0, 2, 1), trial(2, 2, 1)])
+    table, _ = compute_fusion(opened(folder), (2.0, 0.5))
+    late = table[table["fusion_depth"] == 2].iloc[0]
+    # The third seed lacks a fold at depth 2.
+    assert (late["seeds"], late["paired_seeds"]) == (2, 2)
+    assert late["accuracy"] == pytest.approx((0.605 + 0.645) / 2)
+    assert late["difference"] == pytest.approx(0.2)
+    sheet = compute_sheet(opened(folder), [(2.0, 0.5)])
+    assert sheet[["seeds", "folds"]].to_numpy().tolist() == [[3, 2], [3, 2]]
 
 
 def noisy() -> TaskDescription:

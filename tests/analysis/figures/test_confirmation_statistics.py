@@ -233,25 +233,29 @@ def test_metrics_name_where_they_are_measured() -> None:
     assert "of the 10 x 10 test conditions" in sentence
 
 
-def test_an_error_is_no_percentage_and_folds_are_counted_apart() -> None:
+def test_an_error_is_no_percentage_and_a_seed_needs_all_its_folds() -> None:
     trials, candidates = confirmed({name: SEEDS[name][:3] for name in ("top a", "plain 0")})
     of = sensors_description()
     (measure,) = measures(of).values()
     trials = trials.rename(columns={"mean_accuracy": measure.column})
     again = trials.assign(fold=1, trial_id=trials["trial_id"] + "again")
+    again[measure.column] += 0.1
     both = [
         {**one, "trial_ids": [name + end for name in one["trial_ids"] for end in ("", "again")]}
         for one in candidates
     ]
     computed = compute_confirmation(pd.concat([trials, again]), both, measure.column)
-    assert computed[0]["n"].tolist() == [6, 6]
-    assert computed[0]["seeds"][0][:2] == ("0/1000", "0/1001")
+    assert computed[0]["n"].tolist() == [3, 3]
+    assert computed[0]["values"][0] == pytest.approx((0.76, 0.78, 0.75))
+    lacking = compute_confirmation(pd.concat([trials, again[1:]]), both, measure.column)[0]
+    assert lacking["seeds"].tolist() == [(1001, 1002), (1000, 1001, 1002)]
     sentence = confirmation_sentence(*computed, measure)
-    assert "reached a mean absolute error of 0.7133 (95 % CI" in sentence
+    assert "reached a mean absolute error of 0.7633 (95 % CI" in sentence
     assert "on the test split" in sentence
-    assert "above plain depth 0" in sentence
+    assert "(difference +0.107, 95 % CI" in sentence
     assert "points" not in sentence
     figure = draw_confirmation(computed[0], measure)
+    assert figure.axes[0].get_xlabel() == "average mean absolute error"
     assert not any("%" in one.get_text() for one in figure.axes[0].get_xticklabels())
 
 

@@ -28,8 +28,8 @@ from fusion_search.analysis.figures.timeline import draw_timeline
 from fusion_search.analysis.records.description import AxisDescription, TaskDescription
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.commands import draw
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures import draw
 
 # Barnum et al.'s sheet, read from the top left.
 PAPER = [*itertools.product((0.25, 0.5, 1.0, 2.0), (1.0, 0.5, 0.25, 0.125))]
@@ -98,7 +98,7 @@ def test_axes_are_called_as_in_the_records() -> None:
         {"train_touch_snr": t, "train_smell_snr": s, "test_touch_snr": 1.0, "test_smell_snr": 1.0}
         for t, s in pairs
     ]
-    sheet = pd.DataFrame(rows).assign(seeds=1, n=2, accuracy_sum=1.0, accuracy=0.5)
+    sheet = pd.DataFrame(rows).assign(seeds=1, folds=1, n=2, accuracy_sum=1.0, accuracy=0.5)
     figure = draw_sheet(sheet, pairs, of, of.metric)
     assert figure.get_supylabel() == "test touch SNR, dB"
     assert figure.get_supxlabel() == "test smell SNR, dB"

@@ -346,7 +346,12 @@ def test_a_regression_without_axes_has_a_page_in_its_own_words(tmp_path: Path) -
     specification = {
         "name": "made-up",
         "network": {"width": [0, 4, 8]},
-        "placement": {"couplings": ["none", "gates"], "streams": [["ecg", "heat"]]},
+        "placement": {
+            "couplings": ["none", "gates"],
+            "connections": {"ecg>heat": {"s1": ["none", "transfer"]}, "heat>ecg": ["none"]},
+            "streams": [["ecg", "heat"]],
+        },
+        "train": {"choose": [[], []]},
         "searcher": {"name": "random"},
     }
     search.storage.write(yaml.safe_dump(specification).encode(), SPECIFICATION_FILE)
@@ -356,7 +361,7 @@ def test_a_regression_without_axes_has_a_page_in_its_own_words(tmp_path: Path) -
         page.text
     )
     assert "for average mean absolute error (minimize)" in page.text
-    assert "Searched: width, couplings, by random" in page.text
+    assert "Searched: width, ecg>heat, couplings, train condition, by random" in page.text
     assert "accuracy" not in page.text.partition("How to reproduce")[0].lower()
     assert "trained at" not in page.text
     table = page.text.split("Best trials")[-1].split("Course of the search")[0]

@@ -7,19 +7,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from small_recorder import small_recorder
 from small_trials import small_trial
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_rows
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch import messages as ray_messages
 from fusion_search.search.dispatch.adapters import Driver
 from fusion_search.search.dispatch.messages import packed, proposed, reporter, specifications, swept
-from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import execute_pack
+from fusion_search.search.tasks.digits.task import Digits
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.specification import TrialSpecification
 
 
@@ -40,13 +41,13 @@ class Console(Progress):
 
 
 def test_a_pack_whose_worker_dies_twice_has_failed_but_for_what_ended(
-    tmp_path: Path, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [small_trial(seed=0), small_trial(seed=1, learning_rate=1e30), small_trial(seed=2)]
     storage = open_storage(tmp_path / "test")
-    recorder = Recorder(storage, "test", small_data.fingerprint, small_data.note, provenance())
+    recorder = small_recorder(storage, small_opened)
     console = Console()
-    driver = Driver(recorder, console, None, Resources(retries=1))
+    driver = Driver(small_opened, recorder, console, None, Resources(retries=1))
     ray_trial = SimpleNamespace(
         trial_id="ray",
         config=swept(trials),
@@ -64,7 +65,7 @@ def test_a_pack_whose_worker_dies_twice_has_failed_but_for_what_ended(
     first, failing, last = (one.trial_id for one in trials)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            work(trials, small_data, recorder, dies_after=first)
+            work(trials, small_opened, recorder, dies_after=first)
     driver.on_trial_error(0, [], ray_trial)
 
     attempt = [("started", first), ("started", failing), ("started", last)]
@@ -88,7 +89,7 @@ def test_a_pack_whose_worker_dies_twice_has_failed_but_for_what_ended(
 
 
 def work(
-    trials: list[TrialSpecification], data: DigitData, recorder: Recorder, *, dies_after: str
+    trials: list[TrialSpecification], opened: OpenedTask, recorder: Recorder, *, dies_after: str
 ) -> None:
     """A worker that dies when this trial has ended an epoch."""
     report = reporter()
@@ -100,7 +101,7 @@ def work(
 
     execute_pack(
         trials,
-        data,
+        opened,
         recorder,
         on_start=lambda row: report("start", row),
         on_epoch=on_epoch,
@@ -110,7 +111,7 @@ def work(
 
 def test_trials_of_a_sweep_are_packed_and_those_of_a_proposal_are_not() -> None:
     trials = (small_trial(seed=0), small_trial(seed=1))
-    assert specifications(swept(trials)) == list(trials)
+    assert specifications(swept(trials), Digits()) == list(trials)
     assert packed(swept(trials))
     assert not packed(swept(trials[:1]))
     proposal = SimpleNamespace(trials=trials, number=0, sample={"dropout": 0.0})

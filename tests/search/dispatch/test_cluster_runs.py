@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import search_processes
 from ray_heads import BIN, TOKEN, Head, clean_environment, ray_head, wait_for
-from search_processes import ROOT, UNSWEPT
+from search_processes import ROOT
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
@@ -33,9 +33,8 @@ def head() -> Iterator[Head]:
 
 
 def write_config(folder: Path, seeds: int = 2, epochs: int = 2, **fields: object) -> Path:
-    sweep = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(seeds))}
-    trials = {**UNSWEPT, "epochs": epochs}
-    return search_processes.write_config(folder, **{"trials": trials, "sweep": sweep, **fields})
+    small = {"epochs": epochs, "seeds": list(range(seeds))}
+    return search_processes.write_config(folder, **{**small, **fields})
 
 
 def start(*words: str, token: str = TOKEN, program: str = "") -> subprocess.Popen[str]:

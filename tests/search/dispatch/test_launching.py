@@ -21,7 +21,7 @@ import pytest
 import ray
 import yaml
 from search_processes import on_one_ray
-from small_trials import SMALL
+from small_trials import small_configuration
 
 import fusion_search.search.dispatch.connection as ray_cluster
 from fusion_search.analysis.records.storage import open_storage
@@ -42,15 +42,7 @@ from fusion_search.search.records import provenance
 from fusion_search.search.records.provenance import code_fingerprint, git_commit, package_files
 from fusion_search.search.running.current_folder import make_importable
 
-CONFIG = {
-    "name": "test",
-    "trials": {
-        key: value
-        for key, value in SMALL.items()
-        if key not in ("fusion_depth", "train_audio_snr", "train_visual_snr")
-    },
-    "sweep": {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": [0]},
-}
+CONFIG = small_configuration(name="test")
 
 
 @pytest.fixture

@@ -25,22 +25,23 @@ import pandas as pd
 import pytest
 import ray
 import torch
+from descriptions import digit_description
 from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from s3_server import S3Server
-from search_processes import ROOT, run
+from search_processes import ROOT, run, write_config
+from small_recorder import small_recorder
 from small_trials import small_trial
-from test_search import write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.dispatch.nodes import Expectation, data_trouble, expectation, node_trouble
-from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.tasks.digits.task import digit_splits
+from fusion_search.search.tasks.opened import OpenedTask
 
 SEEDS = 8
 # What differs between two runs of the same trial: when, how long, where.
@@ -52,16 +53,18 @@ VARYING = [
 
 
 @pytest.fixture
-def expected(tmp_path: Path, small_data: DigitData) -> Iterator[Expectation]:
+def expected(tmp_path: Path, small_opened: OpenedTask) -> Iterator[Expectation]:
     storage = open_storage(tmp_path / "results")
-    progress = Progress(storage, planned=1, ended=0, epochs=1)
-    yield expectation(storage, progress.started_at, small_data)
+    progress = Progress(storage, 1, 0, 1, digit_description())
+    yield expectation(storage, progress.started_at, small_opened)
     progress.close()
 
 
-def test_a_node_like_the_driver_is_in_order(expected: Expectation, small_data: DigitData) -> None:
+def test_a_node_like_the_driver_is_in_order(
+    expected: Expectation, small_opened: OpenedTask
+) -> None:
     assert node_trouble(expected) is None
-    assert data_trouble(expected, small_data) is None
+    assert data_trouble(expected, small_opened.first) is None
 
 
 def test_a_node_that_differs_says_in_what(expected: Expectation, tmp_path: Path) -> None:
@@ -84,7 +87,9 @@ def test_data_that_changed_on_the_way_are_noticed(
     arrived = DigitData.__new__(DigitData)
     arrived.__setstate__(state)
     assert arrived.fingerprint == small_data.fingerprint  # what it says of itself
-    assert f"the search's is {expected.data}" in (data_trouble(expected, arrived) or "")
+    assert f"the search's is {expected.data}" in (
+        data_trouble(expected, digit_splits(arrived)) or ""
+    )
 
 
 @contextlib.contextmanager
@@ -117,9 +122,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def launch(cluster: Cluster, folder: Path, storage: str, seeds: int = SEEDS) -> tuple[int, str]:
-    sweep = {"fusion_depths": [2], "train_pairs": [[0.5, 0.25]], "seeds": list(range(seeds))}
-    mlflow = {"enabled": False}
-    config = write_config(folder, storage=storage, sweep=sweep, resources={}, mlflow=mlflow)
+    others = {"resources": {}, "mlflow": {"enabled": False}}
+    config = write_config(folder, storage=storage, seeds=list(range(seeds)), **others)
     return run("launch", str(config), "--address", cluster.address)
 
 
@@ -138,7 +142,7 @@ def most_at_once(trials: pd.DataFrame) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["s3", "shared folder"])
 def test_several_nodes_write_the_records_of_one_undisturbed_process(
-    tmp_path: Path, server: S3Server, cluster: Cluster, small_data: DigitData, kind: str
+    tmp_path: Path, server: S3Server, cluster: Cluster, small_opened: OpenedTask, kind: str
 ) -> None:
     cluster.add_node(num_cpus=1, node_name="third")
     location = server.uri if kind == "s3" else str(tmp_path / "shared")
@@ -149,9 +153,9 @@ def test_several_nodes_write_the_records_of_one_undisturbed_process(
     assert most_at_once(read_table(storage, "trials")) == 3
 
     alone = open_storage(tmp_path / "alone")
-    recorder = Recorder(alone, "test", small_data.fingerprint, small_data.note, provenance())
+    recorder = small_recorder(alone, small_opened)
     for seed in range(SEEDS):
-        execute(small_trial(seed=seed), small_data, recorder)
+        execute(small_trial(seed=seed, test_examples=4), small_opened, recorder)
     for table in ("trials", "epochs", "grid"):
         pd.testing.assert_frame_equal(comparable(storage, table), comparable(alone, table))
     for name in alone.names("checkpoints"):

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptions import digit_description, write_description
 from search_processes import ROOT, write_config
 from small_trials import small_trial
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
-from fusion_search.datasets.digits.data import DigitData
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.running import run
 from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
 from fusion_search.search.running.progress import Progress
+from fusion_search.search.tasks.opened import OpenedTask
 
 
 @pytest.mark.slow
@@ -94,7 +95,7 @@ class Gone(io.StringIO):
 def test_a_search_that_nobody_can_hear_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    progress = Progress(open_storage(tmp_path), planned=2, ended=0, epochs=1)
+    progress = Progress(open_storage(tmp_path), 2, 0, 1, digit_description())
     monkeypatch.setattr(sys, "stdout", Gone())
     progress.say("a word")
     progress.close()
@@ -102,7 +103,7 @@ def test_a_search_that_nobody_can_hear_goes_on(
 
 
 def test_an_interrupt_while_the_end_is_told_leaves_no_driver_behind(
-    tmp_path: Path, small_data: DigitData, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Waiting:
         def close(self, seconds: float) -> None:
@@ -114,14 +115,15 @@ def test_an_interrupt_while_the_end_is_told_leaves_no_driver_behind(
 
     monkeypatch.setattr(run, "start_tracker", lambda *_: Waiting())
     storage = open_storage(tmp_path).below("test")
-    search = build_search({"name": "test", "storage": str(tmp_path)})
+    write_description(storage)
+    search = build_search({"name": "test", "task": "digits", "storage": str(tmp_path)})
     dispatcher: Any = Idle()
     with pytest.raises(KeyboardInterrupt):
         run.run(
             search,
             storage,
             [small_trial()],
-            small_data,
+            small_opened,
             run.Environment(data_folder=None, dispatcher=dispatcher),
             planned=1,
             remaining=1,

@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
+import search_processes
 from search_processes import (
-    UNSWEPT,
     child_runs,
     on_one_ray,
     read_until,
@@ -26,34 +25,24 @@ from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.proposals import observation, read_proposals
 from fusion_search.search.spaces.searchers import make_searcher, propose_new
+from fusion_search.search.tasks.base import Classification
 
-SEARCHED = ("learning_rate", "seed")
-SPACE = {
-    "fusion_depths": [2],
-    "couplings": ["none", "mmtm", "sum"],
-    "fusion": ["concatenation", "gate_audio"],
-    "learning_rate": {"low": 0.001, "high": 0.01, "log": True},
-    "train_pairs": [[2, 1]],
+(ACCURACY,) = Classification.metrics
+RATES = {"low": 0.001, "high": 0.01, "log": True}
+PLACED = {
+    "placement": {"couplings": ["none", "mmtm", "sum"], "ends": ["concatenation", "gate_audio"]},
+    "learning_rate": RATES,
 }
 
 
 def write_config(folder: Path, **fields: Any) -> Path:
-    path = folder / "config.yaml"
-    config = {
-        "name": "test",
-        "storage": str(folder / "results"),
-        "trials": {key: value for key, value in UNSWEPT.items() if key not in SEARCHED},
-        "space": SPACE,
-        "searcher": {"name": "random", "samples": 6},
-        "resources": {"concurrent_trials": 1},
-        **fields,
-    }
-    path.write_text(yaml.safe_dump(config))
-    return path
+    """A search of six samples over placements and learning rates, unless fields say otherwise."""
+    own = {"train": [[2, 1]], "seeds": None, "searcher": {"name": "random", "samples": 6}}
+    return search_processes.write_config(folder, **{**PLACED, **own, **fields})
 
 
 def planned(storage: Storage) -> list[dict[str, Any]]:
-    return [row["sample"] for row in json.loads(storage.read("planned.json"))]
+    return [row["sample"] for row in json.loads(storage.read("planned.json"))["trials"]]
 
 
 @on_one_ray
@@ -79,7 +68,7 @@ def test_a_killed_search_goes_on_with_all_that_its_searcher_knew(
     # Each proposal is the one that a searcher makes which has seen all earlier results.
     search = load_search("test", str(tmp_path / "results"))
     assert search.space is not None
-    history = [observation(sample, rows) for sample, rows in read_proposals(storage)]
+    history = [observation(sample, rows, ACCURACY) for sample, rows in read_proposals(storage)]
     assert {one.state for one in history} == {FINISHED}
     for number, one in enumerate(history):
         fresh = make_searcher(searcher, search.space, ["maximize"], 3)
@@ -97,9 +86,11 @@ def test_early_stopping_confirmation_and_report(
         tmp_path,
         searcher={"name": "random", "samples": 9},
         scheduler={"name": "asha", "grace_epochs": 1, "reduction": 3},
-        trials={**yaml.safe_load(write_config(tmp_path).read_text())["trials"], "epochs": 3},
+        epochs=3,
         objectives=["mean_accuracy", {"name": "quantile_accuracy", "quantile": 0.5}, "parameters"],
-        confirmation={"top": 1, "seeds": 2, "trials": {"epochs": 1}},
+        fusion_depth=[2, 1],
+        placement={"couplings": {"level1": ["mmtm", "sum"], "level2": ["none", "mmtm", "sum"]}},
+        confirmation={"top": 1, "seeds": 2, "training": {"epochs": 1}},
     )
     code, output = run_here("launch", str(config))
     assert code == 0, output
@@ -110,7 +101,7 @@ def test_early_stopping_confirmation_and_report(
     assert len(trials) == 9
     assert len(stopped) >= 1
     assert "stopped early by asha after 1 epoch" in output
-    assert set(trials["evaluation_split"]) == {"validation"}
+    assert set(trials["split"]) == {"validation"}
     grid = read_table(storage, "grid")
     assert set(grid["trial_id"]) == set(finished["trial_id"])
     for row in stopped.to_dict("records"):
@@ -120,38 +111,38 @@ def test_early_stopping_confirmation_and_report(
         assert row["objective_values"] is None
     for row in finished.to_dict("records"):
         cells = grid[grid["trial_id"] == row["trial_id"]]
-        accuracies = cells["correct"] / cells["n"]
+        accuracies = cells["accuracy_sum"] / cells["n"]
         expected = [accuracies.mean(), accuracies.quantile(0.5), row["parameters"]]
         assert row["objective_values"] == pytest.approx(expected)
         assert row["worst_accuracy"] == accuracies.min()
     assert len(child_runs(tmp_path)) == 9
     seen = {json.dumps(sample): rows for sample, rows in read_proposals(storage)}
     for row in stopped.to_dict("records"):
-        told = observation({}, seen[row["sample"]])
+        told = observation({}, seen[row["sample"]], ACCURACY)
         assert (told.state, told.progress) == (STOPPED, (1, row["validation_accuracy"]))
 
     confirming = open_storage(tmp_path / "results" / "test-confirmation")
     again = read_table(confirming, "trials")
-    # The best, and plain initial, second-layer and fully-connected fusion; two seeds each.
-    assert len(again) == 2 * 4
+    # The best, and plain second-layer and fully-connected fusion; two seeds each.
+    assert len(again) == 2 * 3
     assert set(again["seed"]) == {1000, 1001}
-    assert set(again["evaluation_split"]) == {"test"}
+    assert set(again["split"]) == {"test"}
     assert (again["epochs_run"] == 1).all()
-    assert "The best placement (d=2" in output
-    assert "initial-layer fusion" in output
+    assert "The best placement (levels 2, fusion_depth " in output, output
+    assert "second-layer fusion" in output
 
     at = ["--storage", str(tmp_path / "results")]
     assert main(["confirm", "test", *at]) == 0
-    assert "8 of 8 trials have ended before" in capsys.readouterr().out
+    assert "6 of 6 trials have ended before" in capsys.readouterr().out
     code, output = run_here("confirm", "test", *at, "--seeds", "3")
     assert code == 0, output
-    assert "8 of 12 trials have ended before" in output
+    assert "6 of 9 trials have ended before" in output
     assert "n = 3 seeds" in output
     assert "cannot be decided with 3 seeds; 6 would do" in output
     assert "regions: cannot be decided with 3 seeds; 6 would do" in output
     assert "  100 conditions. max-T: cannot be decided" in output
     assert main(["confirm", "test", *at, "--seeds", "1"]) == 0
-    assert "4 of 4 trials finished, 0 failed, 0 not run" in capsys.readouterr().out
+    assert "3 of 3 trials finished, 0 failed, 0 not run" in capsys.readouterr().out
     assert main(["confirm", "test", *at, "--seeds", "3"]) == 0
     assert main(["status", *at]) == 0
     assert "9 of 9" in capsys.readouterr().out
@@ -162,8 +153,8 @@ def test_early_stopping_confirmation_and_report(
     assert "has no replay yet" in capsys.readouterr().err
     assert main(["report", "test", *at, *figures]) == 0
     page = (tmp_path / "figures" / "test-report.html").read_text()
-    assert "The best placement (d=2" in page
-    for table, rows in (("comparisons", 3), ("conditions", 300)):
+    assert "The best placement (levels 2, fusion_depth " in page
+    for table, rows in (("comparisons", 2), ("conditions", 200)):
         written = pd.read_csv(tmp_path / "figures" / f"test-confirmation-{table}.csv")
         assert len(written) == rows
         assert set(written["decision"]) == {"cannot be decided with 3 seeds; 6 would do"}
@@ -178,12 +169,12 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     averaged = {
-        "fusion_depths": [2],
-        "couplings": ["none", "mmtm"],
-        "train_pairs": {"average": [[2, 1], [1, 0.5]]},
+        "placement": {"couplings": ["none", "mmtm"]},
+        "learning_rate": 0.005,
+        "train": [[2, 1], [1, 0.5]],
     }
     grid = {"name": "grid", "samples": 50}
-    config = write_config(tmp_path, space=averaged, searcher=grid)
+    config = write_config(tmp_path, **averaged, searcher=grid)
     code, output = run_here("launch", str(config))
     assert code == 0, output
     storage = open_storage(tmp_path / "results" / "test")
@@ -191,7 +182,7 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     assert len(trials) == 4 * 2
     for sample, rows in read_proposals(storage):
         values = [row["mean_accuracy"] for row in rows]
-        assert observation(sample, rows).values == (pytest.approx(sum(values) / 2),)
+        assert observation(sample, rows, ACCURACY).values == (pytest.approx(sum(values) / 2),)
         assert {row["train_audio_snr"] for row in rows} == {2.0, 1.0}
 
     at = ["--storage", str(tmp_path / "results")]
@@ -208,9 +199,9 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     assert "of 3 seeds arrived" in capsys.readouterr().out
     assert (tmp_path / "figures" / "test-replay.png").stat().st_size > 10_000
 
-    one_pair = {**averaged, "train_pairs": [[2, 1]]}
+    one_pair = {**averaged, "train": [[2, 1]]}
     warm = {"name": "surrogate", "samples": 2, "warm_start": ["test"]}
-    config = write_config(tmp_path, name="warm", space=one_pair, searcher=warm)
+    config = write_config(tmp_path, name="warm", **one_pair, searcher=warm)
     code, output = run_here("launch", str(config))
     assert code == 0, output
     assert "warm start: 4 samples known from test" in output
@@ -228,10 +219,10 @@ def test_a_sample_that_failed_half_way_has_ended_and_is_not_confirmed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Noise this loud overflows float32, so the second trial fails and the third is not run.
-    pairs = {"average": [[1, 1], [1e-60, 1], [2, 1]]}
     config = write_config(
         tmp_path,
-        space={"fusion_depths": [2], "train_pairs": pairs},
+        train=[[1, 1], [1e-60, 1], [2, 1]],
+        placement=None,
         searcher={"name": "random", "samples": 1},
         confirmation={"top": 1, "seeds": 1},
     )
@@ -250,16 +241,12 @@ def test_a_sample_that_failed_half_way_has_ended_and_is_not_confirmed(
 
 @on_one_ray
 def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: Path) -> None:
-    space = {
-        "fusion_depths": [2],
-        "learning_rate": {"low": 1e-5, "high": 0.05, "log": True},
-        "train_pairs": [[2, 1]],
-    }
-    trials = yaml.safe_load(write_config(tmp_path).read_text())["trials"]
     config = write_config(
         tmp_path,
-        space=space,
-        trials={**trials, "epochs": 6, "validation_examples": 60},
+        learning_rate={"low": 1e-5, "high": 0.05, "log": True},
+        placement=None,
+        epochs=6,
+        validation_examples=60,
         scheduler={"name": "pbt", "grace_epochs": 2},
         resources={},
     )
@@ -269,7 +256,7 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
     table = read_table(storage, "trials")
     assert (table["status"] == FINISHED).all()
     assert len(table) == 6
-    schedules = [json.loads(text) for text in table["schedule"]]
+    schedules = [json.loads(text) for text in table["changes"]]
     assert max(len(schedule) for schedule in schedules) > 1
     for schedule, row in zip(schedules, table.to_dict("records"), strict=True):
         assert schedule[0][0] == 1
@@ -287,15 +274,21 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
         ({"scheduler": {"name": "hyperband"}}, "allowed: none, asha, median, pbt"),
         ({"scheduler": {"name": "asha", "grace_epochs": 3}}, "grace_epochs is 3; allowed: 1 to 2"),
         ({"scheduler": {"name": "pbt"}}, "a space of learning_rate, weight_decay, dropout alone"),
-        ({"objectives": ["accuracy"]}, "objectives.0.name is 'accuracy'; allowed: train_pair"),
+        ({"objectives": ["accuracy"]}, "objectives.0.name is 'accuracy'; allowed: train_cond"),
         ({"objectives": ["parameters", "parameters"]}, "the same objective twice"),
         (
             {"objectives": ["mean_accuracy", "parameters"], "searcher": {"name": "tpe"}},
             "searcher.name is 'tpe' with 2 objectives; allowed: nsga2, random, grid",
         ),
-        ({"confirmation": {"top": 1, "trials": {"units": 4}}}, "is what the search found"),
-        ({"sweep": {}}, "sweep and space are both there"),
-        ({"trials": {"to_audio": ["cross"]}}, "trials.to_audio is a placement"),
+        (
+            {"confirmation": {"top": 1, "training": {"units": 4}}},
+            "confirmation.training.units is not a field",
+        ),
+        ({"sweep": [{}]}, "sweep and searcher are both there"),
+        (
+            {"placement": {"connections": {"image>audio": ["mmtm"]}}},
+            "placement.connections.image>audio holds 'mmtm'; allowed: none, both, cross, residual",
+        ),
     ],
 )
 def test_a_wrong_search_says_what_is_allowed(
@@ -314,11 +307,10 @@ def test_the_space_is_printed_with_its_size_and_samples(
     output = capsys.readouterr().out
     assert "not countable" in output
     assert output.count("learning_rate=") == 10
-    countable = {**SPACE, "learning_rate": [0.001, 0.01]}
-    assert main(["space", str(write_config(tmp_path, space=countable))]) == 0
+    assert main(["space", str(write_config(tmp_path, learning_rate=[0.001, 0.01]))]) == 0
     assert f"size: {3 * 3 * 2 * 2} samples" in capsys.readouterr().out
-    few = {"fusion_depths": [0, 1, 2], "train_pairs": [[0.5, 0.25]]}
-    assert main(["space", str(write_config(tmp_path, space=few))]) == 0
+    few = {"fusion_depth": [0, 1, 2], "placement": None, "learning_rate": 0.01}
+    assert main(["space", str(write_config(tmp_path, **few))]) == 0
     _, listed = capsys.readouterr().out.split("all of them:\n")
     ids = [line.split()[0] for line in listed.splitlines()]
     assert len(ids) == len(set(ids)) == 3
