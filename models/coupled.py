@@ -195,7 +195,7 @@ class CoupledNetwork(nn.Module):
         sites = tuple((site, self._features[site.name]) for site in self.sites)
         choices = {site.name: self._choices(site, features) for site, features in sites}
         ends = tuple(head) if isinstance(head, Mapping) else ()
-        return Layout(streams, self._inputs, sites, choices, bool(self._levels), ends)
+        return Layout(streams, self._inputs, sites, choices, bool(self._levels), ends, open=True)
 
     def _choices(self, site: Site, features: Features) -> dict[str, tuple[str, ...]]:
         fitting = [kind for kind, one in COUPLINGS.items() if one.fits(features)]

@@ -6,18 +6,22 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fusion_search.models.couplings.bottleneck import AttentionBottleneck
 from fusion_search.models.couplings.gating import (
     MultimodalTransfer,
     OwnGates,
     PositionGates,
     PositionSums,
 )
+from fusion_search.models.couplings.low_rank import LowRankFusion
 
 COUPLINGS: Final[Mapping[str, type[Any]]] = {
     "mmtm": MultimodalTransfer,
     "squeeze_excitation": OwnGates,
     "convolutional": PositionGates,
     "sum": PositionSums,
+    "bottleneck": AttentionBottleneck,
+    "low_rank": LowRankFusion,
 }
 
 

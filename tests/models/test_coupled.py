@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fusion_search.models.coupled import CoupledNetwork
 from fusion_search.models.heads import Concatenate
-from fusion_search.models.layout import TOKENS, Feature, Placement, Site, View
+from fusion_search.models.layout import TOKENS, Feature, Layout, Placement, Site, View
 
 EXAMPLE = {"video": torch.randn(2, 3, 16, 16), "emg": torch.randn(2, 4, 40)}
 SITES = [Site("s1", {"video": "a", "emg": "x"}), Site("s2", {"video": "b", "emg": "y"})]
@@ -118,7 +118,13 @@ def test_the_layout_offers_what_fits() -> None:
     assert first == {"video": Feature(6, (8, 8)), "emg": Feature(6, (20,))}
     offered = layout.options()
     # Positions of a map and of a wave do not correspond, and XFlow connects maps and vectors.
-    assert offered["s1.coupling"] == ("none", "mmtm", "squeeze_excitation")
+    assert offered["s1.coupling"] == (
+        "none",
+        "mmtm",
+        "squeeze_excitation",
+        "bottleneck",
+        "low_rank",
+    )
     assert offered["s1.emg>video"] == ("none", "transfer")
 
 
@@ -300,3 +306,33 @@ def test_ends_and_the_streams_they_are_made_of() -> None:
 class _Video(nn.Module):
     def forward(self, ends: dict[str, Tensor]) -> Tensor:
         return ends["video"].mean((2, 3))
+
+
+OWN = "own_couplings:Bottleneck"
+
+
+def test_a_coupling_of_ones_own_sits_at_a_site_by_its_name() -> None:
+    network = levels(Placement({"s1": {"coupling": OWN}}))
+    assert type(network.exchanges["s1"].coupling).__name__ == "Bottleneck"
+    network(**EXAMPLE).sum().backward()
+    assert all(one.grad is not None for one in network.exchanges.parameters())
+    layout = network.layout
+    assert layout.offers("s1", "coupling", OWN)
+    assert not layout.offers("s1", "coupling", "own_couplings:Picky")
+    assert not layout.offers("s1", "emg>video", OWN)
+    layout.check(Placement({"s2": {"coupling": OWN}}))
+    with pytest.raises(ValueError, match="no class with fits, __init__ and forward"):
+        layout.offers("s1", "coupling", "own_couplings:Unfinished")
+    with pytest.raises(ValueError, match="cannot be imported"):
+        layout.offers("s1", "coupling", "no_such_module:Bottleneck")
+
+
+def test_the_layout_of_a_network_with_modules_of_its_own_is_closed() -> None:
+    closed = Layout(
+        ("video", "emg"),
+        sites=levels().layout.sites,
+        choices={"s1": {"coupling": ("none", "mmtm")}},
+    )
+    assert not closed.offers("s1", "coupling", OWN)
+    with pytest.raises(ValueError, match="allowed: none, mmtm"):
+        closed.check(Placement({"s1": {"coupling": OWN}}))
