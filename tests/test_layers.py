@@ -279,3 +279,9 @@ def test_every_package_is_shipped_under_one_name() -> None:
         PACKAGE: "search/api",
         **{f"{PACKAGE}.{part}": part for part in PARTS},
     }
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    # Without packages, pytest imports a test file by its last name.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({one for one in names if names.count(one) > 1}) == []

@@ -41,7 +41,9 @@ def choose_trial(search: Search, prefix: str | None) -> pd.Series:
         if finished.empty:
             raise AnalysisError(f"search {search.name} has no finished trial")
         column = f"mean_{metric.name}"
-        ordered = finished.sort_values(column, kind="stable", ascending=metric.sign > 0)
+        ordered = finished.sort_values(
+            column, kind="stable", ascending=metric.sign > 0, na_position="first"
+        )
         return ordered.iloc[-1]
     matches = finished[(finished["trial_id"] == prefix) | (finished["trial_name"] == prefix)]
     if matches.empty:

@@ -215,5 +215,6 @@ def _best(finished: pd.DataFrame, metric: MetricDescription) -> tuple[float, str
     column = f"mean_{metric.name}"
     if finished.empty:
         return None
-    row = finished.sort_values(column, ascending=metric.sign > 0).iloc[-1]
+    ordered = finished.sort_values(column, ascending=metric.sign > 0, na_position="first")
+    row = ordered.iloc[-1]
     return float(row[column]), str(row["trial_name"])

@@ -63,7 +63,9 @@ def summary(
     description = read_description(storage)
     metric = description.metric
     if len(finished):
-        by_metric = finished.sort_values(f"mean_{metric.name}", ascending=metric.sign > 0)
+        by_metric = finished.sort_values(
+            f"mean_{metric.name}", ascending=metric.sign > 0, na_position="first"
+        )
         (best,) = rows_of(by_metric.tail(1))
         print(f"best: {printable(best['trial_name'])} with {over_grid(best, description)}")
     for device in sorted(set(finished["device"])):

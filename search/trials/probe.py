@@ -53,11 +53,15 @@ def trained_network(
         task, placement = opened.task, specification.placement
         network = task.build(specification.network, data, placement)
     try:
-        network.load_state_dict(load_torch(checkpoint)["state"])
+        saved = load_torch(checkpoint)
+        other = saved["specification"] != specification.to_json()
+        network.load_state_dict(saved["state"])
     except (LookupError, RuntimeError, TypeError, AttributeError) as error:
         raise TrialError(
             f"the checkpoint is not of the trial's network ({type(error).__name__})"
         ) from error
+    if other:
+        raise TrialError("the checkpoint is of another trial")
     return network.eval()
 
 

@@ -18,7 +18,7 @@ from damage import NAME, space_folder, sweep_folder
 from descriptions import digit_description
 from pyarrow import fs
 from synthetic_records import Trial, write_planned, write_trial
-from tracking_records import SPECIFICATION, end_row, record
+from tracking_records import end_row, planned_search, record
 
 from fusion_search.analysis.records import selection
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -60,6 +60,7 @@ class Runs:
     """Stands in for MLflow's: reads what they read."""
 
     experiment_id = "1"
+    description = digit_description()
 
     def __init__(self, written: list[str], search: Storage, uri: str) -> None:
         self._written = written
@@ -438,8 +439,7 @@ def test_mlflow_gets_the_runs_beside_damaged_records(
 ) -> None:
     written: list[str] = []
     monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
-    folder = open_storage(tmp_path).below("small")
-    folder.write(SPECIFICATION.encode(), "specification.yaml")
+    folder = planned_search(open_storage(tmp_path), "small", 4)
     for number in range(4):
         record(folder, end_row(number))
     damage_one(folder)

@@ -163,6 +163,19 @@ def test_a_checkpoint_of_another_network_is_refused(
     assert "is damaged or of another version" in capsys.readouterr().err
 
 
+def test_a_checkpoint_of_another_trial_is_refused(
+    digits: tuple[Path, TrialSpecification], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, trial = digits
+    other = small_trial(epochs=1, test_examples=2, fusion_depth=1, seed=5)
+    storage = recorded(tmp_path, other, OpenedTask(Digits(), trial.data))
+    # Of the same architecture, and so without a fault in its weights.
+    wrong = open_storage(folder).below("one").read(CHECKPOINTS, f"{trial.trial_id}.pt")
+    storage.write(wrong, CHECKPOINTS, f"{other.trial_id}.pt")
+    assert main(["probe", "one", "--storage", str(tmp_path)]) == 2
+    assert "of another trial" in capsys.readouterr().err
+
+
 def test_noise_draws_every_axis_of_a_task(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -249,9 +249,9 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         (f"{DIGITS}\nlisted: []\nseeds: [1]", "seeds is there beside listed"),
         (
             f"{DIGITS}\nlisted: [3]",
-            "listed holds what is no trial: the configuration must",
+            r"listed\.0 must be a mapping",
         ),
-        (f"{DIGITS}\nlisted: [{{}}]", "listed holds what is no trial: task is missing"),
+        (f"{DIGITS}\nlisted: [{{}}]", r"listed\.0\.task is missing"),
         (
             f"{DIGITS}\nsearcher: {{}}\nobjectives: [mean_recall]",
             r"objectives\.0\.name is 'mean_recall'; allowed: train_condition_accuracy, mean",
