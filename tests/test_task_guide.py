@@ -34,7 +34,8 @@ def test_the_network_in_the_guide_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     *options, shape = done.stdout.splitlines()
     assert shape == "torch.Size([2, 4])"
-    kinds = "none mmtm squeeze_excitation convolutional sum bottleneck low_rank".split()
+    kinds = ["none", "mmtm", "squeeze_excitation", "convolutional", "sum"]
+    kinds += ["bottleneck", "low_rank"]
     assert f"first.coupling {tuple(kinds)}" in options
     assert "second.depth>colour ('none', 'transfer')" in options
     assert len(options) == 2 * 3
