@@ -12,8 +12,8 @@ from fusion_search.search.declaration.configuration import build_search, load_co
 from fusion_search.search.declaration.space_fields import names_of
 from fusion_search.search.tasks.base import Task, open_task
 from fusion_search.search.tasks.named import find_task
-from fusion_search.search.trials.contract import Contract
 from fusion_search.search.trials.fields import ConfigurationError, typed
+from fusion_search.search.trials.inspection.contract import Contract
 
 BROKEN = 1
 

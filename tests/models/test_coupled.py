@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fusion_search.models.coupled import CoupledNetwork
-from fusion_search.models.heads import Concatenate
+from fusion_search.models.coupled.heads import Concatenate
+from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.layout import TOKENS, Feature, Layout, Placement, Site, View
 
 EXAMPLE = {"video": torch.randn(2, 3, 16, 16), "emg": torch.randn(2, 4, 40)}

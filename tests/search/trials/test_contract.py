@@ -19,7 +19,7 @@ from fusion_search.models.layout import Placement
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.tasks.base import Task, open_task
 from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
-from fusion_search.search.trials.contract import Contract
+from fusion_search.search.trials.inspection.contract import Contract
 
 NAMES = [
     *("data", "network", "loss and metrics", "loading", "batch size", "answers"),

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from fusion_search.models.coupled.exchange import Exchange
+from fusion_search.models.coupled.suspended import Steps, drive, level_steps, module_steps, suspend
 from fusion_search.models.couplings.contract import Features
 from fusion_search.models.couplings.kinds import COUPLINGS
 from fusion_search.models.couplings.transfer import kinds_between
-from fusion_search.models.exchange import Exchange
 from fusion_search.models.layout import (
     COUPLING,
     NONE,
@@ -31,7 +32,6 @@ from fusion_search.models.layout import (
     View,
     connection,
 )
-from fusion_search.models.suspended import Steps, drive, level_steps, module_steps, suspend
 
 Maker = Callable[[Feature], nn.Module]
 Levels = Mapping[str, nn.Module | Maker]
