@@ -229,6 +229,7 @@ class Layout:
         choices: site -> {"coupling" or connection -> kinds offered, "none" first}; only what fits.
         widen: whether a concatenation may change a level's channels.
         ends: how the streams may end, the default first; () where there is one way.
+        open: whether couplings of anybody's, named ``module:Class``, may sit at its sites.
 
     Raises:
         ValueError: a name is used twice, or choices name a site or stream that is not there.
@@ -240,6 +241,7 @@ class Layout:
     choices: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     widen: bool = False
     ends: tuple[str, ...] = ()
+    open: bool = False
 
     def __post_init__(self) -> None:
         names = [site.name for site, _ in self.sites]
@@ -270,6 +272,26 @@ class Layout:
             for name, kinds in offered.items()
         }
 
+    def offers(self, site: str, name: str, kind: str) -> bool:
+        """Whether a kind fits at a site; a coupling of anybody's is asked itself.
+
+        Args:
+            site: of this layout.
+            name: "coupling" or a connection.
+            kind: what is to be there.
+
+        Raises:
+            ValueError: it is named like somebody's coupling, and there is none.
+        """
+        offered = self.choices.get(site, {}).get(name, ())
+        if kind in offered or not (offered and self.open and name == COUPLING and ":" in kind):
+            return kind in offered
+        # Imports every coupling, which who only reads a layout does without.
+        from fusion_search.models.couplings.kinds import find_coupling
+
+        features = next(here for one, here in self.sites if one.name == site)
+        return bool(find_coupling(kind).fits(features))
+
     def check(self, placement: Placement) -> None:
         """Raise ``ValueError`` when a placement is not one of this layout's."""
         for site, placed in placement.sites.items():
@@ -280,7 +302,7 @@ class Layout:
                         f"placement names {site}.{name}; allowed: "
                         f"{', '.join(self.options()) or 'nothing, for there is no site'}"
                     )
-                if kind not in offered:
+                if not self.offers(site, name, kind):
                     raise ValueError(f"{site}.{name} is {kind!r}; allowed: {', '.join(offered)}")
         if placement.end and placement.end not in self.ends:
             raise ValueError(

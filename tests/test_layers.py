@@ -238,6 +238,7 @@ def test_few_files_import_by_a_computed_name() -> None:
         f"{PACKAGE}.search.api.__init__",  # what it hands on, when it is asked for
         f"{PACKAGE}.search.commands.command_line",  # the file of a verb
         f"{PACKAGE}.search.tasks.named",  # the task of a search
+        f"{PACKAGE}.models.couplings.kinds",  # a coupling of somebody's own
     }
 
 

@@ -24,7 +24,8 @@ Args:
     identity: start all excitation weights and biases at zero, so that a fresh module leaves every
         stream unchanged.
 
-Inputs: one tensor per stream, [B, C_m, *spatial_m].
+Inputs: one tensor per stream, [B, C_m, *spatial_m]; ``masks`` say where there is something and
+    no padding, which averages leave out.
 
 Output: as many tensors of the same shapes.
 
@@ -48,9 +49,14 @@ def joint_size(channels: Sequence[int], ratio: int) -> int:
     return max(1, sum(channels) // ratio)
 
 
-def squeeze(stream: Tensor) -> Tensor:
-    """Average over all positions: [B, C, *spatial] to [B, C]."""
-    return stream.flatten(2).mean(2) if stream.dim() > 2 else stream
+def squeeze(stream: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Average over all positions, or those that ``mask`` [B, *spatial] allows: [B, C]."""
+    if stream.dim() == 2:
+        return stream
+    if mask is None:
+        return stream.flatten(2).mean(2)
+    there = mask.flatten(1)[:, None].to(stream.dtype)
+    return (stream.flatten(2) * there).sum(2) / there.sum(2).clamp(min=1)
 
 
 def over_positions(values: Tensor, stream: Tensor) -> Tensor:
@@ -61,6 +67,14 @@ def over_positions(values: Tensor, stream: Tensor) -> Tensor:
 def logistic_gate(excitation: Tensor) -> Tensor:
     """2 logistic(E): between 0 and 2, and 1 where E is 0."""
     return 2 * torch.sigmoid(excitation)
+
+
+MaskList = Sequence[Tensor | None] | None
+"""One per stream, [B, *spatial_m] bool, True where there is something; None for everywhere."""
+
+
+def _all(masks: MaskList, streams: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    return masks or [None] * len(streams)
 
 
 class _Coupling(nn.Module):
@@ -138,10 +152,11 @@ class MMTM(_Coupling):
         )
         self.joint = nn.Linear(sum(channels), size)
 
-    def forward(self, *streams: Tensor) -> list[Tensor]:
+    def forward(self, *streams: Tensor, masks: MaskList = None) -> list[Tensor]:
         """Couple the streams."""
         self._check(streams)
-        joint = self.activation(self.joint(torch.cat([squeeze(s) for s in streams], dim=1)))
+        squeezed = [squeeze(*one) for one in zip(streams, _all(masks, streams), strict=True)]
+        joint = self.activation(self.joint(torch.cat(squeezed, dim=1)))
         outputs = list(streams)
         for m, excitation in zip(self.gated, self.excitations, strict=True):
             gate = logistic_gate(excitation(joint))
@@ -170,12 +185,12 @@ class SqueezeExcitation(_Coupling):
         super().__init__(channels, sizes, relu=relu, gated=gated, identity=identity)
         self.joints = nn.ModuleList(nn.Linear(channels[m], sizes[m]) for m in self.gated)
 
-    def forward(self, *streams: Tensor) -> list[Tensor]:
+    def forward(self, *streams: Tensor, masks: MaskList = None) -> list[Tensor]:
         """Gate each stream by itself."""
         self._check(streams)
-        outputs = list(streams)
+        outputs, there = list(streams), _all(masks, streams)
         for m, own, excitation in zip(self.gated, self.joints, self.excitations, strict=True):
-            gate = logistic_gate(excitation(self.activation(own(squeeze(streams[m])))))
+            gate = logistic_gate(excitation(self.activation(own(squeeze(streams[m], there[m])))))
             outputs[m] = streams[m] * over_positions(gate, streams[m])
         return outputs
 
@@ -219,13 +234,16 @@ class ConvolutionalMMTM(_Coupling):
             for m in self.gated
         )
 
-    def forward(self, *streams: Tensor) -> list[Tensor]:
+    def forward(self, *streams: Tensor, masks: MaskList = None) -> list[Tensor]:
         """Couple the streams position by position."""
         self._check(streams)
-        outputs = list(streams)
+        outputs, there = list(streams), _all(masks, streams)
         for m, joints, excitation in zip(self.gated, self.joints, self.excitations, strict=True):
             assert isinstance(joints, nn.ModuleList)
-            seen = [_seen_from(streams[m], other) for other in streams]
+            seen = [
+                _seen_from(streams[m], other, mask)
+                for other, mask in zip(streams, there, strict=True)
+            ]
             joint = sum(layer(features) for layer, features in zip(joints, seen, strict=True))
             excited = excitation(self.activation(joint)).movedim(-1, 1)
             if self.combine == "gate":
@@ -235,11 +253,11 @@ class ConvolutionalMMTM(_Coupling):
         return outputs
 
 
-def _seen_from(stream: Tensor, other: Tensor) -> Tensor:
+def _seen_from(stream: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
     """F_n(p), channels last as linear maps want them.
 
     [B, *spatial, C_n] where ``other`` has the positions of ``stream``, else [B, 1, ..., C_n].
     """
     if other.shape[2:] != stream.shape[2:]:
-        other = over_positions(squeeze(other), stream)
+        other = over_positions(squeeze(other, mask), stream)
     return other.movedim(1, -1)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, Range
     from fusion_search.datasets.metrics import Metric
     from fusion_search.models.convlstm import ConvLSTM
+    from fusion_search.models.coupled.heads import Concatenate
+    from fusion_search.models.coupled.network import CoupledNetwork
     from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
     from fusion_search.models.layout import (
         TOKENS,
@@ -40,7 +42,9 @@ __all__ = [
     "Axis",
     "Batch",
     "Classification",
+    "Concatenate",
     "ConvLSTM",
+    "CoupledNetwork",
     "Data",
     "EarlyFusionNetwork",
     "EarlyFusionPlacement",
@@ -74,7 +78,9 @@ _HOMES: Final = {
     "Axis": "datasets.conditions",
     "Batch": "datasets.batch",
     "Classification": "search.tasks.base",
+    "Concatenate": "models.coupled.heads",
     "ConvLSTM": "models.convlstm",
+    "CoupledNetwork": "models.coupled.network",
     "Data": "datasets.batch",
     "EarlyFusionNetwork": "models.early_fusion",
     "EarlyFusionPlacement": "models.placement",

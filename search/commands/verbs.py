@@ -38,6 +38,16 @@ def _space(verbs: Verbs) -> None:
     parser.set_defaults(run="spaces:space")
 
 
+def _check(verbs: Verbs) -> None:
+    parser = verbs.add_parser("check", help="try whether a task keeps the contract of searches")
+    parser.add_argument(
+        "task", metavar="TASK|CONFIG", help="digits, my_task:Mine, or a configuration (YAML)"
+    )
+    parser.add_argument("--set", action="append", metavar="FIELD=VALUE", help="of a configuration")
+    add_data(parser)
+    parser.set_defaults(run="check:check")
+
+
 def _plan(verbs: Verbs) -> None:
     parser = verbs.add_parser("plan", help="estimate what a search takes, by measured steps")
     add_config(parser, "search/configs/demo.yaml")
@@ -305,7 +315,7 @@ def _sync_mlflow(verbs: Verbs) -> None:
 
 
 GROUPS: Final[dict[str, tuple[Callable[[Verbs], None], ...]]] = {
-    "before a search": (_space, _plan, _data),
+    "before a search": (_check, _space, _plan, _data),
     "run": (_launch, _submit, _attach, _resume, _retry, _confirm),
     "look": (_status, _draw, _report, _predictions),
     "after": (_probe, _replay, _importance, _sync_mlflow),

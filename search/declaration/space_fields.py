@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any, Final, get_type_hints
 
@@ -254,7 +254,7 @@ def _check_placement(space: Space) -> None:
         for site, kinds in layout.choices.items():
             for name, options in kinds.items():
                 offered.setdefault(name, {}).setdefault(site, set()).update(options)
-    _check_sites(space, offered)
+    _check_sites(space, offered, layouts)
     for end in space.ends:
         if end not in ends:
             raise ConfigurationError(
@@ -275,7 +275,11 @@ def _with_ordered_streams(space: Space) -> Space:
     return replace(space, streams=_options(whole, "placement.streams", lambda one, _: one))
 
 
-def _check_sites(space: Space, offered: Mapping[str, Mapping[str, set[str]]]) -> None:
+def _check_sites(
+    space: Space,
+    offered: Mapping[str, Mapping[str, set[str]]],
+    layouts: Sequence[Layout],
+) -> None:
     for name, by_site in space.placed.items():
         where = "placement.couplings" if name == COUPLING else f"placement.connections.{name}"
         sites = offered.get(name, {})
@@ -296,9 +300,18 @@ def _check_sites(space: Space, offered: Mapping[str, Mapping[str, set[str]]]) ->
                 )
             kinds = set().union(*sites.values()) if site == EVERYWHERE else sites[site]
             for one in options:
-                if one != NONE and one not in kinds:
+                places = [site] if site != EVERYWHERE else list(sites)
+                if one != NONE and not _is_offered(layouts, places, name, one):
                     allowed = ", ".join([NONE, *sorted(kinds - {NONE})])
                     raise ConfigurationError(f"{where} holds {shown(one)}; allowed: {allowed}")
+
+
+def _is_offered(layouts: Sequence[Layout], sites: Sequence[str], name: str, kind: str) -> bool:
+    where = name if name == COUPLING else f"connections.{name}"
+    try:
+        return any(one.offers(site, name, kind) for one in layouts for site in sites)
+    except ValueError as error:
+        raise ConfigurationError(f"placement.{where}: {error}") from error
 
 
 def _check_trials(space: Space) -> None:

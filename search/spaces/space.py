@@ -303,12 +303,13 @@ class Space:
         after = {site.name: site.after for site, _ in layout.sites}
         for site, kinds in layout.choices.items():
             there = [one for one in after[site] if not streams or one in streams]
-            for name, offered in kinds.items():
+            for name in kinds:
                 wanted = self.placed.get(name, {})
                 declared = wanted.get(site, wanted.get(EVERYWHERE, (NONE,)))
                 needed = direction(name) if name != COUPLING else ()
                 fits = len(there) > 1 and all(one in there for one in needed)
-                options = tuple(one for one in declared if one in offered) if fits else ()
+                offered = (one for one in declared if layout.offers(site, name, one))
+                options = tuple(offered) if fits else ()
                 yield site, name, options or (NONE,)
 
     def _ends(self, layout: Layout) -> tuple[str, ...]:

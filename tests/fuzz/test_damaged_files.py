@@ -45,7 +45,7 @@ from fusion_search.search.running import listed_trials
 from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking import runs as tracking_runs
-from fusion_search.search.trials.probe import trained_network
+from fusion_search.search.trials.inspection.probe import trained_network
 from fusion_search.search.trials.specification import TrialSpecification
 
 COUNTS = [pytest.param(1, id="short"), pytest.param(25, id="long", marks=pytest.mark.slow)]

@@ -28,7 +28,7 @@ from fusion_search.datasets.errors import DataError
 from fusion_search.search.declaration.configuration import build_search, to_yaml
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
-from fusion_search.search.trials.probe import trained_network
+from fusion_search.search.trials.inspection.probe import trained_network
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,8 +25,8 @@ from fusion_search.search.tasks.base import Condition, Task, TrialError
 from fusion_search.search.tasks.named import find_task
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError, typed
+from fusion_search.search.trials.inspection.probe import Probed, probe, shown, trained_network
 from fusion_search.search.trials.plain import parse_train
-from fusion_search.search.trials.probe import Probed, probe, shown, trained_network
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
 

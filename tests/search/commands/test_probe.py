@@ -26,7 +26,7 @@ from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.describe import describe
-from fusion_search.search.trials.probe import trained_network
+from fusion_search.search.trials.inspection.probe import trained_network
 from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification
 

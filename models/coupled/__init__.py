@@ -1,0 +1,1 @@
+"""Networks made of streams that a placement couples at sites."""

@@ -1,0 +1,1 @@
+"""What a task and a trained network do on single examples."""

@@ -1,0 +1,180 @@
+"""The contract: kept by the odd tasks, and broken in one way at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import odd_tasks
+import pytest
+import torch
+from odd_tasks import Amount, Captions, Imbalanced, NoisySensors, Sensors, Widths
+from torch import Tensor, nn
+
+from fusion_search.datasets.batch import Batch, Data, TensorData
+from fusion_search.datasets.conditions import Axis
+from fusion_search.datasets.digits.data import DigitsSettings
+from fusion_search.datasets.metrics import Metric
+from fusion_search.models.layout import Placement
+from fusion_search.search.commands.command_line import main
+from fusion_search.search.tasks.base import Task, open_task
+from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
+from fusion_search.search.trials.inspection.contract import Contract
+
+NAMES = [
+    *("data", "network", "loss and metrics", "loading", "batch size", "answers"),
+    *("gradients", "dropped streams", "resume"),
+]
+
+
+def tried(task: Task, network: Any = None, data: Any = None) -> dict[str, tuple[bool, str]]:
+    network = task.network() if network is None else network
+    data = task.data() if data is None else data
+    contract = Contract(task, network, data, open_task(task, data))
+    return {one.name: (one.holds, one.words) for one in contract.clauses()}
+
+
+def broken(task: Task, **more: Any) -> dict[str, str]:
+    return {name: words for name, (holds, words) in tried(task, **more).items() if not holds}
+
+
+class Whole(Sensors):
+    """Its network takes what it offers at its site."""
+
+    def build(self, network: Widths, data: Data, placement: Placement) -> nn.Module:
+        without = {
+            site: {"coupling": one.get("coupling", "none")} for site, one in placement.sites.items()
+        }
+        return super().build(network, data, Placement(without, placement.end, placement.streams))
+
+
+@pytest.mark.parametrize("task", [Whole(), NoisySensors(), Imbalanced()])
+def test_the_odd_tasks_keep_it(task: Task) -> None:
+    found = tried(task, data=Amount(size=14))
+    assert list(found) == NAMES
+    assert {name: words for name, (holds, words) in found.items() if not holds} == {}
+
+
+def test_a_network_that_takes_no_subset_of_streams_breaks_one_clause() -> None:
+    assert list(broken(Captions())) == ["dropped streams"]
+
+
+def test_digits_keep_it() -> None:
+    small = DigitsNetwork(units=3, dense_units=8, fusion_depth=1)
+    assert broken(Digits(), network=small, data=DigitsSettings(source="builtin", frames=24)) == {}
+
+
+class WrongTarget(Sensors):
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        return nn.functional.mse_loss(outputs, batch.targets.long(), reduction="none")[:, None]
+
+
+class Averaging(Sensors):
+    metrics = (Metric("error", lambda out, batch: (out - batch.targets).abs().mean()),)
+
+
+class OverBatches(Sensors):
+    """Its statistics are a batch's, given to each example."""
+
+    metrics = (
+        Metric("largest", lambda out, batch: (out - batch.targets).abs().max().expand(len(out))),
+    )
+
+
+class OwnGenerator(Sensors):
+    def open(self, data: Amount, fold: int = 0) -> Data:
+        opened = super().open(data, fold)
+        generator = torch.Generator().manual_seed(1)
+
+        def shake(inputs: dict[str, Tensor], target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+            noise = torch.rand((), generator=generator)
+            return {name: one + noise for name, one in inputs.items()}, target
+
+        assert isinstance(opened.train, TensorData)
+        opened.train.transform = shake
+        return opened
+
+
+class Deaf(nn.Module):
+    """Hears every stream whatever the placement says, and has a layer that nothing uses."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.layout = inner, inner.layout
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        answer: Tensor = self.inner(**inputs)
+        return answer
+
+
+class DeadWeight(Whole):
+    def build(self, network: Widths, data: Data, placement: Placement) -> nn.Module:
+        return Deaf(super().build(network, data, placement))
+
+
+class NeverDropped(Whole):
+    def build(self, network: Widths, data: Data, placement: Placement) -> nn.Module:
+        return super().build(network, data, Placement(placement.sites, placement.end))
+
+
+class OtherAxis(Sensors):
+    axes = (Axis("sound_snr", "sound", (1.0,)),)
+
+    def impair(
+        self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
+    ) -> Batch:
+        return batch
+
+
+class Counting(nn.Module):
+    """Answers by how often it was asked, and forgets that when it is saved."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.layout, self.asked = inner, inner.layout, 0
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        self.asked += self.training
+        answer: Tensor = self.inner(**inputs)
+        return answer * (1 + 0.1 * self.asked)
+
+
+class Forgetful(Whole):
+    def build(self, network: Widths, data: Data, placement: Placement) -> nn.Module:
+        return Counting(super().build(network, data, placement))
+
+
+@pytest.mark.parametrize(
+    ("task", "clause", "words"),
+    [
+        (WrongTarget(), "loss and metrics", r"loss gave a tensor of shape \[4, 1\]"),
+        (Averaging(), "loss and metrics", r"metric error gave statistics of shape \[\]"),
+        (OverBatches(), "batch size", "an example's answer depends on its batch"),
+        (OwnGenerator(), "loading", "from no generator of your own"),
+        (DeadWeight(), "gradients", r"no placement trains unused\.bias, unused\.weight"),
+        (NeverDropped(), "dropped streams", "build the network without it"),
+        (OtherAxis(), "network", "axis sound_snr is on input 'sound'; streams: ecg, motion, heat"),
+        (Forgetful(), "resume", "keep all that training depends on in the network"),
+    ],
+)
+def test_what_breaks_it_is_named(task: Task, clause: str, words: str) -> None:
+    found = broken(task, data=Amount(size=14))
+    assert clause in found
+    with pytest.raises(ValueError, match=words):
+        raise ValueError(found[clause])
+
+
+def test_the_command_says_a_line_a_clause(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["check", "odd_tasks:NoisySensors"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:17].strip() for line in lines] == NAMES
+    monkeypatch.setattr(odd_tasks, "Averaging", Averaging, raising=False)
+    assert main(["check", "odd_tasks:Averaging"]) == 1
+    printed = capsys.readouterr().out
+    assert "BROKEN" in printed
+    assert "1 clause broken" in printed
+    assert main(["check", "no_such_task"]) == 2
+    assert "allowed: digits" in capsys.readouterr().err
