@@ -58,7 +58,8 @@ class Exchange(nn.Module):
             return {**given.get(kind, {}), **own}
 
         kind = placed.get(COUPLING, NONE)
-        gated = tuple(one for one in (site.gated or features) if one in features)
+        wanted = features if site.gated is None else site.gated
+        gated = tuple(one for one in wanted if one in features)
         self.coupling: Any = None
         if kind != NONE:
             self.coupling = find_coupling(kind)(features, gated, **arguments(kind))

@@ -31,6 +31,7 @@ from fusion_search.models.layout import (
     Tree,
     View,
     connection,
+    direction,
 )
 
 Maker = Callable[[Feature], nn.Module]
@@ -78,6 +79,7 @@ class CoupledNetwork(nn.Module):
         self.placement, self._start = placement or Placement(), dict(start or {})
         self.names = tuple(one for one in streams if one in (self.placement.streams or streams))
         _check_streams(streams, sites)
+        _check_placement(self.placement, streams, sites)
         self.sites = _among(sites, self.names)
         self._named = {
             name: tuple(dict.fromkeys(one.after[name] for one in self.sites if name in one.after))
@@ -94,6 +96,7 @@ class CoupledNetwork(nn.Module):
         self._inputs: dict[str, Feature] = {}
         ends = self._built(streams, {name: example[name] for name in self.names})
         self.layout = self._layout(tuple(streams), head)
+        self.layout.check(self.placement)
         self.head = self._made_head(head, ends)
         self.train()
 
@@ -121,7 +124,7 @@ class CoupledNetwork(nn.Module):
     def _steps(self, name: str, module: nn.Module, given: Tree, starts: dict[str, Tensor]) -> Steps:
         starts[name] = given
         if name not in self._levels:
-            return module_steps(module, given)
+            return module_steps(module, self._named[name], given)
         assert isinstance(module, nn.ModuleDict)
         levels = dict(module.items())
         if name in self._start:
@@ -152,7 +155,7 @@ class CoupledNetwork(nn.Module):
             if isinstance(given, Tensor) and given.is_floating_point() and name not in self._start:
                 self._inputs[name] = feature_of(given)
             if isinstance(one, nn.Module):
-                runs[name] = module_steps(_shapes_of(one, given), given)
+                runs[name] = module_steps(_shapes_of(one, given), self._named[name], given)
             else:
                 runs[name] = self._making(name, one, given, seed)
 
@@ -198,11 +201,12 @@ class CoupledNetwork(nn.Module):
         return Layout(streams, self._inputs, sites, choices, bool(self._levels), ends, open=True)
 
     def _choices(self, site: Site, features: Features) -> dict[str, tuple[str, ...]]:
-        fitting = [kind for kind, one in COUPLINGS.items() if one.fits(features)]
+        gated = tuple(features) if site.gated is None else site.gated
+        fitting = [kind for kind, one in COUPLINGS.items() if gated and one.fits(features)]
         found = {COUPLING: (NONE, *fitting)}
         for source in features:
             for target in features:
-                if source != target and target in (site.gated or features):
+                if source != target and target in gated:
                     found[connection(source, target)] = kinds_between(
                         features[source],
                         self._inputs.get(source),
@@ -278,6 +282,27 @@ def _check_streams(streams: Mapping[str, Any], sites: Sequence[Site]) -> None:
                     f"site {site.name} lies after {name}.{level}; levels of {name}: "
                     f"{', '.join(one)}"
                 )
+
+
+def _check_placement(
+    placement: Placement, streams: Mapping[str, Any], sites: Sequence[Site]
+) -> None:
+    """Names alone; whether a kind fits is seen when the features are known."""
+    names = [site.name for site in sites]
+    taken = [one for one in (*streams, *names) if hasattr(nn.ModuleDict, one)]
+    if taken:
+        raise ValueError(f"{taken[0]!r} names a stream or site; choose another word, it is taken")
+    for stream in placement.streams:
+        if stream not in streams:
+            raise ValueError(f"streams holds {stream!r}; allowed: {', '.join(streams)}")
+    for site, placed in placement.sites.items():
+        if site not in names:
+            raise ValueError(f"placement names site {site!r}; allowed: {', '.join(names)}")
+        for name in placed:
+            for stream in direction(name) if name != COUPLING else ():
+                if stream not in (placement.streams or streams):
+                    there = ", ".join(placement.streams or streams)
+                    raise ValueError(f"{site}.{name} connects {stream!r}; allowed: {there}")
 
 
 def _among(sites: Sequence[Site], names: Sequence[str]) -> tuple[Site, ...]:

@@ -39,7 +39,9 @@ class Pause:
         """What the stream goes on with."""
         current = getcurrent()
         if isinstance(current, _Call):
-            return current.pause(self.level, output)
+            # A module that another network hooked, too, is left where this one has sites.
+            stops = self.level in current.levels
+            return current.pause(self.level, output) if stops else None
         if torch._C._current_graph_task_id() != -1:
             raise RuntimeError(
                 f"level {self.level} lies inside activation checkpointing, which runs it again on "
@@ -52,21 +54,23 @@ class Pause:
 class _Call(greenlet):
     """One run of a module, which gives (level, output) at every pause."""
 
-    def __init__(self, module: nn.Module, inputs: Tree) -> None:
+    def __init__(self, module: nn.Module, levels: Sequence[str], inputs: Tree) -> None:
         super().__init__(self._whole)
-        self._module, self._inputs = module, inputs
+        self._module, self.levels, self._inputs = module, tuple(levels), inputs
         self._outside = _modes()
+        self._inference = torch.is_inference_mode_enabled()
 
     def _whole(self) -> tuple[str, Tree]:
         given = self._inputs
         return END, self._module(**given) if isinstance(given, Mapping) else self._module(given)
 
     def pause(self, level: str, output: Tree) -> Tree:
-        # A stream's own no_grad or autocast is not to hold for the others meanwhile.
+        # A stream's own no_grad, inference mode or autocast is not to hold for the others.
         own = _modes()
-        _set_modes(self._outside)
-        assert self.parent is not None
-        new = self.parent.switch((level, output))
+        with torch.inference_mode(self._inference):
+            _set_modes(self._outside)
+            assert self.parent is not None
+            new = self.parent.switch((level, output))
         _set_modes(own)
         return new
 
@@ -89,9 +93,9 @@ def suspend(module: nn.Module, levels: Sequence[str]) -> None:
             there.register_forward_hook(Pause(level))
 
 
-def module_steps(module: nn.Module, inputs: Tree) -> Steps:
-    """A suspended module's levels, then its end."""
-    call = _Call(module, inputs)
+def module_steps(module: nn.Module, levels: Sequence[str], inputs: Tree) -> Steps:
+    """A suspended module's levels of these names, then its end."""
+    call = _Call(module, levels, inputs)
     step = call.switch()
     while not call.dead:
         step = call.switch((yield step))
@@ -151,4 +155,10 @@ def drive(
             later = [one.after[name] for one in sites[number + 1 :] if name in one.after]
             stays = bool(later) and later[0] == at[name][0]
             at[name] = (at[name][0], value) if stays else runs[name].send(value)
+    for name, (level, _) in at.items():
+        if level != END:
+            raise ValueError(
+                f"stream {name} passes level {level} again behind its last site; a site cannot lie "
+                "behind a level that is called more than once"
+            )
     return {name: value for name, (_, value) in at.items()}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 from fusion_search.datasets.batch import Data
 from fusion_search.models.layout import Layout
+from fusion_search.search.declaration.space_fields import settings_of
+from fusion_search.search.spaces.parameters import options_of
 from fusion_search.search.tasks.base import Task, open_task
-from fusion_search.search.trials.fields import typed
+from fusion_search.search.trials.fields import ConfigurationError
 
 
 class Layouts:
@@ -26,7 +27,13 @@ class Layouts:
 
     def __call__(self, network: Any) -> Layout:
         """The layout of a network with these settings."""
-        if network not in self._known:
+        try:
+            known = network in self._known
+        except TypeError as error:
+            raise ConfigurationError(
+                f"settings of the network cannot be compared ({error}); use tuples, not lists"
+            ) from error
+        if not known:
             self._known[network] = self._task.layout(network, lambda: self._data)
         return self._known[network]
 
@@ -41,8 +48,10 @@ class Layouts:
 
     @cached_property
     def _data(self) -> Data:
-        declared = self._declared if isinstance(self._declared, Mapping) else {}
-        first = {
-            name: one[0] if isinstance(one, list) and one else one for name, one in declared.items()
-        }
-        return open_task(self._task, typed(self._task.data, first, "data."))
+        declared = settings_of(self._task.data, self._declared, "data.")
+        first = {name: options_of(one)[0] for name, one in declared.items()}
+        try:
+            settings = self._task.data(**first)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"data.{error}") from error
+        return open_task(self._task, settings)

@@ -28,6 +28,7 @@ from fusion_search.search.spaces.parameters import (
     Parameter,
     Range,
     choice_of,
+    count_of,
     options_of,
 )
 from fusion_search.search.spaces.space import EVERYWHERE, Space
@@ -40,6 +41,7 @@ PARTS: Final = ("network", "data", "training", "evaluation", "placement", "train
 """Of a configuration, what declares the space of its trials."""
 
 _PLACEMENT: Final = ["couplings", "connections", "ends", "streams"]
+_MOST_LAYOUTS: Final = 64
 _MOST: Final = 1000  # of folds, seeds and train conditions
 
 Check = Callable[[Any, str], Any]
@@ -71,7 +73,7 @@ def build_space(
         (group, one): parameter
         for group in raw
         if group in kinds
-        for one, parameter in _settings(kinds[group], raw[group], f"{group}.").items()
+        for one, parameter in settings_of(kinds[group], raw[group], f"{group}.").items()
     }
     for group, kind in kinds.items():
         for one in fields(kind):
@@ -104,7 +106,8 @@ def build_space(
     return space
 
 
-def _settings(kind: type, raw: Any, where: str) -> dict[str, Parameter]:
+def settings_of(kind: type, raw: Any, where: str) -> dict[str, Parameter]:
+    """What a group of settings may be, as declared."""
     hints = get_type_hints(kind)
     values = known(kind, raw, where)
     return {name: _parameter(hints[name], value, where + name) for name, value in values.items()}
@@ -220,6 +223,15 @@ def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
 
 def _check_first(space: Space) -> None:
     """Every option of what the sites depend on must be possible, and every combination lead on."""
+    for name in space.by_layout.first:
+        parameter = space.settings["network", name]
+        count = count_of(parameter) or 0
+        if not isinstance(parameter, Choice) and count > _MOST_LAYOUTS:
+            raise ConfigurationError(
+                f"network.{name} has {count:,} values, and the sites of a network may depend on "
+                "each; let the settings of the network say on which they do (layout_fields, () "
+                f"for none), or declare up to {_MOST_LAYOUTS}"
+            )
     possible: dict[str, set[str]] = {}
     for values in space.by_layout.networks():
         for name, value in values.items():
@@ -307,7 +319,7 @@ def _check_sites(
 
 
 def _is_offered(layouts: Sequence[Layout], sites: Sequence[str], name: str, kind: str) -> bool:
-    where = name if name == COUPLING else f"connections.{name}"
+    where = "couplings" if name == COUPLING else f"connections.{name}"
     try:
         return any(one.offers(site, name, kind) for one in layouts for site in sites)
     except ValueError as error:

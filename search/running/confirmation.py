@@ -150,7 +150,8 @@ def _plain_layouts(
         {name: values[name] for name in names if name in values}
         for values in search.space.by_layout.networks()
     ]
-    streams = best[0].placement.streams
+    own = best[0].placement.streams
+    streams = () if () in search.space.streams else own  # fusion, where the space has it
     for values in there:
         with suppress(ValueError):  # a depth that a network of the best's levels does not have
             yield tuple(
@@ -176,7 +177,9 @@ def _layout_words(trial: TrialSpecification) -> str:
     found = _layout_of(trial)
     if {"fusion_depth", "levels"} <= set(found):
         return depth_name(found["fusion_depth"], found["levels"])
-    return ", ".join(f"{name} {value}" for name, value in found.items()) or "fusion"
+    words = ", ".join(f"{name} {value}" for name, value in found.items())
+    alone = trial.placement.streams
+    return words or (f"{' + '.join(alone)} alone" if alone else "fusion")
 
 
 def _label(trial: TrialSpecification) -> str:

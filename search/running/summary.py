@@ -67,7 +67,7 @@ def summary(
             f"mean_{metric.name}", ascending=metric.sign > 0, na_position="first"
         )
         (best,) = rows_of(by_metric.tail(1))
-        print(f"best: {printable(best['trial_name'])} with {over_grid(best, description)}")
+        print(f"best trial: {printable(best['trial_name'])} with {over_grid(best, description)}")
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):

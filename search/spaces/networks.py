@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from fusion_search.search.spaces.parameters import (
     is_searched,
     options_of,
 )
+from fusion_search.search.trials.plain import default_of
 
 
 class Networks:
@@ -56,11 +57,21 @@ class Networks:
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
-        """Settings of the network outside the first that have one option."""
+        """Settings of the network outside the first, each at its first option."""
         return {
-            name: options_of(self.settings[group, name])[0]
-            for group, name in self.rest
-            if group == "network" and not is_searched(self.settings[group, name])
+            name: options_of(parameter)[0]
+            for (group, name), parameter in self.settings.items()
+            if group == "network" and name not in self.first
+        }
+
+    @cached_property
+    def unasked(self) -> dict[str, Any]:
+        """Settings of couplings that have no default, for networks without a coupling."""
+        required = {one.name for one in fields(self._kind) if default_of(one) is MISSING}
+        return {
+            name: options_of(self.settings["network", name])[0]
+            for name in self.coupling_fields
+            if name in required
         }
 
     def network(self, values: Mapping[str, Any]) -> Any:

@@ -249,6 +249,8 @@ class Space:
         if any(placed.get(COUPLING, NONE) != NONE for placed in sites.values()):
             for name in self.by_layout.coupling_fields:
                 network[name] = asked.of(name, self.settings["network", name])
+        else:
+            network |= self.by_layout.unasked
         for group, name in self.by_layout.rest:
             made[group][name] = asked.of(name, self.settings[group, name])
         train = (asked.of(TRAIN, self.train_choice),) if self.choose else self.train

@@ -165,7 +165,7 @@ class TrialTraining:
     ) -> list[Evaluation]:
         """The network as it is on examples of a split, at conditions."""
         answers = self._answers(split, numbers, conditions)
-        return evaluate(self.task, answers, conditions, metrics=metrics)
+        return _finite(evaluate(self.task, answers, conditions, metrics=metrics), split)
 
     def _answers(
         self, split: str, numbers: Tensor, conditions: Sequence[Condition]
@@ -198,7 +198,8 @@ class TrialTraining:
                 yield one
 
         answers = self._answers(self.trial.evaluation.split, self.numbers["grid"], conditions)
-        evaluations = evaluate(self.task, noted(answers), conditions)
+        split = self.trial.evaluation.split
+        evaluations = _finite(evaluate(self.task, noted(answers), conditions), split)
         joined = [
             tuple(torch.cat(parts) for parts in zip(*kept[place], strict=True))
             for place in sorted(kept)
@@ -306,6 +307,19 @@ class TrialTraining:
         if self.device.type == "cuda" and state["cuda_generator"] is not None:
             torch.cuda.set_rng_state(state["cuda_generator"], self.device)
         self.data_clock.seconds = state["data_seconds"]
+
+
+def _finite(evaluations: list[Evaluation], split: str) -> list[Evaluation]:
+    """The same. Raises ``TrialError`` when a metric has no value: nothing could be compared."""
+    for one in evaluations:
+        for name, value in one.metrics.items():
+            if not math.isfinite(value):
+                at = ", ".join(f" at {axis} {snr}" for axis, snr in one.condition.items())
+                raise TrialError(
+                    f"metric {name} is {value} on the {split} split{at}; let its `value` give a "
+                    "number for every set of answers"
+                )
+    return evaluations
 
 
 def presented(numbers: Tensor, presentations: Tensor, epoch: int = 0) -> list[Presentation]:

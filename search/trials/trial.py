@@ -70,9 +70,10 @@ class TrialResult:
         self.grid = run.evaluate()
         self.multiply_accumulates, self.milliseconds_per_example = run.measure()
         self.evaluation_seconds = time.perf_counter() - clock
-        clock = time.perf_counter()
-        self.grid.absent.extend(run.evaluate_absent())
-        self.absent_seconds = time.perf_counter() - clock
+        if run.trial.evaluation.absent:
+            clock = time.perf_counter()
+            self.grid.absent.extend(run.evaluate_absent())
+            self.absent_seconds = time.perf_counter() - clock
         self.data_seconds += run.data_clock.seconds
         self.peak_memory_bytes = peak_memory_bytes(run.device)
 

@@ -336,3 +336,100 @@ def test_the_layout_of_a_network_with_modules_of_its_own_is_closed() -> None:
     assert not closed.offers("s1", "coupling", OWN)
     with pytest.raises(ValueError, match="allowed: none, mmtm"):
         closed.check(Placement({"s1": {"coupling": OWN}}))
+
+
+class Recurrent(nn.Module):
+    """Calls one level three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.out = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, values: Tensor) -> Tensor:
+        for _ in range(3):
+            values = self.cell(values).relu()
+        answer: Tensor = self.out(values)
+        return answer
+
+
+VECTORS = {"a": torch.randn(2, 4), "b": torch.randn(2, 4)}
+
+
+def test_a_level_that_is_called_again_is_refused() -> None:
+    streams = {"a": Recurrent(), "b": nn.Sequential(nn.Linear(4, 4), nn.ReLU())}
+    head = lambda ends: Concatenate(ends, 2)  # noqa: E731
+    with pytest.raises(ValueError, match="passes level cell again behind its last site"):
+        CoupledNetwork(streams, [Site("s1", {"a": "cell", "b": "0"})], head, VECTORS)
+
+
+def test_a_module_of_two_networks_is_whole_in_both() -> None:
+    one, other = (
+        nn.Sequential(nn.Linear(4, 4), nn.ReLU()),
+        nn.Sequential(nn.Linear(4, 4), nn.Tanh()),
+    )
+    sites = [Site("s1", {"a": "0", "b": "0"})]
+    head = lambda ends: Concatenate(ends, 2)  # noqa: E731
+    CoupledNetwork({"a": one, "b": other}, sites, head, VECTORS)
+    alone = CoupledNetwork(
+        {"a": one, "b": other}, sites, head, VECTORS, Placement(streams=("a",))
+    ).eval()
+    assert torch.equal(alone(a=VECTORS["a"]), alone.head({"a": one(VECTORS["a"])}))
+
+
+def test_streams_that_are_not_gated_stay_so_when_the_gated_one_is_dropped() -> None:
+    streams = {name: {"0": nn.Linear(4, 4)} for name in "abc"}
+    example = {name: torch.randn(2, 4) for name in "abc"}
+    sites = [Site("s1", dict.fromkeys("abc", "0"), gated=("a",))]
+    head = lambda ends: Concatenate(ends, 2)  # noqa: E731
+    whole = CoupledNetwork(streams, sites, head, example).layout.options()
+    assert "s1.b>c" not in whole
+    assert "s1.b>a" in whole
+    dropped = CoupledNetwork(streams, sites, head, example, Placement(streams=("b", "c"))).layout
+    assert dropped.options() == {"s1.coupling": ("none",)}
+    placed = Placement({"s1": {"coupling": "mmtm"}}, streams=("b", "c"))
+    with pytest.raises(ValueError, match="at least one gated stream"):
+        CoupledNetwork(streams, sites, head, example, placed)
+
+
+class Thinking(Ready):
+    """Runs in inference mode."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        with torch.inference_mode():
+            values = super().forward(values)
+        return values.clone()
+
+
+def test_a_streams_inference_mode_does_not_leak() -> None:
+    video, emg = parts()["video"], parts()["emg"]
+    streams = {
+        "video": Thinking(*video.values(), names=("a", "b")),
+        "emg": Ready(*emg.values(), names=("x", "y")),
+    }
+    head = lambda ends: Concatenate(ends, 5)  # noqa: E731
+    network = CoupledNetwork(streams, SITES, head, EXAMPLE)
+    network(**EXAMPLE).sum().backward()
+    assert all(one.grad is not None for one in network.streams["emg"].parameters())
+
+
+@pytest.mark.parametrize(
+    ("placement", "words"),
+    [
+        (Placement({"zz": {"coupling": "mmtm"}}), "placement names site 'zz'; allowed: s1, s2"),
+        (Placement(streams=("zz",)), "streams holds 'zz'; allowed: video, emg"),
+        (Placement({"s1": {"emg>zz": "transfer"}}), "s1.emg>zz connects 'zz'"),
+        (Placement({"s1": {"coupling": "sum"}}), "s1.coupling is 'sum'; allowed: none, mmtm"),
+        (Placement(end="last"), "end is 'last'"),
+    ],
+)
+def test_a_placement_that_is_none_of_the_networks_is_refused(
+    placement: Placement, words: str
+) -> None:
+    for build in (levels, modules):
+        with pytest.raises(ValueError, match=words.replace(".", r"\.")):
+            build(placement)
+
+
+def test_names_that_are_taken_are_refused() -> None:
+    with pytest.raises(ValueError, match="'keys' names a stream or site"):
+        levels(sites=[Site("keys", {"video": "a", "emg": "x"})])

@@ -76,7 +76,7 @@ def test_a_search_chooses_stops_and_confirms_by_its_own_metric(
     sign = 1 if direction == "maximize" else -1
     # The best of all that finished is the one that is named, and the one that is confirmed.
     best = finished.loc[(sign * finished[f"mean_{metric}"]).idxmax()]
-    assert f"best: {best['trial_name']} with " in output
+    assert f"best trial: {best['trial_name']} with " in output
     (top,) = (
         one
         for one in json.loads(folder_of(tmp_path, "test-confirmation").read("candidates.json"))

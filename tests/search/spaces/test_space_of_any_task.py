@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd_tasks import Imbalanced, NoisySensors, Sensors
+from odd_tasks import Amount, Imbalanced, NoisySensors, Sensors, Widths
+from torch import nn
 
 from fusion_search.datasets.batch import Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Range
-from fusion_search.models.layout import Feature, Layout, Site
+from fusion_search.models.layout import Feature, Layout, Placement, Site
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.spaces.parameters import Choice, Parameter
@@ -417,3 +418,60 @@ def test_every_sample_lies_in_the_space_and_is_found_again(raw: dict[str, Any], 
         assert len({whole.sample_id(one) for one in samples}) == len(
             {str(sorted(one.items())) for one in samples}
         )
+
+
+@dataclass(frozen=True)
+class Required:
+    """Settings without a default, and one that means something only where streams are coupled."""
+
+    layout_fields: ClassVar = ("depth",)
+    coupling_fields: ClassVar = ("ratio",)
+
+    width: int
+    ratio: int
+    depth: int = 1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    sizes: tuple[int, ...] = (4, 5)
+    gain: float = 1.0
+
+
+class Demanding(Sensors):
+    network, data = Required, Sizes
+
+    def open(self, data: Sizes, fold: int = 0) -> Data:
+        return super().open(Amount(), fold)
+
+    def build(self, network: Required, data: Data, placement: Placement) -> nn.Module:
+        return super().build(Widths(width=network.width), data, placement)
+
+
+def demanding(**more: Any) -> Space:
+    task = Demanding()
+    raw = {"network": {"width": [4, 8], "ratio": [2, 3]}, **more}
+    layouts = Layouts(task, raw.get("data", {}))
+    return build_space(raw, "demanding", task, layouts, split="validation", folds=layouts.folds)
+
+
+def test_settings_without_a_default_are_taken_from_what_is_declared() -> None:
+    space = demanding(placement={"couplings": ["none", "gates"]})
+    samples = list(enumerate_samples(space))
+    assert space.size() == len(samples) == 2 * (1 + 2)
+    ratios = {space.trials(one)[0].network.ratio for one in samples if "ratio" not in one}
+    assert ratios == {2}  # of a network without a coupling the first, which means nothing
+
+
+def test_a_tuple_and_a_range_among_the_settings_of_data() -> None:
+    space = demanding(data={"sizes": [5, 6], "gain": {"low": 1, "high": 2}}, folds="all")
+    trial = space.any_trial()
+    assert trial.data == Sizes(sizes=(5, 6), gain=1.0)
+    assert space.folds == (0, 1, 2)
+
+
+def test_a_range_that_sites_may_depend_on_is_bounded() -> None:
+    task = Sensors()
+    raw = {"network": {"width": {"low": 1, "high": 2000}}}
+    with pytest.raises(ConfigurationError, match=r"network\.width has 2,000 values"):
+        build_space(raw, "sensors", task, Layouts(task, {}), split="validation")

@@ -91,7 +91,8 @@ def test_a_server_that_hangs_at_the_end(
     assert time.monotonic() - began < 5
     (sentence,) = warnings
     assert "is slow; 1 s were waited; runs are missing there" in sentence
-    assert "`fusion-search sync-mlflow small` writes the runs afterwards" in sentence
+    assert "`fusion-search sync-mlflow small --storage " in sentence
+    assert "` writes the runs afterwards" in sentence
     server.signal(signal.SIGCONT)
     # The thread may have ended the write that hung, and no more.
     tracker._thread.join(120)

@@ -15,6 +15,7 @@ from torch import nn
 
 from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Range
+from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Task, TrialError, open_task
 from fusion_search.search.trials.results import Epoch, Tally
@@ -282,3 +283,19 @@ def test_half_precision_trains_and_judges_in_float32() -> None:
     assert set(seen) == {torch.float32}
     assert {one.dtype for one in result.state.values()} == {torch.float32}
     assert numbers(result)[2] != numbers(run(trial_of(Sensors())))[2]
+
+
+class Undefined(Sensors):
+    metrics = (Metric("error", lambda out, batch: out, lambda total, n: float("nan")),)
+
+
+def test_a_metric_without_a_value_fails_the_trial_and_is_named() -> None:
+    task = Undefined()
+    trial = TaskTrial(
+        task=task,
+        network=Widths(),
+        data=Amount(size=8),
+        training=TrainingSettings(epochs=1, batch_size=4),
+    )
+    with pytest.raises(TrialError, match="metric error is nan on the validation split"):
+        run_task_trial(trial, open_task(task, Amount(size=8)), CPU)
