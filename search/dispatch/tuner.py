@@ -84,6 +84,12 @@ def run_trials(
         save_seconds=resources.save_seconds,
         perturbed=search.scheduler.name == "pbt",
     )
+    task = search.definition
+
+    def folder_name(trial: Any) -> str:
+        # Ray pickles this with its own state, again and again: it is not to hold the data.
+        return specifications(trial.config, task)[0].trial_id
+
     proposals = trials if isinstance(trials, Proposals) else None
     driver = Driver(
         opened, recorder, progress, tracker, resources, search.scheduler.name, proposals
@@ -103,9 +109,7 @@ def run_trials(
             max_concurrent_trials=resources.concurrent_trials or None,
             # A fresh process per trial costs a second each.
             reuse_actors=True,
-            trial_dirname_creator=lambda trial: (
-                specifications(trial.config, opened.task)[0].trial_id
-            ),
+            trial_dirname_creator=folder_name,
         ),
         run_config=tune.RunConfig(
             name=datetime.now(UTC).strftime("run-%Y%m%dT%H%M%S"),

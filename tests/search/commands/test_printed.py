@@ -94,7 +94,7 @@ def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(
     write_row(storage, "other", None)
     summary(search, storage, 5, None)
     text = clean(capsys.readouterr().out)
-    for name in ("best", "device", "engine", "data"):
+    for name in ("best trial", "device", "engine", "data"):
         assert f"{name}: {SHOWN}" in text
     assert f"figures: fusion-search draw grids test --storage '{search.storage}'\n" in text
     assert f"go on with: fusion-search resume test --storage '{search.storage}'\n" in text
