@@ -1,0 +1,1 @@
+"""Clips of a talking mouth: video frames beside coefficients of the sound, of several persons."""

@@ -1,0 +1,54 @@
+"""One clip, and how its frames and coefficients are brought to one length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A person says something once.
+
+    Attributes:
+        name: tells it from all others of its source.
+        person, label, take: who, what, and which time.
+        frames: [n, H, W] uint8 or float32, grey values as they are.
+        coefficients: [m, C] float32, of the sound.
+    """
+
+    name: str
+    person: str
+    label: str
+    take: str
+    frames: Values
+    coefficients: Values
+
+
+def averaged(values: Values, count: int) -> NDArray[np.float32]:
+    """Bring n values to ``count``: means of windows of n - count + 1, one apart.
+
+    Args:
+        values: [n, ...].
+        count: at most n.
+
+    Returns:
+        [count, ...].
+
+    Raises:
+        ValueError: there are fewer values.
+    """
+    window = len(values) - count + 1
+    if count < 1 or window < 1:
+        raise ValueError(f"count is {count}; allowed: 1 to {len(values)}")
+    if window == 1:
+        return values.astype(np.float32)
+    sums = np.cumsum(values, axis=0, dtype=np.float64)
+    found = sums[window - 1 :].copy()
+    found[1:] -= sums[:-window]
+    return (found / window).astype(np.float32)
