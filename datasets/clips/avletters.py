@@ -4,7 +4,7 @@ Matthews, Cootes, Bangham, Cox, Harvey: "Extraction of Visual Features for Lipre
 10 persons, three times each.
 
 ``Lips/{letter}{take}_{person}-lips.mat`` holds ``vid`` (uint8, 4800 x T, a column a frame) and
-``siz`` = [60, 80, T], in MATLAB's version 4 (5 is read, too); ``Audio/mfcc/Clean/{letter}{take}_{person}.mfcc`` 2 T - 1 vectors of 26. As
+``siz`` = [60, 80, T]; ``Audio/mfcc/Clean/{letter}{take}_{person}.mfcc`` 2 T - 1 vectors of 26. As
 in XFlow every second vector is kept and the last frame dropped; where the two lengths do not fit
 each other the shorter decides. Frames are 80 x 60: the first axis runs from left to right.
 """
@@ -27,7 +27,7 @@ from fusion_search.datasets.clips.clip import Clip, Values
 from fusion_search.datasets.errors import DataError
 
 NAME: Final = "AVletters"
-FINGERPRINT: Final = ""
+FINGERPRINT: Final = "90111cb7f0c39c8b"
 """Of the 780 clips as distributed."""
 
 LIPS, COEFFICIENTS = "Lips", "Audio/mfcc/Clean"

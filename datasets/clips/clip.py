@@ -48,7 +48,9 @@ def averaged(values: Values, count: int) -> NDArray[np.float32]:
         raise ValueError(f"count is {count}; allowed: 1 to {len(values)}")
     if window == 1:
         return values.astype(np.float32)
-    sums = np.cumsum(values, axis=0, dtype=np.float64)
-    found = sums[window - 1 :].copy()
-    found[1:] -= sums[:-window]
-    return (found / window).astype(np.float32)
+    # Sums of whole grey values are exact in float32.
+    first, at = np.arange(count)[:, None], np.arange(len(values))
+    windows = ((first <= at) & (at < first + window)).astype(np.float32)
+    sums = windows @ values.reshape(len(values), -1).astype(np.float32)
+    means: NDArray[np.float32] = sums.reshape(count, *values.shape[1:]) / np.float32(window)
+    return means

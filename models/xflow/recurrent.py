@@ -13,7 +13,7 @@ state as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ CROSS_SIZES = (32, 64)
 UNITS: Final = 64
 Dropouts = Literal["code", "paper"]
 StepStatistics = Literal["valid", "all"]
+DROPOUTS: Final = get_args(Dropouts)
+STEP_STATISTICS: Final = get_args(StepStatistics)
 
 
 class RecurrentXFlow(CoupledNetwork):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from fusion_search.models.couplings.transfer import BOTH
@@ -37,11 +38,12 @@ def widening(make: Callable[[float, Placement], nn.Module]) -> float:
     Args:
         make: (factor, placement) -> a network.
     """
-    wanted = trainable(make(1.0, WHOLE))
     counts: dict[float, int] = {}
     low, high = 1.0, 4.0
-    for _ in range(12):
-        middle = (low + high) / 2
-        counts[middle] = trainable(make(middle, Placement()))
-        low, high = (middle, high) if counts[middle] < wanted else (low, middle)
+    with torch.device("meta"):  # counted, not kept
+        wanted = trainable(make(1.0, WHOLE))
+        for _ in range(12):
+            middle = (low + high) / 2
+            counts[middle] = trainable(make(middle, Placement()))
+            low, high = (middle, high) if counts[middle] < wanted else (low, middle)
     return min(counts, key=lambda factor: abs(counts[factor] - wanted))

@@ -8,7 +8,10 @@ from typing import Final
 
 from fusion_search.search.tasks.base import Task, TaskError
 
-BUILT_IN: Final = {"digits": "fusion_search.search.tasks.digits.task:Digits"}
+BUILT_IN: Final = {
+    "digits": "fusion_search.search.tasks.digits.task:Digits",
+    "xflow": "fusion_search.search.tasks.xflow.task:XFlow",
+}
 
 
 def find_task(name: str, data_folder: Path | None = None) -> Task:

@@ -1,0 +1,1 @@
+"""XFlow's networks on clips of talking mouths."""
