@@ -1,15 +1,17 @@
-"""``data fetch`` and ``data check``: the real digits on this machine."""
+"""``data fetch`` and ``data check``: the real data on this machine."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.datasets.clips.data import ClipsSettings, length, load_clips
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.mnist import FILES as MNIST_FILES
 from fusion_search.datasets.digits.spectrogram import frames_of
@@ -36,8 +38,35 @@ def fetch_data(arguments: argparse.Namespace) -> int:
 
 
 def check_data(arguments: argparse.Namespace) -> int:
-    """``data check digits``: the exit code is 2 when files are missing or cannot be read."""
-    return _check(data_folder(arguments.folder, os.environ))
+    """``data check``: the exit code is 2 when files are missing or cannot be read."""
+    folder = data_folder(arguments.folder, os.environ)
+    if arguments.dataset == "digits":
+        return _check(folder)
+    print(f"folder: {printable(folder)}")
+    _print_clips(ClipsSettings(source=arguments.dataset), folder)
+    return 0
+
+
+def _print_clips(settings: ClipsSettings, folder: Path) -> None:
+    listed, note = load_clips(settings, folder)
+    clips = listed.clips
+    print(f"data: {printable(note)} (fingerprint {listed.fingerprint})")
+    for what, of in (("persons", "person"), ("labels", "label")):
+        counts = Counter(getattr(clip, of) for clip in clips)
+        words = ", ".join(f"{printable(name)} {count}" for name, count in sorted(counts.items()))
+        print(f"{len(counts):,} {what}: {words}")
+    height, width = clips[0].frames.shape[1:]
+    lengths = [length(clip) for clip in clips]
+    print(
+        f"{len(clips):,} clips of {min(lengths):,} to {max(lengths):,} frames of {height} x "
+        f"{width}, {clips[0].coefficients.shape[1]} coefficients beside each"
+    )
+    uneven = [clip for clip in clips if len(clip.frames) != len(clip.coefficients)]
+    if uneven:
+        print(
+            f"{len(uneven):,} clips have more of the one than of the other, such as "
+            f"{printable(uneven[0].name)}: the longer is averaged to the shorter"
+        )
 
 
 def _check(folder: Path) -> int:

@@ -68,8 +68,8 @@ def _data(verbs: Verbs) -> None:
     fetch.set_defaults(run="data:fetch_data")
     check = actions.add_parser("check", help="say what is there, what is missing, and its source")
     check.set_defaults(run="data:check_data")
-    for action in (fetch, check):
-        action.add_argument("dataset", choices=["digits"])
+    for action, datasets in ((fetch, ["digits"]), (check, ["digits", "avletters", "clips"])):
+        action.add_argument("dataset", choices=datasets)
         action.add_argument(
             "--folder",
             type=filled,
