@@ -92,9 +92,9 @@ def _inputs(given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 def _convolved(feature: Feature, channels: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(feature.channels, channels, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(channels, channels, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.BatchNorm2d(channels),
         nn.MaxPool2d(2),
         nn.Dropout(0.25),
@@ -106,7 +106,7 @@ def _dense(feature: Feature, size: int) -> nn.Module:
     for side in feature.size:
         assert side is not None
         values *= side
-    return nn.Sequential(nn.Flatten(), nn.Linear(values, size), nn.ReLU())
+    return nn.Sequential(nn.Flatten(), nn.Linear(values, size), nn.ReLU(inplace=True))
 
 
 def _regular(module: nn.Module, size: int) -> nn.Module:
@@ -133,7 +133,7 @@ class _Head(nn.Module):
             nn.BatchNorm1d(joined),
             nn.Dropout(0.5),
             nn.Linear(joined, size),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout(0.5),
             nn.Linear(size, classes),
         )

@@ -119,7 +119,7 @@ class RecurrentXFlow(CoupledNetwork):
 
 def _convolved(feature: Feature, channels: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(feature.channels, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+        nn.Conv2d(feature.channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)
     )
 
 
@@ -128,7 +128,7 @@ def _dense(feature: Feature, size: int) -> nn.Module:
     for side in feature.size:
         assert side is not None
         values *= side
-    return nn.Sequential(nn.Flatten(), nn.Linear(values, size), nn.ReLU())
+    return nn.Sequential(nn.Flatten(), nn.Linear(values, size), nn.ReLU(inplace=True))
 
 
 def _merged(level: int, stream: str, feature: Feature) -> nn.Module:

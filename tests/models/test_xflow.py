@@ -288,6 +288,24 @@ def test_statistics_of_all_steps_count_padding_as_published(clips: Any) -> None:
     torch.testing.assert_close(valid.norm.running_mean, wanted)
 
 
+def test_steps_that_count_in_statistics_alone_leave_the_state_as_it_is(clips: Any) -> None:
+    def last(step_statistics: str) -> Any:
+        torch.manual_seed(0)
+        made: Any = network("sequence", clips, 3, WHOLE, step_statistics=step_statistics)
+        made.norm = made.head.norm = Unchanged()
+        made.head.dropout.p = 0.0
+        return made(**clips)
+
+    torch.testing.assert_close(last("all"), last("valid"))
+
+
+class Unchanged(nn.Module):
+    """In place of a normalisation, so that its statistics do not tell."""
+
+    def forward(self, frames: Tensor, steps: Tensor) -> Tensor:
+        return frames
+
+
 def test_dropouts_of_the_released_code_and_of_the_paper(clips: Any) -> None:
     def found(placed: Placement, dropouts: str) -> list[float]:
         made = network("sequence", clips, 3, placed, dropouts=dropouts)
