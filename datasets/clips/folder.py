@@ -134,7 +134,7 @@ def _values(path: Path, found: Values, rank: int, what: str) -> Values:
         )
     if found.dtype == np.uint8 and rank == 3:
         return found
-    return _finite(path, found.astype(np.float32))
+    return _finite(path, found)
 
 
 def _raw(path: Path, sides: tuple[int, ...]) -> Values:
@@ -150,13 +150,15 @@ def _raw(path: Path, sides: tuple[int, ...]) -> Values:
         raise _unusable(path, str(error)) from error
     if sides == _SIDES:
         found[0] = 0  # undefined memory, which need not be finite
-    return _finite(path, found.astype(np.float32))
+    return _finite(path, found)
 
 
 def _finite(path: Path, found: Values) -> Values:
-    if not np.isfinite(found).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        small = found.astype(np.float32)
+    if not np.isfinite(small).all():
         raise _damaged(path, "a value is no number")
-    return found
+    return small
 
 
 def _said(error: Exception) -> str:
