@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from fusion_search.datasets.clips.clip import Clip
 from fusion_search.datasets.digits.voice import SAMPLE_RATE, SPEAKERS, speak
-from fusion_search.datasets.torchaudio_import import torchaudio_module
+from fusion_search.datasets.torch_extensions import mend_imports
+
+mend_imports()  # before torchaudio, which would fail beside a CPU build of torch
+from torchaudio import functional, transforms  # noqa: E402
 
 NOTE: Final = "built-in talking stand-in (drawn lips, synthesised voice), NOT AVletters"
 TAKES: Final = 3  # of every digit by every person
@@ -96,7 +99,7 @@ def _inside(radius: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @functools.cache
 def _transform() -> torch.nn.Module:
-    made: torch.nn.Module = torchaudio_module("transforms").MFCC(
+    made: torch.nn.Module = transforms.MFCC(
         SAMPLE_RATE, _MFCC, melkwargs={"n_fft": _WINDOW, "hop_length": _HOP, "n_mels": 26}
     )
     return made
@@ -105,6 +108,6 @@ def _transform() -> torch.nn.Module:
 def _coefficients(sound: torch.Tensor) -> NDArray[np.float32]:
     """Mel-frequency cepstral coefficients and their changes, [n, 26]."""
     found = _transform()(sound[None])
-    changes = torchaudio_module("functional").compute_deltas(found, 5)
+    changes = functional.compute_deltas(found, 5)
     coefficients: NDArray[np.float32] = torch.cat([found, changes], 1)[0].T.contiguous().numpy()
     return coefficients

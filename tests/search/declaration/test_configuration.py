@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from odd_tasks import Amount, NoisySensors, Sensors, Widths
+from small_clips import letter, write_letter
 
 from fusion_search.datasets.batch import Data
 from fusion_search.search.declaration.configuration import (
@@ -170,8 +171,21 @@ def test_names_of_settings_are_told_apart(task: str, message: str) -> None:
         build_search({"name": "x", "task": f"{__name__}:{task}"})
 
 
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of ten persons, in the form of AVletters."""
+    folder = tmp_path_factory.mktemp("letters")
+    for number in range(10):
+        write_letter(folder, f"A1_{chr(65 + number)}", *letter(3, 5))
+    return folder
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_configurations_are_valid_and_round_trip(path: Path) -> None:
+def test_shipped_configurations_are_valid_and_round_trip(
+    path: Path, letters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUSION_SEARCH_DATA", str(letters))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(letters / "cache"))
     search = build_search(load_configuration(path))
     assert search.name == path.stem
     assert build_search(yaml.safe_load(to_yaml(search))) == search
@@ -264,7 +278,10 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
             f"{DIGITS}\nsearcher: {{}}\nconfirmation: {{data: {{frames: 0}}}}",
             r"confirmation\.data\.frames must be a whole number from 1 up",
         ),
-        ("name: x\ntask: numbers", "task is 'numbers'; allowed: digits, or a class of yours as"),
+        (
+            "name: x\ntask: numbers",
+            "task is 'numbers'; allowed: digits, xflow, or a class of yours as",
+        ),
         ("name: x\ntask: [digits]", r"task is \['digits'\]; allowed: text"),
         (f"{DIGITS}\nresources: {{cpus_per_trial: 0}}", "resources.cpus_per_trial is 0"),
         (f"{DIGITS}\nresources: {{gpus_per_trial: 1.5}}", "resources.gpus_per_trial is 1.5"),
