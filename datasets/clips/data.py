@@ -167,7 +167,7 @@ def open_clips(settings: ClipsSettings, folder: Path | None = None, fold: int = 
     if not all(fits):
         short = "shorter" if averages else "longer"
         note += f", {fits.count(False):,} of {len(fits):,} clips {short} than that left out"
-    made = {}
+    made: dict[str, Any] = {}
     for name in SPLITS:
         kept = [
             clip

@@ -25,6 +25,7 @@ from fusion_search.datasets.files import data_folder
 
 _FORM: Final = "clips 1"  # changes when what readers make of files changes
 _TYPES: Final = ("uint8", "float32")
+_WORDS: Final = ("name", "person", "label", "take")
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,7 @@ def _write(stem: Path, clips: Iterator[Clip]) -> None:
     with tempfile.NamedTemporaryFile(dir=stem.parent, prefix=".", delete=False) as file:
         try:
             for clip in _checked(clips):
-                row: dict[str, Any] = {
-                    name: getattr(clip, name) for name in ("name", "person", "label", "take")
-                }
+                row: dict[str, Any] = {name: getattr(clip, name) for name in _WORDS}
                 for name in ("frames", "coefficients"):
                     values = np.ascontiguousarray(getattr(clip, name))
                     row[name] = [at, str(values.dtype), list(values.shape)]
@@ -140,12 +139,12 @@ def _write(stem: Path, clips: Iterator[Clip]) -> None:
         except BaseException:
             Path(file.name).unlink()
             raise
-    os.replace(file.name, f"{stem}.bin")
+    Path(file.name).replace(f"{stem}.bin")
     listed = _mapped_rows(Path(f"{stem}.bin"), rows)
     text = json.dumps({"fingerprint": listed.fingerprint, "clips": rows})
-    with tempfile.NamedTemporaryFile("w", dir=stem.parent, prefix=".", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, f"{stem}.json")
+    with tempfile.NamedTemporaryFile("w", dir=stem.parent, prefix=".", delete=False) as list_file:
+        list_file.write(text)
+    Path(list_file.name).replace(f"{stem}.json")
 
 
 def _mapped(stem: Path) -> ClipList | None:
@@ -178,9 +177,9 @@ def _mapped_rows(path: Path, rows: Sequence[dict[str, Any]]) -> ClipList:
     return _listed(
         tuple(
             Clip(
-                *(str(row[name]) for name in ("name", "person", "label", "take")),
-                values(*row["frames"]),
-                values(*row["coefficients"]),
+                **{name: str(row[name]) for name in _WORDS},
+                frames=values(*row["frames"]),
+                coefficients=values(*row["coefficients"]),
             )
             for row in rows
         )

@@ -26,7 +26,10 @@ FRAMES, COEFFICIENTS = "Video frames", "MFCCs"
 _SIDES: Final = (90, 120)
 _VECTOR: Final = 26
 _MOST_BYTES: Final = 1 << 28  # of the frames of a clip
-_WORDS: Final = "zero one two three four five six seven eight nine".split()
+_WORDS: Final = (
+    *("zero", "one", "two", "three", "four"),
+    *("five", "six", "seven", "eight", "nine"),
+)
 _MANNERS: Final = ("low", "normal", "loud", "slow", "fast")
 
 Named = tuple[str, str, str]

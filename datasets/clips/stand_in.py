@@ -90,7 +90,8 @@ def _lips(
     lips, mouth = _inside(outer), _inside(inner)
     grey = skin + (tone - skin) * lips + (20 - tone) * lips * mouth
     grey += 4 * chance.standard_normal(grey.shape)
-    return np.clip(np.round(grey), 0, 255).astype(np.uint8)
+    frames: NDArray[np.uint8] = np.clip(np.round(grey), 0, 255).astype(np.uint8)
+    return frames
 
 
 def _inside(radius: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusion_search.models.coupled.network import CoupledNetwork
+from fusion_search.models.coupled.network import CoupledNetwork, Levels
 from fusion_search.models.couplings.contract import Features
 from fusion_search.models.layout import Feature, Placement, Tree
 from fusion_search.models.xflow.norm import as_published
@@ -51,13 +51,13 @@ class AveragedXFlow(CoupledNetwork):
         width = Widths(factor)
         more = connected(placement)
         image, audio = _inputs(example)
-        levels_of_image = {
+        levels_of_image: Levels = {
             "norm": nn.BatchNorm2d(image.shape[1]),
             "level1": lambda feature: _convolved(feature, width(16)),
             "level2": lambda feature: _convolved(feature, width(32)),
             "dense": lambda feature: _dense(feature, width(256)),
         }
-        levels_of_audio = {
+        levels_of_audio: Levels = {
             "level1": lambda feature: _regular(_dense(feature, width(128)), width(128)),
             "level2": lambda feature: (
                 _regular(_dense(feature, width(128)), width(128))

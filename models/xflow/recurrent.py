@@ -191,10 +191,12 @@ class _Recurrent(nn.Module):
 def _start(lstm: nn.LSTM) -> None:
     """One bias per gate, 1 at the forget gate; Glorot-uniform and orthogonal weights."""
     units = lstm.hidden_size
-    nn.init.xavier_uniform_(lstm.weight_ih_l0)
-    nn.init.orthogonal_(lstm.weight_hh_l0)
-    for bias in (lstm.bias_ih_l0, lstm.bias_hh_l0):
-        nn.init.zeros_(bias)
+    weights = dict(lstm.named_parameters())
+    nn.init.xavier_uniform_(weights["weight_ih_l0"])
+    nn.init.orthogonal_(weights["weight_hh_l0"])
+    for name in ("bias_ih_l0", "bias_hh_l0"):
+        nn.init.zeros_(weights[name])
     with torch.no_grad():
-        lstm.bias_ih_l0[units : 2 * units] = 1  # PyTorch's order: input, forget, cell, output
-    lstm.bias_hh_l0.requires_grad_(False)
+        # PyTorch's order: input, forget, cell, output.
+        weights["bias_ih_l0"][units : 2 * units] = 1
+    weights["bias_hh_l0"].requires_grad_(False)

@@ -109,7 +109,10 @@ class XFlow(Classification):
         shared: dict[str, Any] = {"slope": network.slope, "momentum": network.norm_momentum}
         make: Any = partial(AveragedXFlow, data.inputs, data.classes, **shared)
         if data.train.form == "sequence":
-            own = {"dropouts": network.dropouts, "step_statistics": network.step_statistics}
+            own: dict[str, Any] = {
+                "dropouts": network.dropouts,
+                "step_statistics": network.step_statistics,
+            }
             make = partial(RecurrentXFlow, data.inputs, data.classes, **shared, **own)
 
         def made(factor: float, placed: Placement) -> nn.Module:
