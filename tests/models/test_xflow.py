@@ -155,6 +155,11 @@ def test_parameters_of_every_variant(
         assert trainable(made) == by_hand(form, steps, sides, classes, kinds), kinds
 
 
+def dense_of(connection: nn.Module) -> nn.Linear:
+    (found,) = (one for one in connection.modules() if isinstance(one, nn.Linear))
+    return found
+
+
 def test_sizes_of_the_papers_layers() -> None:
     """Those that the paper prints, rather than what follows from them."""
     printed = {
@@ -169,8 +174,8 @@ def test_sizes_of_the_papers_layers() -> None:
         for level, site in enumerate(("level1", "level2")):
             there = made.exchanges[site]
             for kind in (there.crosses, there.residuals):
-                assert kind["audio>image"].layers[0].out_features == upward[level]
-            assert kind["image>audio"].layers[3].in_features == pooled[level]
+                assert dense_of(kind["audio>image"]).out_features == upward[level]
+            assert dense_of(there.residuals["image>audio"]).in_features == pooled[level]
         if form == "averaged":
             assert made.head.layers[2].in_features == joined
         else:
