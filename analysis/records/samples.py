@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ COUPLING: Final = "coupling"
 DEFAULT_END: Final = "default"  # how streams end where nothing is said
 RUNNING: Final = "running"  # some of a sample's trials have not ended yet
 QUANTILE: Final = "quantile_"
+
+_WITHIN_SAMPLE: Final = ("seed", "fold", "train", "varied")  # of a trial's specification
 
 KIND_WORDS: Final = {
     "mmtm": "MMTM",
@@ -98,6 +100,11 @@ class Objective:
             return "-"
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
+    def value(self, row: Mapping[str, Any]) -> float:
+        """Of one row of ``trials``; NaN where it has none."""
+        found = row.get(self.name)
+        return self._at_position(row.get("objective_values")) if found is None else float(found)
+
     def values(self, trials: pd.DataFrame) -> pd.Series:
         """Of every row of ``trials``; NaN where it did not finish."""
         if self.name in trials:
@@ -133,6 +140,87 @@ def objectives_of(
         quantile = float(plain.get("quantile") or math.nan)
         found.append(Objective(plain["name"], direction, position, quantile, metric))
     return tuple(found) or (mean_objective(description),)
+
+
+def choosing_objective(
+    specification: Mapping[str, Any], description: TaskDescription
+) -> Objective:
+    """What the best is chosen by: a search's first objective; a sweep's metric in validation."""
+    if specification.get("objectives"):
+        return objectives_of(specification, description)[0]
+    metric = description.metric
+    return Objective(f"validation_{metric.name}", metric.direction, metric=metric)
+
+
+class BestSample:
+    """The best sample of trials that end one after another; the one rule for who is best.
+
+    A sample's trials differ in seed, fold and train condition alone, or are those of one proposal.
+    It is judged by their mean, and counts once as many have finished, and none otherwise ended, as
+    of any sample: a single lucky trial is not the best.
+
+    Args:
+        objective: what is judged.
+        rows: of ``trials``, that have ended before.
+    """
+
+    def __init__(self, objective: Objective, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.objective = objective
+        self._samples: dict[str, dict[str, tuple[float, str]]] = {}
+        self._most, self._best = 0, ""
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a trial in that has ended, from its row of ``trials``."""
+        key = _sample_key(row)
+        own = self._samples.setdefault(key, {})
+        value = self.objective.value(row) if row["status"] == FINISHED else math.nan
+        own[row["trial_id"]] = (value, row["trial_name"])
+        if len(own) > self._most or key == self._best:
+            self._most = max(self._most, len(own))
+            self._best = max(self._samples, key=self._rank)
+        elif self._rank(key) > self._rank(self._best):
+            self._best = key
+
+    def _rank(self, key: str) -> float:
+        values = [value for value, _ in self._samples[key].values()]
+        mean = self.objective.sign * sum(values) / len(values)
+        return -math.inf if len(values) < self._most or math.isnan(mean) else mean
+
+    @property
+    def trial_ids(self) -> list[str]:
+        """Of the best sample, the best first; none where no sample is whole."""
+        if not self._samples or self._rank(self._best) == -math.inf:
+            return []
+        own, sign = self._samples[self._best], self.objective.sign
+        return sorted(own, key=lambda one: -sign * own[one][0])
+
+    @property
+    def value(self) -> float:
+        """The mean over the best sample's trials."""
+        return self.objective.sign * self._rank(self._best)
+
+    @property
+    def trial_name(self) -> str:
+        """Of the best sample's best trial."""
+        return self._samples[self._best][self.trial_ids[0]][1]
+
+    @property
+    def words(self) -> str:
+        """By what it was chosen."""
+        trials = len(self.trial_ids)
+        mean = f", the mean of its sample's {trials} trials" if trials > 1 else ""
+        return f"{self.objective.words} {self.objective.text(self.value)}{mean}"
+
+
+def _sample_key(row: Mapping[str, Any]) -> str:
+    if isinstance(row.get("sample"), str):
+        return str(row["sample"])
+    text = row.get("specification")
+    if not isinstance(text, str):
+        return str(row["trial_id"])
+    return json.dumps({**json.loads(text), **dict.fromkeys(_WITHIN_SAMPLE)}, sort_keys=True)
 
 
 def _metric_of(name: str, description: TaskDescription) -> MetricDescription | None:

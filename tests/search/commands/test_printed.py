@@ -19,6 +19,7 @@ from descriptions import digit_description, write_description
 from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
+from fusion_search.analysis.records.samples import BestSample, mean_objective
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
@@ -158,7 +159,9 @@ def test_all_say_alike_that_there_is_no_such_search(
 def test_progress_shows_what_workers_say_and_obeys_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = Progress(open_storage(tmp_path), 3, 0, 1, digit_description(), best=(0.1, EVIL))
+    before = {"trial_id": "b", "trial_name": EVIL, "status": "finished", "mean_accuracy": 0.1}
+    best = BestSample(mean_objective(digit_description()), [before])
+    progress = Progress(open_storage(tmp_path), 3, 0, 1, digit_description(), best=best)
     row = {"trial_id": "a", "trial_name": EVIL, "reason": EVIL, "seconds": 1.0}
     accuracy = {"train_condition_accuracy": 0.2, "mean_accuracy": 0.05, "validation_accuracy": 0.3}
     for state in ("finished", "stopped", "failed"):
