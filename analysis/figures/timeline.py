@@ -36,15 +36,22 @@ INPUT: Final = "input."
 _HEIGHTS: Final = {True: 1.0, False: 1.4}  # of inputs and of what the network gives
 
 
-def choose_trial(search: Search, prefix: str | None) -> pd.Series:
+def choose_trial(
+    search: Search, prefix: str | None, among: pd.DataFrame | None = None
+) -> pd.Series:
     """The row of the finished trial whose id or name starts with ``prefix``.
 
     Without one it is the best trial of the best sample.
 
+    Args:
+        search: its trials.
+        prefix: of an id or name.
+        among: other rows of ``trials`` than those of the finished ones.
+
     Raises:
         AnalysisError: no trial or several match, or no sample has all its trials.
     """
-    finished = search.finished
+    finished = search.finished if among is None else among
     if prefix is None:
         best = best_sample(search).trial_ids
         if not best:

@@ -9,9 +9,11 @@ import itertools
 import json
 import math
 import re
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
@@ -157,7 +159,7 @@ class BestSample:
 
     A sample's trials differ in seed, fold and train condition alone, or are those of one proposal.
     It is judged by their mean, and counts once as many have finished, and none otherwise ended, as
-    of any sample: a single lucky trial is not the best.
+    of any sample: a single lucky trial is not the best. Of equal samples the first that ended is.
 
     Args:
         objective: what is judged.
@@ -166,7 +168,7 @@ class BestSample:
 
     def __init__(self, objective: Objective, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self.objective = objective
-        self._samples: dict[str, dict[str, tuple[float, str]]] = {}
+        self._samples: dict[str, dict[str, _Ended]] = {}
         self._most, self._best = 0, ""
         for row in rows:
             self.add(row)
@@ -176,35 +178,41 @@ class BestSample:
         key = _sample_key(row)
         own = self._samples.setdefault(key, {})
         value = self.objective.value(row) if row["status"] == FINISHED else math.nan
-        own[row["trial_id"]] = (value, row["trial_name"])
+        own[row["trial_id"]] = _Ended(value, row["ended_at"], row["trial_name"])
         if len(own) > self._most or key == self._best:
             self._most = max(self._most, len(own))
             self._best = max(self._samples, key=self._rank)
         elif self._rank(key) > self._rank(self._best):
             self._best = key
 
-    def _rank(self, key: str) -> float:
-        values = [value for value, _ in self._samples[key].values()]
-        mean = self.objective.sign * sum(values) / len(values)
-        return -math.inf if len(values) < self._most or math.isnan(mean) else mean
+    def _rank(self, key: str) -> tuple[float, float]:
+        """The greater, the better."""
+        trials = self._samples[key].values()
+        mean = self._mean(key) * self.objective.sign
+        if len(trials) < self._most or math.isnan(mean):
+            mean = -math.inf
+        return mean, -max(one.at.timestamp() for one in trials)
+
+    def _mean(self, key: str) -> float:
+        return statistics.fmean(one.value for one in self._samples[key].values())
 
     @property
     def trial_ids(self) -> list[str]:
         """Of the best sample, the best first; none where no sample is whole."""
-        if not self._samples or self._rank(self._best) == -math.inf:
+        if not self._samples or self._rank(self._best)[0] == -math.inf:
             return []
         own, sign = self._samples[self._best], self.objective.sign
-        return sorted(own, key=lambda one: -sign * own[one][0])
+        return sorted(own, key=lambda one: (-sign * own[one].value, one))
 
     @property
     def value(self) -> float:
         """The mean over the best sample's trials."""
-        return self.objective.sign * self._rank(self._best)
+        return self._mean(self._best)
 
     @property
     def trial_name(self) -> str:
         """Of the best sample's best trial."""
-        return self._samples[self._best][self.trial_ids[0]][1]
+        return self._samples[self._best][self.trial_ids[0]].name
 
     @property
     def words(self) -> str:
@@ -212,6 +220,12 @@ class BestSample:
         trials = len(self.trial_ids)
         mean = f", the mean of its sample's {trials} trials" if trials > 1 else ""
         return f"{self.objective.words} {self.objective.text(self.value)}{mean}"
+
+
+class _Ended(NamedTuple):
+    value: float
+    at: datetime
+    name: str
 
 
 def _sample_key(row: Mapping[str, Any]) -> str:

@@ -10,14 +10,15 @@ from torch import nn
 
 from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.storage import Storage, UnfitError
-from fusion_search.analysis.records.tables import CHECKPOINTS
+from fusion_search.analysis.records.tables import CHECKPOINTS, FINISHED
 from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.batch import Data
 from fusion_search.search.tasks.base import Task, TrialError
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
-from fusion_search.search.trials.inspection.probe import trained_network
+from fusion_search.search.trials.inspection.probe import fresh_network, trained_network
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification
+from fusion_search.search.trials.trial import run_trial
 
 
 @dataclass(frozen=True)
@@ -39,32 +40,64 @@ class Recorded:
         """Of its settings and fold."""
         return self.opened.first
 
-    def network(self) -> nn.Module:
+    def network(self, row: Mapping[str, Any]) -> nn.Module:
         """With the weights of its best epoch, in evaluation mode on the CPU.
 
+        Args:
+            row: its own of ``trials``.
+
         Raises:
-            ConfigurationError: they are missing, damaged, or of another network.
+            ConfigurationError: they are not kept, missing, damaged, or of another network.
         """
         name = f"{self.specification.trial_id}.pt"
         where = self.storage.named(CHECKPOINTS, name)
+        if row["status"] != FINISHED:
+            raise ConfigurationError(
+                f"trial {self.specification.trial_id} is {row['status']}, and only finished ones "
+                f"keep their weights; {self._remedy}"
+            )
         try:
             content = self.storage.read(CHECKPOINTS, name, most=LARGEST_BYTES)
             return trained_network(self.specification, self.opened, content)
         except FileNotFoundError as error:
             raise ConfigurationError(
-                f"checkpoint {where} is missing; put a copy back, or choose another trial"
+                f"checkpoint {where} is missing; put a copy back; or {self._remedy}"
             ) from error
         except (TorchFileError, UnfitError) as error:
             raise ConfigurationError(
-                f"checkpoint {where} is damaged or of another version ({error}); choose another "
-                "trial"
+                f"checkpoint {where} is damaged or of another version ({error}); {self._remedy}"
             ) from error
         except TrialError as error:
             raise ConfigurationError(
                 f"checkpoint {where} does not fit ({error}): it is damaged, or the code of task "
-                f"{self.specification.task} has changed since; take the code that trained it, or "
-                "choose another trial"
+                f"{self.specification.task} has changed since; take the code that trained it; or "
+                f"{self._remedy}"
             ) from error
+
+    @property
+    def _remedy(self) -> str:
+        folder, trial_id = self.storage.location, self.specification.trial_id
+        return (
+            "choose another trial, or train it again from its record with "
+            f'fusion_search.load_trial("{folder}", "{trial_id}", retrain=True)'
+        )
+
+    def retrained(self, row: Mapping[str, Any]) -> nn.Module:
+        """Train it again from its record; its weights are not kept.
+
+        Raises:
+            ConfigurationError: it cannot be repeated.
+            TrialError: it fails.
+        """
+        if isinstance(row.get("changes"), str):
+            raise ConfigurationError(
+                f"trial {self.specification.trial_id} had its hyperparameters changed while it was "
+                "trained, and took over other trials' weights; it cannot be trained again alone"
+            )
+        state = run_trial(self.specification, self.opened).state
+        network = fresh_network(self.specification, self.opened)
+        network.load_state_dict(state)
+        return network.eval()
 
 
 def recorded(storage: Storage, row: Mapping[str, Any], task: Task) -> Recorded:

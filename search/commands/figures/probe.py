@@ -40,7 +40,7 @@ def probe_trial(options: argparse.Namespace) -> int:
     print(f"trial: {printable(row['trial_name'])} ({row['trial_id']})\ndata: {data.note}")
     if data.fingerprint != row["data_fingerprint"]:
         say("the data at hand are not those the trial was trained on (other fingerprint)")
-    network = trial.network()
+    network = trial.network(row)
     conditions = _conditions(options.conditions, task, specification)
     numbers = _numbers(options.examples or [0], len(data.test))  # type: ignore[arg-type]
     found = probe(network, opened, data, numbers, conditions, seed=specification.seed)

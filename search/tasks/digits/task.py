@@ -270,7 +270,11 @@ class Digits(Classification):
     ) -> Iterator[Answer]:
         """Nothing computed twice over a product of SNRs."""
         assert isinstance(network, EarlyFusionNetwork)
-        assert isinstance(dataset, DigitSplit)
+        if not isinstance(dataset, DigitSplit):
+            raise TaskError(
+                f"digits are answered on a {type(dataset).__name__}; allowed: a split of what "
+                "their open gives"
+            )
         shared = SharedAnswers(dataset.data.on(run.device), run, noise_seed=seed, batch_size=size)
         yield from shared.answers(network, dataset.split, torch.tensor(numbers), conditions)
 

@@ -1,0 +1,109 @@
+"""A trained network's metrics, with intervals, at every condition on examples it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from fusion_search.datasets.loading import Presentation, load
+from fusion_search.datasets.metrics import Metric
+from fusion_search.search.python.intervals import Units, intervals
+from fusion_search.search.running.trained import Recorded
+from fusion_search.search.tasks.base import Condition
+from fusion_search.search.tasks.evaluation import example_losses
+from fusion_search.search.tasks.run import Run
+from fusion_search.search.trials.fields import ConfigurationError
+
+LOSS: Final = Metric("loss", lambda outputs, batch: torch.zeros(len(batch)), direction="minimize")
+
+
+def evaluated(
+    trial: Recorded,
+    network: nn.Module,
+    dataset: Dataset[Any],
+    *,
+    groups: Sequence[Any] | None,
+    resamples: int,
+    device: torch.device,
+) -> pd.DataFrame:
+    """See ``TrainedTrial.evaluate``."""
+    count = len(dataset)  # type: ignore[arg-type]
+    if not count:
+        raise ConfigurationError("the data set has no example; give one that has some")
+    _check_streams(trial, dataset)
+    units = _units(count, groups, resamples, trial.specification.seed)
+    task = trial.opened.task
+    metrics = (LOSS, *task.metrics)
+    rows = []
+    for condition, statistics in _statistics(trial, network, dataset, device).items():
+        pairs = list(zip(metrics, statistics, strict=True))
+        row: dict[str, Any] = {f"test_{name}": snr for name, snr in condition}
+        row["n"] = count
+        for metric, (value, low, high) in zip(metrics, intervals(pairs, units), strict=True):
+            row |= {metric.name: value, f"{metric.name}_low": low, f"{metric.name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _check_streams(trial: Recorded, dataset: Dataset[Any]) -> None:
+    given = next(load(dataset, [[Presentation(0, 0)]], seed=0))[0].inputs
+    missing = [name for name in trial.data.inputs if name not in given]
+    if given and missing:  # of digits they are made later
+        raise ConfigurationError(
+            f"the examples have no {', '.join(missing)}; task {trial.specification.task} takes "
+            f"{', '.join(trial.data.inputs)}, and they have {', '.join(given)}"
+        )
+
+
+def _units(count: int, groups: Sequence[Any] | None, resamples: int, seed: int) -> Units:
+    if resamples < 1:
+        raise ConfigurationError(f"resamples is {resamples}; allowed: 1 or more")
+    if groups is None:
+        return Units(torch.arange(count), count, resamples, seed)
+    if len(groups) != count:
+        raise ConfigurationError(f"groups are of {len(groups)} examples; there are {count}")
+    names, of = np.unique(np.asarray(groups), return_inverse=True)
+    return Units(torch.from_numpy(of.astype(np.int64)), len(names), resamples, seed)
+
+
+def _statistics(
+    trial: Recorded, network: nn.Module, dataset: Dataset[Any], device: torch.device
+) -> dict[tuple[tuple[str, float], ...], list[Tensor]]:
+    """Of every example the loss and each metric's statistics, in their order, by condition."""
+    specification, task = trial.specification, trial.opened.task
+    own = specification.for_task(task)
+    conditions: list[Condition] = [
+        *own.test_conditions(),
+        *(one for missing in own.absent_conditions() for one in missing),
+    ]
+    found: dict[Any, list[tuple[Tensor, ...]]] = {_key(one): [] for one in conditions}
+    answers = task.answers(
+        network,
+        dataset,
+        list(range(len(dataset))),  # type: ignore[arg-type]
+        conditions,
+        Run(task, device, specification.training.precision),
+        seed=specification.seed,
+        size=specification.training.batch_size,
+    )
+    with torch.inference_mode():
+        for condition, outputs, batch, numbers in answers:
+            statistics = [example_losses(task, outputs, batch)]
+            statistics += [metric.of(outputs, batch) for metric in task.metrics]
+            found[_key(condition)].append((numbers.cpu(), *(one.cpu() for one in statistics)))
+    ordered = {}
+    for condition, parts in found.items():
+        numbers, *joined = (torch.cat(one) for one in zip(*parts, strict=True))
+        order = numbers.argsort()
+        ordered[condition] = [one[order] for one in joined]
+    return ordered
+
+
+def _key(condition: Condition) -> tuple[tuple[str, Any], ...]:
+    return tuple(condition.items())
