@@ -144,9 +144,7 @@ def objectives_of(
     return tuple(found) or (mean_objective(description),)
 
 
-def choosing_objective(
-    specification: Mapping[str, Any], description: TaskDescription
-) -> Objective:
+def choosing_objective(specification: Mapping[str, Any], description: TaskDescription) -> Objective:
     """What the best is chosen by: a search's first objective; a sweep's metric in validation."""
     if specification.get("objectives"):
         return objectives_of(specification, description)[0]

@@ -6,7 +6,6 @@ import argparse
 import math
 from collections.abc import Iterable
 
-
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.failures import failure_paths

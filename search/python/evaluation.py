@@ -78,25 +78,24 @@ def _statistics(
     """Of every example the loss and each metric's statistics, in their order, by condition."""
     specification, task = trial.specification, trial.opened.task
     own = specification.for_task(task)
-    conditions: list[Condition] = [
-        *own.test_conditions(),
-        *(one for missing in own.absent_conditions() for one in missing),
-    ]
-    found: dict[Any, list[tuple[Tensor, ...]]] = {_key(one): [] for one in conditions}
-    answers = task.answers(
-        network,
-        dataset,
-        list(range(len(dataset))),  # type: ignore[arg-type]
-        conditions,
-        Run(task, device, specification.training.precision),
-        seed=specification.seed,
-        size=specification.training.batch_size,
-    )
+    run = Run(task, device, specification.training.precision)
+    found: dict[Any, list[tuple[Tensor, ...]]] = {}
     with torch.inference_mode():
-        for condition, outputs, batch, numbers in answers:
-            statistics = [example_losses(task, outputs, batch)]
-            statistics += [metric.of(outputs, batch) for metric in task.metrics]
-            found[_key(condition)].append((numbers.cpu(), *(one.cpu() for one in statistics)))
+        for conditions in (own.test_conditions(), *own.absent_conditions()):
+            found |= {_key(one): [] for one in conditions}
+            answers = task.answers(
+                network,
+                dataset,
+                list(range(len(dataset))),  # type: ignore[arg-type]
+                conditions,
+                run,
+                seed=specification.seed,
+                size=specification.training.batch_size,
+            )
+            for condition, outputs, batch, numbers in answers:
+                statistics = [example_losses(task, outputs, batch)]
+                statistics += [metric.of(outputs, batch) for metric in task.metrics]
+                found[_key(condition)].append((numbers.cpu(), *(one.cpu() for one in statistics)))
     ordered = {}
     for condition, parts in found.items():
         numbers, *joined = (torch.cat(one) for one in zip(*parts, strict=True))

@@ -107,7 +107,9 @@ def _bootstrapped(
             else:
                 totals = (counts @ sums).unflatten(1, one.shape[1:] or (1,))
                 totals = totals if one.dim() > 1 else totals[:, 0]
-                own += [float(metric.value(each, n)) for each, n in zip(totals, numbers, strict=True)]
+                own += [
+                    float(metric.value(each, n)) for each, n in zip(totals, numbers, strict=True)
+                ]
     outside = 50 * (1 - CONFIDENCE)
     ends = [np.nanpercentile(own, [outside, 100 - outside]) for own in values]
     return [(float(low), float(high)) for low, high in ends]

@@ -18,7 +18,8 @@ GivenTask = Task | type[Task] | None
 
 def folder_of(search: str | Path) -> tuple[Storage, str]:
     """The folder of all searches, and the name of one, from ``results/NAME`` or a URI."""
-    folder = open_storage(search)
+    text = str(search).rstrip("/")
+    folder = open_storage(text if "/" in text else Path(text).absolute())
     return folder.parent, folder.root.rstrip("/").rpartition("/")[2]
 
 
@@ -44,7 +45,9 @@ def task_of(given: GivenTask, name: str, data: str | Path | None) -> Task:
         return find_task(name, folder)
     task = given() if inspect.isclass(given) else given
     if not isinstance(task, Task):
-        raise TaskError(f"task is {given!r}; allowed: a Task, its class, or its name as module:Class")
+        raise TaskError(
+            f"task is {given!r}; allowed: a Task, its class, or its name as module:Class"
+        )
     task.data_folder = folder
     return task
 

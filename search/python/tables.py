@@ -48,7 +48,7 @@ def trials(search: str | Path, table: str = "trials") -> pd.DataFrame:
     rows = read_table(found.storage, table, description=found.description)
     names = dict(zip(found.planned["trial_id"], found.planned["trial_name"], strict=True))
     rows = rows[rows["trial_id"].isin(list(names))]
-    rows.insert(rows.columns.get_loc("trial_id") + 1, "trial_name", rows["trial_id"].map(names))
+    rows.insert(list(rows).index("trial_id") + 1, "trial_name", rows["trial_id"].map(names))
     return _typed(rows.reset_index(drop=True), schema)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,6 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from fusion_search.analysis.figures.timeline import choose_trial
-from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.datasets.batch import Data
 from fusion_search.search.python.evaluation import evaluated
@@ -29,18 +28,21 @@ from fusion_search.search.trials.trial import choose_device
 BEST: Final = "best"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedTrial:
     """A trial of a search with its trained network.
 
     Attributes:
         network: with the weights of its best epoch, in evaluation mode on the CPU.
-        record: its row of ``trials``.
     """
 
     network: nn.Module
-    record: Mapping[str, Any] = field(repr=False)
-    _recorded: Recorded = field(repr=False)
+    _recorded: Recorded
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """Its row of ``trials``."""
+        return self._recorded.row
 
     @property
     def task(self) -> Task:
@@ -57,23 +59,25 @@ class TrainedTrial:
         """What it was trained, validated and tested on."""
         return self._recorded.data
 
-    @property
-    def name(self) -> str:
-        """For people."""
-        return str(self.record["trial_name"])
+    def __repr__(self) -> str:
+        return f"<trial {self.record['trial_name']} ({self.specification.trial_id})>"
 
     def save(self, file: str | Path) -> None:
         """Write the network's state dict, to be loaded by ``torch.load(FILE, weights_only=True)``.
 
         Args:
             file: a path or a URI; a reader sees the old content or the whole new one.
+
+        Raises:
+            ValueError: it names no file.
+            OSError: it cannot be written.
         """
         content = io.BytesIO()
         torch.save(self.network.state_dict(), content)
-        folder, _, name = str(file).rpartition("/")
-        open_storage(folder or (Path("/") if str(file).startswith("/") else Path())).write(
-            content.getvalue(), name
-        )
+        folder, slash, name = str(file).rpartition("/")
+        if not name:
+            raise ConfigurationError(f"file is {str(file)!r}; give one, such as winner.pt")
+        open_storage(folder or slash or ".").write(content.getvalue(), name)
 
     def evaluate(
         self,
@@ -139,7 +143,7 @@ def load_trial(
     trial: str = BEST,
     *,
     task: GivenTask = None,
-    data: str | Path | None = None,
+    data_folder: str | Path | None = None,
     retrain: bool = False,
 ) -> TrainedTrial:
     """A trained network back from its record, with its task and data.
@@ -152,7 +156,7 @@ def load_trial(
             sample, as the search's last line and ``status`` name it.
         task: the task, where it is known here alone, as one of a notebook is; else found by its
             name.
-        data: folder of the real data (``FUSION_SEARCH_DATA``, else the cache folder).
+        data_folder: of the real data (``FUSION_SEARCH_DATA``, else the cache folder).
         retrain: train it again, here and now, from its record: one that keeps no weights because
             it was stopped, failed or lost them. It warns where the data have changed since.
 
@@ -161,18 +165,14 @@ def load_trial(
             data are not here.
     """
     found = open_found(search)
-    if trial == BEST:
-        row = choose_trial(found, None)
-    else:
-        row = choose_trial(found, trial, found.trials)
-    (record,) = rows_of(row.to_frame().T)
-    own = recorded(found.storage, record, task_of(task, str(record["task"]), data))
-    known = record["data_fingerprint"]
+    best = trial == BEST
+    row = choose_trial(found, None) if best else choose_trial(found, trial, found.trials)
+    own = recorded(found.storage, row.to_dict(), task_of(task, str(row["task"]), data_folder))
+    known = row["data_fingerprint"]
     if own.data.fingerprint != known:
         warnings.warn(
             "the data at hand are not those the trial was trained on (fingerprint "
             f"{own.data.fingerprint or 'none'}, the record has {known or 'none'})",
             stacklevel=2,
         )
-    network = own.retrained(record) if retrain else own.network(record)
-    return TrainedTrial(network, record, own)
+    return TrainedTrial(own.retrained() if retrain else own.network(), own)

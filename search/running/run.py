@@ -205,4 +205,3 @@ def start_tracker(
     for trial_id in sorted(ended):
         tracker.trial_ended(trial_id)
     return tracker
-

@@ -29,31 +29,30 @@ class Recorded:
         specification: all there is to know about it.
         opened: its task with its data.
         storage: the folder of its search.
+        row: its own of ``trials``.
     """
 
     specification: TrialSpecification
     opened: OpenedTask
     storage: Storage
+    row: Mapping[str, Any]
 
     @property
     def data(self) -> Data:
         """Of its settings and fold."""
         return self.opened.first
 
-    def network(self, row: Mapping[str, Any]) -> nn.Module:
+    def network(self) -> nn.Module:
         """With the weights of its best epoch, in evaluation mode on the CPU.
-
-        Args:
-            row: its own of ``trials``.
 
         Raises:
             ConfigurationError: they are not kept, missing, damaged, or of another network.
         """
         name = f"{self.specification.trial_id}.pt"
         where = self.storage.named(CHECKPOINTS, name)
-        if row["status"] != FINISHED:
+        if self.row["status"] != FINISHED:
             raise ConfigurationError(
-                f"trial {self.specification.trial_id} is {row['status']}, and only finished ones "
+                f"trial {self.specification.trial_id} is {self.row['status']}, and only finished ones "
                 f"keep their weights; {self._remedy}"
             )
         try:
@@ -82,14 +81,14 @@ class Recorded:
             f'fusion_search.load_trial("{folder}", "{trial_id}", retrain=True)'
         )
 
-    def retrained(self, row: Mapping[str, Any]) -> nn.Module:
+    def retrained(self) -> nn.Module:
         """Train it again from its record; its weights are not kept.
 
         Raises:
             ConfigurationError: it cannot be repeated.
             TrialError: it fails.
         """
-        if isinstance(row.get("changes"), str):
+        if isinstance(self.row.get("changes"), str):
             raise ConfigurationError(
                 f"trial {self.specification.trial_id} had its hyperparameters changed while it was "
                 "trained, and took over other trials' weights; it cannot be trained again alone"
@@ -120,4 +119,4 @@ def recorded(storage: Storage, row: Mapping[str, Any], task: Task) -> Recorded:
             "take the code that trained it"
         ) from error
     opened = OpenedTask(task, specification.data, specification.fold)
-    return Recorded(specification, opened, storage)
+    return Recorded(specification, opened, storage, row)

@@ -35,12 +35,12 @@ def probe_trial(options: argparse.Namespace) -> int:
     search = open_records(options)
     row = choose_trial(search, options.trial)
     task = find_task(str(row["task"]), data_of(options))
-    trial = recorded(search.storage, row, task)
+    trial = recorded(search.storage, row.to_dict(), task)
     specification, opened, data = trial.specification, trial.opened, trial.data
     print(f"trial: {printable(row['trial_name'])} ({row['trial_id']})\ndata: {data.note}")
     if data.fingerprint != row["data_fingerprint"]:
         say("the data at hand are not those the trial was trained on (other fingerprint)")
-    network = trial.network(row)
+    network = trial.network()
     conditions = _conditions(options.conditions, task, specification)
     numbers = _numbers(options.examples or [0], len(data.test))  # type: ignore[arg-type]
     found = probe(network, opened, data, numbers, conditions, seed=specification.seed)

@@ -28,7 +28,7 @@ from fusion_search.models.gates import Arithmetic
 from fusion_search.models.layout import Layout, Placement
 from fusion_search.models.packed import PackedNetwork, can_pack
 from fusion_search.models.placement import EarlyFusionPlacement
-from fusion_search.search.tasks.base import Answer, Classification, Condition
+from fusion_search.search.tasks.base import Answer, Classification, Condition, TaskError
 from fusion_search.search.tasks.digits.engine import ENGINES, Engine, choose_engine
 from fusion_search.search.tasks.digits.shared_answers import LOSSES, SharedAnswers
 from fusion_search.search.tasks.run import Run
