@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,6 @@ from fusion_search.search.tasks.base import Condition
 from fusion_search.search.tasks.evaluation import example_losses
 from fusion_search.search.tasks.run import Run
 from fusion_search.search.trials.fields import ConfigurationError
-
-LOSS: Final = Metric("loss", lambda outputs, batch: torch.zeros(len(batch)), direction="minimize")
 
 
 def evaluated(
@@ -39,13 +37,19 @@ def evaluated(
     _check_streams(trial, dataset)
     units = _units(count, groups, resamples, trial.specification.seed)
     task = trial.opened.task
-    metrics = (LOSS, *task.metrics)
+    loss = Metric("loss", lambda outputs, batch: example_losses(task, outputs, batch))
+    metrics = (loss, *task.metrics)
+    found = _statistics(trial, network, dataset, metrics, device)
+    pairs = [
+        pair for _, own in found for pair in zip(metrics, own, strict=True)
+    ]  # all together, for one drawing
+    answers = iter(intervals(pairs, units))
     rows = []
-    for condition, statistics in _statistics(trial, network, dataset, device).items():
-        pairs = list(zip(metrics, statistics, strict=True))
-        row: dict[str, Any] = {f"test_{name}": snr for name, snr in condition}
+    for condition, _ in found:
+        row: dict[str, Any] = {f"test_{name}": snr for name, snr in condition.items()}
         row["n"] = count
-        for metric, (value, low, high) in zip(metrics, intervals(pairs, units), strict=True):
+        for metric in metrics:
+            value, low, high = next(answers)
             row |= {metric.name: value, f"{metric.name}_low": low, f"{metric.name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -73,16 +77,20 @@ def _units(count: int, groups: Sequence[Any] | None, resamples: int, seed: int) 
 
 
 def _statistics(
-    trial: Recorded, network: nn.Module, dataset: Dataset[Any], device: torch.device
-) -> dict[tuple[tuple[str, float], ...], list[Tensor]]:
-    """Of every example the loss and each metric's statistics, in their order, by condition."""
+    trial: Recorded,
+    network: nn.Module,
+    dataset: Dataset[Any],
+    metrics: Sequence[Metric],
+    device: torch.device,
+) -> list[tuple[Condition, list[Tensor]]]:
+    """At each condition every metric's statistics, [n, ...] in the order of the examples."""
     specification, task = trial.specification, trial.opened.task
     own = specification.for_task(task)
     run = Run(task, device, specification.training.precision)
-    found: dict[Any, list[tuple[Tensor, ...]]] = {}
-    with torch.inference_mode():
-        for conditions in (own.test_conditions(), *own.absent_conditions()):
-            found |= {_key(one): [] for one in conditions}
+    found: list[tuple[Condition, list[Tensor]]] = []
+    for conditions in (own.test_conditions(), *own.absent_conditions()):
+        parts: dict[Any, list[tuple[Tensor, ...]]] = {_key(one): [] for one in conditions}
+        with torch.inference_mode():
             answers = task.answers(
                 network,
                 dataset,
@@ -93,16 +101,13 @@ def _statistics(
                 size=specification.training.batch_size,
             )
             for condition, outputs, batch, numbers in answers:
-                statistics = [example_losses(task, outputs, batch)]
-                statistics += [metric.of(outputs, batch) for metric in task.metrics]
-                found[_key(condition)].append((numbers.cpu(), *(one.cpu() for one in statistics)))
-    ordered = {}
-    for condition, parts in found.items():
-        numbers, *joined = (torch.cat(one) for one in zip(*parts, strict=True))
-        order = numbers.argsort()
-        ordered[condition] = [one[order] for one in joined]
-    return ordered
+                statistics = (metric.of(outputs, batch).cpu() for metric in metrics)
+                parts[_key(condition)].append((numbers.cpu(), *statistics))
+        for condition in conditions:
+            numbers, *joined = (torch.cat(one) for one in zip(*parts[_key(condition)], strict=True))
+            found.append((condition, [one[numbers.argsort()] for one in joined]))
+    return found
 
 
-def _key(condition: Condition) -> tuple[tuple[str, Any], ...]:
-    return tuple(condition.items())
+def _key(condition: Condition) -> frozenset[tuple[str, Any]]:
+    return frozenset(condition.items())

@@ -52,19 +52,23 @@ def intervals(metrics: Sequence[tuple[Metric, Tensor]], units: Units) -> list[In
     """Of metrics, each with the statistics [n, ...] of the same examples.
 
     A share of examples has Wilson's interval, which has a width also where all are right or wrong;
-    with groups, where it would be too narrow, it stands for these alone. Everything else, and
-    shares with groups, has the percentiles of the bootstrap (Efron and Tibshirani 1993, chapter
-    13): the same draws for all, so that nothing is asked of a metric but its value on a set.
+    with groups it is taken there alone, as of so many groups. Everything else has the percentiles
+    of the bootstrap (Efron and Tibshirani 1993, chapter 13), with the same draws for all: nothing
+    is asked of a metric but its value on a set.
     """
-    found = [_value(metric, one, len(one)) for metric, one in metrics]
-    ends = _bootstrapped(metrics, units)
-    answers = []
-    for (metric, one), value, (low, high) in zip(metrics, found, ends, strict=True):
-        grouped = units.count < len(one)
-        if _is_share(metric, one) and (not grouped or value in (0.0, 1.0)):
+    found: list[Interval] = []
+    left = []
+    for metric, one in metrics:
+        value = _value(metric, one, len(one))
+        low = high = math.nan
+        if _is_share(metric, one) and (units.count == len(one) or value in (0.0, 1.0)):
             low, high = wilson(value, units.count)
-        answers.append((value, low, high))
-    return answers
+        else:
+            left.append(len(found))
+        found.append((value, low, high))
+    for place, ends in zip(left, _bootstrapped([metrics[one] for one in left], units), strict=True):
+        found[place] = (found[place][0], *ends)
+    return found
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -89,33 +93,42 @@ def _bootstrapped(
     metrics: Sequence[tuple[Metric, Tensor]], units: Units
 ) -> list[tuple[float, float]]:
     """Percentiles of the metrics over the resamples; NaN of a single unit."""
-    if units.count < 2:
+    if units.count < 2 or not metrics:
         return [(math.nan, math.nan)] * len(metrics)
-    sizes = torch.bincount(units.of, minlength=units.count).double()
-    summed = [None if metric.keep == "all" else _by_unit(one, units) for metric, one in metrics]
-    order = units.of.argsort(stable=True)
+    sizes = torch.bincount(units.of, minlength=units.count)
     values: list[list[float]] = [[] for _ in metrics]
     for block in units.draws():
-        drawn = torch.from_numpy(block)
-        counts = drawn.double()
-        numbers = (counts @ sizes).round().long().tolist()
-        for (metric, one), sums, own in zip(metrics, summed, values, strict=True):
-            if sums is None:
-                for row, n in zip(drawn, numbers, strict=True):
-                    examples = order.repeat_interleave(row[units.of[order]])
-                    own.append(float(metric.value(one[examples], n)))
-            else:
-                totals = (counts @ sums).unflatten(1, one.shape[1:] or (1,))
-                totals = totals if one.dim() > 1 else totals[:, 0]
-                own += [
-                    float(metric.value(each, n)) for each, n in zip(totals, numbers, strict=True)
-                ]
+        counts = torch.from_numpy(block)  # [some, units]
+        numbers = counts @ sizes
+        for (metric, one), own in zip(metrics, values, strict=True):
+            own += (_of_whole if metric.keep == "all" else _of_sums)(
+                metric, one, units, counts, numbers
+            )
     outside = 50 * (1 - CONFIDENCE)
     ends = [np.nanpercentile(own, [outside, 100 - outside]) for own in values]
     return [(float(low), float(high)) for low, high in ends]
 
 
-def _by_unit(statistics: Tensor, units: Units) -> Tensor:
-    """Their sums, [units, values]."""
-    flat = statistics.double().flatten(1) if statistics.dim() > 1 else statistics.double()[:, None]
-    return torch.zeros(units.count, flat.shape[1], dtype=flat.dtype).index_add(0, units.of, flat)
+def _of_sums(
+    metric: Metric, statistics: Tensor, units: Units, counts: Tensor, numbers: Tensor
+) -> list[float]:
+    """A metric of the sums over each resample."""
+    shape = statistics.shape[1:]
+    flat = statistics.double().reshape(len(statistics), -1)
+    sums = torch.zeros(units.count, flat.shape[1], dtype=flat.dtype).index_add(0, units.of, flat)
+    totals = counts.double() @ sums
+    if metric.is_mean:
+        return (totals[:, 0] / numbers).tolist()
+    pairs = zip(totals, numbers.tolist(), strict=True)
+    return [float(metric.value(each.reshape(shape), n)) for each, n in pairs]
+
+
+def _of_whole(
+    metric: Metric, statistics: Tensor, units: Units, counts: Tensor, numbers: Tensor
+) -> list[float]:
+    """A metric of all examples of each resample."""
+    pairs = zip(counts, numbers.tolist(), strict=True)
+    return [
+        float(metric.value(statistics.repeat_interleave(drawn[units.of], 0), n))
+        for drawn, n in pairs
+    ]

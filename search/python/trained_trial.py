@@ -167,7 +167,7 @@ def load_trial(
     found = open_found(search)
     best = trial == BEST
     row = choose_trial(found, None) if best else choose_trial(found, trial, found.trials)
-    own = recorded(found.storage, row.to_dict(), task_of(task, str(row["task"]), data_folder))
+    own = recorded(found.storage, row, task_of(task, str(row["task"]), data_folder))
     known = row["data_fingerprint"]
     if own.data.fingerprint != known:
         warnings.warn(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
@@ -52,8 +53,8 @@ class Recorded:
         where = self.storage.named(CHECKPOINTS, name)
         if self.row["status"] != FINISHED:
             raise ConfigurationError(
-                f"trial {self.specification.trial_id} is {self.row['status']}, and only finished ones "
-                f"keep their weights; {self._remedy}"
+                f"trial {self.specification.trial_id} is {self.row['status']}, and only finished "
+                f"ones keep their weights; {self._remedy}"
             )
         try:
             content = self.storage.read(CHECKPOINTS, name, most=LARGEST_BYTES)
@@ -99,7 +100,7 @@ class Recorded:
         return network.eval()
 
 
-def recorded(storage: Storage, row: Mapping[str, Any], task: Task) -> Recorded:
+def recorded(storage: Storage, row: pd.Series, task: Task) -> Recorded:
     """A trial from its row of ``trials``.
 
     Args:
@@ -119,4 +120,4 @@ def recorded(storage: Storage, row: Mapping[str, Any], task: Task) -> Recorded:
             "take the code that trained it"
         ) from error
     opened = OpenedTask(task, specification.data, specification.fold)
-    return Recorded(specification, opened, storage, row)
+    return Recorded(specification, opened, storage, {str(name): one for name, one in row.items()})

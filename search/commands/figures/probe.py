@@ -35,7 +35,7 @@ def probe_trial(options: argparse.Namespace) -> int:
     search = open_records(options)
     row = choose_trial(search, options.trial)
     task = find_task(str(row["task"]), data_of(options))
-    trial = recorded(search.storage, row.to_dict(), task)
+    trial = recorded(search.storage, row, task)
     specification, opened, data = trial.specification, trial.opened, trial.data
     print(f"trial: {printable(row['trial_name'])} ({row['trial_id']})\ndata: {data.note}")
     if data.fingerprint != row["data_fingerprint"]:
