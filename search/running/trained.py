@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import nn
 
 from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
@@ -94,7 +95,12 @@ class Recorded:
                 f"trial {self.specification.trial_id} had its hyperparameters changed while it was "
                 "trained, and took over other trials' weights; it cannot be trained again alone"
             )
-        state = run_trial(self.specification, self.opened).state
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(int(self.row["threads"]))  # they change the rounding
+            state = run_trial(self.specification, self.opened).state
+        finally:
+            torch.set_num_threads(threads)
         network = fresh_network(self.specification, self.opened)
         network.load_state_dict(state)
         return network.eval()
