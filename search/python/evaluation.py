@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,8 @@ def _statistics(
 ) -> list[tuple[Condition, list[Tensor]]]:
     """At each condition every metric's statistics, [n, ...] in the order of the examples."""
     specification, task = trial.specification, trial.opened.task
-    own = specification.for_task(task)
+    judged = replace(specification.evaluation, absent=True)
+    own = replace(specification, evaluation=judged).for_task(task)
     run = Run(task, device, specification.training.precision)
     found: list[tuple[Condition, list[Tensor]]] = []
     for conditions in (own.test_conditions(), *own.absent_conditions()):

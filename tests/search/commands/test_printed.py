@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +161,10 @@ def test_progress_shows_what_workers_say_and_obeys_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {"trial_id": "b", "trial_name": EVIL, "status": "finished", "mean_accuracy": 0.1}
-    best = BestSample(mean_objective(digit_description()), [before])
+    ended = {"ended_at": datetime.now(UTC)}
+    best = BestSample(mean_objective(digit_description()), [{**before, **ended}])
     progress = Progress(open_storage(tmp_path), 3, 0, 1, digit_description(), best=best)
-    row = {"trial_id": "a", "trial_name": EVIL, "reason": EVIL, "seconds": 1.0}
+    row = {"trial_id": "a", "trial_name": EVIL, "reason": EVIL, "seconds": 1.0, **ended}
     accuracy = {"train_condition_accuracy": 0.2, "mean_accuracy": 0.05, "validation_accuracy": 0.3}
     for state in ("finished", "stopped", "failed"):
         progress.ended({**row, **accuracy, "status": state})

@@ -50,7 +50,8 @@ def test_the_winner_is_in_evaluation_mode_and_gives_the_recorded_grid(search: st
     grid = read_table(open_storage(search), "grid")
     keys = ["test_audio_snr", "test_visual_snr"]
     both = found.merge(grid, on=keys, suffixes=("", "_recorded"))
-    assert len(both) == len(grid) == len(found)
+    assert len(both) == len(grid) == 10 * 10
+    assert len(found) == 10 * 10 + 2 * 10  # each input absent, the other at every SNR
     for name in ("n", "loss", "accuracy"):
         assert both[name].tolist() == pytest.approx(both[f"{name}_recorded"].tolist())
     assert (found["accuracy_low"] < found["accuracy"]).all()
