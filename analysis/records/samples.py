@@ -270,7 +270,7 @@ def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Da
         row["seconds"] = part["seconds"].sum()
         row["trials"] = len(part)
         for number in range(len(objectives)):
-            mean = part[f"value_{number}"].mean()
+            mean = statistics.fmean(part[f"value_{number}"])  # as of BestSample
             row[f"value_{number}"] = mean if row["status"] == FINISHED else math.nan
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*trials.columns, "trials"])

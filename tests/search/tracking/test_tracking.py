@@ -255,7 +255,7 @@ def test_less_error_is_better_and_without_axes_there_is_no_picture(
     parent, trials = runs_of(uri)
     assert parent.data.tags["fusion_search.best"] == "t000"
     note = parent.data.tags["mlflow.note.content"]
-    assert "Best validation mean absolute error: 0.25 (sensors 0)" in note
+    assert "Best trial: sensors 0, chosen by validation mean absolute error 0.25." in note
     assert set(artifacts(parent)) == {"specification.yaml"}
     run = trials["t001"]
     assert run.data.params == {
