@@ -131,7 +131,6 @@ def _check_docstrings() -> None:
 
 def _start_or_join(address: str) -> None:
     options: dict[str, Any] = {"include_dashboard": False}
-    logging.getLogger("ray.widgets").setLevel(logging.ERROR)  # of a notebook's looks
     try:
         with ExitStack() as until_sent:
             if address != "local":
