@@ -27,6 +27,9 @@ if TYPE_CHECKING:
         frames,
     )
     from fusion_search.models.placement import EarlyFusionPlacement
+    from fusion_search.search.python.launching import launch, resume
+    from fusion_search.search.python.tables import trials
+    from fusion_search.search.python.trained_trial import load_trial
     from fusion_search.search.tasks.base import Classification, Regression, Task, open_task
     from fusion_search.search.tasks.named import find_task
     from fusion_search.search.tasks.opened import OpenedTask
@@ -68,9 +71,13 @@ __all__ = [
     "find_task",
     "first_of",
     "frames",
+    "launch",
+    "load_trial",
     "open_task",
+    "resume",
     "run_task_trial",
     "run_trial",
+    "trials",
 ]
 
 _HOMES: Final = {
@@ -90,7 +97,9 @@ _HOMES: Final = {
     "find_task": "search.tasks.named",
     "first_of": "models.layout",
     "frames": "models.layout",
+    "launch": "search.python.launching",
     "Layout": "models.layout",
+    "load_trial": "search.python.trained_trial",
     "Metric": "datasets.metrics",
     "open_task": "search.tasks.base",
     "OpenedTask": "search.tasks.opened",
@@ -98,6 +107,7 @@ _HOMES: Final = {
     "Placement": "models.layout",
     "Range": "datasets.conditions",
     "Regression": "search.tasks.base",
+    "resume": "search.python.launching",
     "run_task_trial": "search.trials.trial",
     "run_trial": "search.trials.trial",
     "Site": "models.layout",
@@ -108,6 +118,7 @@ _HOMES: Final = {
     "TrainingSettings": "search.trials.settings",
     "TrialResult": "search.trials.trial",
     "TrialSpecification": "search.trials.specification",
+    "trials": "search.python.tables",
     "View": "models.layout",
 }
 

@@ -33,7 +33,7 @@ from fusion_search.search.trials.fields import ConfigurationError
 
 def launch(arguments: argparse.Namespace) -> int:
     """``launch CONFIG``: start a search."""
-    address = _address(arguments)
+    address = ray_address(arguments.address)
     search = _declared(arguments)
     code = _elsewhere(arguments, search, search.storage, address)
     if code is None:
@@ -60,7 +60,7 @@ def attach(arguments: argparse.Namespace) -> int:
 
 def resume(arguments: argparse.Namespace) -> int:
     """``resume NAME`` and ``retry NAME``: go on with a search."""
-    address, location = _address(arguments), storage_of(arguments)
+    address, location = ray_address(arguments.address), storage_of(arguments)
     code = _elsewhere(arguments, None, location, address)
     if code is None:
         failed_too = arguments.verb == "retry"
@@ -71,7 +71,7 @@ def resume(arguments: argparse.Namespace) -> int:
 
 def confirm(arguments: argparse.Namespace) -> int:
     """``confirm NAME``: train the best again."""
-    address, location = _address(arguments), storage_of(arguments)
+    address, location = ray_address(arguments.address), storage_of(arguments)
     code = _elsewhere(arguments, None, location, address)
     if code is None:
         code = launching.confirm(
@@ -122,9 +122,10 @@ def _environment(arguments: argparse.Namespace, address: str) -> Environment:
     )
 
 
-def _address(arguments: argparse.Namespace) -> str:
+def ray_address(given: str | None) -> str:
+    """Where Ray is, as given, or as the environment says, or on this machine; readied for it."""
     close_token_file()
-    address = arguments.address or os.environ.get("RAY_ADDRESS") or "local"
+    address = given or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
         _use_token()
     return address

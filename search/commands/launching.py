@@ -36,6 +36,7 @@ from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
 from fusion_search.search.running.summary import SOME_FAILED, go_on_command
+from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.fields import ConfigurationError
 
 
@@ -52,13 +53,20 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
         return _go_on(search, storage, environment, begin=True, failed_too=False)
 
 
-def resume(name: str, location: str, environment: Environment, *, failed_too: bool) -> int:
+def resume(
+    name: str,
+    location: str,
+    environment: Environment,
+    *,
+    failed_too: bool,
+    task: Task | None = None,
+) -> int:
     """Run the trials of a search that have not ended (or failed, when asked).
 
     Raises:
         ValueError: there is no such search, it is being run, or the data have changed.
     """
-    search = load_search(name, location, environment.data_folder)
+    search = load_search(name, location, environment.data_folder, task)
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
         return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
@@ -147,7 +155,7 @@ def _confirming(
     """The search that confirms another, as it was or chosen now."""
     if not (begin or anew):
         name = search.name + CONFIRMATION_SUFFIX
-        return load_search(name, search.storage, environment.data_folder)
+        return load_search(name, search.storage, environment.data_folder, search.definition)
     candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
     confirming = confirmation_search(search, candidates)
     print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")

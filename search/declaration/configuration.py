@@ -126,6 +126,15 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             f"{where} would be read as {shown(given)}; put the text in quotes, as in "
             "--set 'FIELD=\"VALUE\"'"
         )
+    set_field(raw, path, given, where)
+
+
+def set_field(raw: dict[str, Any], path: str, given: Any, where: str) -> None:
+    """Override a field of a configuration, ``training.epochs``.
+
+    Raises:
+        ConfigurationError: it names none; begins with ``where``.
+    """
     *parents, last = path.split(".")
     target: Any = raw
     for parent in parents:
@@ -158,19 +167,22 @@ def build_outline(raw: Mapping[str, Any]) -> SearchOutline:
     return SearchOutline(**_outline(raw))
 
 
-def build_search(raw: Mapping[str, Any], data_folder: Path | None = None) -> SearchSpecification:
+def build_search(
+    raw: Mapping[str, Any], data_folder: Path | None = None, task: Task | None = None
+) -> SearchSpecification:
     """Check a configuration and freeze it. Its task's code is run.
 
     Args:
         raw: as YAML has it.
         data_folder: where the command line says that real data lie.
+        task: the one that is named; found by its name when None.
 
     Raises:
         ConfigurationError: names the field and the allowed values.
     """
     outline = _outline(raw)
     try:
-        task = find_task(outline["task"], data_folder)
+        task = task or find_task(outline["task"], data_folder)
         names_of(task)
         parts = _trials_of(raw, outline, task)
         if outline["searched"]:

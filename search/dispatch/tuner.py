@@ -18,6 +18,7 @@ import ray
 import torch
 from ray import tune
 from ray.tune.error import TuneError
+from ray.tune.progress_reporter import ProgressReporter
 
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
@@ -116,6 +117,7 @@ def run_trials(
             storage_path=recorder.storage.path("ray"),
             storage_filesystem=recorder.storage.filesystem,
             verbose=0,
+            progress_reporter=_Silence(),
             failure_config=tune.FailureConfig(max_failures=resources.retries),
             callbacks=[driver],
         ),
@@ -158,6 +160,14 @@ def _all_at_once(
     else:
         configurations = [swept(pack) for pack in packs(trials, packed_trials)]
     return {PROPOSAL: tune.grid_search([one[PROPOSAL] for one in configurations])}
+
+
+class _Silence(ProgressReporter):
+    """Ray's own, in a notebook, writes tables whatever ``verbose`` says."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """Never."""
+        return False
 
 
 def _scheduler(search: SearchSpecification) -> Any:

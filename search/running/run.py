@@ -12,14 +12,11 @@ from typing import Protocol
 
 import pandas as pd
 
-from fusion_search.analysis.records.description import (
-    TASK_FILE,
-    MetricDescription,
-    read_description,
-)
+from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
+from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
-from fusion_search.analysis.records.tables import FINISHED, SPECIFICATION_FILE
+from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
@@ -29,7 +26,7 @@ from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
-from fusion_search.search.running.summary import go_on_command
+from fusion_search.search.running.summary import chosen_by, go_on_command
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri
 from fusion_search.search.trials.describe import describe
@@ -162,7 +159,7 @@ def run(
         planned=planned,
         ended=planned - remaining,
         epochs=epochs,
-        best=_best(before[before["status"] == FINISHED], recorder.description.metric),
+        best=BestSample(chosen_by(search, recorder.description), rows_of(before)),
         description=recorder.description,
     )
     resume = go_on_command("resume", search, environment.options)
@@ -208,13 +205,3 @@ def start_tracker(
     for trial_id in sorted(ended):
         tracker.trial_ended(trial_id)
     return tracker
-
-
-def _best(finished: pd.DataFrame, metric: MetricDescription) -> tuple[float, str] | None:
-    """The metric over the grid and name of the best trial."""
-    column = f"mean_{metric.name}"
-    if finished.empty:
-        return None
-    ordered = finished.sort_values(column, ascending=metric.sign > 0, na_position="first")
-    row = ordered.iloc[-1]
-    return float(row[column]), str(row["trial_name"])

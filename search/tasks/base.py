@@ -81,6 +81,21 @@ class Task:
         """
         raise NotImplementedError
 
+    def read(self, path: Path, data: Any, fold: int = 0) -> Dataset[Any]:
+        """Examples in a file, of the same form as those of ``open(data, fold)``.
+
+        A trained network is evaluated on them. A task whose examples come in files may have it.
+
+        Args:
+            path: of the file.
+            data: an instance of ``self.data``, that of the trial.
+            fold: of the trial.
+
+        Raises:
+            TaskError: the task reads no such file.
+        """
+        raise TaskError(f"{type(self).__name__} reads no files; give it a data set")
+
     def build(self, network: Any, data: Data, placement: Placement) -> nn.Module:
         """A network that has ``.layout`` and takes every stream's input by name.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Final
 
 from fusion_search.search.tasks.base import Task, TaskError
 
 BUILT_IN: Final = {"digits": "fusion_search.search.tasks.digits.task:Digits"}
+UNNAMED: Final = "__main__"
+"""In place of a module, of a task that a notebook or script defined and no import finds."""
 
 
 def find_task(name: str, data_folder: Path | None = None) -> Task:
@@ -26,6 +29,11 @@ def find_task(name: str, data_folder: Path | None = None) -> Task:
     known = f"{', '.join(BUILT_IN)}, or a class of yours as module:Class"
     if not colon or not all(part.isidentifier() for part in (*module.split("."), attribute)):
         raise TaskError(f"task is {name!r}; allowed: {known}")
+    if module == UNNAMED and not hasattr(sys.modules[UNNAMED], attribute):
+        raise TaskError(
+            f"task is {name!r}, which a notebook or script defined and which is not known here; "
+            "define it there again and go on there: fusion_search.resume takes it as task="
+        )
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
