@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fusion_search.datasets.batch import Batch, Data, TensorData
     from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, Range
     from fusion_search.datasets.metrics import Metric
+    from fusion_search.datasets.splits import split
     from fusion_search.models.convlstm import ConvLSTM
     from fusion_search.models.coupled.heads import Concatenate
     from fusion_search.models.coupled.network import CoupledNetwork
@@ -71,6 +72,7 @@ __all__ = [
     "open_task",
     "run_task_trial",
     "run_trial",
+    "split",
 ]
 
 _HOMES: Final = {
@@ -101,6 +103,7 @@ _HOMES: Final = {
     "run_task_trial": "search.trials.trial",
     "run_trial": "search.trials.trial",
     "Site": "models.layout",
+    "split": "datasets.splits",
     "Task": "search.tasks.base",
     "TaskTrial": "search.trials.task_trial",
     "TensorData": "datasets.batch",
