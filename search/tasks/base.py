@@ -146,7 +146,6 @@ class Task:
         *,
         seed: int,
         size: int,
-        workers: int = 0,
     ) -> Iterator[Answer]:
         """What the network gives for examples of a split at every condition.
 
@@ -158,14 +157,13 @@ class Task:
             dataset: of the split.
             numbers: of the examples.
             conditions: none names an axis that the task does not have.
-            run: gives a network's outputs for a batch, and says on which device.
+            run: gives a network's outputs for a batch, says on which device, and loads.
             seed: of the noise.
             size: examples in a batch.
-            workers: processes that load ahead.
         """
         shown = [Presentation(number, number) for number in numbers]
         cut = [shown[one] for one in chunks(len(shown), size)]
-        loaded = load(dataset, cut, seed=seed, workers=workers)
+        loaded = run.loaders.load(dataset, cut, seed=seed)
         while True:
             with run.data_clock:
                 batch, keys = next(loaded, (None, torch.empty(0)))

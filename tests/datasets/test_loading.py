@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import Batch, Data, TensorData, as_batch
-from fusion_search.datasets.loading import Presentation, chunks, load, passes
+from fusion_search.datasets.loading import Loaders, Presentation, chunks, passes
 
 SHOWN = [Presentation(number, 100 + place, 3) for place, number in enumerate((4, 0, 4, 2, 1, 3, 0))]
 
@@ -46,10 +46,11 @@ class Mixed(Drawing):
 def loaded(dataset: Dataset[object], size: int, workers: int = 0, first: int = 0) -> Tensor:
     kept = SHOWN[first:]
     cut = [kept[one] for one in chunks(len(kept), size)]
-    parts = [
-        torch.cat([batch.inputs["x"], shown[:, None]], 1)
-        for batch, shown in load(dataset, cut, seed=7, workers=workers)
-    ]
+    with Loaders([dataset], workers) as loaders:
+        parts = [
+            torch.cat([batch.inputs["x"], shown[:, None]], 1)
+            for batch, shown in loaders.load(dataset, cut, seed=7)
+        ]
     return torch.cat(parts)
 
 
@@ -76,8 +77,10 @@ def test_generators_are_given_back_as_they_were() -> None:
         torch.manual_seed(1), np.random.seed(1), random.seed(1)
         drawn.append(following())
         if workers is not None:
-            for _ in load(Drawing(), [SHOWN[:3], SHOWN[3:]], seed=7, workers=workers):
-                drawn[-1] += following()
+            shown, dataset = [SHOWN[:3], SHOWN[3:]], Drawing()
+            with Loaders([dataset], workers) as loaders:
+                for _ in loaders.load(dataset, shown, seed=7):
+                    drawn[-1] += following()
         else:
             drawn[-1] += [one for _ in range(2) for one in following()]
     assert drawn[0] == drawn[1] == drawn[2]

@@ -63,7 +63,8 @@ def numbers(result: TrialResult) -> list[Any]:
 )
 def test_workers_and_an_interruption_change_no_number(trial: TaskTrial) -> None:
     whole = numbers(run(trial))
-    assert numbers(run(trial, workers=2)) == whole
+    ahead = replace(trial, training=replace(trial.training, loader_workers=2))
+    assert numbers(run(ahead)) == whole
     saved: list[bytes] = []
     run(trial, continuation=Continuation(save=saved.append))
     again = run(trial, continuation=Continuation(saved=saved[0]))
