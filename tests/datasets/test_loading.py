@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import Batch, Data, TensorData, as_batch
-from fusion_search.datasets.loading import Loaders, Presentation, chunks, passes
+from fusion_search.datasets.loading import Loaders, Presentation, chunks, load, passes
 
 SHOWN = [Presentation(number, 100 + place, 3) for place, number in enumerate((4, 0, 4, 2, 1, 3, 0))]
 
