@@ -69,10 +69,11 @@ def as_batch(items: Any) -> Batch:
         return items
     if isinstance(items, Sequence) and len(items) in (2, 3) and isinstance(items[0], Mapping):
         return Batch(dict(items[0]), items[1], dict(items[2]) if len(items) == 3 else {})
-    kind = type(items[0]).__name__ if isinstance(items, Sequence) and items else type(items)
+    first = items[0] if isinstance(items, Sequence) and items else items
     raise TypeError(
         "items of a data set are (inputs, target) or (inputs, target, extra) with inputs a "
-        f"dictionary of streams; got {kind}"
+        f"dictionary of streams; got {type(first).__name__}; Columns(dataset, inputs, target) "
+        "names the columns of others"
     )
 
 
@@ -93,7 +94,8 @@ class Data:
         train, validation, test: of one fold.
         classes: how many there are; 0 where there are none.
         folds: how many there are.
-        fingerprint: a hash of the content; equal data have equal ones.
+        fingerprint: a hash of the content; equal data have equal ones. Without it, one of those
+            of the splits, where all three have some, as ``TensorData`` has.
         note: what a reader of the results has to know, such as "NOT MNIST".
         labels: what classes are called, in figures.
         shared: whether the data sets travel to other processes as they are; else these open them
@@ -122,6 +124,9 @@ class Data:
             sizes = [getattr(self.split(name), "memory_bytes", None) for name in SPLITS]
             known = [one for one in sizes if one is not None]
             self.shared = len(known) == len(SPLITS) and sum(known) <= SHARED_BYTES
+        own = [getattr(self.split(name), "fingerprint", "") for name in SPLITS]
+        if not self.fingerprint and all(own):
+            self.fingerprint = hashlib.sha256(" ".join(own).encode()).hexdigest()[:16]
 
     def on(self, device: torch.device) -> Data:
         """The same, with what makes whole batches on a device (a data set's ``on``) there."""

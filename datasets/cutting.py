@@ -235,7 +235,10 @@ def _of_scikit_learn() -> Iterator[None]:
 def _class_targets(dataset: Dataset[Any]) -> Numbers | None:
     """[N] whole numbers; None where the data set tells no such."""
     own = getattr(dataset, "targets", None)
-    targets = None if own is None else _array(own)
+    try:
+        targets = None if own is None else _array(own)
+    except ValueError:  # lists of different lengths
+        return None
     whole = targets is not None and targets.ndim == 1 and targets.dtype.kind in "iub"
     return targets if whole else None
 

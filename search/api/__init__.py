@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fusion_search.datasets.batch import Batch, Data, TensorData
+    from fusion_search.datasets.columns import Columns
     from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, Range
     from fusion_search.datasets.metrics import Metric
     from fusion_search.datasets.splits import split
@@ -43,6 +44,7 @@ __all__ = [
     "Axis",
     "Batch",
     "Classification",
+    "Columns",
     "Concatenate",
     "ConvLSTM",
     "CoupledNetwork",
@@ -80,6 +82,7 @@ _HOMES: Final = {
     "Axis": "datasets.conditions",
     "Batch": "datasets.batch",
     "Classification": "search.tasks.base",
+    "Columns": "datasets.columns",
     "Concatenate": "models.coupled.heads",
     "ConvLSTM": "models.convlstm",
     "CoupledNetwork": "models.coupled.network",

@@ -256,7 +256,13 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     if not 0 <= fold < opened.folds:
         raise TaskError(f"fold is {fold}; allowed: 0 to {opened.folds - 1}")
     for split in SPLITS:
-        if not len(opened.split(split)):  # type: ignore[arg-type]
+        given = opened.split(split)
+        if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
+            raise TaskError(
+                f"the {split} split is a {type(given).__name__} without a length or items by "
+                "number; a split is a map-style data set"
+            )
+        if not len(given):
             raise TaskError(f"the {split} split of fold {fold} has no example")
     # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
     if opened.axes is not None:
