@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import Dataset
 
+from fusion_search.datasets.errors import DataError
+
 if TYPE_CHECKING:
     from fusion_search.datasets.conditions import Axis
     from fusion_search.datasets.metrics import Metric
@@ -63,14 +65,14 @@ def as_batch(items: Any) -> Batch:
     """What a data set's ``collate`` gave, as a batch.
 
     Raises:
-        TypeError: it is neither a batch nor (inputs, targets[, extra]) with inputs by stream.
+        DataError: it is neither a batch nor (inputs, targets[, extra]) with inputs by stream.
     """
     if isinstance(items, Batch):
         return items
     if isinstance(items, Sequence) and len(items) in (2, 3) and isinstance(items[0], Mapping):
         return Batch(dict(items[0]), items[1], dict(items[2]) if len(items) == 3 else {})
     first = items[0] if isinstance(items, Sequence) and items else items
-    raise TypeError(
+    raise DataError(
         "items of a data set are (inputs, target) or (inputs, target, extra) with inputs a "
         f"dictionary of streams; got {type(first).__name__}; Columns(dataset, inputs, target) "
         "names the columns of others"

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import Batch, Data, TensorData, as_batch
+from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.loading import Loaders, Presentation, chunks, load, passes
 
 SHOWN = [Presentation(number, 100 + place, 3) for place, number in enumerate((4, 0, 4, 2, 1, 3, 0))]
@@ -149,7 +150,7 @@ def test_padded_texts_are_batches_of_streams_with_parts() -> None:
 
 
 def test_other_items_are_refused_in_a_sentence() -> None:
-    with pytest.raises(TypeError, match="inputs a dictionary of streams; got Tensor"):
+    with pytest.raises(DataError, match="inputs a dictionary of streams; got Tensor"):
         as_batch([torch.zeros(2, 3), torch.zeros(2)])
     with pytest.raises(ValueError, match="input 'x' has 3 examples, the targets have 4"):
         TensorData({"x": torch.zeros(3)}, torch.zeros(4))
