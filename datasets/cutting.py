@@ -229,7 +229,9 @@ def _of_scikit_learn() -> Iterator[None]:
             yield
     except ValueError as error:
         words = " ".join(str(error).split())
-        raise DataError(f"scikit-learn cannot split so: {words}") from error
+        raise DataError(
+            f"scikit-learn cannot split so: {words}; give stratify=False, or other fractions"
+        ) from error
 
 
 def _class_targets(dataset: Dataset[Any]) -> Numbers | None:
