@@ -239,7 +239,8 @@ def _loaded(
 def _named(dataset: Dataset[Any], number: int) -> str:
     """An example, by its number in the data set that a user knows."""
     while isinstance(dataset, Part):
-        dataset, number = dataset.dataset, int(dataset.numbers[number])
+        number = int(dataset.numbers[number])
+        dataset = dataset.dataset
     return f"example {number} of {type(dataset).__name__}"
 
 

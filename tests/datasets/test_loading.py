@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from typing import Any
 
@@ -13,7 +14,7 @@ from odd_tasks import Captions, Imbalanced
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fusion_search.datasets.batch import Batch, Data, TensorData, as_batch
+from fusion_search.datasets.batch import Batch, Data, Part, TensorData, as_batch
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.loading import Loaders, Presentation, chunks, load, passes
 
@@ -67,6 +68,40 @@ def test_numbers_are_the_same_whoever_loads() -> None:
     assert torch.equal(loaded(Drawing(), 2, workers=2), whole)
     assert torch.equal(loaded(Drawing(), 2, first=3), whole[3:])  # as after a resume
     assert torch.equal(loaded(Mixed(), 2, workers=2), loaded(Mixed(), 2))
+
+
+class Broken(Drawing):
+    """Its example 2 cannot be read, and its example 3 ends the process."""
+
+    def __getitem__(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
+        if number == 2:
+            raise OSError("no such file: c.wav")
+        if number == 3:
+            os._exit(9)
+        return super().__getitem__(number)
+
+
+def test_an_example_that_cannot_be_loaded_is_named() -> None:
+    part = Part(Broken(), torch.tensor([0, 2, 3]))  # by its number in the whole
+    words = "example 2 of Broken cannot be loaded: OSError: no such file: c.wav"
+    for workers in (0, 2):
+        with Loaders([part], workers) as loaders, pytest.raises(DataError) as failed:
+            list(loaders.load(part, [[Presentation(0, 0), Presentation(1, 1)]], seed=0))
+        assert str(failed.value) == words
+    with Loaders([part], 1) as loaders, pytest.raises(DataError) as died:
+        list(loaders.load(part, [[Presentation(0, 0), Presentation(2, 1)]], seed=0))
+    assert str(died.value).startswith("a loading worker died while it loaded example 3 of Broken (")
+    assert "lower training.loader_workers" in str(died.value)
+
+
+def test_two_loadings_by_the_same_workers_do_not_mix() -> None:
+    dataset = Drawing()
+    with Loaders([dataset], 1) as loaders:
+        first = loaders.load(dataset, [SHOWN[:2], SHOWN[2:4]], seed=7)
+        next(first)
+        next(loaders.load(dataset, [SHOWN[4:]], seed=7))
+        with pytest.raises(RuntimeError, match="another loading has begun"):
+            next(first)
 
 
 def test_generators_are_given_back_as_they_were() -> None:

@@ -73,6 +73,14 @@ def test_workers_and_an_interruption_change_no_number(trial: TaskTrial) -> None:
     assert other[2] != whole[2]
 
 
+def test_workers_that_would_load_nothing_are_refused() -> None:
+    trial = trial_of(Sensors(), training=replace(SHORT, loader_workers=2))
+    data = open_task(trial.task, trial.data)
+    data.train.batch = lambda numbers, shown: None  # type: ignore[attr-defined]
+    with pytest.raises(TrialError, match="loader_workers is 2, but these data make whole batches"):
+        run_task_trial(trial, data, CPU)
+
+
 def test_the_best_epoch_is_the_one_with_the_least_error() -> None:
     result = run(trial_of(Sensors(), training=replace(SHORT, epochs=8, learning_rate=0.1)))
     errors = [one.validation["mean_absolute_error"] for one in result.epochs]
@@ -264,6 +272,7 @@ def test_gradients_are_clipped_to_their_common_norm() -> None:
         ({"coupling_weight_decay": math.nan}, "coupling_weight_decay is nan; allowed: 0 or more"),
         ({"learning_rate": 0}, "learning_rate is 0; allowed: above 0"),
         ({"step_factor": 2}, "step_factor is 2; allowed: above 0 to 1"),
+        ({"loader_workers": -1}, "loader_workers is -1; allowed: 0 or more"),
         ({"momentum": 0.9}, "momentum is 0.9 with optimizer adamw; allowed with: sgd"),
     ],
 )
