@@ -139,7 +139,7 @@ class Loaders:
 
     def _died(self, words: str) -> str:
         """What is known of a worker that died, from DataLoader's words and what it loaded last."""
-        dead = {int(one) for one in re.findall(r"\d+", words.partition(")")[0])}
+        dead = {int(one) for one in re.findall(r"\d+", words)}
         at = [
             f" while it loaded {_named(self._datasets[which], number)}"
             for process, which, number in self._places.tolist()
