@@ -47,20 +47,24 @@ class Presentation:
 
 
 @contextmanager
-def seeded_loading(seed: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that seeds all global generators for a presentation; restore them after."""
+def seeded_loading(seed: int, shown: Sequence[int]) -> Iterator[Iterator[None]]:
+    """Give what seeds all global generators, at each step for the next of these presentations.
+
+    They are given back as they were.
+    """
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
 
-    def begin(shown: int) -> None:
-        draw = uniform(seed, _LOADING_STREAM, torch.tensor([shown]))
-        word = int(draw.item() * 2**32)
-        # Not torch.manual_seed: it would set the generators of all GPUs, too.
-        torch.default_generator.manual_seed(word)
-        np.random.seed(word)
-        random.seed(word)
+    def begin() -> Iterator[None]:
+        for draw in uniform(seed, _LOADING_STREAM, torch.tensor(shown)).tolist():
+            word = int(draw * 2**32)
+            # Not torch.manual_seed: it would set the generators of all GPUs, too.
+            torch.default_generator.manual_seed(word)
+            np.random.seed(word)
+            random.seed(word)
+            yield
 
     try:
-        yield begin
+        yield begin()
     finally:
         torch.set_rng_state(kept[0])
         np.random.set_state(kept[1])
@@ -220,10 +224,11 @@ def _loaded(
     """A whole batch, so that what a collate draws is seeded as well."""
     collate = getattr(dataset, "collate", default_collate)
     set_epoch = getattr(dataset, "set_epoch", None)
-    with seeded_loading(seed) as begin:
+    shown = [one.shown for one in presentations]
+    with seeded_loading(seed, shown) as begin:
         items = []
         for one in presentations:
-            begin(one.shown)
+            next(begin)
             if set_epoch is not None:
                 set_epoch(one.epoch)
             note(one.number)
@@ -233,7 +238,7 @@ def _loaded(
                 words = f"{_named(dataset, one.number)} cannot be loaded: {_said(error)}"
                 raise DataError(words) from error
         batch = as_batch(collate(items))
-    return batch, torch.tensor([one.shown for one in presentations])
+    return batch, torch.tensor(shown)
 
 
 def _named(dataset: Dataset[Any], number: int) -> str:
