@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fusion_search.datasets.batch import Batch, Data, TensorData
+    from fusion_search.datasets.columns import Columns
     from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, Range
     from fusion_search.datasets.metrics import Metric
+    from fusion_search.datasets.splits import split
     from fusion_search.models.convlstm import ConvLSTM
     from fusion_search.models.coupled.heads import Concatenate
     from fusion_search.models.coupled.network import CoupledNetwork
@@ -45,6 +47,7 @@ __all__ = [
     "Axis",
     "Batch",
     "Classification",
+    "Columns",
     "Concatenate",
     "ConvLSTM",
     "CoupledNetwork",
@@ -77,6 +80,7 @@ __all__ = [
     "resume",
     "run_task_trial",
     "run_trial",
+    "split",
     "trials",
 ]
 
@@ -85,6 +89,7 @@ _HOMES: Final = {
     "Axis": "datasets.conditions",
     "Batch": "datasets.batch",
     "Classification": "search.tasks.base",
+    "Columns": "datasets.columns",
     "Concatenate": "models.coupled.heads",
     "ConvLSTM": "models.convlstm",
     "CoupledNetwork": "models.coupled.network",
@@ -111,6 +116,7 @@ _HOMES: Final = {
     "run_task_trial": "search.trials.trial",
     "run_trial": "search.trials.trial",
     "Site": "models.layout",
+    "split": "datasets.splits",
     "Task": "search.tasks.base",
     "TaskTrial": "search.trials.task_trial",
     "TensorData": "datasets.batch",

@@ -1,12 +1,14 @@
 """Whether every machine of a Ray cluster can run a search's trials: storage, code and data.
 
-The examples travel by Ray's object store: once to each machine, where its processes share them.
+Examples in memory travel by Ray's object store: once to each machine, where its processes share
+them. Others every process opens by itself, so every machine must see their files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -18,6 +20,7 @@ from fusion_search.datasets.batch import Data
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver_file
 from fusion_search.search.records.provenance import code_fingerprint, package_versions
+from fusion_search.search.running.current_folder import Carried
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.tasks.opened import OpenedTask
 
@@ -61,15 +64,19 @@ def expectation(storage: Storage, token: str, opened: OpenedTask, node: str = ""
     )
 
 
-def check_nodes(expected: Expectation, resources: Resources) -> None:
+def check_nodes(expected: Expectation, opened: OpenedTask, resources: Resources) -> None:
     """Ask every machine but the driver's own that can run a trial.
+
+    Where the data do not travel, each also opens them.
 
     Raises:
         SearchStoppedError: names the first machine that cannot, why, and the remedy.
     """
+    by_path = None if opened.first.shared else Carried(opened, Path.cwd())
     troubles = ask_nodes(
-        node_trouble,
+        _machine_trouble,
         expected,
+        by_path,
         cpus=resources.cpus_per_trial,
         gpus=resources.gpus_per_trial,
         but=expected.node,
@@ -126,7 +133,7 @@ def check_process(expected: Expectation, opened: OpenedTask) -> None:
         return
     own = ray.get_runtime_context().get_node_id()
     trouble = None if own == expected.node else node_trouble(expected)
-    trouble = trouble or data_trouble(expected, opened.first)
+    trouble = trouble or opening_trouble(expected, opened)
     if trouble:
         name = next((_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
         raise SearchStoppedError(f"node {name} {trouble}")
@@ -158,6 +165,26 @@ def node_trouble(expected: Expectation) -> str | None:
             "--storage a folder that all machines mount, or a URI such as s3://bucket/results"
         )
     return None
+
+
+def _machine_trouble(expected: Expectation, by_path: OpenedTask | None) -> str | None:
+    trouble = node_trouble(expected)
+    if trouble or by_path is None:
+        return trouble
+    return opening_trouble(expected, by_path)
+
+
+def opening_trouble(expected: Expectation, opened: OpenedTask) -> str | None:
+    """The same of the data that this process opens, or was sent."""
+    try:
+        data = opened.first
+    except Exception as error:  # whatever the code of the task raises
+        words = " ".join(str(error).split())
+        return (
+            f"cannot open the data ({type(error).__name__}: {words}); put them there under the "
+            "same path, or into a folder that all machines mount"
+        )
+    return data_trouble(expected, data)
 
 
 def data_trouble(expected: Expectation, data: Data) -> str | None:

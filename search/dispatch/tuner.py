@@ -75,7 +75,7 @@ def run_trials(
     resources = search.resources
     node = ray.get_runtime_context().get_node_id()
     expected = expectation(recorder.storage, progress.started_at, opened, node)
-    check_nodes(expected, resources)
+    check_nodes(expected, opened, resources)
     trainable = tune.with_parameters(
         _trainable,
         opened=Carried(opened, Path.cwd()),

@@ -161,7 +161,6 @@ class Task:
         *,
         seed: int,
         size: int,
-        workers: int = 0,
     ) -> Iterator[Answer]:
         """What the network gives for examples of a split at every condition.
 
@@ -173,14 +172,13 @@ class Task:
             dataset: of the split.
             numbers: of the examples.
             conditions: none names an axis that the task does not have.
-            run: gives a network's outputs for a batch, and says on which device.
+            run: gives a network's outputs for a batch, says on which device, and loads.
             seed: of the noise.
             size: examples in a batch.
-            workers: processes that load ahead.
         """
         shown = [Presentation(number, number) for number in numbers]
         cut = [shown[one] for one in chunks(len(shown), size)]
-        loaded = load(dataset, cut, seed=seed, workers=workers)
+        loaded = run.loaders.load(dataset, cut, seed=seed)
         while True:
             with run.data_clock:
                 batch, keys = next(loaded, (None, torch.empty(0)))
@@ -273,7 +271,13 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     if not 0 <= fold < opened.folds:
         raise TaskError(f"fold is {fold}; allowed: 0 to {opened.folds - 1}")
     for split in SPLITS:
-        if not len(opened.split(split)):  # type: ignore[arg-type]
+        given = opened.split(split)
+        if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
+            raise TaskError(
+                f"the {split} split is a {type(given).__name__} without a length or items by "
+                "number; a split is a map-style data set"
+            )
+        if not len(given):
             raise TaskError(f"the {split} split of fold {fold} has no example")
     # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
     if opened.axes is not None:

@@ -266,7 +266,6 @@ class Digits(Classification):
         *,
         seed: int,
         size: int,
-        workers: int = 0,
     ) -> Iterator[Answer]:
         """Nothing computed twice over a product of SNRs."""
         assert isinstance(network, EarlyFusionNetwork)
