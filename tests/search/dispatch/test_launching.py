@@ -39,8 +39,8 @@ from fusion_search.search.dispatch.head_command import (
     use_token,
 )
 from fusion_search.search.records import provenance
-from fusion_search.search.records.provenance import code_fingerprint, git_commit, package_files
-from fusion_search.search.running.current_folder import make_importable
+from fusion_search.search.records.provenance import git_commit, package_files, program_fingerprint
+from fusion_search.search.tasks.current_folder import make_importable
 
 CONFIG = small_configuration(name="test")
 
@@ -336,7 +336,7 @@ def test_a_worker_finds_what_lies_in_the_folder_of_the_command_last(tmp_path: Pa
 def test_code_that_was_sent_has_the_fingerprint_of_its_origin(tmp_path: Path) -> None:
     with code_to_send() as (folder,):
         shutil.copytree(folder, tmp_path / "fusion_search")
-    program = "import fusion_search.search.records.provenance as p; print(p.code_fingerprint())"
+    program = "import fusion_search.search.records.provenance as p; print(p.program_fingerprint())"
     found = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
@@ -345,7 +345,7 @@ def test_code_that_was_sent_has_the_fingerprint_of_its_origin(tmp_path: Path) ->
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == code_fingerprint()
+    assert found.stdout.strip() == program_fingerprint()
 
 
 def test_records_of_code_without_a_checkout_know_its_commit(
