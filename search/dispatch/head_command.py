@@ -20,7 +20,7 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit
 from fusion_search.search.records.task_code import CHANGED_CODE
 from fusion_search.search.running.travelling import NOTHING, Sent
-from fusion_search.search.tasks.named import FOLDER_VARIABLE
+from fusion_search.search.tasks.current_folder import FOLDER_VARIABLE
 
 _TOKEN_PATH: Final = "RAY_AUTH_TOKEN_PATH"  # Ray's own
 CONFIG_FILE: Final = "search.yaml"

@@ -1,7 +1,7 @@
 """The code of a search's task: what it was when the search began, and whether it still is.
 
-``code.json`` in a search's folder names the task's files (not what they import) with a hash of
-each, and where the command was given. A built-in task has no such file: its code is this program's.
+``code.json`` in a search's folder names the task's files and those they import beside them, with a
+hash of each, and where the command was given. A built-in task has none: its code is this program's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import read_json, shown_name
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.search.tasks.named import FOLDER_VARIABLE, MissingTaskError, code_files
+from fusion_search.search.tasks.current_folder import FOLDER_VARIABLE
+from fusion_search.search.tasks.named import MissingTaskError
+from fusion_search.search.tasks.task_files import code_files
 
 CODE_FILE: Final = "code.json"
 CHANGED_CODE: Final = "--changed-code"

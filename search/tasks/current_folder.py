@@ -21,6 +21,9 @@ from typing import Any, Final
 COPY: Final = "fusion_search_folder"
 """What the folder of the command is called where a copy of it was sent to: a package's name."""
 
+FOLDER_VARIABLE: Final = "FUSION_SEARCH_FOLDER"
+"""On a head node: the folder in which the command was given elsewhere. Here lies a copy of it."""
+
 OWN_FOLDERS: Final = ("search", "models", "datasets", "analysis", "tests")
 _MARK: Final = "search/tasks/current_folder.py"  # of any checkout of this project
 
@@ -71,6 +74,7 @@ class _FileFinder(MetaPathFinder):
 
 
 _files: Final = _FileFinder()
+_copies: Final[dict[Path, Path]] = {}  # a folder elsewhere -> its copy
 
 
 def _has_code(folder: Path) -> bool:
@@ -132,6 +136,15 @@ def copied_folder() -> Path | None:
     return None if spec is None else Path(next(iter(spec.submodule_search_locations or ())))
 
 
+def in_copy(file: Path) -> Path:
+    """Where a file lies that is named as where the command was given; itself, if it was here."""
+    given_in = os.environ.get(FOLDER_VARIABLE)
+    for folder, copy in (*_copies.items(), *([(Path(given_in), Path.cwd())] if given_in else ())):
+        if file.is_relative_to(folder):
+            return copy / file.relative_to(folder)
+    return file
+
+
 class Importable:
     """Makes importable where it is unpickled what is importable where it is pickled.
 
@@ -148,15 +161,19 @@ class Importable:
     def __reduce__(self) -> tuple[Any, ...]:
         folders = [self._within(one.folder) for one in _folder_finders()]
         files = {name: self._within(file) for name, file in _files.files.items()}
-        return _arrive, (self.folder, folders, files)
+        return _arrive, (self.folder, folders, files, os.environ.get(FOLDER_VARIABLE))
 
     def _within(self, path: Path) -> Path:
         return path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
 
 
-def _arrive(folder: Path, folders: Sequence[Path], files: Mapping[str, Path]) -> Importable:
+def _arrive(
+    folder: Path, folders: Sequence[Path], files: Mapping[str, Path], given_in: str | None
+) -> Importable:
     copy = copied_folder()
     root = copy or folder
+    if copy is not None:  # here may be another folder of that path
+        _copies.update({Path(one): copy for one in (folder, given_in) if one})
     for one in (*folders, Path()):
         make_importable(root / one)
     for name, file in files.items():
