@@ -79,7 +79,7 @@ class Task:
             data: an instance of ``self.data``.
             fold: which persons or objects are held out, from 0 on.
         """
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no open(data, fold)")
 
     def build(self, network: Any, data: Data, placement: Placement) -> nn.Module:
         """A network that has ``.layout`` and takes every stream's input by name.
@@ -89,7 +89,7 @@ class Task:
             data: as ``open`` gave it, with ``inputs``.
             placement: one of the layout's.
         """
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no build(network, data, placement)")
 
     def layout(self, network: Any, data: Callable[[], Data]) -> Layout:
         """What such a network offers to placements.
@@ -109,7 +109,7 @@ class Task:
 
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Of each example, [B], or their mean."""
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no loss(outputs, batch)")
 
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int

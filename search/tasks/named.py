@@ -109,4 +109,6 @@ def _hidden(where: str) -> str:
 
 def _said(error: BaseException) -> str:
     """In one line."""
+    if isinstance(error, SystemExit):
+        return "it ends the program"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
