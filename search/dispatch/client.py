@@ -95,7 +95,7 @@ class _Console:
         address = ray.get_runtime_context().gcs_address
         with output.open("wb") as written:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "fusion_search", *command.words],
+                [sys.executable, "-P", "-u", "-m", "fusion_search", *command.words],
                 cwd=own,
                 env={**os.environ, **variables, "RAY_ADDRESS": address},
                 stdin=subprocess.DEVNULL,

@@ -58,7 +58,7 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
         # Not as a module: in a job's import path it would come first.
         for copy in modules[1:]:
             shutil.move(copy, Path(folder, _FOLDER))
-        words = shlex.join(["python", "-m", "fusion_search", *command.words])
+        words = shlex.join(["python", "-P", "-m", "fusion_search", *command.words])
         job = client.submit_job(
             entrypoint=f"mkdir -p {_FOLDER} && cd {_FOLDER} && exec {words}",
             submission_id=f"{command.name}-{moment}-{os.getpid()}",
