@@ -138,8 +138,10 @@ def copied_folder() -> Path | None:
 
 def in_copy(file: Path) -> Path:
     """Where a file lies that is named as where the command was given; itself, if it was here."""
-    given_in = os.environ.get(FOLDER_VARIABLE)
-    for folder, copy in (*_copies.items(), *([(Path(given_in), Path.cwd())] if given_in else ())):
+    copies = dict(_copies)
+    if given_in := os.environ.get(FOLDER_VARIABLE):
+        copies.setdefault(Path(given_in), Path.cwd())
+    for folder, copy in copies.items():
         if file.is_relative_to(folder):
             return copy / file.relative_to(folder)
     return file
