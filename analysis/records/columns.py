@@ -157,7 +157,8 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         *_listed(COST, evaluation_seconds=number, absent_seconds=number, data_seconds=number),
         *_listed(COST, milliseconds_per_example=number, peak_memory_bytes=whole),
         *_listed(ORIGIN, data_note=text, data_fingerprint=text, git_commit=text),
-        *_listed(ORIGIN, versions=text, host=text),
+        # Code fingerprint: of the task's own code, null of a built-in task.
+        *_listed(ORIGIN, code_fingerprint=text, versions=text, host=text),
     ]
 
 

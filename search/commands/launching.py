@@ -22,10 +22,16 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
-from fusion_search.search.records.search_folder import load_search, planned_ids, read_records
+from fusion_search.search.records.search_folder import (
+    load_outline,
+    load_search,
+    planned_ids,
+    read_records,
+)
+from fusion_search.search.records.task_code import CHANGED_CODE, check_task_code
 from fusion_search.search.running.confirmation import (
     NothingToConfirmError,
     choose_candidates,
@@ -64,8 +70,9 @@ def resume(
     """Run the trials of a search that have not ended (or failed, when asked).
 
     Raises:
-        ValueError: there is no such search, it is being run, or the data have changed.
+        ValueError: there is no such search, it is being run, or its data or code have changed.
     """
+    _check_code(load_outline(name, location), "retry" if failed_too else "resume", environment)
     search = load_search(name, location, environment.data_folder, task)
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
@@ -80,6 +87,7 @@ def confirm(
     Raises:
         ValueError: there is no such search, it has no space, or nothing in it finished.
     """
+    _check_code(load_outline(name, location), "confirm", environment)
     search = load_search(name, location, environment.data_folder)
     if search.space is None:
         raise ConfigurationError(
@@ -89,6 +97,18 @@ def confirm(
     settings = replace(declared, top=top or declared.top or 3, seeds=seeds or declared.seeds)
     changed = top is not None or seeds is not None
     return _confirm(replace(search, confirmation=settings), environment, anew=changed)
+
+
+def _check_code(search: SearchOutline, verb: str, environment: Environment) -> None:
+    """Refuse code of a task that the search did not have, unless ``--changed-code`` was given."""
+    options = (*environment.options, CHANGED_CODE)
+    for name in (search.name, search.name + CONFIRMATION_SUFFIX):
+        check_task_code(
+            open_storage(search.storage).below(name),
+            search.task,
+            go_on_command(verb, search, options),
+            changed=environment.changed_code,
+        )
 
 
 def _check_new(search: SearchSpecification, storage: Storage, environment: Environment) -> None:
@@ -131,6 +151,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
 
     ``anew`` chooses again what is confirmed; trials that have a record are not repeated.
     """
+    _check_code(search, "confirm", environment)  # it may have changed while the search ran
     name = search.name + CONFIRMATION_SUFFIX
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):

@@ -41,7 +41,9 @@ def _space(verbs: Verbs) -> None:
 def _check(verbs: Verbs) -> None:
     parser = verbs.add_parser("check", help="try whether a task keeps the contract of searches")
     parser.add_argument(
-        "task", metavar="TASK|CONFIG", help="digits, my_task:Mine, or a configuration (YAML)"
+        "task",
+        metavar="TASK|CONFIG",
+        help="digits, my_task:Mine, ./my_task.py:Mine, or a configuration (YAML)",
     )
     parser.add_argument("--set", action="append", metavar="FIELD=VALUE", help="of a configuration")
     add_data(parser)
@@ -84,6 +86,14 @@ def _add_where(parser: Parser) -> None:
     add_storage(parser)
 
 
+def _add_changed_code(parser: Parser) -> None:
+    parser.add_argument(
+        "--changed-code",
+        action="store_true",
+        help="go on though the code of the task has changed; each record tells which code it has",
+    )
+
+
 def _launch(verbs: Verbs) -> None:
     parser = verbs.add_parser("launch", help="start the search that a YAML file declares")
     add_config(parser, "search/configs/demo.yaml")
@@ -124,6 +134,7 @@ def _resume(verbs: Verbs) -> None:
     parser = verbs.add_parser("resume", help="run the trials of a search that have not ended")
     add_name(parser)
     _add_where(parser)
+    _add_changed_code(parser)
     parser.set_defaults(run="launch:resume")
 
 
@@ -133,6 +144,7 @@ def _retry(verbs: Verbs) -> None:
     )
     add_name(parser)
     _add_where(parser)
+    _add_changed_code(parser)
     parser.set_defaults(run="launch:resume")
 
 
@@ -144,6 +156,7 @@ def _confirm(verbs: Verbs) -> None:
     parser.add_argument("--top", type=count, help="how many of the best (as declared, else 3)")
     parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared)")
     _add_where(parser)
+    _add_changed_code(parser)
     parser.set_defaults(run="launch:confirm")
 
 

@@ -15,6 +15,7 @@ from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.layouts import Layouts
+from fusion_search.search.declaration.requirements import not_installed, with_files_read
 from fusion_search.search.declaration.space_fields import PARTS, build_space, names_of
 from fusion_search.search.declaration.specification import (
     Confirmation,
@@ -93,7 +94,21 @@ def load_configuration(
     for override in overrides:
         _apply(raw, override)
     _check_text(raw, content, overrides)
+    _read_requirements(raw)
     return raw
+
+
+def _read_requirements(raw: Mapping[str, Any]) -> None:
+    """Put the lines of files that a user names into their place; records name none."""
+    resources = raw.get("resources")
+    if not isinstance(resources, dict):
+        return
+    texts = resources.get("requirements")
+    if isinstance(texts, list) and all(isinstance(one, str) for one in texts):
+        try:
+            resources["requirements"] = with_files_read(texts, "resources.requirements")
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
 
 
 def _check_text(raw: Mapping[str, Any], content: bytes, overrides: Sequence[str]) -> None:
@@ -182,6 +197,8 @@ def build_search(
     """
     outline = _outline(raw)
     try:
+        if lacking := not_installed(outline.get("resources", Resources()).requirements):
+            raise ConfigurationError(lacking)
         task = task or find_task(outline["task"], data_folder)
         names_of(task)
         parts = _trials_of(raw, outline, task)

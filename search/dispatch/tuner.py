@@ -42,10 +42,10 @@ from fusion_search.search.dispatch.messages import (
 from fusion_search.search.dispatch.nodes import Expectation, check_nodes, check_process, expectation
 from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.recorder import Recorder
-from fusion_search.search.running.current_folder import Carried
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
+from fusion_search.search.tasks.current_folder import Carried
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.packing import packs
@@ -74,7 +74,7 @@ def run_trials(
     """
     resources = search.resources
     node = ray.get_runtime_context().get_node_id()
-    expected = expectation(recorder.storage, progress.started_at, opened, node)
+    expected = expectation(recorder.storage, progress.started_at, search.task, opened, node)
     check_nodes(expected, opened, resources)
     trainable = tune.with_parameters(
         _trainable,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fusion_search.search.planning.timing import measure_line, timed
-from fusion_search.search.running.current_folder import Carried
+from fusion_search.search.tasks.current_folder import Carried
 from fusion_search.search.tasks.evaluation import each_epoch
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory

@@ -26,9 +26,9 @@ from fusion_search.search.python.places import GivenTask, folder_of, name_of, ta
 from fusion_search.search.python.tables import trials
 from fusion_search.search.python.trained_trial import TrainedTrial, load_trial
 from fusion_search.search.records.search_folder import load_outline
-from fusion_search.search.running.current_folder import make_importable
 from fusion_search.search.running.run import Environment
 from fusion_search.search.tasks.base import Task
+from fusion_search.search.tasks.current_folder import make_importable
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.plain import plain_number, plain_train
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fusion_search.analysis.records.selection import Search, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.search.running.current_folder import make_importable
 from fusion_search.search.tasks.base import Task, TaskError
+from fusion_search.search.tasks.current_folder import make_importable
 from fusion_search.search.tasks.named import UNNAMED, find_task
 
 GivenTask = Task | type[Task] | None

@@ -158,7 +158,7 @@ def load_trial(
             name.
         data_folder: of the real data (``FUSION_SEARCH_DATA``, else the cache folder).
         retrain: train it again, here and now, from its record: one that keeps no weights because
-            it was stopped, failed or lost them. It warns where the data have changed since.
+            it was stopped, failed or lost them. It warns where data or code have changed since.
 
     Raises:
         ValueError: there is no such trial; its weights are missing or do not fit; or its task or
@@ -168,11 +168,6 @@ def load_trial(
     best = trial == BEST
     row = choose_trial(found, None) if best else choose_trial(found, trial, found.trials)
     own = recorded(found.storage, row, task_of(task, str(row["task"]), data_folder))
-    known = row["data_fingerprint"]
-    if own.data.fingerprint != known:
-        warnings.warn(
-            "the data at hand are not those the trial was trained on (fingerprint "
-            f"{own.data.fingerprint or 'none'}, the record has {known or 'none'})",
-            stacklevel=2,
-        )
+    for difference in own.differences:
+        warnings.warn(difference, stacklevel=2)
     return TrainedTrial(own.retrained() if retrain else own.network(), own)

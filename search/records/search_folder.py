@@ -33,7 +33,9 @@ from fusion_search.search.declaration.configuration import (
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.recorder import read_plan, read_planned_count
+from fusion_search.search.records.task_code import launched_elsewhere
 from fusion_search.search.tasks.base import Task
+from fusion_search.search.tasks.named import MissingTaskError
 from fusion_search.search.trials.fields import ConfigurationError, known
 
 _Built = TypeVar("_Built", bound=SearchOutline)
@@ -83,7 +85,9 @@ def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]
         found = {"name": name, "storage": location}
         return build({**known(FIELDS, raw, ""), **found})
     except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
+        missing = isinstance(error.__cause__, MissingTaskError)
+        elsewhere = launched_elsewhere(storage) if missing else ""
+        raise ConfigurationError(f"{where}: {error}{elsewhere}") from error
 
 
 def search_names(location: str) -> list[str]:

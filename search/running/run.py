@@ -21,8 +21,9 @@ from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
-from fusion_search.search.records.saved_states import forget_ended
+from fusion_search.search.records.saved_states import forget_all, forget_ended
 from fusion_search.search.records.search_folder import planned_ids, read_records
+from fusion_search.search.records.task_code import read_task_code, task_code, write_task_code
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
@@ -74,11 +75,13 @@ class Environment:
         data_folder: of the real files.
         dispatcher: where trials are run.
         options: those of the command line that say where data and machines are, for what we advise.
+        changed_code: go on though the code of the task has changed.
     """
 
     data_folder: Path | None
     dispatcher: Dispatcher
     options: tuple[str, ...] = ()
+    changed_code: bool = False
 
 
 def open_data(
@@ -141,11 +144,16 @@ def run(
         epochs: of each.
     """
     objectives = search.objectives if search.space is not None else ()
+    code = task_code(search.task)
+    launched_with = read_task_code(storage)
+    if launched_with is not None and launched_with.fingerprint != code.fingerprint:
+        forget_all(storage)  # no trial is of two codes
+    write_task_code(storage, code)
     recorder = Recorder(
         storage,
         search.name,
         read_description(storage),
-        provenance(),
+        provenance(code.fingerprint),
         objectives,
         search.resources.cpus_per_trial,
     )

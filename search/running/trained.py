@@ -15,6 +15,7 @@ from fusion_search.analysis.records.storage import Storage, UnfitError
 from fusion_search.analysis.records.tables import CHECKPOINTS, FINISHED
 from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.batch import Data
+from fusion_search.search.records.task_code import task_code
 from fusion_search.search.tasks.base import Task, TrialError
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
@@ -43,6 +44,20 @@ class Recorded:
     def data(self) -> Data:
         """Of its settings and fold."""
         return self.opened.first
+
+    @property
+    def differences(self) -> list[str]:
+        """Sentences on what is not as it was when the trial was trained."""
+        found = []
+        if self.data.fingerprint != self.row["data_fingerprint"]:
+            found.append(
+                "the data at hand are not those the trial was trained on (fingerprint "
+                f"{_or_none(self.data.fingerprint)}, the record has "
+                f"{_or_none(self.row['data_fingerprint'])})"
+            )
+        if task_code(self.specification.task).fingerprint != self.row["code_fingerprint"]:
+            found.append("the code of the task is not that with which the trial was trained")
+        return found
 
     def network(self) -> nn.Module:
         """With the weights of its best epoch, in evaluation mode on the CPU.
@@ -104,6 +119,10 @@ class Recorded:
         network = fresh_network(self.specification, self.opened)
         network.load_state_dict(state)
         return network.eval()
+
+
+def _or_none(fingerprint: str | None) -> str:
+    return fingerprint or "none"
 
 
 def recorded(storage: Storage, row: pd.Series, task: Task) -> Recorded:

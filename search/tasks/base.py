@@ -79,7 +79,7 @@ class Task:
             data: an instance of ``self.data``.
             fold: which persons or objects are held out, from 0 on.
         """
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no open(data, fold)")
 
     def read(self, path: Path, data: Any, fold: int = 0) -> Dataset[Any]:
         """Examples in a file, of the same form as those of ``open(data, fold)``.
@@ -104,7 +104,7 @@ class Task:
             data: as ``open`` gave it, with ``inputs``.
             placement: one of the layout's.
         """
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no build(network, data, placement)")
 
     def layout(self, network: Any, data: Callable[[], Data]) -> Layout:
         """What such a network offers to placements.
@@ -124,7 +124,7 @@ class Task:
 
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Of each example, [B], or their mean."""
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no loss(outputs, batch)")
 
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,9 +19,10 @@ from fusion_search.datasets.conditions import ABSENT, ORIGINAL
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
 from fusion_search.search.commands.figures.drawing_options import save, say
 from fusion_search.search.commands.options import data_of, storage_of
+from fusion_search.search.records.task_code import launched_elsewhere
 from fusion_search.search.running.trained import recorded
 from fusion_search.search.tasks.base import Condition, Task
-from fusion_search.search.tasks.named import find_task
+from fusion_search.search.tasks.named import MissingTaskError, find_task
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError, typed
 from fusion_search.search.trials.inspection.probe import Probed, probe, shown
@@ -34,12 +36,15 @@ def probe_trial(options: argparse.Namespace) -> int:
 
     search = open_records(options)
     row = choose_trial(search, options.trial)
-    task = find_task(str(row["task"]), data_of(options))
+    try:
+        task = find_task(str(row["task"]), data_of(options))
+    except MissingTaskError as error:
+        raise MissingTaskError(f"{error}{launched_elsewhere(search.storage)}") from error
     trial = recorded(search.storage, row, task)
     specification, opened, data = trial.specification, trial.opened, trial.data
     print(f"trial: {printable(row['trial_name'])} ({row['trial_id']})\ndata: {data.note}")
-    if data.fingerprint != row["data_fingerprint"]:
-        say("the data at hand are not those the trial was trained on (other fingerprint)")
+    for difference in trial.differences:
+        say(difference)
     network = trial.network()
     conditions = _conditions(options.conditions, task, specification)
     numbers = _numbers(options.examples or [0], len(data.test))  # type: ignore[arg-type]
@@ -79,7 +84,8 @@ def noise(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"task {options.task} has no axis; there is no noise to draw")
     caption = f"Test example {number} of {options.task}. Data: {data.note}."
     figure = draw_noise(impaired, title="One example at every test SNR", caption=caption)
-    name = f"noise-{options.task.replace(':', '-')}-example{number}"
+    of = re.sub(r"[^A-Za-z0-9_]+", "-", options.task).strip("-")
+    name = f"noise-{of}-example{number}"
     save(options, figure, compute_noise(impaired), name)
     return 0
 

@@ -65,7 +65,7 @@ VARYING = [
 def expected(tmp_path: Path, small_opened: OpenedTask) -> Iterator[Expectation]:
     storage = open_storage(tmp_path / "results")
     progress = Progress(storage, 1, 0, 1, digit_description())
-    yield expectation(storage, progress.started_at, small_opened)
+    yield expectation(storage, progress.started_at, "digits", small_opened)
     progress.close()
 
 
