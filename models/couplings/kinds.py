@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from torch import nn
+
 from fusion_search.models.couplings.bottleneck import AttentionBottleneck
+from fusion_search.models.couplings.contract import Features, check_coupling
 from fusion_search.models.couplings.gating import (
     MultimodalTransfer,
     OwnGates,
@@ -44,4 +47,25 @@ def find_coupling(kind: str) -> type[Any]:
     missing = [one for one in ("fits", "forward", "__init__") if not hasattr(found, one)]
     if not isinstance(found, type) or missing:
         raise ValueError(f"coupling {kind!r} is no class with fits, __init__ and forward")
+    if not issubclass(found, nn.Module):
+        raise ValueError(f"coupling {kind!r} is no torch.nn.Module, whose weights would be trained")
     return found
+
+
+def make_coupling(
+    kind: str, features: Features, gated: Sequence[str], options: Mapping[str, Any]
+) -> nn.Module:
+    """A coupling; anybody's is tried whether it keeps the contract.
+
+    Args:
+        kind: its name.
+        features, gated, options: see ``Coupling``.
+
+    Raises:
+        ValueError: there is no such coupling, an option is outside its range, or it breaks the
+            contract.
+    """
+    made: nn.Module = find_coupling(kind)(features, gated, **options)
+    if kind not in COUPLINGS:
+        check_coupling(kind, made, features)
+    return made
