@@ -5,7 +5,7 @@ Shapes: B examples, C channels; at a site every stream's tensor is seen as [B, C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -329,25 +329,30 @@ class Layout:
             for name, kinds in offered.items()
         }
 
-    def offers(self, site: str, name: str, kind: str) -> bool:
+    def offers(self, site: str, name: str, kind: str, streams: Sequence[str] = ()) -> bool:
         """Whether a kind fits at a site; a coupling of anybody's is asked itself.
 
         Args:
             site: of this layout.
             name: "coupling" or a connection.
             kind: what is to be there.
+            streams: those that the network has; () for all.
 
         Raises:
             ValueError: it is named like somebody's coupling, and there is none.
         """
         offered = self.choices.get(site, {}).get(name, ())
-        if kind in offered or not (offered and self.open and name == COUPLING and ":" in kind):
-            return kind in offered
+        own = bool(offered) and self.open and name == COUPLING and ":" in kind
+        if not own and kind not in offered:
+            return False
+        if not own and not (streams and self.open and name == COUPLING and kind != NONE):
+            return True
         # Imports every coupling, which who only reads a layout does without.
         from fusion_search.models.couplings.kinds import find_coupling
 
         features = next(here for one, here in self.sites if one.name == site)
-        return bool(find_coupling(kind).fits(features))
+        there = {name: one for name, one in features.items() if not streams or name in streams}
+        return bool(find_coupling(kind).fits(there))
 
     def check(self, placement: Placement) -> None:
         """Raise ``ValueError`` when a placement is not one of this layout's."""

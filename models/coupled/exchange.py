@@ -150,4 +150,3 @@ class Exchange(nn.Module):
             source, target = direction(name)
             beside.append((target, module(seen[source], masks.get(source))))
         return added, beside
-

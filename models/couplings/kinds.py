@@ -42,7 +42,7 @@ def find_coupling(kind: str) -> type[Any]:
         raise ValueError(f"coupling is {kind!r}; allowed: {known}")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+    except Exception as error:  # whatever a module of somebody's raises
         raise ValueError(f"coupling {kind!r} cannot be imported: {error}") from error
     missing = [one for one in ("fits", "forward", "__init__") if not hasattr(found, one)]
     if not isinstance(found, type) or missing:

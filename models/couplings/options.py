@@ -68,7 +68,9 @@ def coupling_options(kind: str) -> Mapping[str, Option]:
 
 
 @cache
-def connection_options(kind: str, source: int | None = None, target: int = 0) -> Mapping[str, Option]:
+def connection_options(
+    kind: str, source: int | None = None, target: int = 0
+) -> Mapping[str, Option]:
     """What a connection takes between features of these ranks; without ranks, between any."""
     if kind == TRANSFER:
         return {}
@@ -137,9 +139,7 @@ def options_at(layout: Layout, site: str, name: str, part: str) -> Mapping[str, 
     return connection_options(part, read.rank, features[target].rank)
 
 
-def arguments(
-    name: str, part: str, taken: Mapping[str, Option], *given: Options
-) -> dict[str, Any]:
+def arguments(name: str, part: str, taken: Mapping[str, Option], *given: Options) -> dict[str, Any]:
     """The arguments of a kind at a site.
 
     Args:
@@ -248,3 +248,13 @@ def _streams_at(layout: Layout, site: str, placement: Placement) -> tuple[str, .
     after = next(one.after for one, _ in layout.sites if one.name == site)
     there = placement.streams or layout.streams
     return tuple(one for one in layout.streams if one in after and one in there)
+
+
+def default_at(layout: Layout, placement: Placement, key: str, option: str) -> Any:
+    """What an option is where a placement does not say, at the first place that takes it."""
+    sites = {site.name: site for site, _ in layout.sites}
+    for site, name, part in placed_parts(placement):
+        taken = options_at(layout, site, name, part)
+        if key in option_keys(name, part) and option in taken:
+            return arguments(name, part, {option: taken[option]}, sites[site].options)[option]
+    raise ValueError(f"nothing that is placed takes {key} {option}")

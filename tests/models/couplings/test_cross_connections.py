@@ -86,7 +86,6 @@ def pooled(maps: Array, sides: tuple[int, int], steps: tuple[int, int]) -> Array
     return result
 
 
-
 def spread(grid: Array, weight: Array, bias: Array) -> Array:
     """Transposed convolution: every element of the grid adds its multiple of the kernel."""
     channels, kernel = weight.shape[0], weight.shape[1]
