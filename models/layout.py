@@ -348,11 +348,11 @@ class Layout:
         if not own and not (streams and self.open and name == COUPLING and kind != NONE):
             return True
         # Imports every coupling, which who only reads a layout does without.
-        from fusion_search.models.couplings.kinds import find_coupling
+        from fusion_search.models.couplings.kinds import coupling_fits
 
         features = next(here for one, here in self.sites if one.name == site)
         there = {name: one for name, one in features.items() if not streams or name in streams}
-        return bool(find_coupling(kind).fits(there))
+        return coupling_fits(kind, there)
 
     def check(self, placement: Placement) -> None:
         """Raise ``ValueError`` when a placement is not one of this layout's."""

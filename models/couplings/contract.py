@@ -54,28 +54,32 @@ _SOME: Any = 3
 """Positions where a size varies."""
 
 
-def check_coupling(kind: str, coupling: nn.Module, features: Features) -> None:
-    """Run a coupling once on tensors without values.
+def check_coupling(
+    kind: str, coupling: nn.Module, features: Features, gated: Sequence[str]
+) -> None:
+    """Run a coupling once on two examples.
 
     Raises:
-        ValueError: it keeps weights where nobody finds them, fails, or gives something else than
-            every stream's tensor in the shape that came.
+        ValueError: it keeps weights where nobody finds them, fails, gives something else than
+            every stream's tensor in the shape that came, or changes one that is not gated.
     """
     if hidden := next(_hidden(coupling), ""):
         raise ValueError(
             f"coupling {kind} keeps weights in {hidden}, where they are neither found nor trained; "
             "use nn.ModuleList, nn.ModuleDict, nn.ParameterList or nn.ParameterDict"
         )
+    # A network may be built without values, to learn its shapes.
+    device = "meta" if any(one.is_meta for one in coupling.parameters()) else "cpu"
     shapes = {
         name: (2, one.channels, *(size or _SOME for size in one.size))
         for name, one in features.items()
     }
-    try:
-        given = _tried(copy.deepcopy(coupling).to("meta"), shapes, "meta")
-    except Exception:  # noqa: BLE001, not everything runs without values
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        streams = {name: torch.randn(shape, device=device) for name, shape in shapes.items()}
+        came = {name: one.clone() for name, one in streams.items()}
         try:
-            given = _tried(copy.deepcopy(coupling), shapes, "cpu")
-        except Exception as error:
+            given = copy.deepcopy(coupling).eval()(streams, {})
+        except Exception as error:  # whatever somebody's raises
             raise ValueError(f"coupling {kind} fails on {_words(shapes)}: {error}") from error
     if not isinstance(given, Mapping):
         raise ValueError(
@@ -91,14 +95,12 @@ def check_coupling(kind: str, coupling: nn.Module, features: Features) -> None:
         if tuple(given[name].shape) != shape:
             raise ValueError(
                 f"coupling {kind} made {name} {list(given[name].shape)}; expected {list(shape)}, "
-                f"the shape that came"
+                "the shape that came"
             )
-
-
-def _tried(coupling: nn.Module, shapes: Mapping[str, tuple[int, ...]], device: str) -> Any:
-    streams = {name: torch.zeros(shape, device=device) for name, shape in shapes.items()}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return coupling.eval()(streams, {})
+        if name not in gated and device == "cpu" and not torch.equal(given[name], came[name]):
+            raise ValueError(
+                f"coupling {kind} changed {name}, which is not gated; expected it as it came"
+            )
 
 
 def _words(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -212,6 +212,11 @@ def check_options(layout: Layout, placement: Placement) -> None:
         taken = options_at(layout, site, name, part)
         found = arguments(name, part, taken, sites[site].options, placement.options)
         if name == COUPLING and GATED in found:
+            for one in found[GATED] or ():
+                if one not in layout.streams:
+                    raise ValueError(
+                        f"gated of {part} holds {one!r}; allowed: {', '.join(layout.streams)}"
+                    )
             gated_at(sites[site], _streams_at(layout, site, placement), found[GATED])
 
 
