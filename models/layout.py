@@ -260,7 +260,7 @@ class Placement:
         return {**plain, **({"options": options} if options else {})}
 
     def to_text(self) -> str:
-        """For people, such as ``s1 mmtm, s2 image>audio cross, mmtm ratio 2, gate, video alone``."""
+        """For people, as ``s1 mmtm, s2 image>audio cross, mmtm ratio 2, gate, video alone``."""
         words = [
             f"{site} {kind}" if name == COUPLING else f"{site} {name} {kind}"
             for site, placed in self.sites.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final, get_type_hints
 
@@ -223,29 +223,53 @@ def check_options(layout: Layout, placement: Placement) -> None:
 def canonical(layout: Layout, placement: Placement) -> Placement:
     """The placement that stands for all that build the same network of this layout.
 
-    An option that says what holds without it, or that nothing takes, is left out.
+    An option that says what holds without it, or that nothing takes, is left out; one that is the
+    same in all directions is said of the kind.
     """
+    said = _values(layout, placement)
+    unsaid = _values(layout, replace(placement, options={}))
+    told: dict[tuple[str, str], dict[str, Any]] = {}
+    for (_, name, part, option), value in said.items():
+        places = [place for place in said if place[1:] == (name, part, option)]
+        if any(said[place] != unsaid[place] for place in places):
+            if option == GATED and name == COUPLING:  # at some sites there are fewer streams
+                every = {stream for place in places for stream in said[place]}
+                value = tuple(one for one in layout.streams if one in every)
+            told.setdefault((part, option), {})[name] = value
+    options: dict[str, dict[str, Any]] = {}
+    for (part, option), by_name in told.items():
+        values = [*by_name.values()]
+        others = [value for place, value in said.items() if place[2:] == (part, option)]
+        if COUPLING in by_name or all(one == values[0] for one in others):
+            options.setdefault(part, {})[option] = values[0]
+            continue
+        for name, value in by_name.items():
+            options.setdefault(option_keys(name, part)[-1], {})[option] = value
+    return replace(placement, options=options)
+
+
+def _values(layout: Layout, placement: Placement) -> dict[tuple[str, str, str, str], Any]:
+    """(site, "coupling" or connection, kind, option) -> what it is there."""
     sites = {site.name: site for site, _ in layout.sites}
-    told = set()
+    found = {}
     for site, name, part in placed_parts(placement):
-        there = _streams_at(layout, site, placement)
         for option, one in options_at(layout, site, name, part).items():
-            every = [(options, key) for options in (sites[site].options, placement.options)
-                     for key in option_keys(name, part) if option in options.get(key, {})]  # fmt: skip
-            if not every or every[-1][0] is not placement.options:
-                continue
-            values = [one.default, *(options[key][option] for options, key in every)]
-            value, without = values[-1], values[-2]
+            value = one.default
+            for given in (sites[site].options, placement.options):
+                for key in option_keys(name, part):
+                    value = given.get(key, {}).get(option, value)
             if option == GATED and name == COUPLING:
-                value, without = (gated_at(sites[site], there, some) for some in (value, without))
-            if value != without:
-                told.add((every[-1][1], option))
-    kept = {
-        key: {option: value for option, value in given.items() if (key, option) in told}
-        for key, given in placement.options.items()
-    }
-    options = {key: given for key, given in kept.items() if given}
-    return Placement(placement.sites, placement.end, placement.streams, options)
+                value = gated_at(sites[site], _streams_at(layout, site, placement), value)
+            found[site, name, part, option] = value
+    return found
+
+
+def value_of_option(layout: Layout, placement: Placement, key: str, option: str) -> Any:
+    """What an option is at the first place that takes it, said by the placement or not."""
+    for (_, name, part, one), value in _values(layout, placement).items():
+        if one == option and key in option_keys(name, part):
+            return value
+    raise ValueError(f"nothing that is placed takes {key} {option}")
 
 
 def _streams_at(layout: Layout, site: str, placement: Placement) -> tuple[str, ...]:
@@ -253,13 +277,3 @@ def _streams_at(layout: Layout, site: str, placement: Placement) -> tuple[str, .
     after = next(one.after for one, _ in layout.sites if one.name == site)
     there = placement.streams or layout.streams
     return tuple(one for one in layout.streams if one in after and one in there)
-
-
-def default_at(layout: Layout, placement: Placement, key: str, option: str) -> Any:
-    """What an option is where a placement does not say, at the first place that takes it."""
-    sites = {site.name: site for site, _ in layout.sites}
-    for site, name, part in placed_parts(placement):
-        taken = options_at(layout, site, name, part)
-        if key in option_keys(name, part) and option in taken:
-            return arguments(name, part, {option: taken[option]}, sites[site].options)[option]
-    raise ValueError(f"nothing that is placed takes {key} {option}")

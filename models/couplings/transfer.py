@@ -62,8 +62,8 @@ class Transfer(nn.Module):
 class Connection(nn.Module):
     """XFlow's ``cross`` or ``residual``, in either direction.
 
-    A sequence [B, C, T] is read as its mean over time, and given the same at every step. (**Choice**:
-    in the paper a connection has no time, or every step its own.)
+    A sequence [B, C, T] is read as its mean over time, and given the same at every step.
+    (**Choice**: in the paper a connection has no time, or every step its own.)
 
     Args:
         kind: which of them.

@@ -61,8 +61,8 @@ PLACEMENT: Final = {
     "couplings": "At every site `[none, mmtm]`, or by site `{level1: [none, mmtm]}`.",
     "connections": 'The same for each direction: `{"image>audio": [none, cross]}`.',
     "ends": "How the streams end, among those that the network offers.",
-    "options": "Of couplings and connections, each kind its own, and each like any setting a value, "
-    'a list or a range: `{mmtm: {ratio: [2, 4]}, "cross image>audio": {size: 8}}` (docs/coupled.md).',
+    "options": "Of couplings and connections, each kind its own, below; each like any setting a "
+    'value, a list or a range: `{mmtm: {ratio: [2, 4]}, "cross image>audio": {size: 8}}`.',
     "streams": "Subsets, for unimodal baselines: `[[image, audio], [image]]`. Default: all.",
 }
 _SETTINGS: Final = {"training": TrainingSettings, "evaluation": EvaluationSettings}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fusion_search.models.couplings.options import canonical, default_at
+from fusion_search.models.couplings.options import canonical, value_of_option
 from fusion_search.search.spaces.kind_options import Key
 from fusion_search.search.spaces.names import END, STREAMS, TRAIN, placed_name
 from fusion_search.search.spaces.parameters import Choice, Follow, OutsideError
@@ -56,13 +56,9 @@ class TrialReader(Follow):
         return canonical(layout, replace(placement, options=said)) == placement
 
     def _option(self, key: Key) -> Any:
-        """As the trial has it, or its default."""
-        placement, (kind, name) = self._trial.placement, key
-        try:
-            value = placement.options[kind][name]
-        except KeyError:
-            layout = self._space.layout(self._trial.network)
-            value = default_at(layout, placement, kind, name)
+        """As the trial has it, said or not."""
+        layout = self._space.layout(self._trial.network)
+        value = value_of_option(layout, self._trial.placement, *key)
         parameter = self._space.options[key]
         return parameter.option(value) if isinstance(parameter, Choice) else value
 
