@@ -65,7 +65,7 @@ class MapToVector(nn.Module):
         size: size of the vector.
         hidden_channels: channels of the convolution; as many as the maps have when None.
         batch_norm: normalise after the convolution.
-        slope: see ``ElementPReLU``.
+        slope: what slopes of PReLU start at, see ``ElementPReLU``.
 
     Input [B, C, H, W], output [B, size].
 
@@ -123,11 +123,12 @@ class VectorToMap(nn.Module):
         height: H of the maps.
         width: W of the maps.
         channels: channels C of the maps.
-        kernel: side of the transposed convolution; :func:`default_kernel` when None.
+        kernel: side of the transposed convolution; when None the nearest to a quarter of the
+            map's shorter side.
         batch_norm: normalise after the dense layer.
         dropout: probability to drop an element of the map before the transposed convolution.
         final_batch_norm: normalise the result too (the paper's residual of level 1).
-        slope: see ``ElementPReLU``.
+        slope: what slopes of PReLU start at, see ``ElementPReLU``.
 
     Input [B, size], output [B, C, H, W].
 
@@ -188,7 +189,7 @@ class ResidualMapToVector(nn.Module):
         pool: height and width of the max pooling, which rounds down.
         stride: of the max pooling, likewise; its height and width when None.
         dropout: probability to drop an element of the pooled image.
-        slope: see ``ElementPReLU``.
+        slope: what slopes of PReLU start at, see ``ElementPReLU``.
 
     Input [B, C, H, W], output [B, size].
 

@@ -16,7 +16,9 @@ class MultimodalTransfer(nn.Module):
 
     Args:
         features, gated: see ``Coupling``.
-        ratio, relu, identity: see ``mmtm.py``.
+        ratio: channels read for one element of the joint.
+        relu: ReLU on the joint.
+        identity: a fresh one leaves the streams as they are.
     """
 
     kind: ClassVar[Any] = MMTM

@@ -35,7 +35,7 @@ Options = Mapping[str, Mapping[str, Any]]
 """Kind, or kind and direction -> its arguments."""
 
 _EMPTY: Final = inspect.Parameter.empty
-_RANKS: Final = ((2, 0), (0, 2))
+RANKS: Final = ((2, 0), (0, 2))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def connection_options(
         return {}
     if source is None:
         every: dict[str, Option] = {}
-        for ranks in _RANKS:
+        for ranks in RANKS:
             every |= connection_options(kind, *ranks)
         return every
     own = _arguments(connection_module(kind, source, target), 4, f"connection {kind!r}")
