@@ -260,8 +260,8 @@ def placement_words(row: Mapping[str, Any]) -> str:
 
 
 def kind_words(kind: str) -> str:
-    """What is placed, in words."""
-    return KIND_WORDS.get(kind, kind.replace("_", " "))
+    """What is placed, in words; a coupling of one's own by its class."""
+    return KIND_WORDS.get(kind, kind.rpartition(":")[2].replace("_", " "))
 
 
 def key_words(key: str) -> str:
