@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import torch
 
-from fusion_search.analysis.records.plain_data import shown_name
+from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.models.coupled.exchange import Exchange
-from fusion_search.models.couplings.options import options_of_key
+from fusion_search.models.couplings.options import GATED, options_of_key
 from fusion_search.models.layout import Layout
 from fusion_search.search.declaration.setting_fields import parameter_of
 from fusion_search.search.spaces.kind_options import Key
@@ -69,6 +69,15 @@ def check_options(space: Space) -> None:
             f"{_WHERE}: networks of {space.name} take none; "
             + (f"their settings are {own}" if own else "leave them out")
         )
+    streams_there = dict.fromkeys(one for layout in layouts for one in layout.streams)
+    for (key, option), parameter in space.options.items():
+        for gated in options_of(parameter) if option == GATED else ():
+            for one in gated or ():
+                if one not in streams_there:
+                    raise ConfigurationError(
+                        f"{_WHERE}.{key}.{option} holds {shown(one)}; allowed: "
+                        f"{', '.join(streams_there)}"
+                    )
     used: set[Key] = set()
     tried: set[str] = set()
     for streams, layout in itertools.product(space.streams, layouts):

@@ -264,13 +264,13 @@ class Space:
                 network[name] = asked.of(name, self.settings["network", name])
         else:
             network |= self.by_layout.unasked
-        options = self.kind_options.ask(asked, layout, sites)
+        given = self.kind_options.ask(asked, layout, sites)
         for group, name in self.by_layout.rest:
             made[group][name] = asked.of(name, self.settings[group, name])
         train = (asked.of(TRAIN, self.train_choice),) if self.choose else self.train
         default = layout.ends[0] if layout.ends else ""
-        placement = Placement(sites, "" if end == default else end, streams, options)
-        placement = canonical(layout, placement) if options else placement
+        placement = Placement(sites, "" if end == default else end, streams, given)
+        placement = canonical(layout, placement) if given else placement
         return asked.sample, (made, placement), train
 
     def _trial(
