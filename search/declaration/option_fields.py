@@ -21,7 +21,7 @@ import torch
 from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.models.coupled.exchange import Exchange
 from fusion_search.models.couplings.options import GATED, options_of_key
-from fusion_search.models.layout import Layout
+from fusion_search.models.layout import Layout, option_keys, parts_of
 from fusion_search.search.declaration.setting_fields import parameter_of
 from fusion_search.search.spaces.kind_options import Key
 from fusion_search.search.spaces.parameters import Parameter, Range, options_of
@@ -48,7 +48,7 @@ def kind_options(raw: Any) -> dict[Key, Parameter]:
             raise ConfigurationError(f"{where}: {error}") from error
         for option, one in known(list(taken), values, f"{where}.").items():
             parameter = parameter_of(taken[option].type, one, f"{where}.{option}")
-            for value in options_of(parameter):
+            for value in _ends(parameter):
                 if isinstance(value, float) and not math.isfinite(value):
                     raise ConfigurationError(f"{where}.{option} is {value}; allowed: a number")
             found[str(key), option] = parameter
@@ -71,7 +71,7 @@ def check_options(space: Space) -> None:
         )
     streams_there = dict.fromkeys(one for layout in layouts for one in layout.streams)
     for (key, option), parameter in space.options.items():
-        for gated in options_of(parameter) if option == GATED else ():
+        for gated in _ends(parameter) if option == GATED else ():
             for one in gated or ():
                 if one not in streams_there:
                     raise ConfigurationError(
@@ -79,18 +79,19 @@ def check_options(space: Space) -> None:
                         f"{', '.join(streams_there)}"
                     )
     used: set[Key] = set()
+    placed: set[str] = set()
     tried: set[str] = set()
     for streams, layout in itertools.product(space.streams, layouts):
         for site, name, kinds in space.sites_of(layout, streams):
             for kind in kinds:
                 keys = space.kind_options.used(layout, site, name, kind)
                 used |= keys
+                placed |= {key for part in parts_of(name, kind) for key in option_keys(name, part)}
                 if layout.open and (keys or ":" in kind):
                     _try(space, layout, streams, (site, name, kind), keys, tried)
     for key, option in space.options:
         if (key, option) not in used:
-            there = any(one == key for one, _ in used)
-            why = "nothing that is placed takes it" if there else "it is placed nowhere"
+            why = "nothing placed takes it" if key in placed else f"{key} is placed nowhere"
             raise ConfigurationError(f"{_WHERE}.{key}.{option}: {why}; leave it out")
 
 
@@ -125,10 +126,15 @@ def _each(space: Space, keys: Collection[Key]) -> Iterator[tuple[str, dict[str, 
     """(kind, options): every value once, beside the first of the others."""
     first: dict[str, dict[str, Any]] = {}
     for key, option in keys:
-        first.setdefault(key, {})[option] = options_of(space.options[key, option])[0]
+        first.setdefault(key, {})[option] = _ends(space.options[key, option])[0]
     yield next(iter(first), ""), first
     for key, option in keys:
-        parameter = space.options[key, option]
-        ends = (parameter.low, parameter.high) if isinstance(parameter, Range) else ()
-        for value in ends or options_of(parameter):
+        for value in _ends(space.options[key, option]):
             yield key, {**first, key: {**first[key], option: value}}
+
+
+def _ends(parameter: Parameter) -> tuple[Any, ...]:
+    """The values of a choice, or both ends of a range."""
+    if isinstance(parameter, Range):
+        return parameter.low, parameter.high
+    return options_of(parameter)

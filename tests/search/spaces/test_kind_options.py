@@ -208,7 +208,7 @@ def test_searchers_propose_options_of_what_they_place(name: str) -> None:
             "placement.options.mmtm: ratio is 0; allowed: 1 or more",
         ),
         (
-            {"couplings": "mmtm", "options": {"mmtm": {"ratio": {"low": 0, "high": 4}}}},
+            {"couplings": "mmtm", "options": {"mmtm": {"ratio": {"low": 0, "high": 10**12}}}},
             "placement.options.mmtm: ratio is 0; allowed: 1 or more",
         ),
         (
@@ -217,7 +217,7 @@ def test_searchers_propose_options_of_what_they_place(name: str) -> None:
         ),
         (
             {"couplings": "mmtm", "options": {"low_rank": {"rank": 2}}},
-            "placement.options.low_rank.rank: it is placed nowhere; leave it out",
+            "placement.options.low_rank.rank: low_rank is placed nowhere; leave it out",
         ),
         (
             {"couplings": "mmtm", "options": {"mmtm": {"gated": [["ecg"], ["ecg", "smell"]]}}},
@@ -225,7 +225,7 @@ def test_searchers_propose_options_of_what_they_place(name: str) -> None:
         ),
         (
             {"connections": {"motion>heat": "cross"}, "options": {"cross": {"kernel": 2}}},
-            "placement.options.cross.kernel: it is placed nowhere; leave it out",
+            "placement.options.cross.kernel: nothing placed takes it; leave it out",
         ),
         (
             {"connections": {"heat>motion": "cross"}, "options": {"cross": {"kernel": [2, 5]}}},
