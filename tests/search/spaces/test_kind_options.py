@@ -208,7 +208,7 @@ def test_searchers_propose_options_of_what_they_place(name: str) -> None:
             "placement.options.mmtm: ratio is 0; allowed: 1 or more",
         ),
         (
-            {"couplings": "mmtm", "options": {"mmtm": {"ratio": {"low": 0, "high": 10**12}}}},
+            {"couplings": "mmtm", "options": {"mmtm": {"ratio": {"low": 0, "high": 2**31 - 1}}}},
             "placement.options.mmtm: ratio is 0; allowed: 1 or more",
         ),
         (
