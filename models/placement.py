@@ -223,7 +223,7 @@ class InsertionPoint(nn.Module):
         # XFlow pools the raw image by 4 for level 1, by 8 for level 2.
         pool = min(2 ** (level + 1), image_size)
         self.residual_to_audio = (
-            ResidualMapToVector(1, image_size, image_size, units, pool=pool, dropout=0.0)
+            ResidualMapToVector(1, image_size, image_size, units, pool=(pool, pool), dropout=0.0)
             if to_audio in residual
             else None
         )

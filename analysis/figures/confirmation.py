@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import Final
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -25,6 +28,8 @@ from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import SIGNIFICANCE
 
+_LABEL_CHARACTERS: Final = 60
+
 
 @drawn
 def draw_confirmation(
@@ -38,12 +43,15 @@ def draw_confirmation(
         title: above the candidates.
         caption: small text below; what bars and dots mean is added to it.
     """
-    figure = new_figure(8.2, 1.7 + 0.42 * max(len(table), 2))
+    ranks = [f"{row['rank']:.0f}. " if row["role"] == TOP else "" for row in rows_of(table)]
+    labels = [
+        textwrap.fill(f"{rank}{row['label']} (n={row['n']})", _LABEL_CHARACTERS)
+        for rank, row in zip(ranks, rows_of(table), strict=True)
+    ]
+    more = sum(label.count("\n") for label in labels)
+    figure = new_figure(8.2, 1.7 + 0.42 * max(len(table), 2) + 0.14 * more)
     axes = figure.add_subplot()
-    labels = []
     for place, row in enumerate(rows_of(table)):
-        rank = f"{row['rank']:.0f}. " if row["role"] == TOP else ""
-        labels.append(f"{rank}{row['label']} (n={row['n']})")
         colour = "tab:blue" if row["role"] == TOP else "0.4"
         axes.plot(row["values"], [place] * row["n"], "o", color=colour, markersize=4, alpha=0.45)
         if row["n"] == 0:

@@ -132,8 +132,10 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         *_key(of),
         # A failure's reason is one sentence.
         *_listed(IDENTITY, trial_name=text, status=text, reason=text),
-        # Streams: none for all. Placement: JSON, site -> {"coupling" or "a>b": kind}.
+        # Streams: none for all. Placement: JSON, site -> {"coupling" or "a>b": kind}; its options
+        # likewise: kind, or kind and direction -> {option: value}, where not at a default.
         *_listed(TRIED, task=text, streams="list<string>", placement=text, end=text),
+        *_listed(TRIED, placement_options=text),
         # The train condition of every axis, null where that is no number; and all of them, JSON.
         *_listed(TRIED, **dict.fromkeys(of.train_columns, number), train=text),
         *_listed(TRIED, fold=whole, seed=whole),

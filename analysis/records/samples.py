@@ -291,6 +291,13 @@ def placed(row: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
+def placed_options(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of what is placed: kind, or kind and direction -> {option: value}."""
+    text = row.get("placement_options")
+    found: dict[str, dict[str, Any]] = json.loads(text) if isinstance(text, str) else {}
+    return found
+
+
 def site_of_choice(name: str, description: TaskDescription) -> str | None:
     """The site of a choice such as coupling_s1 or to_speech_from_video_s1; None of others."""
     if name.startswith(f"{COUPLING}_"):
@@ -336,6 +343,11 @@ def placement_words(row: Mapping[str, Any]) -> str:
         for site, found in sorted(placed(row).items(), key=lambda one: site_order(one[0]))
         for name, kind in found.items()
     ]
+    words += [
+        f"{key_words(key)} {name.replace('_', ' ')} {_option_words(value)}"
+        for key, options in placed_options(row).items()
+        for name, value in options.items()
+    ]
     end, streams = row.get("end"), row.get("streams")
     if isinstance(end, str) and end:
         words.append(kind_words(end))
@@ -348,8 +360,20 @@ def placement_words(row: Mapping[str, Any]) -> str:
 
 
 def kind_words(kind: str) -> str:
-    """What is placed, in words."""
-    return KIND_WORDS.get(kind, kind.replace("_", " "))
+    """What is placed, in words; a coupling of one's own by its class."""
+    return KIND_WORDS.get(kind, kind.rpartition(":")[2].replace("_", " "))
+
+
+def key_words(key: str) -> str:
+    """Whose options: of a kind, or of a kind and direction, in words."""
+    kind, _, name = key.partition(" ")
+    return f"{kind_words(kind)} {connection_words(name)}".strip()
+
+
+def _option_words(value: Any) -> str:
+    if isinstance(value, list):
+        return " + ".join(map(_option_words, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def connection_words(name: str) -> str:

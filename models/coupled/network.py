@@ -87,6 +87,12 @@ class CoupledNetwork(nn.Module):
         }
         self.streams, self.exchanges = nn.ModuleDict(), nn.ModuleDict()
         self._levels = {name for name in self.names if isinstance(streams[name], Mapping)}
+        self._wider = {
+            (site.name, name)
+            for site in self.sites
+            for name, level in site.after.items()
+            if _may_widen(streams[name], level)
+        }
         for name in self.names:
             one = streams[name]
             if isinstance(one, nn.Module):
@@ -166,7 +172,8 @@ class CoupledNetwork(nn.Module):
             self._features[site.name] = features
             with _seeded(seed, f"site {site.name}"):
                 placed = self.placement.sites.get(site.name, {})
-                made = Exchange(site, features, self._inputs, placed)
+                options = self.placement.options
+                made = Exchange(site, features, self._inputs, placed, options)
             self.exchanges[site.name] = made
             wider = {
                 name: _with_channels(one, made.features[name].channels)
@@ -211,7 +218,7 @@ class CoupledNetwork(nn.Module):
                         features[source],
                         self._inputs.get(source),
                         features[target],
-                        widen=target in self._levels,
+                        widen=(site.name, target) in self._wider,
                     )
         return found
 
@@ -267,6 +274,15 @@ def _seeded(seed: int, part: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest, "big") >> 1)
         yield
+
+
+def _may_widen(stream: nn.Module | Levels, level: str) -> bool:
+    """Whether what follows a level is made for the channels that come, or nothing follows."""
+    if isinstance(stream, nn.Module):
+        return False
+    names = list(stream)
+    following = names[names.index(level) + 1 :][:1]
+    return not any(isinstance(stream[one], nn.Module) for one in following)
 
 
 def _check_streams(streams: Mapping[str, Any], sites: Sequence[Site]) -> None:

@@ -17,16 +17,23 @@ normalisation cannot train on a batch of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+SLOPE: Final = 0.25
+Sides = tuple[int, int]
+"""Height and width."""
+
 
 class ElementPReLU(nn.Module):
-    """PReLU with one slope per element of the activation, not per channel; slopes start at 0.25.
+    """PReLU with one slope per element of the activation, not per channel.
 
     Args:
         shape: the activation of one example.
+        slope: what slopes start at. 0.25 is PyTorch's own; the released code of XFlow has 0, and
+            the paper does not say.
 
     Input and output: [B, *shape].
 
@@ -34,10 +41,9 @@ class ElementPReLU(nn.Module):
         ValueError: the input has another shape.
     """
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], slope: float = SLOPE) -> None:
         super().__init__()
-        # 0.25 is PyTorch's own PReLU (a choice; the paper does not say).
-        self.slopes = nn.Parameter(torch.full(tuple(shape), 0.25))
+        self.slopes = nn.Parameter(torch.full(tuple(shape), slope))
 
     def forward(self, activation: Tensor) -> Tensor:
         """Scale what is negative."""
@@ -59,6 +65,7 @@ class MapToVector(nn.Module):
         size: size of the vector.
         hidden_channels: channels of the convolution; as many as the maps have when None.
         batch_norm: normalise after the convolution.
+        slope: what slopes of PReLU start at, see ``ElementPReLU``.
 
     Input [B, C, H, W], output [B, size].
 
@@ -75,6 +82,7 @@ class MapToVector(nn.Module):
         *,
         hidden_channels: int | None = None,
         batch_norm: bool = True,
+        slope: float = SLOPE,
     ) -> None:
         super().__init__()
         hidden = channels if hidden_channels is None else hidden_channels
@@ -83,11 +91,11 @@ class MapToVector(nn.Module):
         )
         self.layers = nn.Sequential(
             nn.Conv2d(channels, hidden, 1),
-            ElementPReLU((hidden, height, width)),
+            ElementPReLU((hidden, height, width), slope),
             nn.BatchNorm2d(hidden) if batch_norm else nn.Identity(),
             nn.Flatten(),
             nn.Linear(hidden * height * width, size),
-            ElementPReLU((size,)),
+            ElementPReLU((size,), slope),
         )
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -115,10 +123,12 @@ class VectorToMap(nn.Module):
         height: H of the maps.
         width: W of the maps.
         channels: channels C of the maps.
-        kernel: side of the transposed convolution; :func:`default_kernel` when None.
+        kernel: side of the transposed convolution; when None the nearest to a quarter of the
+            map's shorter side.
         batch_norm: normalise after the dense layer.
         dropout: probability to drop an element of the map before the transposed convolution.
         final_batch_norm: normalise the result too (the paper's residual of level 1).
+        slope: what slopes of PReLU start at, see ``ElementPReLU``.
 
     Input [B, size], output [B, C, H, W].
 
@@ -138,6 +148,7 @@ class VectorToMap(nn.Module):
         batch_norm: bool = True,
         dropout: float = 0.5,
         final_batch_norm: bool = False,
+        slope: float = SLOPE,
     ) -> None:
         super().__init__()
         kernel = default_kernel(height, width) if kernel is None else kernel
@@ -152,12 +163,12 @@ class VectorToMap(nn.Module):
         count = grid[1] * grid[2]
         self.layers = nn.Sequential(
             nn.Linear(size, count),
-            ElementPReLU((count,)),
+            ElementPReLU((count,), slope),
             nn.BatchNorm1d(count) if batch_norm else nn.Identity(),
             nn.Dropout(dropout),
             nn.Unflatten(1, grid),
             nn.ConvTranspose2d(1, channels, kernel),
-            ElementPReLU((channels, height, width)),
+            ElementPReLU((channels, height, width), slope),
             nn.BatchNorm2d(channels) if final_batch_norm else nn.Identity(),
         )
 
@@ -175,8 +186,10 @@ class ResidualMapToVector(nn.Module):
         height: H of the image.
         width: W of the image.
         size: size of the vector.
-        pool: side and stride of the max pooling, which rounds down.
+        pool: height and width of the max pooling, which rounds down.
+        stride: of the max pooling, likewise; its height and width when None.
         dropout: probability to drop an element of the pooled image.
+        slope: what slopes of PReLU start at, see ``ElementPReLU``.
 
     Input [B, C, H, W], output [B, size].
 
@@ -192,23 +205,29 @@ class ResidualMapToVector(nn.Module):
         width: int,
         size: int,
         *,
-        pool: int = 4,
+        pool: Sides = (4, 4),
+        stride: Sides | None = None,
         dropout: float = 0.25,
+        slope: float = SLOPE,
     ) -> None:
         super().__init__()
-        _check_positive(channels=channels, height=height, width=width, size=size, pool=pool)
+        steps = pool if stride is None else stride
+        _check_positive(channels=channels, height=height, width=width, size=size)
+        _check_positive(pool=min(pool), stride=min(steps))
         _check_dropout(dropout)
-        if pool > min(height, width):
+        if pool[0] > height or pool[1] > width:
             raise ValueError(
-                f"pool is {pool}, larger than the image ({height} x {width}); "
-                f"allowed: at most {min(height, width)}"
+                f"pool is {pool[0]} x {pool[1]}, larger than the image ({height} x {width}); "
+                f"allowed: at most {height} x {width}"
             )
+        rows = (height - pool[0]) // steps[0] + 1
+        columns = (width - pool[1]) // steps[1] + 1
         self.layers = nn.Sequential(
-            nn.MaxPool2d(pool),
+            nn.MaxPool2d(pool, steps),
             nn.Dropout(dropout),
             nn.Flatten(),
-            nn.Linear(channels * (height // pool) * (width // pool), size),
-            ElementPReLU((size,)),
+            nn.Linear(channels * rows * columns, size),
+            ElementPReLU((size,), slope),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -73,6 +73,8 @@ def print_space(search: SearchSpecification) -> int:
     size = space.size()
     count = "not countable: a number is drawn from a range" if size is None else f"{size:,} samples"
     print(f"size: {count}")
+    if space.options:
+        print(f"placements: {space.placements():,}, options of what is placed not counted")
     if size is not None and size <= _SAMPLES:
         print("all of them:")
         samples = enumerate_samples(space)

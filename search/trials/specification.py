@@ -185,6 +185,7 @@ class TrialSpecification:
         return {
             "streams": plain["streams"],
             "placement": json.dumps(plain["sites"], sort_keys=True),
+            "placement_options": json.dumps(plain.get("options", {}), sort_keys=True),
             "end": plain["end"],
         }
 
@@ -263,11 +264,12 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
     for name in names:
         if name not in plain:
             raise ValueError(f"{name} is missing")
-    placed = known(["sites", "end", "streams"], plain["placement"], "placement.")
+    placed = known(["sites", "end", "streams", "options"], plain["placement"], "placement.")
     placement = Placement(
         value_of(dict[str, dict[str, str]], placed.get("sites", {}), "placement.sites"),
         value_of(str, placed.get("end", ""), "placement.end"),
         value_of(tuple[str, ...], placed.get("streams", []), "placement.streams"),
+        value_of(dict[str, dict[str, Any]], placed.get("options", {}), "placement.options"),
     )
     train = known([axis.name for axis in task.axes], plain["train"], "train.")
     return TrialSpecification(

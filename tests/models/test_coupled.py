@@ -117,7 +117,8 @@ def test_the_layout_offers_what_fits() -> None:
     (_, first), _ = layout.sites
     assert first == {"video": Feature(6, (8, 8)), "emg": Feature(6, (20,))}
     offered = layout.options()
-    # Positions of a map and of a wave do not correspond, and XFlow connects maps and vectors.
+    # Positions of a map and of a wave do not correspond; the level that follows is made already,
+    # and takes no more channels.
     assert offered["s1.coupling"] == (
         "none",
         "mmtm",
@@ -125,7 +126,9 @@ def test_the_layout_offers_what_fits() -> None:
         "bottleneck",
         "low_rank",
     )
-    assert offered["s1.emg>video"] == ("none", "transfer")
+    assert offered["s1.emg>video"] == offered["s1.video>emg"] == ("none", "transfer", "residual")
+    assert offered["s2.emg>video"] == ("none", "transfer", "cross", "residual", "both")
+    assert modules().layout.options()["s2.emg>video"] == ("none", "transfer", "residual")
 
 
 def test_a_level_is_widened_by_what_is_concatenated() -> None:
@@ -321,7 +324,7 @@ def test_a_coupling_of_ones_own_sits_at_a_site_by_its_name() -> None:
     assert not layout.offers("s1", "coupling", "own_couplings:Picky")
     assert not layout.offers("s1", "emg>video", OWN)
     layout.check(Placement({"s2": {"coupling": OWN}}))
-    with pytest.raises(ValueError, match="no class with fits, __init__ and forward"):
+    with pytest.raises(ValueError, match="has no static method fits"):
         layout.offers("s1", "coupling", "own_couplings:Unfinished")
     with pytest.raises(ValueError, match="cannot be imported"):
         layout.offers("s1", "coupling", "no_such_module:Bottleneck")
