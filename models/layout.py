@@ -292,6 +292,11 @@ class Layout:
         features = next(here for one, here in self.sites if one.name == site)
         return bool(find_coupling(kind).fits(features))
 
+    def ordered(self, streams: tuple[str, ...]) -> tuple[str, ...]:
+        """A subset in the order of the network, () for all: equal networks are equal trials."""
+        found = tuple(one for one in self.streams if one in streams)
+        return () if found == self.streams else found
+
     def check(self, placement: Placement) -> None:
         """Raise ``ValueError`` when a placement is not one of this layout's."""
         for site, placed in placement.sites.items():

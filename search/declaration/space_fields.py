@@ -280,11 +280,14 @@ def _check_placement(space: Space) -> None:
 
 
 def _with_ordered_streams(space: Space) -> Space:
-    """Subsets in the order of the network, () for all: equal networks are equal trials."""
-    order = space.by_layout.layout_of(next(space.by_layout.networks())).streams
-    subsets = [tuple(one for one in order if one in subset) for subset in space.streams]
-    whole = [() if subset == order else subset for subset in subsets]
-    return replace(space, streams=_options(whole, "placement.streams", lambda one, _: one))
+    layout = space.by_layout.layout_of(next(space.by_layout.networks()))
+    ordered = [layout.ordered(subset) for subset in space.streams]
+    for index, one in enumerate(ordered):
+        if one in ordered[:index]:
+            raise ConfigurationError(
+                f"placement.streams holds {', '.join(one or layout.streams)} twice; keep one"
+            )
+    return replace(space, streams=tuple(ordered))
 
 
 def _check_sites(

@@ -124,6 +124,65 @@ class Late(NoisySensors):
         return opened
 
 
+def listed_sensors(**fields: Any) -> dict[str, Any]:
+    """A trial of three streams, written out."""
+    raw = {"name": "x", "task": "odd_tasks:NoisySensors", "seeds": [3]}
+    return {**build_search(raw).planned_trials()[0].to_plain(), **fields}
+
+
+def listed_search(*trials: dict[str, Any]) -> list[Any]:
+    raw = {"name": "x", "task": "odd_tasks:NoisySensors", "listed": list(trials)}
+    return build_search(raw).planned_trials()
+
+
+def test_listed_trials_of_the_same_network_are_one() -> None:
+    gates = {"s1": {"coupling": "gates"}}
+    orders = (["heat", "ecg"], ["ecg", "heat"], ["heat", "ecg", "motion"], [])
+    found = listed_search(
+        *(listed_sensors(placement={"sites": gates, "streams": one}) for one in orders)
+    )
+    assert [one.placement.streams for one in found] == [("ecg", "heat"), ()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"fold": 3}, r"listed\.0\.fold is 3; allowed: 0 to 2"),
+        ({"task": "digits"}, r"listed\.0\.task is 'digits'; allowed: odd_tasks:NoisySensors"),
+        (
+            {"placement": {"sites": {"s2": {"coupling": "gates"}}}},
+            r"listed\.0\.placement: placement names s2\.coupling; allowed: s1\.coupling",
+        ),
+        (
+            {"placement": {"sites": {"s1": {"coupling": "mmtm"}}}},
+            r"listed\.0\.placement: s1\.coupling is 'mmtm'; allowed: none, gates",
+        ),
+        ({"placement": {"end": "gate"}}, r"listed\.0\.placement: end is 'gate'; allowed"),
+        ({"placement": {"streams": ["eeg"]}}, r"placement: streams holds 'eeg'; allowed: ecg"),
+        (
+            {"placement": {"sites": {"s1": {"coupling": "gates"}}, "streams": ["ecg"]}},
+            r"s1\.coupling is 'gates', but of its streams only ecg is there",
+        ),
+        (
+            {"placement": {"sites": {"s1": {"ecg>heat": "transfer"}}, "streams": ["heat"]}},
+            r"s1\.ecg>heat is 'transfer', but of its streams only heat is there",
+        ),
+    ],
+)
+def test_a_listed_trial_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        listed_search(listed_sensors(**fields))
+
+
+def test_data_with_other_folds_are_named() -> None:
+    raw = {"name": "x", "task": "odd_tasks:Sensors", "data": {"subjects": [3, 2]}}
+    assert len(build_search(raw).planned_trials()) == 2
+    message = "data with subjects 3 have 3 folds, and with subjects 2 2; declare options"
+    for folds in ("all", [2]):
+        with pytest.raises(ConfigurationError, match=message):
+            build_search({**raw, "folds": folds})
+
+
 class Twice(Sensors):
     """A setting of the network is called like one of training."""
 
