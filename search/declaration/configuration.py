@@ -16,7 +16,8 @@ from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.listed import listed_trials
-from fusion_search.search.declaration.space_fields import PARTS, build_space, names_of
+from fusion_search.search.declaration.setting_names import check_columns, check_names
+from fusion_search.search.declaration.space_fields import PARTS, build_space
 from fusion_search.search.declaration.specification import (
     Confirmation,
     Mlflow,
@@ -168,8 +169,9 @@ def build_search(raw: Mapping[str, Any], data_folder: Path | None = None) -> Sea
     outline = _outline(raw)
     try:
         task = find_task(outline["task"], data_folder)
-        names_of(task)
+        check_names(task)
         parts = _trials_of(raw, outline, task)
+        check_columns(task)
         if outline["searched"]:
             objectives = outline["objectives"] or (Objective(name=f"mean_{task.metrics[0].name}"),)
             outline["objectives"] = _with_directions(objectives, task)

@@ -39,7 +39,13 @@ class Layouts:
                 f"settings of the network cannot be compared ({error}); use tuples, not lists"
             ) from error
         if not known:
-            self._known[network] = self._task.layout(network, lambda: self._data)
+            try:
+                self._known[network] = self._task.layout(network, lambda: self._data)
+            except ConfigurationError:
+                raise
+            except ValueError as error:  # of whoever wrote the network
+                name = type(self._task).__name__
+                raise ConfigurationError(f"a network of {name} with {network}: {error}") from error
         return self._known[network]
 
     def open(self) -> None:

@@ -14,14 +14,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any, Final, get_type_hints
 
 from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.models.layout import COUPLING, NONE, Layout, direction
+from fusion_search.search.declaration.setting_names import check_sampled_names
 from fusion_search.search.declaration.train_fields import train_conditions
-from fusion_search.search.spaces.names import END, STREAMS, TRAIN
 from fusion_search.search.spaces.parameters import (
     Choice,
     Extreme,
@@ -100,6 +101,7 @@ def build_space(
         seeds=_numbers(raw.get("seeds", [0]), "seeds"),
     )
     _check_first(space)
+    check_sampled_names(space)
     _check_placement(space)
     space = _with_ordered_streams(space)
     _check_trials(space)
@@ -137,6 +139,9 @@ def _range(kind: Any, raw: Mapping[str, Any], where: str, check: Check) -> Range
     if not {"low", "high"} <= set(ends):
         raise ConfigurationError(f"{where} must have low and high, or be a list of values")
     low, high = (check(ends[name], f"{where}.{name}") for name in ("low", "high"))
+    for end, value in (("low", low), ("high", high)):
+        if math.isinf(value):
+            raise ConfigurationError(f"{where}.{end} is {value}; allowed: a finite number")
     log = value_of(bool, ends.get("log", False), f"{where}.log")
     if not low < high:
         raise ConfigurationError(f"{where}.low is {low} and high is {high}; allowed: low < high")
@@ -344,25 +349,3 @@ def _check_trials(space: Space) -> None:
             space.trial_at(condition)
     except ValueError as error:
         raise ConfigurationError(f"a trial of the search: {error}") from error
-
-
-def names_of(task: Task) -> list[str]:
-    """Of all settings of a task.
-
-    Raises:
-        ConfigurationError: one name is there twice; columns of the records would have it twice.
-    """
-    kinds = (task.network, task.data, TrainingSettings, EvaluationSettings)
-    names = [one.name for kind in kinds for one in fields(kind)]
-    twice = sorted({one for one in names if names.count(one) > 1})
-    if twice:
-        raise ConfigurationError(
-            f"{type(task).__name__} has settings of one name: {', '.join(twice)}; network, data, "
-            "training and evaluation share the columns of the records, so give each its own"
-        )
-    if taken := [one for one in (STREAMS, END, TRAIN) if one in names]:
-        raise ConfigurationError(
-            f"{type(task).__name__} has a setting {taken[0]}, which means something else in every "
-            "search; give it another name"
-        )
-    return names
