@@ -15,7 +15,11 @@ from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.description import (
+    MetricDescription,
+    TaskDescription,
+    better_words,
+)
 from fusion_search.analysis.records.selection import DEPTH, depth_name
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
@@ -89,6 +93,16 @@ class Objective:
             return f"{self.quantile:g} quantile of {self.metric.words}"
         said = _OVER[prefix].format(self.metric.words)
         return said.replace("mean mean", "average mean")
+
+    @property
+    def better_words(self) -> str:
+        """Beside the objective, in figures and reports."""
+        return better_words(self.sign)
+
+    @property
+    def label(self) -> str:
+        """For people, and which way is better."""
+        return f"{self.words} ({self.better_words})"
 
     def text(self, value: float) -> str:
         """A value, shares in per cent; a dash when there is none."""

@@ -45,7 +45,9 @@ def check_columns(task: Task) -> None:
         ConfigurationError: one is.
     """
     try:
-        bare = TaskDescription(task="a task", streams=(), axes=axes_of(task), metrics=metrics_of(task))
+        bare = TaskDescription(
+            task="a task", streams=(), axes=axes_of(task), metrics=metrics_of(task)
+        )
     except ValueError as error:  # of axes and metrics
         raise ConfigurationError(f"{type(task).__name__}: {error}") from error
     taken = {one.name: table for table in _JOINED for one in COLUMNS[table](bare)}

@@ -67,8 +67,8 @@ def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
         return
     grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
     description = confirmation.description
-    column = f"mean_{description.metric.name}"
-    _, comparisons = compute_confirmation(confirmation.trials, candidates, column)
+    measure = measures(description)[f"mean_{description.metric.name}"]
+    _, comparisons = compute_confirmation(confirmation.trials, candidates, measure)
     conditions, regions = compute_confirmation_grid(
         confirmation.trials, grid, candidates, description
     )
