@@ -120,10 +120,10 @@ def compute_confirmation(
     """Every candidate over its seeds, and the best against every plain network.
 
     A seed counts for a candidate when its trials at all train conditions and in all folds
-    finished; its value is their mean. Differences are paired by seed. Intervals
-    are Student's t over seeds, 95 %, within what the metric can be; p is of the sign-flip test over all comparisons made, which
-    takes a seed's differences to be as likely with the opposite sign, all together. A candidate
-    that is itself a plain network is not compared with itself.
+    finished; its value is their mean. Differences are paired by seed. Intervals are Student's t
+    over seeds, 95 %, within what the metric can be; p is of the sign-flip test over all comparisons
+    made, which takes a seed's differences to be as likely with the opposite sign, all together. A
+    candidate that is itself a plain network is not compared with itself.
 
     Args:
         trials: the confirmation's ``trials`` table.
@@ -132,9 +132,9 @@ def compute_confirmation(
 
     Returns:
         One row per candidate: its label, role, rank and ``search_value``; ``split``
-        (where the grid was measured), ``trials``, ``finished`` and ``folds`` (how many), ``n`` seeds,
-        ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one seed),
-        ``seeds`` and ``values`` (tuples). And one row per comparison: ``label`` and ``rank``,
+        (where the grid was measured), ``trials``, ``finished`` and ``folds`` (how many), ``n``
+        seeds, ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one
+        seed), ``seeds`` and ``values`` (tuples). And one row per comparison: ``label``, ``rank``,
         ``baseline`` and ``baseline_place`` (its number among the candidates), and of the
         differences candidate - baseline the columns of :func:`analysis.paired.compare`.
     """

@@ -18,7 +18,6 @@ EXACT_SEEDS: Final = 16  # up to so many, all flips are counted; beyond, as many
 
 _DRAWN: Final = 2 ** (EXACT_SEEDS - 1)
 _BLOCKS: Final = 16  # flips go through in so many parts, which bounds memory
-_LARGEST_EXPONENT: Final = 700.0
 _ROUNDING: Final = 1e-6  # relative, between values of t that count as equal
 
 Values: TypeAlias = npt.NDArray[np.float64]
@@ -132,9 +131,7 @@ def interval(
 ) -> tuple[float, float, float]:
     """Mean and its 95 % t interval [n]; NaN without values, the ends also for a single one.
 
-    Of what has bounds, the interval is Student's on the scale of log odds (two bounds) or of
-    logarithms (one), by the delta method, and brought back: it holds the mean and stays within.
-    Where all values are one bound, it is that bound.
+    An end beyond the bounds is moved to them, which loses nothing that the mean can be.
 
     Args:
         values: of independent repetitions.
@@ -146,21 +143,7 @@ def interval(
     if len(values) == 1:
         return mean, math.nan, math.nan
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
-    least, most = bounds
-    if not least < mean < most or math.isinf(least):
-        return mean, mean - half, mean + half
-    if math.isinf(most):
-        factor = _exp(half / (mean - least))
-        return mean, least + (mean - least) / factor, least + (mean - least) * factor
-    below, above = mean - least, most - mean
-    factor = _exp(half * (most - least) / (below * above))
-    low, high = (below / (below + above * one) for one in (factor, 1 / factor))
-    return mean, least + (most - least) * low, least + (most - least) * high
-
-
-def _exp(value: float) -> float:
-    """Not so large that it overflows."""
-    return math.exp(min(value, _LARGEST_EXPONENT))
+    return mean, max(bounds[0], mean - half), min(bounds[1], mean + half)
 
 
 def bounds_of(values: Values, *, share: bool, minimize: bool) -> tuple[float, float]:
@@ -172,9 +155,3 @@ def bounds_of(values: Values, *, share: bool, minimize: bool) -> tuple[float, fl
         return 0.0, 1.0
     is_error = minimize and len(values) > 0 and float(values.min()) >= 0
     return (0.0, math.inf) if is_error else (-math.inf, math.inf)
-
-
-def interval_words(*, share: bool, minimize: bool) -> str:
-    """What is said of an interval with the bounds of a metric."""
-    scale = " (on the log-odds scale)" if share else " (on the log scale)" if minimize else ""
-    return f"95 % t interval{scale}"

@@ -18,7 +18,6 @@ from fusion_search.analysis.figures.drawing import (
     draw_map,
     drawn,
     error_ends,
-    interval_of,
     new_figure,
     percent_axis,
 )
@@ -61,7 +60,7 @@ def draw_confirmation(
     axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
     note = (
-        f"Diamond and bar: mean over n seeds and its {interval_of(measure.metric)}; dots: single "
+        "Diamond and bar: mean over n seeds and its 95 % t interval; dots: single "
         "seeds, each the mean over its folds and train conditions. "
         "Blue: the best of the search, by its ranking; grey: plain networks."
     )

@@ -26,7 +26,6 @@ from fusion_search.analysis.figures.drawing import (
     axis_label,
     drawn,
     error_ends,
-    interval_of,
     new_figure,
     percent_axis,
 )
@@ -182,7 +181,7 @@ def _bar_words(table: pd.DataFrame, metric: MetricDescription) -> str:
             f"{_FEWEST} seeds, no interval)"
         )
     each = f", each the mean over {folds} folds" if folds > 1 else ""
-    return f"{interval_of(metric)} over n = {seeds} seeds{each}"
+    return f"95 % t interval over n = {seeds} seeds{each}"
 
 
 def _ends(table: pd.DataFrame) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from fusion_search.analysis.records.columns import snr_label
 from fusion_search.analysis.records.description import ABSENT, AxisDescription, MetricDescription
 from fusion_search.analysis.records.samples import Objective
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.statistics import SIGNIFICANCE, interval_words, undecided
+from fusion_search.analysis.statistics import SIGNIFICANCE, undecided
 
 MISSING_COLOUR: Final = "0.88"  # a condition without a record
 BOX_COLOUR: Final = "red"
@@ -130,11 +130,6 @@ def percent_axis(axis: Axis, metric: MetricDescription | Objective, *, decimals:
 def error_ends(mean: float, low: float, high: float) -> list[list[float]]:
     """How far a bar reaches below and above a mean, as matplotlib takes it; NaN for not at all."""
     return [[np.nan_to_num(mean - low)], [np.nan_to_num(high - mean)]]
-
-
-def interval_of(metric: MetricDescription) -> str:
-    """What is said of the intervals of a metric's means."""
-    return interval_words(share=metric.share, minimize=metric.sign < 0)
 
 
 def axis_label(axis: AxisDescription) -> str:

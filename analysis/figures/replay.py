@@ -20,13 +20,7 @@ from fusion_search.analysis.figures.drawing import (
 )
 from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.statistics import (
-    bounds_of,
-    holm,
-    interval,
-    interval_words,
-    undecided,
-)
+from fusion_search.analysis.statistics import bounds_of, holm, interval, undecided
 
 RANDOM: Final = "random"
 """The searcher that all others are compared with."""
@@ -175,8 +169,7 @@ def draw_replay(
     figure.suptitle(title, fontsize=11)
     seeds = int(summary["seeds"].max()) if len(summary) else 0
     note = (
-        f"Lines and bands: mean over {count_label(seeds, 'seed')} and its "
-        f"{interval_words(share=objective.is_share, minimize=objective.sign < 0)}. Boxes: "
+        f"Lines and bands: mean over {count_label(seeds, 'seed')} and its 95 % t interval. Boxes: "
         "quartiles of the trials needed, runs that never arrived included as never; dots: runs "
         "that arrived. p: Wilcoxon signed-rank test against random, Holm-adjusted."
     )

@@ -1,4 +1,4 @@
-"""What settings of a task may not be called: each is a column of the records, and part of samples."""
+"""What settings of a task may not be called: each is a column, and part of samples."""
 
 from __future__ import annotations
 

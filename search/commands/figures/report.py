@@ -6,7 +6,7 @@ import argparse
 
 import pandas as pd
 
-from fusion_search.analysis.confirmation import compute_confirmation, read_candidates
+from fusion_search.analysis.confirmation import compute_confirmation, measures, read_candidates
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid
 from fusion_search.analysis.predictions import compute_counts, differences
 from fusion_search.analysis.records.selection import (

@@ -200,7 +200,7 @@ def test_infinite_settings_come_back_and_are_no_word_in_a_declaration() -> None:
     assert '"most": "original"' in trial.to_json()
     assert parse_specification(trial.to_json(), BoundedSensors()) == trial
     assert typed(Bounds, {"most": math.inf}, "network.") == Bounds()
-    with pytest.raises(ConfigurationError, match="network.most is 'original'; allowed: a number"):
+    with pytest.raises(ConfigurationError, match=r"network\.most is 'original'; allowed: a number"):
         typed(Bounds, {"most": "original"}, "network.")
 
 
