@@ -202,7 +202,7 @@ def test_fewer_common_seeds_than_usual_are_said() -> None:
         *confirmed(
             {"top a": [*first[:6], 0.72], "plain 2": second, "plain 0": [*first[:5], None, None]}
         ),
-        MEAN,
+        MEASURE,
     )
     assert comparisons["paired_seeds"].tolist() == [7, 5]
     assert math.isnan(comparisons["p_max_t"][1])
@@ -211,7 +211,7 @@ def test_fewer_common_seeds_than_usual_are_said() -> None:
     assert comparisons["p_max_t"][0] == 2 / 2**7
     assert "against plain depth 0 it cannot be decided with 5 seeds; 6 would do" in sentence
     given = compute_confirmation(
-        *confirmed({"top a": [*first[:6], 0.72], "plain 2": [*second[:6], None]}), MEAN
+        *confirmed({"top a": [*first[:6], 0.72], "plain 2": [*second[:6], None]}), MEASURE
     )
     assert "n = 6 paired seeds" in confirmation_sentence(*given, MEASURE)
 
@@ -255,11 +255,12 @@ def test_an_error_is_no_percentage_and_a_seed_needs_all_its_folds() -> None:
     assert lacking["seeds"].tolist() == [(1001, 1002), (1000, 1001, 1002)]
     sentence = confirmation_sentence(*computed, measure)
     assert "reached a mean absolute error of 0.7633 (95 % CI" in sentence
+    assert "n = 3 seeds, each the mean over 2 folds)" in sentence
     assert "on the test split" in sentence
     assert "(difference +0.107, 95 % CI" in sentence
     assert "points" not in sentence
     figure = draw_confirmation(computed[0], measure)
-    assert figure.axes[0].get_xlabel() == "average mean absolute error"
+    assert figure.axes[0].get_xlabel() == "average mean absolute error (lower is better)"
     assert not any("%" in one.get_text() for one in figure.axes[0].get_xticklabels())
 
 
