@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
-from scipy import stats
 from synthetic_records import DIGITS, SNRS, Trial, fill, late_and_initial
 
 from fusion_search.analysis.figures.curves import compute_curves, draw_curves
