@@ -46,6 +46,7 @@ from fusion_search.analysis.statistics import bounds_of, interval
 _MOST_COLUMNS: Final = 4  # of panels
 _SPREAD: Final = ("deviation", "lowest", "highest", "low", "high")
 _FEWEST: Final = 5  # seeds; an interval of fewer is wider than the figure, and says little
+_MOST_LEVEL: Final = 8  # SNRs whose labels stand beside each other
 _APART: Final = 0.07  # between lines, so that bars do not hide each other
 
 
@@ -236,6 +237,8 @@ def _draw_lines(
         )
     axes.set_xticks(range(len(test_snrs)), [snr_label(snr) for snr in test_snrs])
     axes.tick_params(labelsize=8)
+    if len(test_snrs) > _MOST_LEVEL:
+        axes.tick_params(axis="x", rotation=90)
     axes.grid(alpha=0.25)
     axes.legend(title="train SNR", fontsize=8, title_fontsize=8, loc="best")
 

@@ -42,6 +42,7 @@ OPTION_ORDER: Final = (
 )
 """In which the figures list what can be placed; what is not here comes after it."""
 
+_SAMPLES_PER_CHOICE: Final = 10
 _OVER: Final = {
     "mean_": "mean {}",
     "worst_": "worst {}",
@@ -259,6 +260,17 @@ def placement_words(row: Mapping[str, Any]) -> str:
     if DEPTH not in row or "levels" not in row:
         return said
     return f"{depth_name(int(row[DEPTH]), int(row['levels']))}: {said}"
+
+
+def few_samples_words(samples: int, choices: int) -> str:
+    """The warning that belongs to importances of so few samples; empty where there are enough."""
+    enough = _SAMPLES_PER_CHOICE * choices
+    if samples >= enough:
+        return ""
+    return (
+        f"Of {samples} finished samples for {choices} choices: a hint at most, and another seed may "
+        f"say otherwise; {enough} or more would tell."
+    )
 
 
 def kind_words(kind: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pyarrow as pa
 
+from fusion_search.analysis.records.samples import few_samples_words
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -149,3 +150,5 @@ def print_importance(search: SearchSpecification, storage: Storage) -> None:
     rows = table.head(5).to_dict("records")
     words = ", ".join(f"{row['parameter']} {row['importance']:.2f}" for row in rows)
     print(f"importance for {search.objectives[0].name} (fANOVA): {words}")
+    if warning := few_samples_words(int(table["samples"].iloc[0]), len(table)):
+        print(f"  {warning}")
