@@ -268,7 +268,7 @@ def few_samples_words(samples: int, choices: int) -> str:
     if samples >= enough:
         return ""
     return (
-        f"Of {samples} finished samples for {choices} choices: a hint at most, and another seed may "
+        f"Of {samples} finished samples for {choices} choices: a hint at most, another seed may "
         f"say otherwise; {enough} or more would tell."
     )
 
