@@ -61,7 +61,7 @@ PLACEMENT: Final = {
     "couplings": "At every site `[none, mmtm]`, or by site `{level1: [none, mmtm]}`.",
     "connections": 'The same for each direction: `{"image>audio": [none, cross]}`.',
     "ends": "How the streams end, among those that the network offers.",
-    "streams": "Subsets, for unimodal baselines: `[[image, audio], [image]]`; `[]`, the default: all.",
+    "streams": "Subsets, for baselines: `[[image, audio], [image]]`; `[]`, the default: all.",
 }
 _SETTINGS: Final = {"training": TrainingSettings, "evaluation": EvaluationSettings}
 _PARTS: Final = {
