@@ -354,6 +354,11 @@ class Layout:
         there = {name: one for name, one in features.items() if not streams or name in streams}
         return coupling_fits(kind, there)
 
+    def ordered(self, streams: tuple[str, ...]) -> tuple[str, ...]:
+        """A subset in the order of the network, () for all: equal networks are equal trials."""
+        found = tuple(one for one in self.streams if one in streams)
+        return () if found == self.streams else found
+
     def check(self, placement: Placement) -> None:
         """Raise ``ValueError`` when a placement is not one of this layout's."""
         for site, placed in placement.sites.items():

@@ -20,6 +20,7 @@ from fusion_search.analysis.figures.drawing import (
     dots_note,
     draw_map,
     drawn,
+    error_ends,
     new_figure,
     percent_axis,
 )
@@ -57,17 +58,18 @@ def draw_confirmation(
         if row["n"] == 0:
             axes.text(0.02, place, "missing", transform=axes.get_yaxis_transform(), fontsize=8)
             continue
-        half = 0.0 if row["n"] == 1 else row["high"] - row["mean"]
-        axes.errorbar(row["mean"], place, xerr=half, fmt="D", color=colour, capsize=4, markersize=6)
+        ends = error_ends(row["mean"], row["low"], row["high"])
+        axes.errorbar(row["mean"], place, xerr=ends, fmt="D", color=colour, capsize=4, markersize=6)
     axes.set_yticks(range(len(table)), labels)
     axes.set_ylim(len(table) - 0.4, -0.6)
     percent_axis(axes.xaxis, measure.metric)
-    axes.set_xlabel(measure.words, fontsize=9)
+    axes.set_xlabel(f"{measure.words} ({measure.metric.better_words})", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
     note = (
-        "Diamond and bar: mean over seeds and its 95 % t interval; dots: single seeds. "
+        "Diamond and bar: mean over n seeds and its 95 % t interval; dots: single "
+        "seeds, each the mean over its folds and train conditions. "
         "Blue: the best of the search, by its ranking; grey: plain networks."
     )
     add_caption(figure, f"{caption} {note}".strip())

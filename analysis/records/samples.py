@@ -17,7 +17,11 @@ from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
-from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.description import (
+    MetricDescription,
+    TaskDescription,
+    better_words,
+)
 from fusion_search.analysis.records.selection import DEPTH, depth_name
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
@@ -42,6 +46,7 @@ OPTION_ORDER: Final = (
 )
 """In which the figures list what can be placed; what is not here comes after it."""
 
+_SAMPLES_PER_CHOICE: Final = 10
 _OVER: Final = {
     "mean_": "mean {}",
     "worst_": "worst {}",
@@ -93,6 +98,16 @@ class Objective:
             return f"{self.quantile:g} quantile of {self.metric.words}"
         said = _OVER[prefix].format(self.metric.words)
         return said.replace("mean mean", "average mean")
+
+    @property
+    def better_words(self) -> str:
+        """Beside the objective, in figures and reports."""
+        return better_words(self.sign)
+
+    @property
+    def label(self) -> str:
+        """For people, and which way is better."""
+        return f"{self.words} ({self.better_words})"
 
     def text(self, value: float) -> str:
         """A value, shares in per cent; a dash when there is none."""
@@ -357,6 +372,17 @@ def placement_words(row: Mapping[str, Any]) -> str:
     if DEPTH not in row or "levels" not in row:
         return said
     return f"{depth_name(int(row[DEPTH]), int(row['levels']))}: {said}"
+
+
+def few_samples_words(samples: int, choices: int) -> str:
+    """The warning that belongs to importances of so few samples; empty where there are enough."""
+    enough = _SAMPLES_PER_CHOICE * choices
+    if samples >= enough:
+        return ""
+    return (
+        f"Of {samples} finished samples for {choices} choices: a hint at most, another seed may "
+        f"say otherwise; {enough} or more would tell."
+    )
 
 
 def kind_words(kind: str) -> str:

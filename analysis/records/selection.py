@@ -35,6 +35,7 @@ from fusion_search.analysis.records.tables import (
 )
 
 DEPTH: Final = "fusion_depth"
+_LARGE: Final = 10**9  # from here on a number is said by its power of ten
 """A network setting: how many levels the streams run apart."""
 
 
@@ -246,6 +247,11 @@ def depth_name(depth: int, levels: int) -> str:
     if depth == levels:
         return "fully-connected fusion"
     return "second-layer fusion" if depth == 1 else f"fusion depth {depth}"
+
+
+def large_count(count: int) -> str:
+    """A number of any size in a few characters."""
+    return f"{count:,}" if count < _LARGE else f"about 10^{len(str(count)) - 1}"
 
 
 def count_label(count: int, noun: str) -> str:

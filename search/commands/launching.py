@@ -191,9 +191,8 @@ def _say_confirmed(storage: Storage) -> None:
     trials, _ = read_records(storage, planned_ids(storage))
     candidates = read_candidates(storage)
     description = read_description(storage)
-    column = f"mean_{description.metric.name}"
-    table, comparisons = compute_confirmation(trials, candidates, column)
-    measure = measures(description)[column]
+    measure = measures(description)[f"mean_{description.metric.name}"]
+    table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
     grid = read_table(storage, "grid", on_damage=lambda _, damage: print(f"left out: {damage}"))
     if grid.empty or not description.axes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -15,8 +14,10 @@ from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.layouts import Layouts
+from fusion_search.search.declaration.listed import listed_trials
 from fusion_search.search.declaration.requirements import not_installed, with_files_read
-from fusion_search.search.declaration.space_fields import PARTS, build_space, names_of
+from fusion_search.search.declaration.setting_names import check_columns, check_names
+from fusion_search.search.declaration.space_fields import PARTS, build_space
 from fusion_search.search.declaration.specification import (
     Confirmation,
     Mlflow,
@@ -41,10 +42,6 @@ from fusion_search.search.trials.fields import (
     value_of,
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
-from fusion_search.search.trials.specification import (
-    TrialSpecification,
-    parse_specification,
-)
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -200,8 +197,9 @@ def build_search(
         if lacking := not_installed(outline.get("resources", Resources()).requirements):
             raise ConfigurationError(lacking)
         task = task or find_task(outline["task"], data_folder)
-        names_of(task)
+        check_names(task)
         parts = _trials_of(raw, outline, task)
+        check_columns(task)
         if outline["searched"]:
             objectives = outline["objectives"] or (Objective(name=f"mean_{task.metrics[0].name}"),)
             outline["objectives"] = _with_directions(objectives, task)
@@ -255,12 +253,7 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
         if not isinstance(own.get(name, {}), Mapping):
             raise ConfigurationError(f"{name} must be a mapping")
     if "listed" in raw:
-        trials = listed(raw["listed"], "listed")
-        first = trials[0].get("data", {}) if isinstance(trials[0], Mapping) else {}
-        Layouts(task, first).open()
-        found = tuple(
-            _listed_trial(one, f"listed.{number}", task) for number, one in enumerate(trials)
-        )
+        found = listed_trials(raw["listed"], task, outline["task"])
         return {"listed": found, "declared": {"listed": raw["listed"]}}
     layout = Layouts(task, own.get("data", {}))
     layout.open()
@@ -279,20 +272,6 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
     )
     declared = {**own, "sweep": raw["sweep"]} if "sweep" in raw else own
     return {"sweep": found_blocks, "declared": declared}
-
-
-def _listed_trial(raw: Any, where: str, task: Task) -> TrialSpecification:
-    """A trial that is written out whole."""
-    values = known(TrialSpecification, raw, f"{where}.")
-    for one in fields(TrialSpecification):
-        if one.name not in values:
-            raise ConfigurationError(f"{where}.{one.name} is missing; a listed trial is whole")
-    for name, kind in (("task", str), ("fold", int), ("seed", int)):
-        value_of(kind, values[name], f"{where}.{name}")
-    try:
-        return parse_specification(json.dumps(values, default=str), task)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{where} is no trial: {error}") from error
 
 
 def _block(

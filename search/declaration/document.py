@@ -78,7 +78,7 @@ PLACEMENT: Final = {
     "ends": "How the streams end, among those that the network offers.",
     "options": "Of couplings and connections, each kind its own, below; each like any setting a "
     'value, a list or a range: `{mmtm: {ratio: [2, 4]}, "cross image>audio": {size: 8}}`.',
-    "streams": "Subsets, for unimodal baselines: `[[image, audio], [image]]`. Default: all.",
+    "streams": "Subsets, for baselines: `[[image, audio], [image]]`; `[]`, the default: all.",
 }
 _RANK_WORDS: Final = {(2, 0): "map to vector", (0, 2): "vector to map"}
 _GATED_WORDS: Final = "streams that it changes, among those that the site allows; all when none."

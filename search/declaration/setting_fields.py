@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -58,6 +59,9 @@ def _range(kind: type, raw: Mapping[str, Any], where: str) -> Range:
     if not {"low", "high"} <= set(ends):
         raise ConfigurationError(f"{where} must have low and high, or be a list of values")
     low, high = (value_of(kind, ends[name], f"{where}.{name}") for name in ("low", "high"))
+    for end, value in (("low", low), ("high", high)):
+        if math.isinf(value):
+            raise ConfigurationError(f"{where}.{end} is {value}; allowed: a finite number")
     log = value_of(bool, ends.get("log", False), f"{where}.log")
     if not low < high:
         raise ConfigurationError(f"{where}.low is {low} and high is {high}; allowed: low < high")

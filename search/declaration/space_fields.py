@@ -23,8 +23,8 @@ from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.models.layout import COUPLING, NONE, Layout, direction
 from fusion_search.search.declaration.option_fields import check_options, kind_options
 from fusion_search.search.declaration.setting_fields import options_of_field, settings_of
+from fusion_search.search.declaration.setting_names import check_sampled_names
 from fusion_search.search.declaration.train_fields import train_conditions
-from fusion_search.search.spaces.names import END, STREAMS, TRAIN
 from fusion_search.search.spaces.parameters import Choice, Extreme, count_of, options_of
 from fusion_search.search.spaces.space import EVERYWHERE, Space
 from fusion_search.search.tasks.base import Task
@@ -94,6 +94,7 @@ def build_space(
         seeds=_numbers(raw.get("seeds", [0]), "seeds"),
     )
     _check_first(space)
+    check_sampled_names(space)
     _check_placement(space)
     space = _with_ordered_streams(space)
     check_options(space)
@@ -128,17 +129,12 @@ def _placed(placement: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]
 
 def _by_site(raw: Any, where: str) -> dict[str, tuple[str, ...]]:
     if isinstance(raw, Mapping):
-        return {
-            str(site): options_of_field(listed(one, f"{where}.{site}"), f"{where}.{site}", _text)
-            if isinstance(one, list)
-            else options_of_field(one, f"{where}.{site}", _text)
-            for site, one in raw.items()
-        }
-    return {
-        EVERYWHERE: options_of_field(
-            listed(raw, where) if isinstance(raw, list) else raw, where, _text
-        )
-    }
+        return {str(site): _kinds(one, f"{where}.{shown_name(site)}") for site, one in raw.items()}
+    return {EVERYWHERE: _kinds(raw, where)}
+
+
+def _kinds(raw: Any, where: str) -> tuple[str, ...]:
+    return options_of_field(listed(raw, where) if isinstance(raw, list) else raw, where, _text)
 
 
 def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:
@@ -228,11 +224,14 @@ def _check_placement(space: Space) -> None:
 
 
 def _with_ordered_streams(space: Space) -> Space:
-    """Subsets in the order of the network, () for all: equal networks are equal trials."""
-    order = space.by_layout.layout_of(next(space.by_layout.networks())).streams
-    subsets = [tuple(one for one in order if one in subset) for subset in space.streams]
-    whole = [() if subset == order else subset for subset in subsets]
-    return replace(space, streams=options_of_field(whole, "placement.streams", lambda one, _: one))
+    layout = space.by_layout.layout_of(next(space.by_layout.networks()))
+    ordered = [layout.ordered(subset) for subset in space.streams]
+    for index, one in enumerate(ordered):
+        if one in ordered[:index]:
+            raise ConfigurationError(
+                f"placement.streams holds {', '.join(one or layout.streams)} twice; keep one"
+            )
+    return replace(space, streams=tuple(ordered))
 
 
 def _check_sites(
@@ -289,25 +288,3 @@ def _check_trials(space: Space) -> None:
             space.trial_at(condition)
     except ValueError as error:
         raise ConfigurationError(f"a trial of the search: {error}") from error
-
-
-def names_of(task: Task) -> list[str]:
-    """Of all settings of a task.
-
-    Raises:
-        ConfigurationError: one name is there twice; columns of the records would have it twice.
-    """
-    kinds = (task.network, task.data, TrainingSettings, EvaluationSettings)
-    names = [one.name for kind in kinds for one in fields(kind)]
-    twice = sorted({one for one in names if names.count(one) > 1})
-    if twice:
-        raise ConfigurationError(
-            f"{type(task).__name__} has settings of one name: {', '.join(twice)}; network, data, "
-            "training and evaluation share the columns of the records, so give each its own"
-        )
-    if taken := [one for one in (STREAMS, END, TRAIN) if one in names]:
-        raise ConfigurationError(
-            f"{type(task).__name__} has a setting {taken[0]}, which means something else in every "
-            "search; give it another name"
-        )
-    return names

@@ -58,7 +58,7 @@ class Resources:
 
     def __post_init__(self) -> None:
         if not (0 < self.cpus_per_trial < math.inf):
-            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0")
+            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0, finite")
         gpus = self.gpus_per_trial
         if not (0 <= gpus <= 1 or (gpus == int(gpus) and gpus < math.inf)):
             raise ValueError(f"gpus_per_trial is {gpus}; allowed: 0 to 1, or a whole number")
@@ -74,7 +74,7 @@ class Resources:
             raise ValueError(f"retries is {self.retries}; allowed: 0 or more")
         for name in ("save_seconds", "trial_deadline_seconds", "storage_wait_seconds"):
             if not (0 <= getattr(self, name) < math.inf):
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more, finite")
         for one in self.requirements:
             check_requirement(one, "requirements")
 
@@ -105,7 +105,8 @@ class SearcherSettings:
             objectives); surrogate (placements that grow, by a model of the records).
         seed: of its choices.
         samples: how many it proposes, repeated ones not counted.
-        warm_start: searches in the same storage folder whose records it knows from the start.
+        warm_start: searches in the same storage folder whose records it knows from the start: those
+            of trials of the same task, data, folds, train conditions and split.
     """
 
     name: SearcherName = "random"

@@ -32,7 +32,7 @@ from fusion_search.search.trials.trial import choose_device, seeded
 
 # Of the seconds spent on a kind: most of a trial is steps, then the grid.
 _SHARES: Final = {"step": 0.5, "validation": 0.15, "grid": 0.35}
-_ALONE_SECONDS: Final = 3.0
+_ALONE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,6 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
         return typed(cast(type, kind), value, f"{where}.")
     if kind not in _TYPE_WORDS:
         return _by_pydantic(kind, value, where)
-    if kind is float and value == "original":
-        return math.inf
     if type(value) is int and kind in (int, float) and abs(value) > _LARGEST:
         raise ConfigurationError(
             f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]} up to {_LARGEST:,}"

@@ -84,9 +84,9 @@ class TrainingSettings:
         for name in ("weight_decay", "gradient_clip", "coupling_weight_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value}; allowed: 0 or more")
+                raise ValueError(f"{name} is {value}; allowed: 0 or more, finite")
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0")
+            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0, finite")
         if not 0 < self.step_factor <= 1:
             raise ValueError(f"step_factor is {self.step_factor}; allowed: above 0 to 1")
         if not 0 <= self.momentum < 1:

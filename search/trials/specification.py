@@ -20,6 +20,7 @@ from fusion_search.search.trials.fields import known, typed, value_of
 from fusion_search.search.trials.plain import (
     column_value,
     parse_train,
+    parse_value,
     plain_settings,
     plain_train,
     plain_value,
@@ -274,7 +275,10 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
     train = known([axis.name for axis in task.axes], plain["train"], "train.")
     return TrialSpecification(
         task=value_of(str, plain["task"], "task"),
-        **{name: typed(kind, plain[name], f"{name}.") for name, kind in kinds.items()},
+        **{
+            name: typed(kind, parse_value(plain[name], kind), f"{name}.")
+            for name, kind in kinds.items()
+        },
         placement=placement,
         train=make_train(
             task, {name: parse_train(one) for name, one in train.items()}, placement.streams

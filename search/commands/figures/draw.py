@@ -245,7 +245,9 @@ def replay(options: argparse.Namespace) -> int:
     objective = objectives_of(specification_of(search), search.description)[0]
     minimize = objective.direction == "minimize"
     optimum = float(table["value"].min() if minimize else table["value"].max())
-    curves, runs, summary = compute_replay(table, optimum, options.within, minimize=minimize)
+    curves, runs, summary = compute_replay(
+        table, optimum, options.within, minimize=minimize, share=objective.is_share
+    )
     figure = draw_replay(
         curves,
         runs,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from fusion_search.analysis.records.selection import large_count
 from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.conditions import ORIGINAL, drawn
 from fusion_search.datasets.loading import Loaders, Presentation, load
@@ -104,7 +105,9 @@ class Contract:
                 )
         count = math.prod(len(kinds) for kinds in layout.options().values())
         sites = ", ".join(site.name for site, _ in layout.sites) or "none"
-        return f"streams {', '.join(layout.streams)}; sites: {sites}; {count:,} placements"
+        return (
+            f"streams {', '.join(layout.streams)}; sites: {sites}; {large_count(count)} placements"
+        )
 
     def _judged(self) -> str:
         outputs, batch = self._output(self._built(Placement()))
