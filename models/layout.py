@@ -113,6 +113,46 @@ def first_of(view: View) -> View:
 
 
 @dataclass(frozen=True)
+class _Entry:
+    name: str
+    view: View
+
+    def see(self, output: Tree) -> Tensor:
+        seen: Tensor = self.view.see(output[self.name])
+        return seen
+
+    def put(self, output: Tree, new: Tensor) -> Tree:
+        changed = {self.name: self.view.put(output[self.name], new)}
+        return type(output)(**{**output, **changed})
+
+
+def entry_of(name: str, view: View) -> View:
+    """View one tensor of a dictionary that a module gives; the others stay as they are.
+
+    transformers' models give such: ``entry_of("last_hidden_state", TOKENS)``.
+    """
+    entry = _Entry(name, view)
+    return View(entry.see, entry.put, view.mask)
+
+
+@dataclass(frozen=True)
+class _Masked:
+    name: str
+
+    def mask(self, given: Tree) -> Tensor:
+        there: Tensor = given[self.name].bool()
+        return there
+
+
+def masked_by(name: str, view: View) -> View:
+    """The view of a stream that takes a dictionary, whose entry says where there is no padding.
+
+    ``masked_by("attention_mask", TOKENS)`` is for tokens padded as transformers' tokenizers do.
+    """
+    return View(view.see, view.put, _Masked(name).mask)
+
+
+@dataclass(frozen=True)
 class Site:
     """A place where levels of several streams can be coupled.
 

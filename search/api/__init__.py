@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion_search.datasets.torch_extensions import mend_imports
+
 if TYPE_CHECKING:
     from fusion_search.datasets.batch import Batch, Data, TensorData
     from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis, Range
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
         Placement,
         Site,
         View,
+        entry_of,
         first_of,
         frames,
+        masked_by,
     )
     from fusion_search.models.placement import EarlyFusionPlacement
+    from fusion_search.models.weights import load_weights
     from fusion_search.search.tasks.base import Classification, Regression, Task, open_task
     from fusion_search.search.tasks.named import find_task
     from fusion_search.search.tasks.opened import OpenedTask
@@ -65,9 +70,12 @@ __all__ = [
     "TrialResult",
     "TrialSpecification",
     "View",
+    "entry_of",
     "find_task",
     "first_of",
     "frames",
+    "load_weights",
+    "masked_by",
     "open_task",
     "run_task_trial",
     "run_trial",
@@ -85,12 +93,15 @@ _HOMES: Final = {
     "EarlyFusionNetwork": "models.early_fusion",
     "EarlyFusionPlacement": "models.placement",
     "EarlyFusionSettings": "models.early_fusion",
+    "entry_of": "models.layout",
     "EvaluationSettings": "search.trials.settings",
     "Feature": "models.layout",
     "find_task": "search.tasks.named",
     "first_of": "models.layout",
     "frames": "models.layout",
     "Layout": "models.layout",
+    "load_weights": "models.weights",
+    "masked_by": "models.layout",
     "Metric": "datasets.metrics",
     "open_task": "search.tasks.base",
     "OpenedTask": "search.tasks.opened",
@@ -110,6 +121,9 @@ _HOMES: Final = {
     "TrialSpecification": "search.trials.specification",
     "View": "models.layout",
 }
+
+# Before any task's file is imported, which may begin with torchvision.
+mend_imports()
 
 
 def __getattr__(name: str) -> Any:
