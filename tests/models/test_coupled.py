@@ -9,68 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from two_streams import COUPLED, EXAMPLE, SITES, Ready, block2, levels, modules, parts
 
 from fusion_search.models.coupled.heads import Concatenate
 from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.layout import TOKENS, Feature, Layout, Placement, Site, View
-
-EXAMPLE = {"video": torch.randn(2, 3, 16, 16), "emg": torch.randn(2, 4, 40)}
-SITES = [Site("s1", {"video": "a", "emg": "x"}), Site("s2", {"video": "b", "emg": "y"})]
-
-
-def block2(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1), nn.ReLU())
-
-
-def block1(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv1d(inputs, outputs, 5, 2, 2), nn.ReLU())
-
-
-class Ready(nn.Module):
-    """As anybody writes it."""
-
-    def __init__(self, first: nn.Module, second: nn.Module, names: tuple[str, str]) -> None:
-        super().__init__()
-        self.names = names
-        self.add_module(names[0], first)
-        self.add_module(names[1], second)
-
-    def forward(self, values: Tensor) -> Tensor:
-        for name in self.names:
-            values = self.get_submodule(name)(values)
-        return values
-
-
-def parts() -> dict[str, dict[str, nn.Module]]:
-    torch.manual_seed(3)
-    return {
-        "video": {"a": block2(3, 6), "b": block2(6, 8)},
-        "emg": {"x": block1(4, 6), "y": block1(6, 8)},
-    }
-
-
-def levels(placement: Placement | None = None, **more: Any) -> CoupledNetwork:
-    streams = parts()
-    torch.manual_seed(5)
-    head = more.pop("head", lambda ends: Concatenate(ends, 5))
-    return CoupledNetwork(streams, more.pop("sites", SITES), head, EXAMPLE, placement, **more)
-
-
-def modules(placement: Placement | None = None, **more: Any) -> CoupledNetwork:
-    streams = {
-        name: Ready(*one.values(), names=tuple(one))  # type: ignore[arg-type]
-        for name, one in parts().items()
-    }
-    torch.manual_seed(5)
-    sites = more.pop("sites", SITES)
-    return CoupledNetwork(
-        streams, sites, lambda ends: Concatenate(ends, 5), EXAMPLE, placement, **more
-    )
-
-
-COUPLED = Placement(
-    {"s1": {"coupling": "mmtm", "emg>video": "transfer"}, "s2": {"coupling": "squeeze_excitation"}}
-)
 
 
 @pytest.mark.parametrize("placement", [Placement(), COUPLED])
@@ -240,22 +184,40 @@ def test_copies_and_pickles_answer_alike() -> None:
     assert torch.equal(again["video"](EXAMPLE["video"]), ready.streams["video"](EXAMPLE["video"]))
 
 
-def test_activation_checkpointing_around_a_site_is_refused() -> None:
-    from torch.utils.checkpoint import checkpoint
+class Checkpointed(Ready):
+    """Keeps no activation, in either of torch's ways."""
 
-    class Checkpointed(Ready):
-        def forward(self, values: Tensor) -> Tensor:
-            return checkpoint(super().forward, values, use_reentrant=False)  # type: ignore[no-any-return]
+    reentrant = False
 
-    video, emg = parts()["video"], parts()["emg"]
+    def forward(self, values: Tensor) -> Tensor:
+        return checkpoint(super().forward, values, use_reentrant=self.reentrant)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_around_a_site_is_refused(reentrant: bool) -> None:
     streams = {
-        "video": Checkpointed(*video.values(), names=("a", "b")),
-        "emg": Ready(*emg.values(), names=("x", "y")),
+        "video": Checkpointed(*parts()["video"].values(), names=("a", "b")),
+        "emg": Ready(*parts()["emg"].values(), names=("x", "y")),
     }
-    head = lambda ends: Concatenate(ends, 5)  # noqa: E731
-    network = CoupledNetwork(streams, SITES, head, EXAMPLE, COUPLED)
-    with pytest.raises(RuntimeError, match="lies inside activation checkpointing"):
-        network(**EXAMPLE).sum().backward()
+    streams["video"].reentrant = reentrant
+    with pytest.raises(RuntimeError, match="level a lies inside activation checkpointing"):
+        CoupledNetwork(streams, SITES, lambda ends: Concatenate(ends, 5), EXAMPLE, COUPLED)
+
+
+def test_activation_checkpointing_elsewhere_changes_no_gradient() -> None:
+    plain, whole, between = (modules(COUPLED) for _ in range(3))
+    plain(**EXAMPLE).sum().backward()
+    checkpoint(lambda: whole(**EXAMPLE), use_reentrant=False).sum().backward()
+    level = between.streams["video"].a
+    forward = level.forward
+    level.forward = lambda values: checkpoint(forward, values, use_reentrant=False)
+    between(**EXAMPLE).sum().backward()
+    for network in (whole, between):
+        assert all(map(torch.equal, _gradients(network), _gradients(plain)))
+
+
+def _gradients(network: nn.Module) -> list[Tensor]:
+    return [one.grad for one in network.parameters() if one.grad is not None]
 
 
 class Tokens(nn.Module):
@@ -387,7 +349,7 @@ def test_streams_that_are_not_gated_stay_so_when_the_gated_one_is_dropped() -> N
     dropped = CoupledNetwork(streams, sites, head, example, Placement(streams=("b", "c"))).layout
     assert dropped.options() == {"s1.coupling": ("none",)}
     placed = Placement({"s1": {"coupling": "mmtm"}}, streams=("b", "c"))
-    with pytest.raises(ValueError, match="at least one gated stream"):
+    with pytest.raises(ValueError, match=r"s1\.coupling is 'mmtm'; allowed: none"):
         CoupledNetwork(streams, sites, head, example, placed)
 
 
