@@ -92,12 +92,12 @@ class Trace:
                     (level, partial(self._make, name, level, made)) for level, made in one.items()
                 ]
                 runs[name] = LevelRun(steps, self.named[name])
-        try:
-            with torch.no_grad():
+        with torch.no_grad():
+            try:
                 self.ends = drive(self.sites, runs, given, self._exchange)
-        finally:
-            for run in runs.values():
-                run.close()
+            finally:  # still without gradients, as the streams began
+                for run in runs.values():
+                    run.close()
 
     def _note_input(self, name: str, values: _Values) -> None:
         tensors = all(isinstance(one, Tensor) and one.is_floating_point() for one in values)

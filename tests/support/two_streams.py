@@ -50,23 +50,43 @@ def parts() -> dict[str, dict[str, nn.Module]]:
     }
 
 
-def levels(placement: Placement | None = None, **more: Any) -> CoupledNetwork:
-    streams = parts()
+def ready(video: type[Ready] = Ready, emg: type[Ready] = Ready) -> dict[str, Ready]:
+    """The same parts as modules."""
+    own = {"video": video, "emg": emg}
+    return {
+        name: own[name](*one.values(), names=tuple(one))  # type: ignore[arg-type]
+        for name, one in parts().items()
+    }
+
+
+def network_of(streams: Any, placement: Placement | None = None, **more: Any) -> CoupledNetwork:
+    """A network with one seed for what the streams have not made."""
     torch.manual_seed(5)
+    sites, example = more.pop("sites", SITES), more.pop("example", EXAMPLE)
     head = more.pop("head", lambda ends: Concatenate(ends, 5))
-    return CoupledNetwork(streams, more.pop("sites", SITES), head, EXAMPLE, placement, **more)
+    return CoupledNetwork(streams, sites, head, example, placement, **more)
+
+
+def levels(placement: Placement | None = None, **more: Any) -> CoupledNetwork:
+    return network_of(parts(), placement, **more)
 
 
 def modules(placement: Placement | None = None, **more: Any) -> CoupledNetwork:
-    streams = {
-        name: Ready(*one.values(), names=tuple(one))  # type: ignore[arg-type]
-        for name, one in parts().items()
-    }
-    torch.manual_seed(5)
-    sites = more.pop("sites", SITES)
-    return CoupledNetwork(
-        streams, sites, lambda ends: Concatenate(ends, 5), EXAMPLE, placement, **more
-    )
+    return network_of(ready(), placement, **more)
+
+
+def drawn(network: CoupledNetwork) -> CoupledNetwork:
+    """With exchanges that do something: many begin as identity."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for parameter in network.exchanges.parameters():
+            parameter.normal_()
+    return network
+
+
+def gradients(network: nn.Module) -> dict[str, Tensor]:
+    """By name, of the parameters that have one."""
+    return {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
 
 
 COUPLED = Placement(
