@@ -19,6 +19,8 @@ NONE: Final = "none"
 COUPLING: Final = "coupling"
 _ARROW: Final = ">"
 
+NOT_SEEN: Final = "not a tensor [B, channels, *size]; give it a view"
+
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -41,7 +43,8 @@ class Feature:
 
 
 def _itself(output: Tree) -> Tensor:
-    assert isinstance(output, Tensor)
+    if not isinstance(output, Tensor):
+        raise ValueError(f"gives a {type(output).__name__}, {NOT_SEEN}")
     return output
 
 

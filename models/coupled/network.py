@@ -15,7 +15,15 @@ from torch import nn
 
 from fusion_search.models.coupled.lockstep import LevelRun, Run, Steps, drive
 from fusion_search.models.coupled.suspended import ModuleRun, suspend
-from fusion_search.models.coupled.trace import PLAIN, Levels, Trace, at, seeded, without_values
+from fusion_search.models.coupled.trace import (
+    PLAIN,
+    Levels,
+    Trace,
+    at,
+    see,
+    seeded,
+    without_values,
+)
 from fusion_search.models.couplings.contract import Features
 from fusion_search.models.layout import COUPLING, Layout, Placement, Site, Tree, View, direction
 
@@ -175,7 +183,7 @@ class CoupledNetwork(nn.Module):
         for name in self.names:
             view = self._ends.get(name, PLAIN)
             place = f"the end of stream {name}"
-            ends[name] = at(place, tuple(map(view.see, trace.ends[name])))
+            ends[name] = at(place, see(place, view, trace.ends[name]))
         with seeded(torch.initial_seed(), "head"):
             if isinstance(head, Mapping):
                 return head[self.placement.end or next(iter(head))](ends)

@@ -26,6 +26,7 @@ from fusion_search.models.couplings.transfer import kinds_between
 from fusion_search.models.layout import (
     COUPLING,
     NONE,
+    NOT_SEEN,
     Feature,
     Layout,
     Placement,
@@ -118,15 +119,12 @@ class Trace:
 
     def _exchange(self, site: Site, outputs: dict[str, _Values]) -> dict[str, _Values]:
         views = {name: site.views.get(name, PLAIN) for name in outputs}
-        seen = {name: tuple(map(views[name].see, values)) for name, values in outputs.items()}
-        features = {
-            name: at(f"site {site.name}: stream {name}", values) for name, values in seen.items()
-        }
+        places = {name: f"site {site.name}: stream {name}" for name in outputs}
+        seen = {name: see(places[name], views[name], one) for name, one in outputs.items()}
+        features = {name: at(places[name], values) for name, values in seen.items()}
         for name, one in views.items():
             if one.mask is not None:
-                check_masks(
-                    f"site {site.name}: stream {name}", one.mask, self._given[name], seen[name]
-                )
+                check_masks(places[name], one.mask, self._given[name], seen[name])
         self.features[site.name] = features
         self.choices[site.name] = self._choices(site, seen)
         placed = self.placement.sites.get(site.name, {})
@@ -203,6 +201,18 @@ def feature_of(values: Sequence[Tensor]) -> Feature:
     return Feature(values[0].shape[1], size)
 
 
+def see(place: str, view: View, values: _Values) -> _Values:
+    """What a view shows of every batch.
+
+    Raises:
+        ValueError: it takes something else.
+    """
+    try:
+        return tuple(map(view.see, values))
+    except ValueError as error:
+        raise ValueError(f"{place} {error}") from error
+
+
 def at(place: str, values: _Values) -> Feature:
     """As ``feature_of``, of what a view shows.
 
@@ -211,11 +221,8 @@ def at(place: str, values: _Values) -> Feature:
     """
     for one in values:
         if not isinstance(one, Tensor) or one.dim() < 2:
-            what = f"[{', '.join(map(str, one.shape))}]" if isinstance(one, Tensor) else ""
-            raise ValueError(
-                f"{place} gives a {type(one).__name__}{what}, not a tensor [B, channels, *size]; "
-                "give the site a view of it"
-            )
+            shape = f"[{', '.join(map(str, one.shape))}]" if isinstance(one, Tensor) else ""
+            raise ValueError(f"{place} gives a {type(one).__name__}{shape}, {NOT_SEEN}")
     first = values[0]
     for other in values[1:]:
         if other.dim() != first.dim() or other.shape[1] != first.shape[1]:

@@ -112,12 +112,6 @@ def test_a_level_is_widened_by_what_is_concatenated() -> None:
             assert torch.equal(one, network.state_dict()[name]), name
 
 
-
-
-
-
-
-
 def test_sites_that_cross_are_refused() -> None:
     crossing = [Site("s1", {"video": "a", "emg": "y"}), Site("s2", {"video": "b", "emg": "x"})]
     for build in (levels, modules):
@@ -129,24 +123,6 @@ def test_sites_that_cross_are_refused() -> None:
         levels(sites=[Site("s", {"video": "z", "emg": "x"})])
     with pytest.raises(ValueError, match="names stream 'sound'; allowed: video, emg"):
         levels(sites=[Site("s", {"sound": "a"})])
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def test_ends_and_the_streams_they_are_made_of() -> None:
@@ -195,14 +171,6 @@ def test_the_layout_of_a_network_with_modules_of_its_own_is_closed() -> None:
         closed.check(Placement({"s1": {"coupling": OWN}}))
 
 
-
-
-
-
-
-
-
-
 def test_streams_that_are_not_gated_stay_so_when_the_gated_one_is_dropped() -> None:
     streams = {name: {"0": nn.Linear(4, 4)} for name in "abc"}
     example = {name: torch.randn(2, 4) for name in "abc"}
@@ -216,10 +184,6 @@ def test_streams_that_are_not_gated_stay_so_when_the_gated_one_is_dropped() -> N
     placed = Placement({"s1": {"coupling": "mmtm"}}, streams=("b", "c"))
     with pytest.raises(ValueError, match=r"s1\.coupling is 'mmtm'; allowed: none"):
         CoupledNetwork(streams, sites, head, example, placed)
-
-
-
-
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ class _Plus(nn.Module):
 
 def test_suspended_streams_run_as_they_are_and_compile_between_sites(graphs: _Graphs) -> None:
     torch.manual_seed(3)
-    video = Ready(nn.Sequential(_Plus(block2(3, 6))), nn.Sequential(_Plus(block2(6, 8))), ("a", "b"))
+    video = Ready(
+        nn.Sequential(_Plus(block2(3, 6))), nn.Sequential(_Plus(block2(6, 8))), ("a", "b")
+    )
     emg = Ready(block1(4, 6), block1(6, 8), ("x", "y"))
     network = drawn(network_of({"video": video, "emg": emg}, COUPLED)).eval()
     expected = network(**EXAMPLE)

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from two_streams import COUPLED, EXAMPLE, Ready, gradients, levels, modules, network_of, parts, ready
+from two_streams import (
+    COUPLED,
+    EXAMPLE,
+    Ready,
+    gradients,
+    levels,
+    modules,
+    network_of,
+    parts,
+    ready,
+)
 
 from fusion_search.models.coupled.heads import Concatenate
 from fusion_search.models.coupled.network import CoupledNetwork
