@@ -55,8 +55,10 @@ class _Again(SourceFileLoader):
         try:
             super().exec_module(module)
         except remedy.fails:
-            for name in [one for one in sys.modules if one.startswith(f"{module.__name__}.")]:
+            inside = f"{module.__name__}."
+            for name in [one for one in sys.modules if one.startswith(inside)]:
                 del sys.modules[name]  # imported by half
+                vars(module).pop(name.removeprefix(inside), None)
             remedy.declare()
             super().exec_module(module)
 
