@@ -97,8 +97,8 @@ def _read(path: Path, size: int) -> Mapping[str, Tensor]:
         raise
     except Exception as error:  # whatever a damaged file makes zipfile and torch raise
         raise WeightsError(
-            f"{path} cannot be read as weights that torch.save wrote ({type(error).__name__}); save "
-            "module.state_dict(), and nothing but tensors"
+            f"{path} cannot be read as weights that torch.save wrote ({type(error).__name__}); "
+            "save module.state_dict(), and nothing but tensors"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(one, Tensor) for one in state.values()):
         there = _few(state) if isinstance(state, Mapping) else f"a {type(state).__name__}"

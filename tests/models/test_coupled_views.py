@@ -132,7 +132,7 @@ def test_a_view_that_is_missing_is_named() -> None:
     with pytest.raises(
         ValueError, match=r"site s: stream text gives a tuple, not a tensor \[B, cha"
     ):
-        with_text("none", TOKENS, "tuple", example={"text": words(5, 5, 3), **_VIDEO}).layout
+        with_text("none", TOKENS, "tuple", example={"text": words(5, 5, 3), **_VIDEO})
     with pytest.raises(ValueError, match=r"the end of stream text gives a ModelOutput"):
         with_text("none", TOKENS, ends={})
     with pytest.raises(

@@ -52,7 +52,7 @@ def test_no_code_in_a_file_is_run(tmp_path: Path) -> None:
     done = tmp_path / "done"
     for save in (torch.save, lambda what, path: path.write_bytes(pickle.dumps(what, 2))):
         save({"0.weight": _Deed(done)}, tmp_path / "bad.pth")
-        with pytest.raises(WeightsError, match="cannot be read as weights that torch.save wrote"):
+        with pytest.raises(WeightsError, match=r"cannot be read as weights that torch\.save wrote"):
             load_weights(small(), tmp_path / "bad.pth")
         assert not done.exists()
 
