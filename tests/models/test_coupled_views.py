@@ -173,6 +173,7 @@ def test_frames_in_the_batch_are_one_clip() -> None:
     # One gate for a whole clip, and none from its neighbour.
     stream: Any = network.streams["clip"]
     maps = stream.first(clip.transpose(1, 2).flatten(0, 1)).view(2, 4, 6, 4, 4)
+    assert torch.equal(frames(4).see(maps.flatten(0, 1)), maps.transpose(1, 2))
     video = network.streams["video"].a(EXAMPLE["video"])
     met = network.exchanges["s"].coupling({"clip": maps.transpose(1, 2), "video": video}, {})
     second = stream.second(met["clip"].transpose(1, 2).flatten(0, 1).relu())
