@@ -86,7 +86,12 @@ class CoupledNetwork(nn.Module):
                 suspend(one, self._named[name])
         trace = self._traced(there, _batches(example, self.names))
         self.suspended = {name for name, one in there.items() if isinstance(one, nn.Module)}
-        self.streams = nn.ModuleDict({**there, **trace.made})
+        self.streams = nn.ModuleDict(
+            {
+                name: one if isinstance(one, nn.Module) else trace.made[name]
+                for name, one in there.items()
+            }
+        )
         self.exchanges = trace.exchanges
         self.layout = self._layout(tuple(streams), trace, head)
         self.layout.check(self.placement)
@@ -112,7 +117,9 @@ class CoupledNetwork(nn.Module):
                 one.eval()
         return self
 
-    @torch.compiler.disable(reason="streams are suspended; given as levels, they compile")
+    @torch.compiler.disable(  # type: ignore[untyped-decorator]
+        reason="streams are suspended; given as levels, they compile"
+    )
     def _run_suspended(self, inputs: dict[str, Tree]) -> Tree:
         starts = dict(inputs)
         runs: dict[str, Run] = {
