@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -79,6 +80,16 @@ def as_batch(items: Any) -> Batch:
     )
 
 
+class Examples(dict[str, Tree]):
+    """Two examples as networks take them, by stream.
+
+    Attributes:
+        other: two of other lengths; None where lengths do not vary.
+    """
+
+    other: dict[str, Tree] | None = None
+
+
 @dataclass
 class Data:
     """What a task opens.
@@ -104,6 +115,8 @@ class Data:
             for themselves. None: those of tensors in memory do, up to 1 GiB together.
         axes, metrics: where they depend on the settings of the data; None for the task's. They
             are the same for all trials of a search.
+        weights: files that networks start from, by a name of yours. Their hashes become part of the
+            fingerprint and of the note.
         inputs: two examples without noise, from which networks learn their shapes; set by
             ``fusion_search.search.tasks.base.open_task``.
     """
@@ -119,7 +132,8 @@ class Data:
     shared: bool | None = None
     axes: tuple[Axis, ...] | None = None
     metrics: tuple[Metric, ...] | None = None
-    inputs: dict[str, Tree] = field(default_factory=dict)
+    weights: Mapping[str, str | Path] = field(default_factory=dict)
+    inputs: Examples = field(default_factory=Examples)
 
     def __post_init__(self) -> None:
         if self.shared is None:

@@ -19,6 +19,8 @@ NONE: Final = "none"
 COUPLING: Final = "coupling"
 _ARROW: Final = ">"
 
+NOT_SEEN: Final = "not a tensor [B, channels, *size]; give it a view"
+
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
@@ -41,7 +43,8 @@ class Feature:
 
 
 def _itself(output: Tree) -> Tensor:
-    assert isinstance(output, Tensor)
+    if not isinstance(output, Tensor):
+        raise ValueError(f"gives a {type(output).__name__}, {NOT_SEEN}")
     return output
 
 
@@ -110,6 +113,46 @@ def first_of(view: View) -> View:
     """View the first of the tuple that a module gives; the others stay as they are."""
     first = _First(view)
     return View(first.see, first.put, view.mask)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    view: View
+
+    def see(self, output: Tree) -> Tensor:
+        seen: Tensor = self.view.see(output[self.name])
+        return seen
+
+    def put(self, output: Tree, new: Tensor) -> Tree:
+        changed = {self.name: self.view.put(output[self.name], new)}
+        return type(output)(**{**output, **changed})
+
+
+def entry_of(name: str, view: View) -> View:
+    """View one tensor of a dictionary that a module gives; the others stay as they are.
+
+    transformers' models give such: ``entry_of("last_hidden_state", TOKENS)``.
+    """
+    entry = _Entry(name, view)
+    return View(entry.see, entry.put, view.mask)
+
+
+@dataclass(frozen=True)
+class _Masked:
+    name: str
+
+    def mask(self, given: Tree) -> Tensor:
+        there: Tensor = given[self.name].bool()
+        return there
+
+
+def masked_by(name: str, view: View) -> View:
+    """The view of a stream that takes a dictionary, whose entry says where there is no padding.
+
+    ``masked_by("attention_mask", TOKENS)`` is for tokens padded as transformers' tokenizers do.
+    """
+    return View(view.see, view.put, _Masked(name).mask)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from fusion_search.datasets.torch_extensions import mend_imports
+
 if TYPE_CHECKING:
     from fusion_search.datasets.batch import Batch, Data, TensorData
     from fusion_search.datasets.columns import Columns
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
         Placement,
         Site,
         View,
+        entry_of,
         first_of,
         frames,
+        masked_by,
     )
     from fusion_search.models.placement import EarlyFusionPlacement
+    from fusion_search.models.weights import load_weights
     from fusion_search.search.python.launching import launch, resume
     from fusion_search.search.python.tables import trials
     from fusion_search.search.python.trained_trial import load_trial
@@ -71,11 +76,14 @@ __all__ = [
     "TrialResult",
     "TrialSpecification",
     "View",
+    "entry_of",
     "find_task",
     "first_of",
     "frames",
     "launch",
     "load_trial",
+    "load_weights",
+    "masked_by",
     "open_task",
     "resume",
     "run_task_trial",
@@ -97,6 +105,7 @@ _HOMES: Final = {
     "EarlyFusionNetwork": "models.early_fusion",
     "EarlyFusionPlacement": "models.placement",
     "EarlyFusionSettings": "models.early_fusion",
+    "entry_of": "models.layout",
     "EvaluationSettings": "search.trials.settings",
     "Feature": "models.layout",
     "find_task": "search.tasks.named",
@@ -105,6 +114,8 @@ _HOMES: Final = {
     "launch": "search.python.launching",
     "Layout": "models.layout",
     "load_trial": "search.python.trained_trial",
+    "load_weights": "models.weights",
+    "masked_by": "models.layout",
     "Metric": "datasets.metrics",
     "open_task": "search.tasks.base",
     "OpenedTask": "search.tasks.opened",
@@ -127,6 +138,9 @@ _HOMES: Final = {
     "trials": "search.python.tables",
     "View": "models.layout",
 }
+
+# Before any task's file is imported, which may begin with torchvision.
+mend_imports()
 
 
 def __getattr__(name: str) -> Any:

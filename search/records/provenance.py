@@ -18,6 +18,7 @@ PACKAGES: Final = (
     "fusion-search",
     "torch",
     "torchaudio",
+    "torchvision",
     "numpy",
     "ray",
     "optuna",

@@ -5,21 +5,24 @@ Spaces, searchers, trials, records, figures and clusters know tasks through this
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
-from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
+from fusion_search.datasets.batch import SPLITS, Batch, Data, Examples, Tree
 from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, drawn, impaired
 from fusion_search.datasets.loading import Presentation, chunks, load
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Layout, Placement
+from fusion_search.models.weights import WeightsError, weights_hash
 from fusion_search.search.tasks.run import Run
 
 Condition = Mapping[str, TrainCondition]
@@ -287,17 +290,54 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     if not task.metrics:
         raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
     opened.note = opened.note or type(task).__name__
+    _note_weights(opened)
     opened.inputs = example_inputs(task, opened)
     return opened
 
 
-def example_inputs(task: Task, data: Data) -> dict[str, Tree]:
-    """Two validation examples through ``impair`` without noise, as networks take them."""
+def _note_weights(data: Data) -> None:
+    """A search does not go on with other weights, and its records say which they were."""
+    try:
+        hashes = {name: weights_hash(path) for name, path in sorted(data.weights.items())}
+    except WeightsError as error:
+        raise TaskError(str(error)) from error
+    if hashes:
+        whole = repr((data.fingerprint, hashes))
+        data.fingerprint = hashlib.sha256(whole.encode()).hexdigest()[:16]
+        words = (f"{name} from {Path(data.weights[name]).name} {hashes[name]}" for name in hashes)
+        data.note += f"; weights of {', '.join(words)} (SHA-256)"
+
+
+_LOOKED_AT: Final = 8
+"""Examples among which other lengths are looked for."""
+
+
+def example_inputs(task: Task, data: Data) -> Examples:
+    """Two validation examples through ``impair`` without noise, as networks take them.
+
+    A data set that puts batches together itself may have examples of several lengths: then also
+    one of another length, twice.
+    """
     count = len(data.validation)  # type: ignore[arg-type]
-    shown = [Presentation(number % count, number) for number in range(2)]
-    batch, keys = next(load(data.validation, [shown], seed=0))
     original = {axis.name: torch.full((2,), ORIGINAL) for axis in task.axes}
-    return task.impair(batch, original, keys, 0).inputs
+
+    def inputs(first: int, second: int) -> dict[str, Tree]:
+        shown = [Presentation(first % count, 0), Presentation(second % count, 1)]
+        batch, keys = next(load(data.validation, [shown], seed=0))
+        return task.impair(batch, original, keys, 0).inputs
+
+    examples = Examples(inputs(0, 1))
+    if hasattr(data.validation, "collate") or hasattr(data.validation, "batch"):
+        for number in sorted({count * part // _LOOKED_AT for part in range(_LOOKED_AT)}):
+            other = inputs(number, number)
+            if _shapes(other) != _shapes(examples):
+                examples.other = other
+                break
+    return examples
+
+
+def _shapes(inputs: Mapping[str, Tree]) -> list[torch.Size]:
+    return [one.shape for one in tree_leaves(dict(inputs)) if isinstance(one, Tensor)]
 
 
 def settings_fields(settings: type) -> tuple[str, ...]:
