@@ -8,7 +8,10 @@ from typing import Final
 
 from fusion_search.search.tasks.base import Task, TaskError
 
-BUILT_IN: Final = {"digits": "fusion_search.search.tasks.digits.task:Digits"}
+BUILT_IN: Final = {
+    "digits": "fusion_search.search.tasks.digits.task:Digits",
+    "table": "fusion_search.search.tasks.table.task:Table",
+}
 
 
 def find_task(name: str, data_folder: Path | None = None) -> Task:
