@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fusion_search.datasets.batch import Batch, Data, Part
+from fusion_search.datasets.batch import SPLITS, Batch, Data, Part
 from fusion_search.datasets.conditions import ABSENT, Axis
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.splits import split
 from fusion_search.datasets.tables.examples import TableExamples
-from fusion_search.datasets.tables.settings import PADDED, TableData
-from fusion_search.datasets.tables.table import read_table
+from fusion_search.datasets.tables.settings import DEFAULT_WEIGHTS, PADDED, TableData
+from fusion_search.datasets.tables.table import Table, read_table
 from fusion_search.datasets.tables.targets import class_column, number_target, text_column
 
 
@@ -61,13 +61,48 @@ def open_table(
         )
     except DataError as error:
         raise DataError(f"{table.path.name}: {error}") from error
-    content = f"{data.fingerprint} {sizes}".encode()
+    if settings.split_column and groups is not None:
+        _check_whole(table, settings, groups, data)
+    weights = {name: _digest(folder, one.weights) for name, one in settings.inputs.items()}
+    loaded = [f"{name} begins with weights {one}" for name, one in weights.items() if one]
+    data.note = "; ".join([data.note, *loaded])
+    content = f"{data.fingerprint} {sizes} {weights}".encode()
     data.fingerprint = hashlib.sha256(content).hexdigest()[:16]
     assert isinstance(data.train, Part)
     examples.standardise(data.train.numbers.numpy())
     data.axes = tuple(axis_of(name, settings) for name in settings.inputs)
     data.metrics = tuple(metrics)
     return data
+
+
+def _check_whole(
+    table: Table, settings: TableData, groups: Sequence[str], data: Data
+) -> None:
+    """Refuse a split column that cuts a group."""
+    split_of: dict[str, tuple[str, int]] = {}
+    for name in SPLITS:
+        part = data.split(name)
+        assert isinstance(part, Part)
+        for number in part.numbers.tolist():
+            other, first = split_of.setdefault(groups[number], (name, number))
+            if other != name:
+                raise DataError(
+                    f"{table.path.name}, column {settings.group!r}: {groups[number]!r} is in "
+                    f"{other} (row {table.rows[first]}) and in {name} (row {table.rows[number]}), "
+                    f"by column {settings.split_column!r}; put a group into one split, or take "
+                    "group out of the configuration"
+                )
+
+
+def _digest(folder: Path, weights: str) -> str:
+    """Of a file of weights; what torchvision downloads is checked by torchvision."""
+    if not weights or weights == DEFAULT_WEIGHTS:
+        return weights
+    try:
+        with (folder / weights).open("rb") as file:
+            return f"{weights} (SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()})"
+    except OSError as error:
+        raise DataError(f"weights {weights!r} cannot be read: {error.strerror}") from error
 
 
 class There:
@@ -90,6 +125,6 @@ def axis_of(name: str, settings: TableData) -> Axis:
     return Axis(
         f"{name}_snr",
         f"{name}.values" if padded else name,
-        (*settings.test_snrs, ABSENT),
+        (*settings.snrs, ABSENT),
         where=There(name) if padded else None,
     )

@@ -13,8 +13,19 @@ KINDS: Final = get_args(Kind)
 PADDED: Final = ("series", "sound", "clip")
 """Kinds whose examples may be shorter than others."""
 
+DEFAULT_WEIGHTS: Final = "default"
+"""Of a backbone: those that torchvision downloads."""
+
 _SIDE: Final = 2048
 _LENGTH: Final = 100_000
+_SNRS: Final = ((math.inf, 2.0, 1.0, 0.5), (math.inf, 2.0, 0.5), (math.inf, 1.0), (math.inf,))
+_FEW_CONDITIONS: Final = 128
+_MOST_CONDITIONS: Final = 5000
+
+
+def _conditions(inputs: int, snrs: int) -> int:
+    """How many a network is tested at: all inputs there, and each absent in turn."""
+    return snrs**inputs + inputs * snrs ** (inputs - 1)
 
 
 class Frozen(dict[str, Any]):
@@ -119,7 +130,8 @@ class TableData:
             random split.
         split_seed: of random splits and folds.
         leave_out: rows that are not used, as a spreadsheet numbers them: the header is row 1.
-        test_snrs: of the grid, on every input; with each input absent beside it.
+        test_snrs: of the grid, on every input; with each input absent beside it. None named: as
+            many of original, 2, 1 and 0.5 as keep it within 128 conditions.
         cache_megabytes: of decoded examples that a process keeps.
 
     Raises:
@@ -136,7 +148,7 @@ class TableData:
     folds: int = 0
     split_seed: int = 0
     leave_out: tuple[int, ...] = ()
-    test_snrs: tuple[float, ...] = (math.inf, 2.0, 1.0, 0.5)
+    test_snrs: tuple[float, ...] = ()
     cache_megabytes: int = 512
 
     def __post_init__(self) -> None:
@@ -157,8 +169,13 @@ class TableData:
         for snr in self.test_snrs:
             if not snr > 0:
                 raise ValueError(f"test_snrs holds {snr:g}; allowed: original, or above 0")
-        if not self.test_snrs or len(set(self.test_snrs)) < len(self.test_snrs):
-            raise ValueError("test_snrs is empty or holds an SNR twice")
+        if len(set(self.test_snrs)) < len(self.test_snrs):
+            raise ValueError("test_snrs holds an SNR twice")
+        if (conditions := _conditions(len(self.inputs), len(self.snrs))) > _MOST_CONDITIONS:
+            raise ValueError(
+                f"test_snrs holds {len(self.test_snrs)} SNRs for each of {len(self.inputs)} "
+                f"inputs, which makes {conditions:,} conditions; allowed: {_MOST_CONDITIONS:,}"
+            )
         for name in (self.target, self.group, self.split_column):
             if name and name in self.input_columns():
                 raise ValueError(
@@ -177,6 +194,14 @@ class TableData:
             raise ValueError(f"split_seed is {self.split_seed}; allowed: 0 to 2**31 - 1")
         if not 0 <= self.cache_megabytes < 1 << 20:
             raise ValueError(f"cache_megabytes is {self.cache_megabytes}; allowed: 0 or more")
+
+    @property
+    def snrs(self) -> tuple[float, ...]:
+        """Of the grid, on every input."""
+        if self.test_snrs:
+            return self.test_snrs
+        kept = [one for one in _SNRS if _conditions(len(self.inputs), len(one)) <= _FEW_CONDITIONS]
+        return kept[0] if kept else _SNRS[-1]
 
     def input_columns(self) -> list[str]:
         """Every column that a stream reads."""

@@ -213,6 +213,17 @@ def _read_parquet(path: Path, wanted: Iterable[str] | None) -> Table:
     return Table(path, tuple(names), columns, np.arange(2, len(read) + 2), digest)
 
 
+def parquet_columns(path: Path) -> list[str]:
+    """Names of a Parquet file's columns; none of another file, or one that is not whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError, ValueError):
+        return []
+
+
 def _check_size(path: Path, metadata: Any, asked: Sequence[str]) -> None:
     if metadata.num_rows > _MOST_ROWS:
         raise DataError(f"{path.name} has {metadata.num_rows:,} rows; allowed: {_MOST_ROWS:,}")
@@ -293,7 +304,7 @@ def number_column(table: Table, name: str) -> NDArray[np.float64]:
             return numbers
     except (TypeError, ValueError):
         pass
-    bad = [n for n, one in enumerate(cells) if not _is_number(one)]
+    bad = [n for n, one in enumerate(cells) if not is_number(one)]
     what = "is empty" if is_empty(cells[bad[0]]) else f"is {shown_cell(cells[bad[0]])}"
     more = f" (so are {len(bad) - 1:,} others of its column)" if len(bad) > 1 else ""
     raise DataError(
@@ -302,7 +313,8 @@ def number_column(table: Table, name: str) -> NDArray[np.float64]:
     )
 
 
-def _is_number(cell: Any) -> bool:
+def is_number(cell: Any) -> bool:
+    """Whether a cell is a finite number, or the text of one."""
     try:
         return bool(np.isfinite(float(cell)))
     except (TypeError, ValueError):

@@ -80,10 +80,11 @@ def text_column(table: Table, name: str) -> list[str]:
             f"{table.path.name}, column {name!r} is empty in {some_rows(table, empty)}; fill it "
             "in, or leave the row out with leave_out"
         )
-    return [_text(one) for one in cells]
+    return [text_of(one) for one in cells]
 
 
-def _text(cell: Any) -> str:
+def text_of(cell: Any) -> str:
+    """A class or group in one way of writing."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return str(cell)
