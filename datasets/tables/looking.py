@@ -279,4 +279,3 @@ def groups_of(found: Looked) -> int:
     """How many groups there are in the rows that can be read."""
     cells = found.table.columns[found.group] if found.group else []
     return len({text_of(one) for one in cells if not is_empty(one)})
-

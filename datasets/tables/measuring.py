@@ -146,5 +146,6 @@ def _pixels(column: str, kind: Kind, arrays: Sequence[_Seen]) -> Measured:
 
 
 def _range(values: Sequence[float]) -> str:
-    low, high = (f"{one:,.3g}" if one < 1000 else f"{one:,.0f}" for one in (min(values), max(values)))
+    ends = (min(values), max(values))
+    low, high = (f"{one:,.3g}" if one < 1000 else f"{one:,.0f}" for one in ends)
     return low if low == high else f"{low} to {high}"

@@ -75,9 +75,7 @@ def open_table(
     return data
 
 
-def _check_whole(
-    table: Table, settings: TableData, groups: Sequence[str], data: Data
-) -> None:
+def _check_whole(table: Table, settings: TableData, groups: Sequence[str], data: Data) -> None:
     """Refuse a split column that cuts a group."""
     split_of: dict[str, tuple[str, int]] = {}
     for name in SPLITS:

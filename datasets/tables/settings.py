@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 Kind = Literal["numbers", "vector", "series", "sound", "image", "clip"]
@@ -19,7 +19,7 @@ DEFAULT_WEIGHTS: Final = "default"
 _SIDE: Final = 2048
 _LENGTH: Final = 100_000
 _SNRS: Final = ((math.inf, 2.0, 1.0, 0.5), (math.inf, 2.0, 0.5), (math.inf, 1.0), (math.inf,))
-_FEW_CONDITIONS: Final = 128
+_FEW_CONDITIONS: Final = 256
 _MOST_CONDITIONS: Final = 5000
 
 
@@ -131,7 +131,7 @@ class TableData:
         split_seed: of random splits and folds.
         leave_out: rows that are not used, as a spreadsheet numbers them: the header is row 1.
         test_snrs: of the grid, on every input; with each input absent beside it. None named: as
-            many of original, 2, 1 and 0.5 as keep it within 128 conditions.
+            many of original, 2, 1 and 0.5 as keep it within 256 conditions.
         cache_megabytes: of decoded examples that a process keeps.
 
     Raises:
@@ -171,10 +171,10 @@ class TableData:
                 raise ValueError(f"test_snrs holds {snr:g}; allowed: original, or above 0")
         if len(set(self.test_snrs)) < len(self.test_snrs):
             raise ValueError("test_snrs holds an SNR twice")
-        if (conditions := _conditions(len(self.inputs), len(self.snrs))) > _MOST_CONDITIONS:
+        if self.conditions > _MOST_CONDITIONS:
             raise ValueError(
                 f"test_snrs holds {len(self.test_snrs)} SNRs for each of {len(self.inputs)} "
-                f"inputs, which makes {conditions:,} conditions; allowed: {_MOST_CONDITIONS:,}"
+                f"inputs, which makes {self.conditions:,} conditions; allowed: {_MOST_CONDITIONS:,}"
             )
         for name in (self.target, self.group, self.split_column):
             if name and name in self.input_columns():
@@ -202,6 +202,11 @@ class TableData:
             return self.test_snrs
         kept = [one for one in _SNRS if _conditions(len(self.inputs), len(one)) <= _FEW_CONDITIONS]
         return kept[0] if kept else _SNRS[-1]
+
+    @property
+    def conditions(self) -> int:
+        """Of the grid and, beside it, with an input absent."""
+        return _conditions(len(self.inputs), len(self.snrs))
 
     def input_columns(self) -> list[str]:
         """Every column that a stream reads."""
