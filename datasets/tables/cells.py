@@ -114,7 +114,8 @@ def _coloured(pixels: Array, colour: bool) -> Array:
     if colour and pixels.shape[-1] == 1:
         return np.repeat(pixels, 3, axis=-1)
     if not colour and pixels.shape[-1] == 3:
-        return pixels.mean(axis=-1, keepdims=True).astype(pixels.dtype)
+        grey: Array = pixels.mean(axis=-1, keepdims=True).astype(pixels.dtype)
+        return grey
     return pixels
 
 

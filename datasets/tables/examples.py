@@ -87,7 +87,7 @@ class TableExamples(Dataset[Any]):
     def collate(self, items: Sequence[tuple[Any, ...]]) -> Batch:
         """A batch that knows of which settings it is."""
         try:
-            inputs, targets = default_collate(items)
+            inputs, targets = default_collate(list(items))
         except RuntimeError as error:
             raise DataError(f"{self.table.path.name}: {self._unlike(items)}") from error
         extra: dict[str, Any] = {INPUTS: self.settings.inputs}
@@ -114,8 +114,9 @@ class TableExamples(Dataset[Any]):
             DataError: its file cannot be read; names row, column and file.
         """
         one = self.settings.inputs[name]
+        found: Tensor | dict[str, Tensor]
         if one.kind == "numbers":
-            found: Any = self.numbers[name][number]
+            found = self.numbers[name][number]
         else:
             found = as_input(one, self.decoded(name, number))
         scale = self.scales.get(name)
@@ -229,11 +230,12 @@ def _scale(values: Tensor) -> Scale:
     return Scale(mean.float(), deviation.float())
 
 
-def _scaled(values: Any, scale: Scale) -> Any:
+def _scaled(values: Tensor | dict[str, Tensor], scale: Scale) -> Tensor | dict[str, Tensor]:
     """Channels first; padding stays zero."""
     if isinstance(values, dict):
         there = torch.arange(values["values"].shape[1]) < values["lengths"]
         whole = _scaled(values["values"], scale)
+        assert isinstance(whole, Tensor)
         there = there.reshape(1, -1, *[1] * (whole.dim() - 2))
         return {**values, "values": whole * there}
     shape = [-1] + [1] * (values.dim() - 1)

@@ -101,6 +101,15 @@ def read_sound(path: str, seconds: float | None = None) -> tuple[NDArray[np.floa
     return values.mean(axis=1), rate
 
 
+def sound_length(path: str) -> tuple[int, int]:
+    """Samples of a sound and their rate, as its header says."""
+    try:
+        info = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        raise FileError(f"is no sound that libsndfile reads: {_said(error)}") from error
+    return info.frames, int(info.samplerate)
+
+
 def read_image(path: str, size: tuple[int, int] | None = None, *, colour: bool = True) -> Array:
     """An image [H, W, 3 or 1]: uint8, or float32 in 0 .. 1 where a pixel has more than 8 bits.
 

@@ -19,8 +19,8 @@ from fusion_search.datasets.tables.files import (
     cell_array,
     read_array,
     read_image,
-    read_sound,
     read_video,
+    sound_length,
 )
 from fusion_search.datasets.tables.settings import Input, Kind
 
@@ -29,7 +29,7 @@ _MOST_RATE: Final = 16000
 _MOST_STEPS: Final = 1000
 _MOST_FRAMES: Final = 16
 _MOST_SIDE: Final = 64
-_READ: Final = {"sound": 200, "array": 200, "image": 50, "clip": 20}  # of a column, at most
+_READ: Final = {"sound": 50_000, "array": 2000, "image": 50, "clip": 20}  # of a column, at most
 
 _KINDS: Final = {"sound": SOUNDS, "image": IMAGES, "clip": VIDEOS, "array": ARRAYS}
 
@@ -47,16 +47,22 @@ def kind_of_file(cell: Any) -> str:
 
 def input_of_files(column: str, kind: str, paths: Sequence[str]) -> Measured | str:
     """What a stream takes of files of a kind; a sentence where not one of them can be read."""
-    read: Any = {"sound": read_sound, "image": read_image, "clip": read_video, "array": read_array}
+    read: Any = {
+        "sound": sound_length,
+        "image": read_image,
+        "clip": read_video,
+        "array": read_array,
+    }
     paths = paths[:: math.ceil(len(paths) / _READ[kind])]
-    found, reason = [], ""
+    found: list[Any] = []
+    reason = ""
     for path in paths:
         try:
             values = read[kind](path)
         except FileError as error:
             reason = reason or f"{path} {error}"
         else:
-            found.append((len(values[0]), values[1]) if kind == "sound" else _seen(values))
+            found.append(values if kind == "sound" else _seen(values))
     if not found:
         return reason
     if kind == "sound":
@@ -103,7 +109,9 @@ def _arrays(column: str, arrays: Sequence[_Seen]) -> Measured | str:
         return _pixels(column, kind, [_channels_last(one, kind) for one in arrays])
     channels = 1 if rank == 1 else arrays[0].shape[1]
     words = f"series of {_range(lengths)} steps, {channels:,} channel{'s' * (channels > 1)}"
-    return Input(kind="series", column=column, length=min(max(lengths), _MOST_STEPS)), words
+    return Input(
+        kind="series", column=column, length=min(int(_nearly_all(lengths)), _MOST_STEPS)
+    ), words
 
 
 def _are_images(arrays: Sequence[_Seen]) -> bool:
@@ -125,7 +133,7 @@ def _sound(column: str, sounds: Sequence[tuple[int, int]]) -> Measured:
     """Of samples and rates."""
     rate, _ = Counter(own for _, own in sounds).most_common(1)[0]
     seconds = [samples / own for samples, own in sounds]
-    longest = min(math.ceil(10 * max(seconds)) / 10, _MOST_SECONDS)
+    longest = min(math.ceil(10 * _nearly_all(seconds)) / 10, _MOST_SECONDS)
     one = Input(kind="sound", column=column, seconds=longest, rate=min(rate, _MOST_RATE))
     return one, f"sounds of {_range(seconds)} s at {rate:,} Hz"
 
@@ -140,9 +148,14 @@ def _pixels(column: str, kind: Kind, arrays: Sequence[_Seen]) -> Measured:
     if kind == "image":
         return Input(kind=kind, column=column, size=size, colour=colour), f"images, {words}"
     frames = [one.shape[0] for one in arrays]
-    length = min(max(frames), _MOST_FRAMES)
+    length = min(int(_nearly_all(frames)), _MOST_FRAMES)
     made = Input(kind=kind, column=column, length=length, size=size, colour=colour)
     return made, f"clips of {_range(frames)} frames, {words}"
+
+
+def _nearly_all(lengths: Sequence[float]) -> float:
+    """No shorter than 99 in 100; all are padded to it, so a few long ones would cost the others."""
+    return float(np.quantile(lengths, 0.99, method="higher"))
 
 
 def _range(values: Sequence[float]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data, Part
@@ -37,6 +39,7 @@ def open_table(
     table = read_table(folder / settings.table, settings.wanted_columns())
     table = table.without(settings.leave_out)
     labels: tuple[str, ...] = ()
+    targets: NDArray[Any]
     if settings.target_kind == "class":
         targets, labels = class_column(table, settings.target)
     else:
@@ -114,7 +117,8 @@ class There:
         given = batch.inputs[self.name]
         values, lengths = given["values"], given["lengths"]
         there = torch.arange(values.shape[2], device=values.device) < lengths[:, None]
-        return there.reshape(len(values), 1, -1, *[1] * (values.dim() - 3)).expand_as(values)
+        whole: Tensor = there.reshape(len(values), 1, -1, *[1] * (values.dim() - 3))
+        return whole.expand_as(values)
 
 
 def axis_of(name: str, settings: TableData) -> Axis:

@@ -25,7 +25,7 @@ _MOST_CONDITIONS: Final = 5000
 
 def _conditions(inputs: int, snrs: int) -> int:
     """How many a network is tested at: all inputs there, and each absent in turn."""
-    return snrs**inputs + inputs * snrs ** (inputs - 1)
+    return int(snrs**inputs + inputs * snrs ** (inputs - 1))
 
 
 class Frozen(dict[str, Any]):

@@ -72,7 +72,9 @@ class Table:
         if not len(left_out):
             return self
         kept = np.flatnonzero(~np.isin(self.rows, left_out))
-        columns = {name: [one[n] for n in kept] for name, one in self.columns.items()}
+        columns: dict[str, Sequence[Any]] = {
+            name: [one[int(n)] for n in kept] for name, one in self.columns.items()
+        }
         return Table(self.path, self.names, columns, self.rows[kept], self.digest)
 
 

@@ -56,6 +56,8 @@ class Backbone(nn.Module):
     def __init__(self, name: str, weights: str, frozen: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.network, self.channels = _made(name, weights)
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
         if frozen:

@@ -1,4 +1,4 @@
-"""``new TABLE``: a configuration for a table of examples; ``new --example FOLDER``: such a table."""
+"""``new TABLE`` writes a configuration for it, ``new --example FOLDER`` a table to try."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _measured_text(found: Looked, *, name: str, table: str) -> str:
     train, validation, test = (len(data.split(one)) for one in SPLITS)  # type: ignore[arg-type]
     known = Measured((train, validation, test), _MEASURED)
     print("\nhow many trials fit in an hour? Some are measured, nothing is written")
-    return text(_reckoned(known, make_plan(_search(text(known)), seconds=_SECONDS)))
+    return text(_reckoned(known, make_plan(_search(text(known)), seconds=_SECONDS, starting=False)))
 
 
 def _search(text: str) -> SearchSpecification:

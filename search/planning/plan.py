@@ -95,20 +95,19 @@ class Plan:
         return total
 
 
-def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan:
+def make_plan(
+    search: SearchSpecification, *, seconds: float = _SECONDS, starting: bool = True
+) -> Plan:
     """Measure on this machine and reckon.
 
     Args:
         search: what would be launched.
         seconds: for measuring, warming up not counted.
+        starting: whether Ray is started once, to know how long that takes.
 
     Raises:
         ValueError: the data are missing, or a trial cannot run as declared.
     """
-    listen_here_alone()
-    # Here, because importing Ray takes seconds.
-    from fusion_search.search.dispatch.start import seconds_to_start
-
     searches, phases = [search], [_here(search, planned_units(search))]
     confirming = planned_confirmation(search, phases[0])
     if confirming is not None:
@@ -129,7 +128,9 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
     costs, calibration = _measure(
         phases, opened, together, search.resources.cpus_per_trial, seconds
     )
-    start = clock.seconds + seconds_to_start(search.resources, min(slots, len(phases[0])))
+    start = clock.seconds
+    if starting:
+        start += _seconds_to_start(search, min(slots, len(phases[0])))
     contents = [
         search_contents(one, phase, opened) for one, phase in zip(searches, phases, strict=True)
     ]
@@ -143,6 +144,14 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
         slots=slots,
         contents=sum(contents, Contents()),
     )
+
+
+def _seconds_to_start(search: SearchSpecification, workers: int) -> float:
+    listen_here_alone()
+    # Here, because importing Ray takes seconds.
+    from fusion_search.search.dispatch.start import seconds_to_start
+
+    return seconds_to_start(search.resources, workers)
 
 
 def _measure(

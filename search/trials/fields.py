@@ -1,7 +1,7 @@
 """Checking declared fields, one by one, with errors that name the field and what is allowed.
 
-Numbers, truth values, texts, Literal, unions, tuples and dataclasses, nested or by name, are checked
-here; every other type of a dataclass's field (other mappings, annotated ones) by pydantic.
+Numbers, truth values, texts, Literal, unions, tuples and dataclasses, nested or by name, are
+checked here; every other type of a dataclass's field (other mappings, annotated ones) by pydantic.
 """
 
 from __future__ import annotations

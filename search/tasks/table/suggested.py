@@ -83,7 +83,7 @@ def _data(found: Looked, name: str, table: str) -> Iterator[str]:
     if found.group:
         yield f"  group: {_yaml(found.group)}      # {groups:,} of them; no split cuts one"
     else:
-        yield "  # group: COLUMN      # whose an example is (person, session): no split cuts a group"
+        yield "  # group: COLUMN      # whose an example is (person, session); no split cuts one"
     if found.split_column:
         yield f"  split_column: {_yaml(found.split_column)}      # says train, validation or test"
     elif _folds(found):
@@ -92,8 +92,8 @@ def _data(found: Looked, name: str, table: str) -> Iterator[str]:
         yield f"  fractions: {_yaml(list(_SHARES))}      # train, validation, test; or folds: 5"
     if found.broken:
         yield "  # Rows with a cell that cannot be read. Mend them, and take them out of this list."
-        for one in _shown(found.broken):
-            yield f"  #   {_comment(one)}"
+        for words in _shown(found.broken):
+            yield f"  #   {_comment(words)}"
         yield f"  leave_out: {_yaml(list(found.broken_rows))}"
     snrs = ["original" if math.isinf(one) else one for one in _data_settings(found).snrs]
     yield f"  test_snrs: {_yaml(snrs)}      # of every input in the grid; beside it each one absent"

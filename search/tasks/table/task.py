@@ -47,7 +47,8 @@ def _macro_f1(total: Tensor, n: int) -> float:
 
 
 def _absolute_error(outputs: Tensor, batch: Batch) -> Tensor:
-    return (outputs - batch.targets).abs()
+    error: Tensor = (outputs - batch.targets).abs()
+    return error
 
 
 CLASS_METRICS = (
