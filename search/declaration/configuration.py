@@ -215,9 +215,16 @@ def _outline(raw: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+_MAPPINGS: Final = ("network", "data", "training", "evaluation", "placement")
+
+
 def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """The space, sweep or list of a configuration."""
     own = {name: raw[name] for name in PARTS if name in raw}
+    for name in _MAPPINGS:
+        # Where every block of a sweep says it anew, nothing else reads it.
+        if not isinstance(own.get(name, {}), Mapping):
+            raise ConfigurationError(f"{name} must be a mapping")
     if "listed" in raw:
         trials = listed(raw["listed"], "listed")
         first = trials[0].get("data", {}) if isinstance(trials[0], Mapping) else {}

@@ -338,7 +338,7 @@ def _damaged(storage: Storage) -> ValueError:
 def _is_planned(row: Any, sampled: bool) -> bool:
     return (
         isinstance(row, dict)
-        and isinstance(row.get("trial_id"), str)
+        and all(isinstance(row.get(name), str) for name in ("trial_id", "trial_name"))
         and isinstance(row.get("sample", None if sampled else {}), dict)
     )
 

@@ -149,7 +149,8 @@ def planned_search(
     search = storage.below(name)
     search.write(of.to_json().encode(), TASK_FILE)
     search.write(SPECIFICATION.encode(), "specification.yaml")
-    planned = [{"trial_id": f"t{number:03}"} for number in range(trials)]
+    names = [f"t{number:03}" for number in range(trials)]
+    planned = [{"trial_id": one, "trial_name": one} for one in names]
     plan = {"planned": trials, "trials": planned}
     search.write(json.dumps(plan).encode(), "planned.json")
     return search

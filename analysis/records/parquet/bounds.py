@@ -14,26 +14,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fusion_search.analysis.records.parquet.footer import Column, read_footer
+from fusion_search.analysis.records.parquet.thrift import I32, STRUCT, Fields, read_struct
+
 LARGEST_BYTES: Final = 2 << 30  # 30 times the predictions of a trial on all of MNIST's test images
 _TEXT: Final = "BYTE_ARRAY"
 _FIXED: Final = "FIXED_LEN_BYTE_ARRAY"
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, _TEXT: 4}  # of a text: its place alone
 _WIDEST: Final = 16
 
-# Parquet's PageHeader, in Thrift's compact protocol.
-_I32, _I64, _BYTES, _STRUCT = 5, 6, 8, 12  # Thrift's types
-_BOOLEANS: Final = (1, 2)
+# Parquet's PageHeader.
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # Parquet's types of pages
 _SIZES: Final = (2, 3)  # numbers of PageHeader's fields
 _OF_DATA: Final = {_DATA: (5, 2), _DATA_2: (8, 4)}  # the field with what follows, its encoding
 _WHOLE: Final = (0, 2, 8)  # PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY
 _LARGEST: Final = 2**31 - 1
-_LARGEST_FIELD: Final = 64
-_DEEPEST: Final = 4
 _HEADER: Final = 256  # bytes; most are shorter
 _LONGEST_HEADER: Final = 16 << 20
-
-_Fields = dict[tuple[int, int], Any]  # number, type -> value
 
 
 class TooLargeError(ValueError):
@@ -114,15 +111,16 @@ def read_bounded(source: Any, columns: Collection[str] | None = None) -> pa.Tabl
 
 def _chunks(file: pq.ParquetFile, source: Any, columns: Collection[str]) -> list[_Chunk]:
     found = []
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        for at in range(group.num_columns):
-            chunk = group.column(at)
-            path, kind = chunk.path_in_schema, chunk.physical_type
+    schema = [file.schema.column(at) for at in range(len(file.schema))]
+    for rows, chunks in read_footer(source):
+        if len(chunks) != len(schema):
+            raise ValueError("its footer is damaged")
+        for one, chunk in zip(schema, chunks, strict=True):
+            path, kind = one.path, one.physical_type
             if path.partition(".")[0] in columns:
-                width = file.schema.column(at).length if kind == _FIXED else _WIDTHS.get(kind)
+                width = one.length if kind == _FIXED else _WIDTHS.get(kind)
                 pages = _read_pages(source, chunk)
-                found.append(_Chunk(path, kind == _TEXT, width or _WIDEST, group.num_rows, pages))
+                found.append(_Chunk(path, kind == _TEXT, width or _WIDEST, rows, pages))
     source.seek(0)
     return found
 
@@ -148,33 +146,29 @@ def _check(size: int) -> None:
         )
 
 
-def _read_pages(source: Any, chunk: Any) -> _Pages:
+def _read_pages(source: Any, chunk: Column) -> _Pages:
     """Look at the headers of as many pages as pyarrow would read.
-
-    Args:
-        source: an open file that can seek.
-        chunk: pyarrow's ``ColumnChunkMetaData``.
 
     Raises:
         ValueError: it is damaged.
     """
     at = chunk.data_page_offset
-    if chunk.dictionary_page_offset is not None and 0 < chunk.dictionary_page_offset < at:
+    if 0 < chunk.dictionary_page_offset < at:
         at = chunk.dictionary_page_offset
-    end = at + chunk.total_compressed_size
+    end = at + chunk.compressed_size
     size = values = 0
     whole = True
-    while values < chunk.num_values:
+    while values < chunk.values:
         if at >= end:
             raise ValueError("a column has fewer values than its footer says")
         header, at = _read_header(source, at, end)
-        kind = header.get((1, _I32))
-        unpacked, packed = (_count(header.get((field, _I32))) for field in _SIZES)
+        kind = header.get((1, I32))
+        unpacked, packed = (_count(header.get((field, I32))) for field in _SIZES)
         if kind in _OF_DATA:
             field, encoding = _OF_DATA[kind]
-            content = header.get((field, _STRUCT), {})
-            values += _count(content.get((1, _I32)))
-            whole = whole and content.get((encoding, _I32)) in _WHOLE
+            content = header.get((field, STRUCT), {})
+            values += _count(content.get((1, I32)))
+            whole = whole and content.get((encoding, I32)) in _WHOLE
         size += max(unpacked, packed)
         at += packed
     return _Pages(size, values, whole)
@@ -186,52 +180,16 @@ def _count(value: Any) -> int:
     return value
 
 
-def _read_header(source: Any, at: int, end: int) -> tuple[_Fields, int]:
+def _read_header(source: Any, at: int, end: int) -> tuple[Fields, int]:
     """A page's header, and where it ends."""
     length = _HEADER
     while True:
         source.seek(at)
         content = source.read(min(length, end - at))
         try:
-            fields, used = _struct(content, 0, _DEEPEST)
+            fields, used = read_struct(content, 0)
             return fields, at + used
         except IndexError:
             if length >= min(end - at, _LONGEST_HEADER):
                 raise ValueError("the header of a page is damaged") from None
             length *= 16
-
-
-def _struct(content: bytes, at: int, depth: int) -> tuple[_Fields, int]:
-    """The fields of a struct, and where it ends. Raises ``IndexError`` when it goes on."""
-    fields: _Fields = {}
-    number = 0
-    while content[at]:
-        step, kind = content[at] >> 4, content[at] & 15
-        at += 1
-        number += step
-        if kind in _BOOLEANS:
-            value: Any = None
-        elif kind in (_I32, _I64):
-            value, at = _varint(content, at)
-            value = value >> 1 ^ -(value & 1)
-        elif kind == _BYTES:
-            value, at = _varint(content, at)
-            at += value
-        elif kind == _STRUCT and depth:
-            value, at = _struct(content, at, depth - 1)
-        else:
-            raise ValueError("the header of a page is damaged")
-        if not step or number > _LARGEST_FIELD:
-            raise ValueError("the header of a page is damaged")
-        fields[number, kind] = value
-    return fields, at + 1
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        value |= (content[at] & 127) << shift
-        at += 1
-        if content[at - 1] < 128:
-            return value, at
-    raise ValueError("the header of a page is damaged")

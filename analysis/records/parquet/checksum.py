@@ -12,9 +12,10 @@ import struct
 import zlib
 from typing import Any, Final
 
+from fusion_search.analysis.records.parquet.footer import END, footer_length
+
 _MAGIC: Final = b"fusion-search crc32:"
 _BLOCK: Final = 1 << 20
-_END: Final = 8  # footer's length, PAR1
 
 
 class ChecksumError(ValueError):
@@ -23,7 +24,7 @@ class ChecksumError(ValueError):
 
 def sealed(content: bytes) -> bytes:
     """A Parquet file with its checksum put in."""
-    footer = len(content) - _END - _footer_length(content[-_END:])
+    footer = len(content) - END - footer_length(content[-END:])
     return content[:footer] + _MAGIC + struct.pack("<I", zlib.crc32(content)) + content[footer:]
 
 
@@ -37,8 +38,8 @@ def check(source: Any) -> None:
         ChecksumError: it differs from what was sealed.
     """
     size = source.seek(0, io.SEEK_END)
-    source.seek(max(0, size - _END))
-    seal = size - _END - _footer_length(source.read(_END)) - len(_MAGIC) - 4
+    source.seek(max(0, size - END))
+    seal = size - END - footer_length(source.read(END)) - len(_MAGIC) - 4
     source.seek(max(0, seal))
     if seal > 0 and source.read(len(_MAGIC)) == _MAGIC:
         (expected,) = struct.unpack("<I", source.read(4))
@@ -56,7 +57,3 @@ def _checksum_until(source: Any, end: int) -> int:
         checksum = zlib.crc32(source.read(min(_BLOCK, end - start)), checksum)
     source.seek(position)
     return checksum
-
-
-def _footer_length(end: bytes) -> int:
-    return int(struct.unpack("<I", end[:4])[0]) if len(end) == _END else 0

@@ -86,8 +86,9 @@ def test_a_killed_search_on_s3_resumes_and_is_drawn(
     database = f"sqlite:///{tmp_path}/mlflow.db"
     assert main(["sync-mlflow", "test", *at, "--tracking-uri", database]) == 0
     assert "4 trials written to MLflow" in capfd.readouterr().out
-    for figure, *depth in (["grids"], ["timeline", "--trial", "d2 a0.5 v0.25 s2"]):
-        assert main(["draw", figure, "test", *depth, *at, "--output", str(tmp_path)]) == 0
+    assert main(["probe", "test", *at]) == 0
+    for figure in ("grids", "timeline"):
+        assert main(["draw", figure, "test", *at, "--output", str(tmp_path)]) == 0
         assert list(tmp_path.glob(f"test-{figure}*.png"))
 
 

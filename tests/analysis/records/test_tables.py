@@ -377,6 +377,17 @@ def test_headers_of_pages_are_damaged_rather_than_guessed() -> None:
             read_bounded(io.BytesIO(copy + content[end + 200 :]))
 
 
+def test_a_footer_that_contradicts_its_schema_is_damaged() -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"label": pa.array([1, 2], pa.int32())}), buffer)
+    # In the schema the column is optional; as a required one it has no levels to be counted.
+    optional, required = b"\x25\x02\x18\x05label", b"\x25\x00\x18\x05label"
+    assert buffer.getvalue().count(optional) == 1
+    # pyarrow's own view of such a column's metadata ends the process.
+    with pytest.raises((ValueError, OSError, pa.ArrowException)):
+        read_bounded(io.BytesIO(buffer.getvalue().replace(optional, required)))
+
+
 def test_predictions_of_all_test_images_are_within_the_bounds(tmp_path: Path) -> None:
     search = open_storage(tmp_path)
     write_description(search)

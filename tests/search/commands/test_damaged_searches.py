@@ -409,6 +409,17 @@ def test_a_plan_is_read_within_bounds(
         assert "planned.json is damaged (it is larger than 2 MiB)" in capsys.readouterr().err
 
 
+def test_a_planned_trial_without_its_name_is_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_folder(tmp_path).write(b'{"planned": 1, "trials": [{"trial_id": "x"}]}', "planned.json")
+    for words in (["status", NAME], ["draw", "grids", NAME], ["sync-mlflow", NAME]):
+        assert main([*words, "--storage", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "planned.json is damaged" in error
+        assert error.count("\n") == 1
+
+
 def test_figures_and_the_report_leave_out_what_cannot_be_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

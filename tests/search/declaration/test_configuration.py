@@ -232,6 +232,7 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         (f"{DIGITS}\nnetwork: {{units: 0}}", "units is 0"),
         (f"{DIGITS}\nnetwork: {{seed: 3}}", "network.seed is not a field"),
         (f"{DIGITS}\nsweep: []", "sweep is empty"),
+        (f"{DIGITS}\ntraining: 3\nsweep: [{{training: {{}}}}]", "training must be a mapping"),
         (f"{DIGITS}\nsweep: {{seeds: 1.5}}", "seeds must be a list"),
         (f"{DIGITS}\nsweep: {{seed: [1]}}", "sweep.0.seed is not a field; did you mean seeds"),
         (f"{DIGITS}\nsweep: {{train: [[1]]}}", r"allowed: \[audio_snr, visual_snr\]"),
