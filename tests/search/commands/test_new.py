@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from search_processes import run_here
 from small_tables import copied, read_csv, write_csv
 
 from fusion_search.datasets.tables.looking import look
@@ -93,20 +94,18 @@ def test_nothing_is_written_over(gestures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_from_an_empty_folder_to_a_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["new", "--example", "gestures"]) == 0
-    assert main(["new", "gestures/gestures.csv"]) == 0
-    assert "fit in an hour" in capsys.readouterr().out
-    raw = yaml.safe_load(Path("gestures.yaml").read_text())
-    raw["training"]["epochs"] = 2
-    raw["searcher"]["samples"] = 3
-    raw["confirmation"]["seeds"] = 2
-    raw["data"]["test_snrs"] = ["original"]
-    Path("gestures.yaml").write_text(yaml.safe_dump(raw))
-    assert run_here("launch", "gestures.yaml") == 0
-    assert run_here("resume", "gestures") == 0
-    assert main(["report", "gestures"]) == 0
-    assert list(Path("figures").glob("*.html"))
+def test_from_an_empty_folder_to_a_report(tmp_path: Path) -> None:
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "fusion_search", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("new", "--example", "gestures")
+    assert re.search(r"[1-9][\d,]* fit in an hour", run("new", "gestures/gestures.csv"))
+    small = ["training.epochs=2", "searcher.samples=3", "data.test_snrs=[original]"]
+    changes = [word for one in small for word in ("--set", one)]
+    run("launch", "gestures.yaml", "--set", "confirmation.seeds=2", *changes)
+    run("resume", "gestures")
+    run("report", "gestures")
+    assert list((tmp_path / "figures").glob("*.html"))
