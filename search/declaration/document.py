@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -114,6 +114,8 @@ def markdown() -> str:
         task = find_task(name)
         lines += _section(f"network of {name}", task.network)
         lines += _section(f"data of {name}", task.data)
+        for field, kind in _named_settings(task.data):
+            lines += _section(f"each of {field} of {name}", kind)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -187,6 +189,13 @@ def _section(title: str, kind: type) -> list[str]:
     rows = "\n".join(_row(*one) for one in _fields(kind))
     head = "| field | type | default | meaning |\n|---|---|---|---|"
     return [f"## {title}", "", summary, "", head, rows, ""]
+
+
+def _named_settings(kind: type) -> Iterator[tuple[str, type]]:
+    """Fields that map names to settings, and of which class these are."""
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
+            yield name, get_args(hint)[1]
 
 
 def _fields(kind: type) -> Iterator[tuple[str, str, str, str]]:
