@@ -112,4 +112,4 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def gestures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table with files of every kind, not to be changed."""
-    return write_sample(tmp_path_factory.mktemp("table") / "gestures")
+    return write_sample(tmp_path_factory.mktemp("table") / "gestures", times=2)

@@ -188,16 +188,21 @@ class TableExamples(Dataset[Any]):
         for name, one in self.settings.inputs.items():
             if one.kind == "numbers":
                 self.scales[name] = _scale(self.numbers[name][torch.from_numpy(train)])
-            elif one.kind != "sound":
+            elif one.kind != "sound" and not self._is_bytes(name, int(some[0])):
                 decoded = [self.decoded(name, int(number)) for number in some]
                 if one.kind == "vector":
                     self.scales[name] = self._vectors(name, decoded, some)
-                elif all(each.dtype != np.uint8 for each in decoded) or one.kind == "series":
+                else:
                     rows = [each.reshape(-1, each.shape[-1]) for each in decoded]
                     self._check_widths(name, rows, some)
                     self.scales[name] = _scale(torch.from_numpy(np.concatenate(rows)))
         if self.settings.target_kind == "number":
             self.target_scale = _scale(torch.from_numpy(self.targets[train]).float())
+
+    def _is_bytes(self, name: str, number: int) -> bool:
+        """Whether an example has pixels of 8 bits; it stands for all, for decoding takes long."""
+        pixels = self.settings.inputs[name].kind in ("image", "clip")
+        return pixels and self.decoded(name, number).dtype == np.uint8
 
     def _vectors(
         self, name: str, decoded: Sequence[NDArray[Any]], numbers: NDArray[np.int64]

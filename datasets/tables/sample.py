@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,17 +24,17 @@ TABLE: Final = "gestures.csv"
 
 _LABELS: Final = ("wave", "push", "circle")
 _PERSONS: Final = 8
-_TIMES: Final = 5  # that each person makes each gesture
 _RATE: Final = 8000
 _SIDE: Final = 24
 _FRAMES: Final = 8
 
 
-def write_sample(folder: Path) -> Path:
+def write_sample(folder: Path, times: int = 5) -> Path:
     """Write it.
 
     Args:
         folder: a new or empty one.
+        times: how often each of eight persons makes each gesture.
 
     Returns:
         The path of the table.
@@ -46,7 +47,8 @@ def write_sample(folder: Path) -> Path:
             raise DataError(f"folder {str(folder)!r} is not empty; name a new one")
         for name in ("videos", "photos", "sounds", "motions"):
             (folder / name).mkdir(parents=True)
-        rows = [_row(folder, number) for number in range(_PERSONS * len(_LABELS) * _TIMES)]
+        kinds = itertools.product(range(_PERSONS), range(len(_LABELS)), range(times))
+        rows = [_row(folder, *one) for one in kinds]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -59,13 +61,12 @@ def write_sample(folder: Path) -> Path:
     return folder / TABLE
 
 
-def _row(folder: Path, number: int) -> dict[str, Any]:
+def _row(folder: Path, person: int, what: int, time: int) -> dict[str, Any]:
     """An example's cells; its files are written."""
     from PIL import Image
 
-    person, what = divmod(number // _TIMES, len(_LABELS))
-    rng = np.random.default_rng(number)
-    name = f"{_LABELS[what]}-{person}-{number % _TIMES}"
+    rng = np.random.default_rng((person, what, time))
+    name = f"{_LABELS[what]}-{person}-{time}"
     files = {
         "video": _video(folder, name, _moving(rng, what)),
         "photo": f"photos/{name}.png",

@@ -137,6 +137,10 @@ def schema() -> dict[str, Any]:
         "properties": places,
         "additionalProperties": False,
     }
+    tasks = [_task_schema(name) for name in BUILT_IN]
+    for task in tasks:
+        for settings in task["then"]["properties"].values():
+            definitions |= settings.pop("$defs", {})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A search of fusion-search",
@@ -144,7 +148,7 @@ def schema() -> dict[str, Any]:
         "properties": {name: properties[name] for name in FIELDS},
         "required": ["name", "task"],
         "additionalProperties": False,
-        "allOf": [_task_schema(name) for name in BUILT_IN],
+        "allOf": tasks,
         "$defs": definitions,
     }
 
@@ -165,6 +169,8 @@ def _of(kind: type, searched: bool) -> dict[str, Any]:
     properties = {}
     for name, one in made["properties"].items():
         plain = {key: value for key, value in one.items() if key not in ("title", "default")}
+        if plain.get("items") == {"type": "number"}:
+            plain["items"] = {"anyOf": [{"type": "number"}, {"const": "original"}]}
         options = [plain, {"type": "array", "items": plain, "minItems": 1}] if searched else [plain]
         if searched and plain.get("type") in ("integer", "number"):
             options.append(_range(plain))

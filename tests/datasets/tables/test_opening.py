@@ -137,7 +137,7 @@ def test_missing_files_are_counted_and_the_first_is_named(gestures: Path, tmp_pa
         open_table(GESTURES, tmp_path)
     data = open_table(replace(GESTURES, leave_out=(5, 9)), tmp_path)
     assert "2 rows left out" in data.note
-    assert sum(len(data.split(name)) for name in SPLITS) == 118  # type: ignore[arg-type]
+    assert sum(len(data.split(name)) for name in SPLITS) == 46  # type: ignore[arg-type]
 
 
 def test_a_broken_file_is_named_when_it_is_read(gestures: Path, tmp_path: Path) -> None:
