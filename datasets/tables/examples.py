@@ -189,7 +189,7 @@ class TableExamples(Dataset[Any]):
             if one.kind == "numbers":
                 self.scales[name] = _scale(self.numbers[name][torch.from_numpy(train)])
             elif one.kind != "sound" and not self._is_bytes(name, int(some[0])):
-                decoded = [self.decoded(name, int(number)) for number in some]
+                decoded = [_floats(self.decoded(name, int(number))) for number in some]
                 if one.kind == "vector":
                     self.scales[name] = self._vectors(name, decoded, some)
                 else:
@@ -226,6 +226,11 @@ class TableExamples(Dataset[Any]):
         # Each process decodes for itself: what is kept here may be hundreds of megabytes.
         room = self.settings.cache_megabytes << 20
         return {**self.__dict__, "_decoded": {}, "_room": room}
+
+
+def _floats(decoded: NDArray[Any]) -> NDArray[Any]:
+    """As a stream takes them: pixels of 8 bits from 0 to 1."""
+    return decoded / np.float32(255) if decoded.dtype == np.uint8 else decoded
 
 
 def _scale(values: Tensor) -> Scale:
