@@ -127,6 +127,7 @@ def look(
     if not found.inputs:
         reasons = "; ".join(f"{name!r} {why}" for name, why in found.unused.items())
         raise DataError(f"{table.path.name} has no column that could be an input: {reasons}")
+    found.inputs = dict(sorted(found.inputs.items()))
     _read_all(found, on_read)
     return found
 

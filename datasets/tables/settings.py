@@ -119,7 +119,8 @@ class TableData:
 
     Attributes:
         table: the file, CSV or Parquet; file names in it are relative to its folder.
-        inputs: stream -> its kind, columns and encoder; a field each of its own, below.
+        inputs: stream -> its kind, columns and encoder, below; streams and axes are in the order
+            of the alphabet.
         target: the column to predict.
         target_kind: class, or number.
         group: the column that says whose an example is (a person, a session); a group is never cut
@@ -152,7 +153,8 @@ class TableData:
     cache_megabytes: int = 512
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", Frozen(self.inputs))
+        # In one order, however they were written down: it is that of streams and axes.
+        object.__setattr__(self, "inputs", Frozen(sorted(self.inputs.items())))
         for name in ("table", "target"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; allowed: a name")

@@ -6,10 +6,14 @@ channels and, but in a network of dense layers, halves every size:
 
     x = relu(norm(conv3(x, stride 2, zeros around)))
 
+Pixels are told their place: two channels more hold height and width from -1 to 1, since the average
+over all positions would else forget where something is.
+
 The normalisation is over the channels of each position by itself, and what is padded in time is set
 to zero in front of every level: an example gives the same, to rounding, however far it is padded.
 
-Ba, Kiros, Hinton: "Layer Normalization". **Choice**: over channels alone, for that reason.
+Liu et al.: "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution". Ba,
+Kiros, Hinton: "Layer Normalization". **Choice**: over channels alone, for that reason.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ from fusion_search.models.layout import View
 VALUES: Final = "values"
 LENGTHS: Final = "lengths"
 """Keys of a padded input: [B, C, T, ...], and how many steps of T are there, [B] int64."""
+
+_PLACES: Final = (-2, -1)
+"""Dimensions of height and width."""
 
 _CONVOLUTIONS: Final[Mapping[int, Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -89,7 +96,8 @@ class ConvolutionalEncoder(nn.Module):
         self, channels: int, dimensions: int, width: int, levels: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.names = level_names(levels)
+        self.names, self.has_places = level_names(levels), dimensions > 1
+        channels += len(_PLACES) * self.has_places
         for number, name in enumerate(self.names):
             wide = width << number
             layer = nn.Sequential(
@@ -105,6 +113,10 @@ class ConvolutionalEncoder(nn.Module):
     def forward(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What a stream takes to features; ``lengths`` are those of a padded one."""
         mask: Tensor | None = None
+        if self.has_places:
+            values = with_places(values)
+            if lengths is not None:
+                values = values * time_mask(lengths, values.shape[2:])[:, None]
         for name in self.names:
             values = self.get_submodule(name)(values)
             if lengths is not None:
@@ -113,6 +125,18 @@ class ConvolutionalEncoder(nn.Module):
                 values = values * mask[:, None]
         found: Tensor = self.dropout(squeeze(values, mask))
         return found
+
+
+def with_places(values: Tensor) -> Tensor:
+    """[B, C, ..., H, W] to [B, C + 2, ..., H, W]: how high and how far to the right, -1 to 1."""
+    shape = (len(values), 1, *values.shape[2:])
+    found = [values]
+    for dimension in _PLACES:
+        size = [1] * values.dim()
+        size[dimension] = values.shape[dimension]
+        place = torch.linspace(-1, 1, values.shape[dimension], device=values.device)
+        found.append(place.to(values.dtype).reshape(size).expand(shape))
+    return torch.cat(found, dim=1)
 
 
 class ChannelNorm(nn.LayerNorm):

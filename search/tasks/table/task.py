@@ -92,7 +92,7 @@ class Table(Task):
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
     ) -> Batch:
-        """Noise on what is read, then the log-mel spectrograms [B, 1, frames, mels] of sounds.
+        """Noise on what is read, then the log-mel spectrograms [B, mels, frames] of sounds.
 
         Noise on numbers is a ratio to each column's standard deviation over the train split, which
         is 1; on all else to the example's own RMS.
@@ -150,7 +150,7 @@ def noisy_numbers(clean: Tensor, snr: Tensor, keys: Tensor, seed: int, stream: i
 
 
 def _heard(one: Input, waveforms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    mel = log_mel(waveforms["values"][:, 0], one.rate, one.mels)[:, None]
+    mel = log_mel(waveforms["values"][:, 0], one.rate, one.mels).transpose(1, 2)
     lengths = frames_of(waveforms["lengths"], one.rate)
     assert isinstance(lengths, Tensor)
     return {"values": mel, "lengths": lengths}

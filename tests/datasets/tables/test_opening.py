@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import time
 from dataclasses import replace
@@ -18,6 +19,8 @@ from fusion_search.datasets.loading import Presentation, load
 from fusion_search.datasets.tables.examples import TableExamples
 from fusion_search.datasets.tables.opening import open_table
 from fusion_search.datasets.tables.settings import Input, TableData
+from fusion_search.search.trials.fields import typed
+from fusion_search.search.trials.plain import plain_settings
 
 NUMBERS = TableData(
     table="t.csv", target="y", inputs={"a": Input(kind="numbers", columns=("a", "b"))}
@@ -180,6 +183,18 @@ def test_other_content_files_or_weights_have_another_fingerprint(
     (tmp_path / "w.pt").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of FIPS 180-2
     assert known in open_table(weighty, tmp_path).note
+
+
+def test_settings_read_from_a_record_open_the_same_data(gestures: Path) -> None:
+    # Records hold settings as JSON with sorted names.
+    plain = json.loads(json.dumps(plain_settings(GESTURES), sort_keys=True))
+    again = typed(TableData, plain, "data.")
+    assert again == GESTURES
+    first, second = (open_table(one, gestures.parent) for one in (GESTURES, again))
+    assert first.fingerprint == second.fingerprint
+    assert first.axes is not None
+    assert second.axes is not None
+    assert [one.name for one in first.axes] == [one.name for one in second.axes]
 
 
 def test_examples_travel_to_workers_without_what_was_decoded(gestures: Path) -> None:

@@ -37,7 +37,7 @@ def randomised(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@pytest.mark.parametrize("size", [(), (6,), (6, 5)])
+@pytest.mark.parametrize("size", [(), (6, 5)])
 def test_padding_changes_no_answer(size: tuple[int, ...]) -> None:
     network = randomised(ConvolutionalEncoder(2, 1 + len(size), 4, 3))
     values = torch.randn(1, 2, 11, *size)

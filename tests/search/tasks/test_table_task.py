@@ -72,7 +72,7 @@ def test_metrics_of_classes_are_those_of_scikit_learn() -> None:
 def test_streams_are_met_at_their_own_conditions(gestures: Path) -> None:
     task, data = opened(gestures)
     original = data.inputs  # type: ignore[attr-defined]
-    assert original["sound"]["values"].shape == (2, 1, 41, 8)
+    assert original["sound"]["values"].shape == (2, 8, 41)
     assert [axis.name for axis in task.axes] == [f"{name}_snr" for name in GESTURES.inputs]
     from fusion_search.datasets.loading import Presentation, load
 
