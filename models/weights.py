@@ -21,12 +21,13 @@ class WeightsError(ValueError):
     """A file holds no weights for a module; the message is one sentence."""
 
 
-def load_weights(module: nn.Module, path: str | Path) -> str:
+def load_weights(module: nn.Module, path: str | Path, *, but: str | None = None) -> str:
     """Put the tensors of a state dictionary, as ``torch.save`` wrote it, into a module.
 
     Args:
         module: every tensor of it is to be in the file, and no other.
         path: the file. No code in it is run.
+        but: how the names of what keeps its values begin, such as ``fc.``, the classifier's.
 
     Returns:
         SHA-256 of the file, hexadecimal; torchvision's files are named by its first digits.
@@ -39,6 +40,7 @@ def load_weights(module: nn.Module, path: str | Path) -> str:
     digest = weights_hash(path)
     own = module.state_dict()
     state = _read(path, sum(one.nbytes for one in own.values()))
+    state = {name: one for name, one in state.items() if not _is_kept(name, but)}
     other = [
         f"{name} {list(one.shape)}, not {list(own[name].shape)}"
         for name, one in state.items()
@@ -48,6 +50,7 @@ def load_weights(module: nn.Module, path: str | Path) -> str:
         raise WeightsError(f"{path} has other shapes than {_kind(module)}: {_few(other)}")
     # Not by comparing names: modules take older files, which lack what came later.
     missing, unexpected = module.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not _is_kept(name, but)]
     found = [f"it lacks {_few(missing)}"] if missing else []
     found += [f"{_kind(module)} has no {_few(unexpected)}"] if unexpected else []
     if found:
@@ -55,6 +58,10 @@ def load_weights(module: nn.Module, path: str | Path) -> str:
             f"{path} does not hold the weights of {_kind(module)}: {'; '.join(found)}"
         )
     return digest
+
+
+def _is_kept(name: str, but: str | None) -> bool:
+    return but is not None and name.startswith(but)
 
 
 def weights_hash(path: str | Path) -> str:

@@ -50,6 +50,32 @@ def _check(verbs: Verbs) -> None:
     parser.set_defaults(run="check:check")
 
 
+def _new(verbs: Verbs) -> None:
+    parser = verbs.add_parser("new", help="write a configuration for a table of examples")
+    parser.add_argument(
+        "table", nargs="?", type=filled, metavar="TABLE", help="CSV or Parquet, one row an example"
+    )
+    parser.add_argument(
+        "--target", type=filled, metavar="COLUMN", help="to be predicted (else label, target, ...)"
+    )
+    parser.add_argument(
+        "--group",
+        type=filled,
+        metavar="COLUMN",
+        help="whose an example is, never cut by a split (else person, speaker, ...)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write (the table's name with .yaml)"
+    )
+    parser.add_argument(
+        "--example",
+        type=filled,
+        metavar="FOLDER",
+        help="write a small table with files of every kind into a new folder instead",
+    )
+    parser.set_defaults(run="new:new")
+
+
 def _plan(verbs: Verbs) -> None:
     parser = verbs.add_parser("plan", help="estimate what a search takes, by measured steps")
     add_config(parser, "search/configs/demo.yaml")
@@ -328,7 +354,7 @@ def _sync_mlflow(verbs: Verbs) -> None:
 
 
 GROUPS: Final[dict[str, tuple[Callable[[Verbs], None], ...]]] = {
-    "before a search": (_check, _space, _plan, _data),
+    "before a search": (_new, _check, _space, _plan, _data),
     "run": (_launch, _submit, _attach, _resume, _retry, _confirm),
     "look": (_status, _draw, _report, _predictions),
     "after": (_probe, _replay, _importance, _sync_mlflow),

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -137,6 +137,8 @@ def markdown() -> str:
         task = find_task(name)
         lines += _section(f"network of {name}", task.network)
         lines += _section(f"data of {name}", task.data)
+        for field, kind in _named_settings(task.data):
+            lines += _section(f"each of {field} of {name}", kind)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -158,6 +160,10 @@ def schema() -> dict[str, Any]:
         "properties": places,
         "additionalProperties": False,
     }
+    tasks = [_task_schema(name) for name in BUILT_IN]
+    for task in tasks:
+        for settings in task["then"]["properties"].values():
+            definitions |= settings.pop("$defs", {})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A search of fusion-search",
@@ -165,7 +171,7 @@ def schema() -> dict[str, Any]:
         "properties": {name: properties[name] for name in FIELDS},
         "required": ["name", "task"],
         "additionalProperties": False,
-        "allOf": [_task_schema(name) for name in BUILT_IN],
+        "allOf": tasks,
         "$defs": definitions,
     }
 
@@ -186,6 +192,8 @@ def _of(kind: type, searched: bool) -> dict[str, Any]:
     properties = {}
     for name, one in made["properties"].items():
         plain = {key: value for key, value in one.items() if key not in ("title", "default")}
+        if plain.get("items") == {"type": "number"}:
+            plain["items"] = {"anyOf": [{"type": "number"}, {"const": "original"}]}
         options = [plain, {"type": "array", "items": plain, "minItems": 1}] if searched else [plain]
         if searched and plain.get("type") in ("integer", "number"):
             options.append(_range(plain))
@@ -210,6 +218,13 @@ def _section(title: str, kind: type) -> list[str]:
     rows = "\n".join(_row(*one) for one in _fields(kind))
     head = "| field | type | default | meaning |\n|---|---|---|---|"
     return [f"## {title}", "", summary, "", head, rows, ""]
+
+
+def _named_settings(kind: type) -> Iterator[tuple[str, type]]:
+    """Fields that map names to settings, and of which class these are."""
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
+            yield name, get_args(hint)[1]
 
 
 def _fields(kind: type) -> Iterator[tuple[str, str, str, str]]:

@@ -11,7 +11,10 @@ from typing import Final
 from fusion_search.search.tasks.base import Task, TaskError
 from fusion_search.search.tasks.current_folder import in_copy, make_importable, module_of
 
-BUILT_IN: Final = {"digits": "fusion_search.search.tasks.digits.task:Digits"}
+BUILT_IN: Final = {
+    "digits": "fusion_search.search.tasks.digits.task:Digits",
+    "table": "fusion_search.search.tasks.table.task:Table",
+}
 UNNAMED: Final = "__main__"
 """In place of a module, of a task that a notebook or script defined and no import finds."""
 

@@ -88,3 +88,17 @@ def test_a_file_that_is_not_there_or_damaged_is_refused(file: Path) -> None:
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match="cannot be read as weights"):
         load_weights(small(), file)
+
+
+def test_a_classifier_of_another_size_is_left_as_it_is(tmp_path: Path) -> None:
+    def network(classes: int) -> nn.Module:
+        return nn.ModuleDict({"body": nn.Linear(2, 3), "fc": nn.Linear(3, classes)})
+
+    trained, fresh = network(7), network(4)
+    torch.save(trained.state_dict(), tmp_path / "w.pt")
+    before = {name: one.clone() for name, one in fresh["fc"].state_dict().items()}  # type: ignore[index]
+    with pytest.raises(WeightsError, match="other shapes"):
+        load_weights(fresh, tmp_path / "w.pt")
+    load_weights(fresh, tmp_path / "w.pt", but="fc.")
+    assert torch.equal(fresh["body"].weight, trained["body"].weight)  # type: ignore[index]
+    assert all(torch.equal(one, before[name]) for name, one in fresh["fc"].state_dict().items())  # type: ignore[index]

@@ -368,7 +368,10 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
             f"{DIGITS}\nsearcher: {{}}\nconfirmation: {{data: {{frames: 0}}}}",
             r"confirmation\.data\.frames must be a whole number from 1 up",
         ),
-        ("name: x\ntask: numbers", "task is 'numbers'; allowed: digits, or a class of yours as"),
+        (
+            "name: x\ntask: numbers",
+            "task is 'numbers'; allowed: digits, table, or a class of yours as",
+        ),
         ("name: x\ntask: [digits]", r"task is \['digits'\]; allowed: text"),
         (f"{DIGITS}\nresources: {{cpus_per_trial: 0}}", "resources.cpus_per_trial is 0"),
         (f"{DIGITS}\nresources: {{gpus_per_trial: 1.5}}", "resources.gpus_per_trial is 1.5"),

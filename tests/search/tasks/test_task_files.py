@@ -91,9 +91,9 @@ def test_a_tasks_code_is_its_file_and_what_that_imports_beside_it(
 ) -> None:
     write(
         folder,
-        mine=f"import json, yaml, helping\nfrom parts.blocks import level\n{TASK}",
+        theirs=f"import json, yaml, helping\nfrom parts.blocks import level\n{TASK}",
         helping="def late():\n    import later\n",
-        later="import mine\n",
+        later="import theirs\n",
         unrelated="",
         yaml="",  # an installed one comes first
         parts_in___init__="",
@@ -101,15 +101,15 @@ def test_a_tasks_code_is_its_file_and_what_that_imports_beside_it(
         parts_in_small="",
         parts_in_unrelated="",
     )
-    files = {"mine.py", "helping.py", "later.py"}
+    files = {"theirs.py", "helping.py", "later.py"}
     files |= {"parts/__init__.py", "parts/blocks.py", "parts/small.py"}
-    assert set(code_files("./mine.py:Mine")) == files
-    assert set(code_files("mine:Mine")) == files
+    assert set(code_files("./theirs.py:Mine")) == files
+    assert set(code_files("theirs:Mine")) == files
     package = {one for one in files if "/" in one} | {"parts/unrelated.py"}
     assert set(code_files("parts.blocks:Mine")) == package
-    code = task_code("./mine.py:Mine").fingerprint
+    code = task_code("./theirs.py:Mine").fingerprint
     monkeypatch.chdir("/")  # where all lies below
-    assert task_code(f"{folder}/mine.py:Mine").fingerprint == code
+    assert task_code(f"{folder}/theirs.py:Mine").fingerprint == code
     assert code_files("digits") == {}
 
 
