@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.splits import split
 from fusion_search.datasets.tables.examples import TableExamples
 from fusion_search.datasets.tables.settings import DEFAULT_WEIGHTS, PADDED, TableData
-from fusion_search.datasets.tables.table import Table, read_table
-from fusion_search.datasets.tables.targets import class_column, number_target, text_column
+from fusion_search.datasets.tables.table import Table, number_column, read_table
+from fusion_search.datasets.tables.targets import (
+    class_column,
+    classes_among,
+    number_target,
+    text_column,
+)
 
 
 def open_table(
@@ -76,6 +82,33 @@ def open_table(
     data.axes = tuple(axis_of(name, settings) for name in settings.inputs)
     data.metrics = tuple(metrics)
     return data
+
+
+def other_examples(path: Path, known: TableExamples, labels: Sequence[str]) -> TableExamples:
+    """The rows of another table with the same columns, brought to the scale of the first.
+
+    Args:
+        path: of the table. It needs neither a group column nor one of splits.
+        known: of the table that a network was trained on.
+        labels: its classes; none where a number is predicted.
+
+    Raises:
+        DataError: the table or a file cannot be used, or there is another class.
+    """
+    settings = replace(known.settings, leave_out=(), split_column="")
+    if settings.group and settings.group not in read_table(path, [settings.target]).names:
+        settings = replace(settings, group="")
+    table = read_table(path, settings.wanted_columns())
+    targets: NDArray[Any]
+    if labels:
+        targets = classes_among(table, settings.target, labels)
+    else:
+        targets = number_column(table, settings.target)
+    groups = text_column(table, settings.group) if settings.group else None
+    examples = TableExamples(table, settings, targets, groups)
+    examples.scales, examples.target_scale = known.scales, known.target_scale
+    examples.file_sizes()
+    return examples
 
 
 def _check_whole(table: Table, settings: TableData, groups: Sequence[str], data: Data) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,23 @@ def class_column(table: Table, name: str) -> tuple[NDArray[np.int64], tuple[str,
             )
         )
     return classes, tuple(labels)
+
+
+def classes_among(table: Table, name: str, labels: Sequence[str]) -> NDArray[np.int64]:
+    """The class of every example [N], of classes that are known.
+
+    Raises:
+        DataError: a cell is empty, or holds another class.
+    """
+    place = {label: number for number, label in enumerate(labels)}
+    texts = text_column(table, name)
+    for number, one in enumerate(texts):
+        if one not in place:
+            raise DataError(
+                f"{table.at(number, name)}: class {one!r} is none that the network knows: "
+                f"{', '.join(labels)}"
+            )
+    return np.array([place[one] for one in texts])
 
 
 def _order(label: str) -> tuple[bool, float, str]:

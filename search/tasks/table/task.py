@@ -17,7 +17,7 @@ from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.noise import unit_noise
 from fusion_search.datasets.tables.examples import INPUTS, SPREAD, TableExamples
 from fusion_search.datasets.tables.log_mel import frames_of, log_mel
-from fusion_search.datasets.tables.opening import open_table
+from fusion_search.datasets.tables.opening import open_table, other_examples
 from fusion_search.datasets.tables.settings import Input, TableData
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Task, TaskError
@@ -75,6 +75,11 @@ class Table(Task):
         """An index of the table; files are decoded when examples are asked for."""
         metrics = CLASS_METRICS if data.target_kind == "class" else NUMBER_METRICS
         return open_table(data, self._folder, fold, metrics)
+
+    def read(self, path: Path, data: TableData, fold: int = 0) -> TableExamples:
+        """Rows of another table with the same columns, on which a trained network is judged."""
+        trained = self.open(data, fold)
+        return other_examples(path, _examples(trained), trained.labels)
 
     def build(self, network: TableNetwork, data: Data, placement: Placement) -> nn.Module:
         """Encoders, what the placement puts between their levels, and a dense layer."""

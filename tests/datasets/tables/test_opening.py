@@ -17,7 +17,7 @@ from fusion_search.datasets.batch import SPLITS, Data, Part
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.datasets.tables.examples import TableExamples
-from fusion_search.datasets.tables.opening import open_table
+from fusion_search.datasets.tables.opening import open_table, other_examples
 from fusion_search.datasets.tables.settings import Input, TableData
 from fusion_search.search.trials.fields import typed
 from fusion_search.search.trials.plain import plain_settings
@@ -109,6 +109,21 @@ def test_numbers_and_targets_are_standardised_by_the_train_split_alone(tmp_path:
     assert scale is not None
     targets = np.array([float(rows[n]["y"]) for n in train])
     assert float(scale.deviation) == pytest.approx(targets.std(), rel=1e-5)
+
+
+def test_another_table_is_read_to_the_scale_and_classes_of_the_first(tmp_path: Path) -> None:
+    numbers_table(tmp_path)
+    first = open_table(replace(NUMBERS, group="who"), tmp_path)
+    known, scale = examples_of(first), examples_of(first).scales["a"]
+    rows = [{"b": "7", "a": "1", "y": "v"}, {"b": "3", "a": "2", "y": "u"}]
+    found = other_examples(write_csv(tmp_path / "new.csv", rows), known, first.labels)
+    assert [int(found[n][1]) for n in range(2)] == [1, 0]
+    expected = (torch.tensor([[1.0, 7.0], [2.0, 3.0]]) - scale.mean) / scale.deviation
+    torch.testing.assert_close(torch.stack([found[n][0]["a"] for n in range(2)]), expected)
+    assert found.groups is None  # this one has no column of them
+    write_csv(tmp_path / "new.csv", [*rows, {"b": "1", "a": "1", "y": "w"}])
+    with pytest.raises(DataError, match=r"new.csv, row 4, column 'y': class 'w' is none .*: u, v"):
+        other_examples(tmp_path / "new.csv", known, first.labels)
 
 
 def test_padding_stays_zero_where_values_are_standardised(gestures: Path) -> None:
