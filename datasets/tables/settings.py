@@ -149,12 +149,14 @@ class TableData:
     folds: int = 0
     split_seed: int = 0
     leave_out: tuple[int, ...] = ()
-    test_snrs: tuple[float, ...] = ()
+    test_snrs: tuple[float | Literal["original"], ...] = ()
     cache_megabytes: int = 512
 
     def __post_init__(self) -> None:
         # In one order, however they were written down: it is that of streams and axes.
         object.__setattr__(self, "inputs", Frozen(sorted(self.inputs.items())))
+        numbers = tuple(math.inf if one == "original" else one for one in self.test_snrs)
+        object.__setattr__(self, "test_snrs", numbers)
         for name in ("table", "target"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty; allowed: a name")
@@ -168,10 +170,10 @@ class TableData:
         if self.split_column and self.folds:
             raise ValueError("split_column and folds are both there; keep one of them")
         self._check_splits()
-        for snr in self.test_snrs:
+        for snr in numbers:
             if not snr > 0:
                 raise ValueError(f"test_snrs holds {snr:g}; allowed: original, or above 0")
-        if len(set(self.test_snrs)) < len(self.test_snrs):
+        if len(set(numbers)) < len(numbers):
             raise ValueError("test_snrs holds an SNR twice")
         if self.conditions > _MOST_CONDITIONS:
             raise ValueError(
@@ -201,7 +203,7 @@ class TableData:
     def snrs(self) -> tuple[float, ...]:
         """Of the grid, on every input."""
         if self.test_snrs:
-            return self.test_snrs
+            return tuple(map(float, self.test_snrs))  # original is infinity by now
         kept = [one for one in _SNRS if _conditions(len(self.inputs), len(one)) <= _FEW_CONDITIONS]
         return kept[0] if kept else _SNRS[-1]
 

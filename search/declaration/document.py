@@ -192,8 +192,6 @@ def _of(kind: type, searched: bool) -> dict[str, Any]:
     properties = {}
     for name, one in made["properties"].items():
         plain = {key: value for key, value in one.items() if key not in ("title", "default")}
-        if plain.get("items") == {"type": "number"}:
-            plain["items"] = {"anyOf": [{"type": "number"}, {"const": "original"}]}
         options = [plain, {"type": "array", "items": plain, "minItems": 1}] if searched else [plain]
         if searched and plain.get("type") in ("integer", "number"):
             options.append(_range(plain))
