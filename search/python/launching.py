@@ -129,8 +129,8 @@ def _environment(data_folder: str | Path | None, address: str | None) -> Environ
     where = ray_address(address)
     if where.startswith(_ELSEWHERE):
         raise ConfigurationError(
-            f"address is {where!r}, where the head node is to run the search; do that with "
-            "`fusion-search launch`, or give HOST:PORT or auto on a machine of the cluster"
+            f"address is {where!r}, where the head node is to run the search, which the command "
+            "line does; give HOST:PORT or auto on a machine of the cluster"
         )
     make_importable(Path.cwd())
     given = (("--data", data_folder and str(data_folder)), ("--address", address))

@@ -55,7 +55,9 @@ class Recorded:
                 f"{_or_none(self.data.fingerprint)}, the record has "
                 f"{_or_none(self.row['data_fingerprint'])})"
             )
-        if task_code(self.specification.task).fingerprint != self.row["code_fingerprint"]:
+        trained = self.row["code_fingerprint"]
+        known = trained if isinstance(trained, str) else None
+        if task_code(self.specification.task).fingerprint != known:
             found.append("the code of the task is not that with which the trial was trained")
         return found
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.datasets.tables.looking import Broken, Looked, groups_of
 from fusion_search.datasets.tables.settings import Input, TableData
 
@@ -57,10 +58,11 @@ def _data(found: Looked, name: str, table: str) -> Iterator[str]:
     yield f"# {examples:,} examples of {table}. Change what you like; every field is explained in"
     yield "# docs/table.md and docs/configuration.md."
     yield "#"
-    yield f"#   fusion-search check {name}.yaml      whether all of it works together"
-    yield f"#   fusion-search plan {name}.yaml       how long it takes"
-    yield f"#   fusion-search launch {name}.yaml"
-    yield f"#   fusion-search report {name}"
+    file = f"{name}.yaml"
+    yield f"#   {command('check', file)}      whether all of it works together"
+    yield f"#   {command('plan', file)}       how long it takes"
+    yield f"#   {command('launch', file)}"
+    yield f"#   {command('report', name)}"
     yield f"name: {_yaml(name)}"
     yield "task: table"
     yield "data:"
