@@ -32,8 +32,8 @@ def hand_sheet(pair: tuple[float, float]) -> pd.DataFrame:
         ("", 2, 0, "{}", "{}", "", *pair, audio, visual, 1, 100, HAND[i][j], HAND[i][j] / 100)
         for (i, audio), (j, visual) in itertools.product(enumerate(AUDIO), enumerate(VISUAL))
     ]
-    names = "streams levels fusion_depth placement placement_options end train_audio_snr train_visual_snr "
-    names += "test_audio_snr test_visual_snr"
+    names = "streams levels fusion_depth placement placement_options end "
+    names += "train_audio_snr train_visual_snr test_audio_snr test_visual_snr"
     return pd.DataFrame(rows, columns=[*names.split(), "seeds", "n", "accuracy_sum", "accuracy"])
 
 
