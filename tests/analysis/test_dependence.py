@@ -101,12 +101,13 @@ def test_one_axis_and_less_that_is_better() -> None:
     of = TaskDescription(task="one", streams=("emg", "video"), axes=(axis,), metrics=(metric,))
     tested = (math.inf, 10.0, 0.0, -math.inf)
     rows = [
-        ("", "{}", "", 10.0, snr, 1, 9, error)
+        ("", "{}", "{}", "", 10.0, snr, 1, 9, error)
         for snr, error in zip(tested, (1.0, 2.0, 4.0, 9.0), strict=True)
     ]
     columns = [
         "streams",
         "placement",
+        "placement_options",
         "end",
         "train_emg_snr",
         "test_emg_snr",
