@@ -282,6 +282,11 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
             )
         if not len(given):
             raise TaskError(f"the {split} split of fold {fold} has no example")
+    if isinstance(task, Classification) and opened.classes < 2:
+        raise TaskError(
+            f"the data have {opened.classes} classes; a classification's open says how many, as "
+            "Data(..., classes=10) or split(..., classes=10)"
+        )
     # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
     if opened.axes is not None:
         task.axes = opened.axes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,10 @@ def test_a_task_that_breaks_the_contract_is_told_so() -> None:
         def open(self, data: Any, fold: int = 0) -> Any:
             return {"train": None}
 
+    class Unsaid(Imbalanced):
+        def open(self, data: Any, fold: int = 0) -> Data:
+            return replace(super().open(data, fold), classes=0)
+
     data, network = built(Sensors())
     (means,), (each,) = judged(Scalar(), network, data), judged(Sensors(), network, data)
     assert means.loss == pytest.approx(each.loss)
@@ -222,6 +227,7 @@ def test_a_task_that_breaks_the_contract_is_told_so() -> None:
         judged(Wrong(), network, data)
     for task, message in (
         (NoMetric(), "NoMetric has no metric"),
+        (Unsaid(), "the data have 0 classes; a classification's open says how many"),
         (Empty(), "the test split of fold 0 has no example"),
         (Elsewhere(), "open gave a dict; a task's open gives Data"),
     ):
