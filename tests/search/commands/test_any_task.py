@@ -241,6 +241,9 @@ def test_reading_commands_run_no_code_of_a_task(
     ):
         assert main(words) == 0, (words, capsys.readouterr().err)
         assert not ran.exists(), words
-    with pytest.raises(SystemExit, match="it ran"):  # those that run trials do
-        main(["resume", "test", *at])
+    assert main(["resume", "test", *at]) == 2
+    assert "the code of task hostile_task:Hostile has changed" in capsys.readouterr().err
+    assert not ran.exists()
+    assert main(["resume", "test", *at, "--changed-code"]) == 2  # those that run trials do
+    assert "hostile_task cannot be imported: it ends the program" in capsys.readouterr().err
     assert ran.exists()
