@@ -48,6 +48,6 @@ def test_the_tutorial_leads_to_its_reports(
     assert "size: 29 samples" in said["fusion-search space discs.yaml"]
     assert "2 of 2 trials finished" in said["fusion-search status discs"]
     for name in ("gestures", "discs"):
-        assert (tmp_path / f"results/{name}/report.html").stat().st_size > 10_000
+        assert (tmp_path / "figures" / f"{name}-report.html").stat().st_size > 10_000
     assert "accuracy" in run([sys.executable, "-c", python], tmp_path)
     assert (tmp_path / "winner.pt").is_file()
