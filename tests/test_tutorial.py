@@ -29,9 +29,7 @@ def run(words: list[str], folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_tutorial_leads_to_its_reports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tutorial_leads_to_its_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without a checkout around: what is imported is what is installed, or named by whole paths.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(one for one in sys.path if one))
     task, python = blocks("python")

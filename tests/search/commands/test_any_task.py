@@ -54,7 +54,10 @@ def folder_of(parent: Path, name: str = "test") -> Storage:
 
 
 @on_one_ray
-@pytest.mark.parametrize(("task", "metric", "direction"), [SENSORS, IMBALANCED])
+@pytest.mark.parametrize(
+    ("task", "metric", "direction"),
+    [SENSORS, pytest.param(*IMBALANCED, marks=pytest.mark.slow)],
+)
 def test_a_search_chooses_stops_and_confirms_by_its_own_metric(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
