@@ -31,7 +31,8 @@ def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str
     def place(network: dict[str, Any]) -> list[Any]:
         layout = [option_order(network[name]) for name in description.layout_fields]
         placement, end = network["placement"], network["end"]
-        return [network["streams"], *layout, len(placement), placement, end]
+        options = network["placement_options"]
+        return [network["streams"], *layout, len(placement), placement, len(options), options, end]
 
     return sorted(found, key=place)
 

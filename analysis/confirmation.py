@@ -24,13 +24,13 @@ from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError, count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
-from fusion_search.analysis.statistics import interval
+from fusion_search.analysis.statistics import bounds_of, interval
 
 TOP: Final = "top"
 _GIVEN: Final = ("label", "role", "rank", "search_value")
 _CANDIDATE_COLUMNS: Final = [
     *(*_GIVEN, "split"),
-    *("trials", "finished", "n", "mean", "low", "high", "deviation", "seeds", "values"),
+    *("trials", "finished", "folds", "n", "mean", "low", "high", "deviation", "seeds", "values"),
 ]
 COMPARED: Final = ["label", "rank", "baseline", "baseline_place"]
 
@@ -115,29 +115,30 @@ def _again(folder: Storage) -> str:
 
 
 def compute_confirmation(
-    trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]], column: str
+    trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]], measure: Measure
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every candidate over its seeds, and the best against every plain network.
 
     A seed counts for a candidate when its trials at all train conditions and in all folds
-    finished; its value is their mean. Differences are paired by seed. Intervals
-    are Student's t over seeds, 95 %; p is of the sign-flip test over all comparisons made, which
-    takes a seed's differences to be as likely with the opposite sign, all together. A candidate
-    that is itself a plain network is not compared with itself.
+    finished; its value is their mean. Differences are paired by seed. Intervals are Student's t
+    over seeds, 95 %, within what the metric can be; p is of the sign-flip test over all comparisons
+    made, which takes a seed's differences to be as likely with the opposite sign, all together. A
+    candidate that is itself a plain network is not compared with itself.
 
     Args:
         trials: the confirmation's ``trials`` table.
         candidates: as :func:`read_candidates` returns them.
-        column: one of :func:`measures`.
+        measure: one of :func:`measures`.
 
     Returns:
         One row per candidate: its label, role, rank and ``search_value``; ``split``
-        (where the grid was measured), ``trials`` and ``finished`` (how many), ``n`` seeds,
-        ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one seed),
-        ``seeds`` and ``values`` (tuples). And one row per comparison: ``label`` and ``rank``,
+        (where the grid was measured), ``trials``, ``finished`` and ``folds`` (how many), ``n``
+        seeds, ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one
+        seed), ``seeds`` and ``values`` (tuples). And one row per comparison: ``label``, ``rank``,
         ``baseline`` and ``baseline_place`` (its number among the candidates), and of the
         differences candidate - baseline the columns of :func:`analysis.paired.compare`.
     """
+    column, metric = measure.column, measure.metric
     finished = trials[trials["status"] == FINISHED]
     wanted = finished[
         finished["trial_id"].isin([i for one in candidates for i in one["trial_ids"]])
@@ -147,13 +148,17 @@ def compute_confirmation(
     rows = []
     for one, values in zip(candidates, by_candidate, strict=True):
         own = wanted[wanted["trial_id"].isin(one["trial_ids"])]
-        mean, low, high = interval(values.to_numpy())
+        known = values.to_numpy(dtype=float)
+        mean, low, high = interval(
+            known, bounds_of(known, share=metric.share, minimize=metric.sign < 0)
+        )
         rows.append(
             {
                 **{name: one[name] for name in _GIVEN},
                 "split": "+".join(sorted(own["split"].dropna().unique())),
                 "trials": len(one["trial_ids"]),
                 "finished": len(own),
+                "folds": own["fold"].nunique(),
                 "n": len(values),
                 "mean": mean,
                 "low": low,
@@ -276,9 +281,11 @@ def _comparison_words(
 
 def _seeds_words(best: pd.Series, metric: MetricDescription) -> str:
     if best["n"] == 1:
-        return "one seed, so no interval"
+        folds = f" ({best['folds']} folds of it share examples)" if best["folds"] > 1 else ""
+        return f"one seed{folds}, so no interval"
     low, high = (number_text(best[one], metric) for one in ("low", "high"))
-    return f"95 % CI {low} to {high}, n = {best['n']} seeds"
+    folds = f", each the mean over {best['folds']} folds" if best["folds"] > 1 else ""
+    return f"95 % CI {low} to {high}, n = {best['n']} seeds{folds}"
 
 
 def number_text(value: float, metric: MetricDescription, sign: str = "") -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import Dataset
+
+from fusion_search.datasets.errors import DataError
 
 if TYPE_CHECKING:
     from fusion_search.datasets.conditions import Axis
@@ -19,6 +25,11 @@ Tree = Any
 """A tensor, or tensors in dictionaries, lists and tuples."""
 
 SPLITS: Final = ("train", "validation", "test")
+
+SHARED_BYTES: Final = 2**30
+"""What travels to other processes unasked: Ray keeps it in memory, once on every machine."""
+
+_HASHED_AT_ONCE, _HASHED_PARTS = 2**20, 64  # bytes, and how many such parts of a tensor at most
 
 
 @dataclass
@@ -55,17 +66,28 @@ def as_batch(items: Any) -> Batch:
     """What a data set's ``collate`` gave, as a batch.
 
     Raises:
-        TypeError: it is neither a batch nor (inputs, targets[, extra]) with inputs by stream.
+        DataError: it is neither a batch nor (inputs, targets[, extra]) with inputs by stream.
     """
     if isinstance(items, Batch):
         return items
     if isinstance(items, Sequence) and len(items) in (2, 3) and isinstance(items[0], Mapping):
         return Batch(dict(items[0]), items[1], dict(items[2]) if len(items) == 3 else {})
-    kind = type(items[0]).__name__ if isinstance(items, Sequence) and items else type(items)
-    raise TypeError(
+    first = items[0] if isinstance(items, Sequence) and items else items
+    raise DataError(
         "items of a data set are (inputs, target) or (inputs, target, extra) with inputs a "
-        f"dictionary of streams; got {kind}"
+        f"dictionary of streams; got {type(first).__name__}; Columns(dataset, inputs, target) "
+        "names the columns of others"
     )
+
+
+class Examples(dict[str, Tree]):
+    """Two examples as networks take them, by stream.
+
+    Attributes:
+        other: two of other lengths; None where lengths do not vary.
+    """
+
+    other: dict[str, Tree] | None = None
 
 
 @dataclass
@@ -85,13 +107,16 @@ class Data:
         train, validation, test: of one fold.
         classes: how many there are; 0 where there are none.
         folds: how many there are.
-        fingerprint: a hash of the content; equal data have equal ones.
+        fingerprint: a hash of the content; equal data have equal ones. Without it, one of those
+            of the splits, where all three have some, as ``TensorData`` has.
         note: what a reader of the results has to know, such as "NOT MNIST".
         labels: what classes are called, in figures.
-        shared: whether the data sets lie in memory and travel to other processes as they are;
-            else these open them for themselves.
+        shared: whether the data sets travel to other processes as they are; else these open them
+            for themselves. None: those of tensors in memory do, up to 1 GiB together.
         axes, metrics: where they depend on the settings of the data; None for the task's. They
             are the same for all trials of a search.
+        weights: files that networks start from, by a name of yours. Their hashes become part of the
+            fingerprint and of the note.
         inputs: two examples without noise, from which networks learn their shapes; set by
             ``fusion_search.search.tasks.base.open_task``.
     """
@@ -104,10 +129,20 @@ class Data:
     fingerprint: str = ""
     note: str = ""
     labels: tuple[str, ...] = ()
-    shared: bool = False
+    shared: bool | None = None
     axes: tuple[Axis, ...] | None = None
     metrics: tuple[Metric, ...] | None = None
-    inputs: dict[str, Tree] = field(default_factory=dict)
+    weights: Mapping[str, str | Path] = field(default_factory=dict)
+    inputs: Examples = field(default_factory=Examples)
+
+    def __post_init__(self) -> None:
+        if self.shared is None:
+            sizes = [getattr(self.split(name), "memory_bytes", None) for name in SPLITS]
+            known = [one for one in sizes if one is not None]
+            self.shared = len(known) == len(SPLITS) and sum(known) <= SHARED_BYTES
+        own = [getattr(self.split(name), "fingerprint", "") for name in SPLITS]
+        if not self.fingerprint and all(own):
+            self.fingerprint = hashlib.sha256(" ".join(own).encode()).hexdigest()[:16]
 
     def on(self, device: torch.device) -> Data:
         """The same, with what makes whole batches on a device (a data set's ``on``) there."""
@@ -125,11 +160,15 @@ class Data:
 class TensorData(Dataset[Any]):
     """Examples that lie in memory.
 
+    Where it is sent to other processes of a machine, these share its memory, and may not write to
+    it; an example is a copy.
+
     Attributes:
         inputs: stream -> [N, ...].
         targets: [N, ...].
         transform: changes (inputs, target) of one example, as random augmentation does; its draws
             from torch's, NumPy's and Python's global generators are the same whoever loads.
+        groups: [N], whose each example is, as numbers or texts; ``split`` cuts none of them.
 
     Raises:
         ValueError: the tensors do not have one length.
@@ -141,17 +180,117 @@ class TensorData(Dataset[Any]):
         targets: Tensor,
         transform: Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Tensor]]
         | None = None,
+        groups: Sequence[Any] | Tensor | None = None,
     ) -> None:
-        for name, one in inputs.items():
-            if len(one) != len(targets):
-                raise ValueError(
-                    f"input {name!r} has {len(one):,} examples, the targets have {len(targets):,}"
-                )
+        lengths = {f"input {name!r} has": len(one) for name, one in inputs.items()}
+        if groups is not None:
+            lengths["groups have"] = len(groups)
+        for words, length in lengths.items():
+            if length != len(targets):
+                raise ValueError(f"{words} {length:,} examples, the targets have {len(targets):,}")
         self.inputs, self.targets, self.transform = dict(inputs), targets, transform
+        self.groups = groups
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
-        item = {name: one[number] for name, one in self.inputs.items()}, self.targets[number]
+        inputs = {name: one[number].clone() for name, one in self.inputs.items()}
+        item = inputs, self.targets[number].clone()
         return self.transform(*item) if self.transform else item
+
+    @property
+    def memory_bytes(self) -> int:
+        """What its tensors take."""
+        return sum(one.nbytes for one in (*self.inputs.values(), self.targets))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over the tensors; of long ones over parts spread evenly."""
+        digest = hashlib.sha256()
+        for name, one in (*self.inputs.items(), ("", self.targets)):
+            digest.update(f"{name} {list(one.shape)} {one.dtype}".encode())
+            content = one.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            for first in _spread(len(content)):
+                digest.update(content[first : first + _HASHED_AT_ONCE].data)
+        digest.update(repr(None if self.groups is None else list(self.groups)).encode())
+        return digest.hexdigest()[:16]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays, which pickle hands over as buffers: processes of a machine can share them."""
+        inputs = {name: _array(one) for name, one in self.inputs.items()}
+        return {**self.__dict__, "inputs": inputs, "targets": _array(self.targets)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        inputs = {name: _tensor(one) for name, one in state["inputs"].items()}
+        self.__dict__.update({**state, "inputs": inputs, "targets": _tensor(state["targets"])})
+
+
+def _spread(size: int) -> range:
+    """Where the parts begin that a hash is taken of: all up to 64 MiB."""
+    parts = min(-(-size // _HASHED_AT_ONCE), _HASHED_PARTS)
+    return range(0, size, max(_HASHED_AT_ONCE, size // max(parts, 1)))
+
+
+def _array(one: Tensor) -> Any:
+    """The tensor as an array that shares its memory, or as it is where NumPy has no such."""
+    try:
+        return one.contiguous().numpy()
+    except (TypeError, RuntimeError):  # bfloat16, another device, a gradient
+        return one
+
+
+def _tensor(one: Any) -> Tensor:
+    if isinstance(one, Tensor):
+        return one
+    with warnings.catch_warnings():
+        # Shared memory is read-only, and examples are copies.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(one)
+
+
+class Part(Dataset[Any]):
+    """Some examples of a data set, with its ``collate`` and ``set_epoch`` where it has them.
+
+    Attributes:
+        dataset: map-style.
+        numbers: [N] int64, of the examples.
+
+    Raises:
+        ValueError: the data set has an order of its own, which holds for all its examples.
+    """
+
+    _HANDED_ON: Final = ("collate", "set_epoch")
+    _OF_EACH: Final = ("targets", "groups")
+
+    def __init__(self, dataset: Dataset[Any], numbers: Tensor) -> None:
+        if hasattr(dataset, "order"):
+            raise ValueError(
+                f"{type(dataset).__name__} has an order of its own over all its examples, which a "
+                "part cannot have; give the parts their orders, and put them into Data yourself"
+            )
+        self.dataset, self.numbers = dataset, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: int) -> Any:
+        return self.dataset[int(self.numbers[number])]
+
+    def __getattr__(self, name: str) -> Any:
+        dataset = self.__dict__.get("dataset")
+        if name in self._HANDED_ON and hasattr(dataset, name):
+            return getattr(dataset, name)
+        if name in self._OF_EACH and getattr(dataset, name, None) is not None:
+            whole = getattr(dataset, name)
+            if isinstance(whole, Tensor | np.ndarray):
+                return whole[self.numbers]
+            return [whole[one] for one in self.numbers.tolist()]
+        raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Its share of what the data set takes in memory; None where that is not known."""
+        whole: int | None = getattr(self.dataset, "memory_bytes", None)
+        count = len(self.dataset)  # type: ignore[arg-type]
+        return None if whole is None else whole * len(self) // max(count, 1)

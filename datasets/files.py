@@ -85,7 +85,7 @@ def damaged(path: Path, reason: str) -> DataError:
     """Build the error for a file that is not whole."""
     return DataError(
         f"{path} is damaged ({reason}): put a whole copy in its place, or move it away and run "
-        "'fusion-search data fetch digits'"
+        "'fusion-search data fetch digits' (with --folder, where the data lie in a folder of yours)"
     )
 
 
@@ -93,7 +93,7 @@ def unusable(path: Path, reason: str) -> DataError:
     """Build the error for a file that may be whole, but is not of the form that is read."""
     return DataError(
         f"{path} cannot be used ({reason}): convert it, or move it away and run 'fusion-search "
-        "data fetch digits'"
+        "data fetch digits' (with --folder, where the data lie in a folder of yours)"
     )
 
 

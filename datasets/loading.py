@@ -9,7 +9,10 @@ were: dropout does not notice that data are loaded.
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import re
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +23,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from fusion_search.datasets.batch import Batch, as_batch
+from fusion_search.datasets.batch import Batch, Part, as_batch
+from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.noise import uniform
 
 _LOADING_STREAM: Final = (1 << 20) - 1  # before those of drawn train conditions
+_DEATH: Final = "DataLoader worker"  # as its message begins
 
 
 @dataclass(frozen=True)
@@ -42,48 +47,212 @@ class Presentation:
 
 
 @contextmanager
-def seeded_loading(seed: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that seeds all global generators for a presentation; restore them after."""
+def seeded_loading(seed: int, shown: Sequence[int]) -> Iterator[Iterator[None]]:
+    """Give what seeds all global generators, at each step for the next of these presentations.
+
+    They are given back as they were.
+    """
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
 
-    def begin(shown: int) -> None:
-        draw = uniform(seed, _LOADING_STREAM, torch.tensor([shown]))
-        word = int(draw.item() * 2**32)
-        # Not torch.manual_seed: it would set the generators of all GPUs, too.
-        torch.default_generator.manual_seed(word)
-        np.random.seed(word)
-        random.seed(word)
+    def begin() -> Iterator[None]:
+        for draw in uniform(seed, _LOADING_STREAM, torch.tensor(shown)).tolist():
+            word = int(draw * 2**32)
+            # Not torch.manual_seed: it would set the generators of all GPUs, too.
+            torch.default_generator.manual_seed(word)
+            np.random.seed(word)
+            random.seed(word)
+            yield
 
     try:
-        yield begin
+        yield begin()
     finally:
         torch.set_rng_state(kept[0])
         np.random.set_state(kept[1])
         random.setstate(kept[2])
 
 
-class _Seeded(Dataset[Any]):
-    """A data set of presentations."""
+class Loaders:
+    """Loads batches of presentations, ahead by worker processes where these are asked for.
 
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
+    The workers begin with the first batch, and are kept from one epoch to the next: starting them
+    takes longer than many an epoch. ``with`` ends them.
 
-    def __getitems__(self, presentations: Sequence[Presentation]) -> tuple[Batch, Tensor]:
-        """A whole batch, so that what a collate draws is seeded as well."""
-        collate = getattr(self.dataset, "collate", default_collate)
-        with seeded_loading(self.seed) as begin:
-            items = []
-            for one in presentations:
-                begin(one.shown)
-                if hasattr(self.dataset, "set_epoch"):
-                    self.dataset.set_epoch(one.epoch)
-                items.append(self.dataset[one.number])
-            batch = as_batch(collate(items))
-        return batch, torch.tensor([one.shown for one in presentations])
+    Args:
+        datasets: those that workers load; others are loaded in this process.
+        workers: how many; 0 to load everything in this process.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset[Any]] = (), workers: int = 0) -> None:
+        self._datasets = list(datasets)
+        self._workers = workers
+        self._jobs: list[_Job] = []
+        self._loader: DataLoader[Any] | None = None
+        self._ahead: Iterator[Any] = iter(())
+        self._places = torch.zeros(max(workers, 1), 3, dtype=torch.int64)
+        self._turn = 0
+
+    def __enter__(self) -> Loaders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # DataLoader has no method for this: workers end with the iterator.
+        self._loader, self._ahead = None, iter(())
+
+    def load(
+        self, dataset: Dataset[Any], batches: Sequence[Sequence[Presentation]], *, seed: int
+    ) -> Iterator[tuple[Batch, Tensor]]:
+        """Load batches; see :func:`load`.
+
+        Raises:
+            DataError: an example cannot be loaded, or a worker died of one.
+            RuntimeError: another loading by the same workers has begun before this one ended.
+        """
+        which = next((at for at, one in enumerate(self._datasets) if one is dataset), None)
+        if not self._workers or which is None or hasattr(dataset, "batch"):
+            yield from load(dataset, batches, seed=seed)
+            return
+        self._jobs[:] = [_Job(which, seed, list(one)) for one in batches]
+        self._turn += 1
+        turn, self._ahead = self._turn, iter(self._started())
+        for _ in batches:
+            if turn != self._turn:
+                raise RuntimeError("another loading has begun before this one ended")
+            try:
+                found = next(self._ahead)
+            except RuntimeError as error:
+                if _DEATH not in str(error):
+                    raise
+                raise DataError(self._died(str(error))) from error
+            if isinstance(found, _Failure):
+                raise found.error()
+            yield found
+
+    def _started(self) -> DataLoader[Any]:
+        if self._loader is None:
+            self._places.share_memory_()
+            self._loader = DataLoader(
+                _Jobs(self._datasets, self._places),
+                batch_sampler=_Single(self._jobs),
+                collate_fn=_as_it_is,
+                num_workers=self._workers,
+                persistent_workers=True,
+                # Of its own: DataLoader draws its workers' seed from the global one otherwise.
+                generator=torch.Generator(),
+            )
+        return self._loader
+
+    def _died(self, words: str) -> str:
+        """What is known of a worker that died, from DataLoader's words and what it loaded last."""
+        dead = {int(one) for one in re.findall(r"\d+", words)}
+        at = [
+            f" while it loaded {_named(self._datasets[which], number)}"
+            for process, which, number in self._places.tolist()
+            if process in dead
+        ]
+        return (
+            f"a loading worker died{at[0] if at else ''} ({' '.join(words.split())}); where memory "
+            "is short, lower training.loader_workers"
+        )
 
 
-def _as_it_is(loaded: Any) -> Any:
-    return loaded
+@dataclass(frozen=True)
+class _Job:
+    """A batch that a worker is to load."""
+
+    dataset: int
+    seed: int
+    presentations: list[Presentation]
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a worker could not load a batch: exceptions themselves may not be pickled."""
+
+    words: str
+    traceback: str
+
+    def error(self) -> DataError:
+        found = DataError(self.words)
+        found.add_note(self.traceback)
+        return found
+
+
+class _Jobs(Dataset[Any]):
+    """What workers load."""
+
+    def __init__(self, datasets: Sequence[Dataset[Any]], places: Tensor) -> None:
+        self.datasets, self.places = datasets, places
+
+    def __getitem__(self, job: _Job) -> tuple[Batch, Tensor] | _Failure:
+        info = torch.utils.data.get_worker_info()
+        assert info is not None
+        place = self.places[info.id].numpy()
+
+        def note(number: int) -> None:
+            place[:] = os.getpid(), job.dataset, number
+
+        try:
+            return _loaded(self.datasets[job.dataset], job.presentations, job.seed, note)
+        except Exception as error:  # whatever the code of the data set raises
+            words = str(error) if isinstance(error, DataError) else _said(error)
+            return _Failure(words, traceback.format_exc())
+
+
+class _Single:
+    """Batches of one job each; the list may change between two passes."""
+
+    def __init__(self, jobs: list[_Job]) -> None:
+        self.jobs = jobs
+
+    def __iter__(self) -> Iterator[list[_Job]]:
+        return ([one] for one in self.jobs)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+
+def _as_it_is(loaded: list[Any]) -> Any:
+    return loaded[0]
+
+
+def _loaded(
+    dataset: Dataset[Any],
+    presentations: Sequence[Presentation],
+    seed: int,
+    note: Callable[[int], None] = lambda number: None,
+) -> tuple[Batch, Tensor]:
+    """A whole batch, so that what a collate draws is seeded as well."""
+    collate = getattr(dataset, "collate", default_collate)
+    set_epoch = getattr(dataset, "set_epoch", None)
+    shown = [one.shown for one in presentations]
+    with seeded_loading(seed, shown) as begin:
+        items = []
+        for one in presentations:
+            next(begin)
+            if set_epoch is not None:
+                set_epoch(one.epoch)
+            note(one.number)
+            try:
+                items.append(dataset[one.number])
+            except Exception as error:  # whatever the code of the data set raises
+                words = f"{_named(dataset, one.number)} cannot be loaded: {_said(error)}"
+                raise DataError(words) from error
+        batch = as_batch(collate(items))
+    return batch, torch.tensor(shown)
+
+
+def _named(dataset: Dataset[Any], number: int) -> str:
+    """An example, by its number in the data set that a user knows."""
+    while isinstance(dataset, Part):
+        number = int(dataset.numbers[number])
+        dataset = dataset.dataset
+    return f"example {number} of {type(dataset).__name__}"
+
+
+def _said(error: Exception) -> str:
+    """In one line: a sentence of ours as it is, others with their type."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, DataError) else f"{type(error).__name__}: {words}"
 
 
 def passes(
@@ -139,35 +308,25 @@ def chunks(count: int, size: int, *, join_single: bool = False) -> list[slice]:
 
 
 def load(
-    dataset: Dataset[Any],
-    batches: Sequence[Sequence[Presentation]],
-    *,
-    seed: int,
-    workers: int = 0,
+    dataset: Dataset[Any], batches: Sequence[Sequence[Presentation]], *, seed: int
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Load batches of presentations.
+    """Load batches of presentations in this process.
 
     Args:
         dataset: may have ``collate``, ``set_epoch`` or ``batch``; see ``datasets.batch.Data``.
         batches: in the order in which they are shown.
         seed: of the generators.
-        workers: processes that load ahead; 0 to load in this one.
 
     Yields:
         The batch, and which presentations it holds: [B] int64 on the CPU.
+
+    Raises:
+        DataError: an example cannot be loaded.
     """
-    if hasattr(dataset, "batch"):
-        for chunk in batches:
-            numbers = torch.tensor([one.number for one in chunk])
-            shown = torch.tensor([one.shown for one in chunk])
+    for one in batches:
+        if hasattr(dataset, "batch"):
+            numbers = torch.tensor([each.number for each in one])
+            shown = torch.tensor([each.shown for each in one])
             yield dataset.batch(numbers, shown), shown
-        return
-    seeded = _Seeded(dataset, seed)
-    # A generator of its own: DataLoader draws its workers' seed from the global one otherwise.
-    yield from DataLoader(
-        seeded,
-        batch_sampler=[list(one) for one in batches],
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        generator=torch.Generator(),
-    )
+        else:
+            yield _loaded(dataset, one, seed)

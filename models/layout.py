@@ -5,7 +5,7 @@ Shapes: B examples, C channels; at a site every stream's tensor is seen as [B, C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -18,6 +18,8 @@ Tree = Any
 NONE: Final = "none"
 COUPLING: Final = "coupling"
 _ARROW: Final = ">"
+
+NOT_SEEN: Final = "not a tensor [B, channels, *size]; give it a view"
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -41,7 +43,8 @@ class Feature:
 
 
 def _itself(output: Tree) -> Tensor:
-    assert isinstance(output, Tensor)
+    if not isinstance(output, Tensor):
+        raise ValueError(f"gives a {type(output).__name__}, {NOT_SEEN}")
     return output
 
 
@@ -113,6 +116,46 @@ def first_of(view: View) -> View:
 
 
 @dataclass(frozen=True)
+class _Entry:
+    name: str
+    view: View
+
+    def see(self, output: Tree) -> Tensor:
+        seen: Tensor = self.view.see(output[self.name])
+        return seen
+
+    def put(self, output: Tree, new: Tensor) -> Tree:
+        changed = {self.name: self.view.put(output[self.name], new)}
+        return type(output)(**{**output, **changed})
+
+
+def entry_of(name: str, view: View) -> View:
+    """View one tensor of a dictionary that a module gives; the others stay as they are.
+
+    transformers' models give such: ``entry_of("last_hidden_state", TOKENS)``.
+    """
+    entry = _Entry(name, view)
+    return View(entry.see, entry.put, view.mask)
+
+
+@dataclass(frozen=True)
+class _Masked:
+    name: str
+
+    def mask(self, given: Tree) -> Tensor:
+        there: Tensor = given[self.name].bool()
+        return there
+
+
+def masked_by(name: str, view: View) -> View:
+    """The view of a stream that takes a dictionary, whose entry says where there is no padding.
+
+    ``masked_by("attention_mask", TOKENS)`` is for tokens padded as transformers' tokenizers do.
+    """
+    return View(view.see, view.put, _Masked(name).mask)
+
+
+@dataclass(frozen=True)
 class Site:
     """A place where levels of several streams can be coupled.
 
@@ -121,7 +164,8 @@ class Site:
         after: stream -> level, or name of a submodule, behind which the site lies.
         views: stream -> how its output is seen there; those not named are [B, C, *size] already.
         gated: streams that a coupling may change; None for all.
-        options: kind, or kind and direction ("cross image>audio") -> arguments of it at this site.
+        options: kind, or kind and direction ("cross image>audio") -> arguments of it at this site,
+            where a placement says nothing else.
         merged: (stream, feature) -> module behind a concatenation, built only where there is one.
     """
 
@@ -161,6 +205,30 @@ def direction(name: str) -> tuple[str, str]:
     return source, target
 
 
+def parts_of(name: str, kind: str) -> tuple[str, ...]:
+    """What a kind is made of: "both" connections are a cross-connection and a residual one."""
+    return ("residual", "cross") if name != COUPLING and kind == "both" else (kind,)
+
+
+def option_keys(name: str, part: str) -> tuple[str, ...]:
+    """Where options of it may stand, the more particular last: ``cross``, ``cross image>audio``."""
+    return (part,) if name == COUPLING else (part, f"{part} {name}")
+
+
+def _immutable(value: Any) -> Any:
+    return tuple(map(_immutable, value)) if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def _option_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "+".join(map(_option_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 @dataclass(frozen=True)
 class Placement:
     """What sits where: data that makes a network of a task's settings.
@@ -170,14 +238,17 @@ class Placement:
             is left out of the canonical form that equal placements share.
         end: how the streams end, one of the layout's ``ends``; "" for its first.
         streams: those that the network has, for a unimodal baseline; () for all.
+        options: kind, or kind and direction ("cross image>audio") -> arguments of it, in place of
+            those of its site.
 
     Raises:
-        ValueError: a connection's name is none.
+        ValueError: a connection's name is none, or there are options of what is placed nowhere.
     """
 
     sites: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     end: str = ""
     streams: tuple[str, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kept = {}
@@ -190,6 +261,24 @@ class Placement:
                 kept[site] = _frozen(there)
         object.__setattr__(self, "sites", _frozen(kept))
         object.__setattr__(self, "streams", tuple(self.streams))
+        used = {
+            key
+            for placed in kept.values()
+            for name, kind in placed.items()
+            for part in parts_of(name, kind)
+            for key in option_keys(name, part)
+        }
+        if unplaced := [key for key in self.options if key not in used]:
+            raise ValueError(
+                f"options of {unplaced[0]!r}, which is placed nowhere; allowed: "
+                f"{', '.join(sorted(used)) or 'none, for nothing is placed'}"
+            )
+        options = {
+            key: _frozen({name: _immutable(one) for name, one in sorted(given.items())})
+            for key, given in sorted(self.options.items())
+            if given
+        }
+        object.__setattr__(self, "options", _frozen(options))
 
     def at(self, site: str, name: str = COUPLING) -> str:
         """The kind of a site's coupling, or of one of its connections; "none" for nothing."""
@@ -199,20 +288,31 @@ class Placement:
         return hash((str(self.to_plain()),))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        plain = self.to_plain()
-        return Placement, (plain["sites"], self.end, self.streams)
+        sites = {site: dict(placed) for site, placed in self.sites.items()}
+        options = {key: dict(given) for key, given in self.options.items()}
+        return Placement, (sites, self.end, self.streams, options)
 
     def to_plain(self) -> dict[str, Any]:
-        """As YAML or JSON holds it."""
+        """As YAML or JSON holds it; without options where there are none."""
         sites = {site: dict(placed) for site, placed in self.sites.items()}
-        return {"sites": sites, "end": self.end, "streams": list(self.streams)}
+        options = {
+            key: {name: _plain(one) for name, one in given.items()}
+            for key, given in self.options.items()
+        }
+        plain = {"sites": sites, "end": self.end, "streams": list(self.streams)}
+        return {**plain, **({"options": options} if options else {})}
 
     def to_text(self) -> str:
-        """For people, such as ``s1 mmtm, s2 image>audio cross, gate, video alone``."""
+        """For people, as ``s1 mmtm, s2 image>audio cross, mmtm ratio 2, gate, video alone``."""
         words = [
             f"{site} {kind}" if name == COUPLING else f"{site} {name} {kind}"
             for site, placed in self.sites.items()
             for name, kind in placed.items()
+        ]
+        words += [
+            f"{key} {name} {_option_text(one)}"
+            for key, given in self.options.items()
+            for name, one in given.items()
         ]
         alone = [f"{' + '.join(self.streams)} alone"] if self.streams else []
         return ", ".join([*words, *([self.end] if self.end else []), *alone])
@@ -272,25 +372,35 @@ class Layout:
             for name, kinds in offered.items()
         }
 
-    def offers(self, site: str, name: str, kind: str) -> bool:
+    def offers(self, site: str, name: str, kind: str, streams: Sequence[str] = ()) -> bool:
         """Whether a kind fits at a site; a coupling of anybody's is asked itself.
 
         Args:
             site: of this layout.
             name: "coupling" or a connection.
             kind: what is to be there.
+            streams: those that the network has; () for all.
 
         Raises:
             ValueError: it is named like somebody's coupling, and there is none.
         """
         offered = self.choices.get(site, {}).get(name, ())
-        if kind in offered or not (offered and self.open and name == COUPLING and ":" in kind):
-            return kind in offered
+        own = bool(offered) and self.open and name == COUPLING and ":" in kind
+        if not own and kind not in offered:
+            return False
+        if not own and not (streams and self.open and name == COUPLING and kind != NONE):
+            return True
         # Imports every coupling, which who only reads a layout does without.
-        from fusion_search.models.couplings.kinds import find_coupling
+        from fusion_search.models.couplings.kinds import coupling_fits
 
         features = next(here for one, here in self.sites if one.name == site)
-        return bool(find_coupling(kind).fits(features))
+        there = {name: one for name, one in features.items() if not streams or name in streams}
+        return coupling_fits(kind, there)
+
+    def ordered(self, streams: tuple[str, ...]) -> tuple[str, ...]:
+        """A subset in the order of the network, () for all: equal networks are equal trials."""
+        found = tuple(one for one in self.streams if one in streams)
+        return () if found == self.streams else found
 
     def check(self, placement: Placement) -> None:
         """Raise ``ValueError`` when a placement is not one of this layout's."""
@@ -304,6 +414,11 @@ class Layout:
                     )
                 if not self.offers(site, name, kind):
                     raise ValueError(f"{site}.{name} is {kind!r}; allowed: {', '.join(offered)}")
+        if placement.options:
+            # Likewise.
+            from fusion_search.models.couplings.options import check_options
+
+            check_options(self, placement)
         if placement.end and placement.end not in self.ends:
             raise ValueError(
                 f"end is {placement.end!r}; allowed: {', '.join(self.ends) or 'none but the one'}"

@@ -15,6 +15,7 @@ from s3_server import CREDENTIALS, S3Server, s3_server
 from small_trials import small_trial
 
 from fusion_search.datasets.digits.data import DigitData, load_digits
+from fusion_search.datasets.tables.sample import write_sample
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
@@ -106,3 +107,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def gestures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table with files of every kind, not to be changed."""
+    return write_sample(tmp_path_factory.mktemp("table") / "gestures", times=2)

@@ -55,7 +55,7 @@ def test_configurations_are_found() -> None:
 @pytest.fixture
 def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The task of the guide, as a module beside its reader."""
-    (program,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    program, *_ = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     task, _, _ = program.partition("\ntask = ")
     (tmp_path / "loud_and_bright.py").write_text(task)
     monkeypatch.syspath_prepend(tmp_path)

@@ -17,7 +17,7 @@ PARTS = ("models", "datasets", "analysis", "search")
 LOWEST = {"models", "datasets", "analysis.records"}  # what every room of search/ may import
 ROOMS = (
     *("tasks", "trials", "spaces", "declaration", "records", "tracking"),
-    *("running", "dispatch", "planning", "commands", "api"),
+    *("running", "dispatch", "planning", "commands", "python", "api"),
 )
 """Of ``search/``: each may import those before it, and what is lowest."""
 
@@ -54,7 +54,7 @@ DRAWN = {"analysis.figures", "analysis.report", *COMPUTED}
 DRAWN |= {"analysis.dependence", "analysis.predictions"}
 for _number, _room in enumerate(ROOMS):
     _above = {f"search.{one}" for one in ROOMS[:_number]}
-    _shown = DRAWN if _room in ("tracking", "commands") else set()
+    _shown = DRAWN if _room in ("tracking", "commands", "python") else set()
     ALLOWED[f"search.{_room}"] = _above | LOWEST | _shown
 
 HEAVY = {

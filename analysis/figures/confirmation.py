@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import Final
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -17,6 +20,7 @@ from fusion_search.analysis.figures.drawing import (
     dots_note,
     draw_map,
     drawn,
+    error_ends,
     new_figure,
     percent_axis,
 )
@@ -24,6 +28,8 @@ from fusion_search.analysis.records.description import MetricDescription, TaskDe
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import SIGNIFICANCE
+
+_LABEL_CHARACTERS: Final = 60
 
 
 @drawn
@@ -38,28 +44,32 @@ def draw_confirmation(
         title: above the candidates.
         caption: small text below; what bars and dots mean is added to it.
     """
-    figure = new_figure(8.2, 1.7 + 0.42 * max(len(table), 2))
+    ranks = [f"{row['rank']:.0f}. " if row["role"] == TOP else "" for row in rows_of(table)]
+    labels = [
+        textwrap.fill(f"{rank}{row['label']} (n={row['n']})", _LABEL_CHARACTERS)
+        for rank, row in zip(ranks, rows_of(table), strict=True)
+    ]
+    more = sum(label.count("\n") for label in labels)
+    figure = new_figure(8.2, 1.7 + 0.42 * max(len(table), 2) + 0.14 * more)
     axes = figure.add_subplot()
-    labels = []
     for place, row in enumerate(rows_of(table)):
-        rank = f"{row['rank']:.0f}. " if row["role"] == TOP else ""
-        labels.append(f"{rank}{row['label']} (n={row['n']})")
         colour = "tab:blue" if row["role"] == TOP else "0.4"
         axes.plot(row["values"], [place] * row["n"], "o", color=colour, markersize=4, alpha=0.45)
         if row["n"] == 0:
             axes.text(0.02, place, "missing", transform=axes.get_yaxis_transform(), fontsize=8)
             continue
-        half = 0.0 if row["n"] == 1 else row["high"] - row["mean"]
-        axes.errorbar(row["mean"], place, xerr=half, fmt="D", color=colour, capsize=4, markersize=6)
+        ends = error_ends(row["mean"], row["low"], row["high"])
+        axes.errorbar(row["mean"], place, xerr=ends, fmt="D", color=colour, capsize=4, markersize=6)
     axes.set_yticks(range(len(table)), labels)
     axes.set_ylim(len(table) - 0.4, -0.6)
     percent_axis(axes.xaxis, measure.metric)
-    axes.set_xlabel(measure.words, fontsize=9)
+    axes.set_xlabel(f"{measure.words} ({measure.metric.better_words})", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
     note = (
-        "Diamond and bar: mean over seeds and its 95 % t interval; dots: single seeds. "
+        "Diamond and bar: mean over n seeds and its 95 % t interval; dots: single "
+        "seeds, each the mean over its folds and train conditions. "
         "Blue: the best of the search, by its ranking; grey: plain networks."
     )
     add_caption(figure, f"{caption} {note}".strip())

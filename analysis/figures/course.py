@@ -101,7 +101,7 @@ def draw_history(
         axes.grid(alpha=0.25)
         axes.margins(y=0.12)
     percent_axis(panels[0].yaxis, objective)
-    panels[0].set_ylabel(objective.words, fontsize=9)
+    panels[0].set_ylabel(objective.label, fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     counts = [f"{one} ({(table['status'] == one).sum()})" for one in names[1:]]
     figure.legend(handles, [names[0], *counts], loc="outside right upper", fontsize=8)
@@ -203,12 +203,12 @@ def draw_pareto(
             linewidth=1,
             drawstyle="steps-post" if other.sign < 0 else "steps-pre",
         )
-        axes.set_xlabel(f"{other.words} ({_better(other)} is better)", fontsize=9)
+        axes.set_xlabel(other.label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         percent_axis(axes.xaxis, other)
     percent_axis(panels[0].yaxis, first)
-    panels[0].set_ylabel(f"{first.words} ({_better(first)} is better)", fontsize=9)
+    panels[0].set_ylabel(first.label, fontsize=9)
     figure.suptitle(title, fontsize=11)
     note = (
         f"Red: the {count_label(len(front), 'sample')} of {len(table)} finished that no other "
@@ -241,10 +241,6 @@ def draw_importance(table: pd.DataFrame, *, title: str = "", caption: str = "") 
     if caption:
         add_caption(figure, caption)
     return figure
-
-
-def _better(objective: Objective) -> str:
-    return "more" if objective.sign > 0 else "less"
 
 
 def best_samples(

@@ -25,6 +25,7 @@ from fusion_search.analysis.figures.drawing import (
     add_caption,
     axis_label,
     drawn,
+    error_ends,
     new_figure,
     percent_axis,
 )
@@ -40,10 +41,13 @@ from fusion_search.analysis.records.selection import (
     network_columns,
     snr_label,
 )
-from fusion_search.analysis.statistics import interval
+from fusion_search.analysis.statistics import bounds_of, interval
 
 _MOST_COLUMNS: Final = 4  # of panels
-_SPREAD: Final = ("deviation", "low", "high")
+_SPREAD: Final = ("deviation", "lowest", "highest", "low", "high")
+_FEWEST: Final = 5  # seeds; an interval of fewer is wider than the figure, and says little
+_MOST_LEVEL: Final = 8  # SNRs whose labels stand beside each other
+_APART: Final = 0.07  # between lines, so that bars do not hide each other
 
 
 def axes_of(streams: str, description: TaskDescription) -> list[AxisDescription]:
@@ -63,9 +67,10 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         One row per network, train condition and test SNR: the columns of
         :func:`analysis.records.selection.network_columns`, ``axis`` (its name, empty without),
         ``train_snr`` (in words where it is drawn), ``test_snr`` (descending, absent last; NaN
-        without axis), ``seeds`` and ``folds`` (how many), the metric (mean over all of these
-        trials), ``deviation`` (sample standard deviation; NaN for one), and ``low`` and ``high``
-        of the 95 % t interval over them.
+        without axis), ``seeds`` and ``folds`` (how many), the metric (mean over seeds, each the
+        mean over its folds, whose trials share examples), ``deviation`` (sample standard deviation
+        over seeds; NaN for one), ``lowest`` and ``highest`` single trial, and ``low`` and ``high``
+        of the 95 % t interval over seeds, within what the metric can be.
     """
     description = search.description
     metric = metric or description.metric
@@ -87,13 +92,27 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
             values.groupby(keys, dropna=False, sort=False)
         )
         for key, group in sorted(groups, key=lambda one: (train_order(one[0][1]), -one[0][2])):
-            own = group[metric.name].to_numpy(dtype=float)
-            numbers = dict(zip((metric.name, "low", "high"), interval(own), strict=True))
-            spread = {"deviation": group[metric.name].std()}
-            spread |= {"seeds": group["seed"].nunique(), "folds": group["fold"].nunique()}
-            rows.append({**network, **dict(zip(keys, key, strict=True)), **numbers, **spread})
+            rows.append({**network, **dict(zip(keys, key, strict=True)), **_spread(group, metric)})
     columns = [*network_columns(description), *keys, "seeds", "folds", metric.name, *_SPREAD]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _spread(trials: pd.DataFrame, metric: MetricDescription) -> dict[str, Any]:
+    """Mean and spread of a value per fold and seed."""
+    each = trials[metric.name]
+    seeds = trials.groupby("seed")[metric.name].mean()
+    own = seeds.to_numpy(dtype=float)
+    mean, low, high = interval(own, bounds_of(own, share=metric.share, minimize=metric.sign < 0))
+    return {
+        metric.name: mean,
+        "low": low,
+        "high": high,
+        "lowest": each.min(),
+        "highest": each.max(),
+        "deviation": seeds.std(),
+        "seeds": len(seeds),
+        "folds": trials["fold"].nunique(),
+    }
 
 
 @drawn
@@ -107,8 +126,8 @@ def draw_curves(
 ) -> Figure:
     """Draw a panel for each network with an axis, one line per train condition.
 
-    Bars are 95 % t intervals; a ring marks the train SNR; what is measured with the input absent
-    stands beside the line.
+    Bars are 95 % t intervals, or of few seeds go from the lowest to the highest trial; a ring marks
+    the train SNR; what is measured with the input absent stands beside the line.
 
     Args:
         table: rows of :func:`compute_curves` that have an axis.
@@ -129,32 +148,54 @@ def draw_curves(
     for axes, network in zip(panels.flat, found, strict=False):
         part = of_network(table, network)
         axes.set_title(network_title(network), fontsize=10 if len(found) < 5 else 8)
-        _draw_lines(axes, part, metric)
+        _draw_lines(axes, part, metric, _ends(table))
         if _is_chance(description, metric):
             axes.axhline(1 / description.classes, color="0.6", linestyle=":", linewidth=1)
         axes.set_xlabel(axis_label(axis_of[part["axis"].iloc[0]]), fontsize=9)
     for axes in panels[:, 0]:
-        axes.set_ylabel(metric.words, fontsize=9)
+        axes.set_ylabel(metric.label, fontsize=9)
+        percent_axis(axes.yaxis, metric, decimals=0)
     if metric.share:
         panels[0, 0].set_ylim(0, 1.02)
     figure.suptitle(title, fontsize=11)
-    several = table["seeds"] * table["folds"] > 1
-    spread = f"Bars: 95 % t interval over {_over(table)}. " if several.any() else ""
+    spread = f"Bars: {_bar_words(table, metric)}. " if _is_repeated(table) else ""
     chance = " Dotted: chance." if _is_chance(description, metric) else ""
     note = f"{caption} {spread}Ring: test SNR = train SNR.{chance}"
     add_caption(figure, note.strip())
     return figure
 
 
-def _over(table: pd.DataFrame) -> str:
-    return "seeds and folds" if (table["folds"] > 1).any() else "seeds"
+def _is_repeated(table: pd.DataFrame) -> bool:
+    return bool((table["seeds"] * table["folds"] > 1).any())
+
+
+def _are_few(table: pd.DataFrame) -> bool:
+    return bool(table["seeds"].min() < _FEWEST)
+
+
+def _bar_words(table: pd.DataFrame, metric: MetricDescription) -> str:
+    """What bars reach to, and over what."""
+    seeds, folds = int(table["seeds"].max()), int(table["folds"].max())
+    if _are_few(table):
+        return (
+            f"lowest and highest of the trials ({repeated(seeds, folds)}; with fewer than "
+            f"{_FEWEST} seeds, no interval)"
+        )
+    each = f", each the mean over {folds} folds" if folds > 1 else ""
+    return f"95 % t interval over n = {seeds} seeds{each}"
+
+
+def _ends(table: pd.DataFrame) -> tuple[str, str]:
+    return ("lowest", "highest") if _are_few(table) else ("low", "high")
 
 
 def _is_chance(description: TaskDescription, metric: MetricDescription) -> bool:
     return metric.name == "accuracy" and description.classes > 0
 
 
-def _draw_lines(axes: Axes, part: pd.DataFrame, metric: MetricDescription) -> None:
+def _draw_lines(
+    axes: Axes, part: pd.DataFrame, metric: MetricDescription, ends: tuple[str, str]
+) -> None:
     test_snrs = sorted(part["test_snr"].unique(), reverse=True)
     lines: list[Any] = list(part.groupby("train_snr", sort=False))
     # Yellow, an end of the colours, is too faint for a line.
@@ -163,15 +204,17 @@ def _draw_lines(axes: Axes, part: pd.DataFrame, metric: MetricDescription) -> No
         colour = colours(0.88 * number / max(len(lines) - 1, 1))
         seeds, folds = int(line["seeds"].max()), int(line["folds"].max())
         label = f"{snr_label(train)} ({repeated(seeds, folds)})"
+        shift = _APART * (number - (len(lines) - 1) / 2)
         for there, style in ((line["test_snr"] != ABSENT, "-"), (line["test_snr"] == ABSENT, "")):
             own = line[there]
             if own.empty:
                 continue
-            half = (own["high"] - own[metric.name]).fillna(0.0)
+            values = own[metric.name]
+            reach = [(values - own[ends[0]]).fillna(0.0), (own[ends[1]] - values).fillna(0.0)]
             axes.errorbar(
-                [test_snrs.index(snr) for snr in own["test_snr"]],
-                own[metric.name],
-                yerr=half if seeds * folds > 1 else None,
+                [test_snrs.index(snr) + shift for snr in own["test_snr"]],
+                values,
+                yerr=reach if seeds * folds > 1 else None,
                 color=colour,
                 marker="o" if style else "s",
                 markersize=3 if style else 5,
@@ -184,7 +227,7 @@ def _draw_lines(axes: Axes, part: pd.DataFrame, metric: MetricDescription) -> No
             label = "_"
         at_train = line[line["test_snr"] == train]
         axes.plot(
-            [test_snrs.index(snr) for snr in at_train["test_snr"]],
+            [test_snrs.index(snr) + shift for snr in at_train["test_snr"]],
             at_train[metric.name],
             marker="o",
             markersize=8,
@@ -194,6 +237,8 @@ def _draw_lines(axes: Axes, part: pd.DataFrame, metric: MetricDescription) -> No
         )
     axes.set_xticks(range(len(test_snrs)), [snr_label(snr) for snr in test_snrs])
     axes.tick_params(labelsize=8)
+    if len(test_snrs) > _MOST_LEVEL:
+        axes.tick_params(axis="x", rotation=90)
     axes.grid(alpha=0.25)
     axes.legend(title="train SNR", fontsize=8, title_fontsize=8, loc="best")
 
@@ -223,18 +268,18 @@ def draw_intervals(
     labels = []
     for place, row in enumerate(rows_of(ordered)):
         labels.append(f"{network_title(row)} ({repeated(row['seeds'], row['folds'])})")
-        half = 0.0 if math.isnan(row["high"]) else row["high"] - row[metric.name]
+        reach = error_ends(row[metric.name], *(row[one] for one in _ends(ordered)))
         axes.errorbar(
-            row[metric.name], place, xerr=half, fmt="D", color="tab:blue", capsize=4, markersize=6
+            row[metric.name], place, xerr=reach, fmt="D", color="tab:blue", capsize=4, markersize=6
         )
     axes.set_yticks(range(len(ordered)), labels)
     axes.set_ylim(len(ordered) - 0.4, -0.6)
     percent_axis(axes.xaxis, metric)
-    better = "more" if metric.sign > 0 else "less"
-    axes.set_xlabel(f"{metric.words} ({better} is better)", fontsize=9)
+    axes.set_xlabel(metric.label, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
-    note = f"Diamond and bar: mean over {_over(ordered)} and its 95 % t interval."
+    bars = f"; bars: {_bar_words(ordered, metric)}" if _is_repeated(ordered) else ""
+    note = f"Diamond: mean{bars}."
     add_caption(figure, f"{caption} {note}".strip())
     return figure

@@ -120,11 +120,16 @@ def cell_format(metric: MetricDescription) -> str:
     return ".2f" if metric.share else ".3g"
 
 
-def percent_axis(axis: Axis, metric: MetricDescription | Objective) -> None:
+def percent_axis(axis: Axis, metric: MetricDescription | Objective, *, decimals: int = 1) -> None:
     """Per cent along an axis of shares."""
     is_share = metric.share if isinstance(metric, MetricDescription) else metric.is_share
     if is_share:
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
+
+
+def error_ends(mean: float, low: float, high: float) -> list[list[float]]:
+    """How far a bar reaches below and above a mean, as matplotlib takes it; NaN for not at all."""
+    return [[np.nan_to_num(mean - low)], [np.nan_to_num(high - mean)]]
 
 
 def axis_label(axis: AxisDescription) -> str:

@@ -231,7 +231,7 @@ def draw_fusion(
     vertical, horizontal = map(axis_label, description.axes)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)
-    add_colour_bar(figure, panels[0], scale, colours, metric.words)
+    add_colour_bar(figure, panels[0], scale, colours, metric.label)
     words = f"late - initial {metric.words}"
     add_colour_bar(figure, panels[1], around_zero, around, words, extend)
     clipped = "" if extend == "neither" else f" {_CLIPPED}"

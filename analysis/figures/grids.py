@@ -110,7 +110,7 @@ def draw_grid(
     axes.set_xlabel(horizontal, fontsize=9)
     axes.set_ylabel(vertical, fontsize=9)
     axes.set_title(title, fontsize=10)
-    add_colour_bar(figure, [axes], scale, colours, metric.words)
+    add_colour_bar(figure, [axes], scale, colours, metric.label)
     return figure
 
 
@@ -219,7 +219,7 @@ def draw_sheet(
     vertical, horizontal = map(axis_label, description.axes)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)
-    add_colour_bar(figure, panels.flat, scale, colours, metric.words)
+    add_colour_bar(figure, panels.flat, scale, colours, metric.label)
     add_caption(figure, caption)
     return figure
 

@@ -120,7 +120,7 @@ def draw_parallel(
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    add_colour_bar(figure, [axes], scale, colours.name, objective.words)
+    add_colour_bar(figure, [axes], scale, colours.name, objective.label)
     figure.suptitle(title, fontsize=11)
     note = (
         "One line per sample through its choices, coloured by the objective, the best on top; "

@@ -99,12 +99,12 @@ def draw_placement(
     axes.set_ylim(-0.75, high + 0.55)
     axes.set_axis_off()
     if largest:
-        add_colour_bar(upper, [axes], scale, colours, f"effect on {objective.words}{unit}")
+        add_colour_bar(upper, [axes], scale, colours, f"effect on {objective.label}{unit}")
     panels = lower.subplots(1, len(parts), sharey=True, squeeze=False)[0] if parts else []
     for panel, part in zip(panels, parts, strict=True):
         _draw_means(panel, table[table["part"] == part], objective, _PARTS.get(part, part))
     for panel in panels[:1]:
-        panel.set_ylabel(objective.words, fontsize=8)
+        panel.set_ylabel(objective.label, fontsize=8)
     figure.suptitle(title, fontsize=11)
     add_caption(figure, f"{caption} {_note(table, objective)}".strip())
     return figure
@@ -271,7 +271,7 @@ def draw_count(
         axes.grid(alpha=0.25)
         axes.margins(x=0.15)
     percent_axis(panels[0].yaxis, objective)
-    panels[0].set_ylabel(objective.words, fontsize=9)
+    panels[0].set_ylabel(objective.label, fontsize=9)
     figure.suptitle(title, fontsize=11)
     note = (
         "Grey: finished samples whose networks have sites, spread sideways; "

@@ -20,7 +20,7 @@ from fusion_search.analysis.figures.drawing import (
 )
 from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.statistics import holm, interval, undecided
+from fusion_search.analysis.statistics import bounds_of, holm, interval, undecided
 
 RANDOM: Final = "random"
 """The searcher that all others are compared with."""
@@ -29,7 +29,12 @@ _ROUNDING: Final = 1e-12  # 0.5 - 0.005 must count as within 0.005 of 0.5
 
 
 def compute_replay(
-    table: pd.DataFrame, optimum: float, within: float = 0.005, *, minimize: bool = False
+    table: pd.DataFrame,
+    optimum: float,
+    within: float = 0.005,
+    *,
+    minimize: bool = False,
+    share: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """How the best value grows, and how many trials each searcher needs.
 
@@ -39,6 +44,7 @@ def compute_replay(
         optimum: the best recorded value.
         within: a run has arrived when its best is no further than this from the optimum.
         minimize: less is better.
+        share: values lie in 0 to 1.
 
     Returns:
         Curves: one row per ``searcher`` and ``trial`` (from 1) with ``n`` seeds, ``mean`` best so
@@ -62,7 +68,8 @@ def compute_replay(
         best = best.reindex(columns=range(1, longest + 1)).ffill(axis=1)
         for step in best.columns:
             values = best[step].dropna().to_numpy(dtype=float)
-            mean, low, high = interval(values)
+            bounds = bounds_of(values, share=share, minimize=minimize)
+            mean, low, high = interval(values, bounds)
             curves.append((searcher, step, len(values), mean, low, high))
         arrived = sign * (optimum - best) <= within + _ROUNDING
         needed = arrived.idxmax(axis=1).astype(float).where(arrived.any(axis=1))
@@ -151,7 +158,7 @@ def draw_replay(
         left.fill_between(own["trial"], own["low"], own["high"], color=colour, alpha=0.18, lw=0)
     left.axhline(optimum, color="0.3", linestyle=":", linewidth=1, label="best recorded")
     left.set_xlabel("trials", fontsize=9)
-    left.set_ylabel(f"best {objective.words} so far", fontsize=9)
+    left.set_ylabel(f"best {objective.words} so far ({objective.better_words})", fontsize=9)
     percent_axis(left.yaxis, objective)
     left.tick_params(labelsize=8)
     left.grid(alpha=0.25)

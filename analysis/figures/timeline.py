@@ -21,7 +21,13 @@ from fusion_search.analysis.figures.arrays import (
 )
 from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.selection import AnalysisError, Search, snr_label
+from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
+from fusion_search.analysis.records.selection import (
+    AnalysisError,
+    Search,
+    read_specification,
+    snr_label,
+)
 from fusion_search.analysis.records.tables import read_table
 
 INPUT: Final = "input."
@@ -30,21 +36,30 @@ INPUT: Final = "input."
 _HEIGHTS: Final = {True: 1.0, False: 1.4}  # of inputs and of what the network gives
 
 
-def choose_trial(search: Search, prefix: str | None) -> pd.Series:
-    """The row of the finished trial whose id or name starts with ``prefix``; the best without one.
+def choose_trial(
+    search: Search, prefix: str | None, among: pd.DataFrame | None = None
+) -> pd.Series:
+    """The row of the finished trial whose id or name starts with ``prefix``.
+
+    Without one it is the best trial of the best sample.
+
+    Args:
+        search: its trials.
+        prefix: of an id or name.
+        among: other rows of ``trials`` than those of the finished ones.
 
     Raises:
-        AnalysisError: no trial or several match.
+        AnalysisError: no trial or several match, or no sample has all its trials.
     """
-    finished, metric = search.finished, search.description.metric
+    finished = search.finished if among is None else among
     if prefix is None:
-        if finished.empty:
-            raise AnalysisError(f"search {search.name} has no finished trial")
-        column = f"mean_{metric.name}"
-        ordered = finished.sort_values(
-            column, kind="stable", ascending=metric.sign > 0, na_position="first"
-        )
-        return ordered.iloc[-1]
+        best = best_sample(search).trial_ids
+        if not best:
+            raise AnalysisError(
+                f"search {search.name} has no sample whose trials all finished; name a trial: "
+                f"{'; '.join(finished['trial_name']) or 'none has finished'}"
+            )
+        return finished[finished["trial_id"] == best[0]].iloc[0]
     matches = finished[(finished["trial_id"] == prefix) | (finished["trial_name"] == prefix)]
     if matches.empty:
         starts = [finished[column].str.startswith(prefix) for column in ("trial_id", "trial_name")]
@@ -54,6 +69,16 @@ def choose_trial(search: Search, prefix: str | None) -> pd.Series:
         problem = "several finished trials match" if len(matches) else "no finished trial matches"
         raise AnalysisError(f"{problem} {prefix!r} in search {search.name}; choose from: {found}")
     return matches.iloc[0]
+
+
+def best_sample(search: Search) -> BestSample:
+    """The best sample of a search."""
+    try:
+        specification = read_specification(search)
+    except AnalysisError:
+        specification = {}  # which other commands say
+    objective = choosing_objective(specification, search.description)
+    return BestSample(objective, rows_of(search.trials))
 
 
 def read_activations(search: Search, trial_id: str) -> pd.DataFrame:

@@ -132,8 +132,10 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         *_key(of),
         # A failure's reason is one sentence.
         *_listed(IDENTITY, trial_name=text, status=text, reason=text),
-        # Streams: none for all. Placement: JSON, site -> {"coupling" or "a>b": kind}.
+        # Streams: none for all. Placement: JSON, site -> {"coupling" or "a>b": kind}; its options
+        # likewise: kind, or kind and direction -> {option: value}, where not at a default.
         *_listed(TRIED, task=text, streams="list<string>", placement=text, end=text),
+        *_listed(TRIED, placement_options=text),
         # The train condition of every axis, null where that is no number; and all of them, JSON.
         *_listed(TRIED, **dict.fromkeys(of.train_columns, number), train=text),
         *_listed(TRIED, fold=whole, seed=whole),
@@ -157,7 +159,8 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         *_listed(COST, evaluation_seconds=number, absent_seconds=number, data_seconds=number),
         *_listed(COST, milliseconds_per_example=number, peak_memory_bytes=whole),
         *_listed(ORIGIN, data_note=text, data_fingerprint=text, git_commit=text),
-        *_listed(ORIGIN, versions=text, host=text),
+        # Code fingerprint: of the task's own code, null of a built-in task.
+        *_listed(ORIGIN, code_fingerprint=text, versions=text, host=text),
     ]
 
 

@@ -82,6 +82,11 @@ class AxisDescription:
         return f"test_{self.name}"
 
 
+def better_words(sign: int) -> str:
+    """Which way is better, where 1 is for more and -1 for less."""
+    return "higher is better" if sign > 0 else "lower is better"
+
+
 @dataclass(frozen=True)
 class MetricDescription:
     """What networks are judged by; the attributes of ``datasets.metrics.Metric`` that are data."""
@@ -104,6 +109,16 @@ class MetricDescription:
     def sign(self) -> int:
         """1 when more is better, -1 when less is."""
         return 1 if self.direction == "maximize" else -1
+
+    @property
+    def better_words(self) -> str:
+        """Beside the metric, in figures and reports."""
+        return better_words(self.sign)
+
+    @property
+    def label(self) -> str:
+        """The name for people, and which way is better."""
+        return f"{self.words} ({self.better_words})"
 
     def better(self, one: float, other: float) -> bool:
         """Whether ``one`` is better."""

@@ -9,13 +9,19 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
-from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.description import (
+    MetricDescription,
+    TaskDescription,
+    better_words,
+)
 from fusion_search.analysis.records.selection import DEPTH, depth_name
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
@@ -24,6 +30,8 @@ COUPLING: Final = "coupling"
 DEFAULT_END: Final = "default"  # how streams end where nothing is said
 RUNNING: Final = "running"  # some of a sample's trials have not ended yet
 QUANTILE: Final = "quantile_"
+
+_WITHIN_SAMPLE: Final = ("seed", "fold", "train", "varied")  # of a trial's specification
 
 KIND_WORDS: Final = {
     "mmtm": "MMTM",
@@ -38,6 +46,7 @@ OPTION_ORDER: Final = (
 )
 """In which the figures list what can be placed; what is not here comes after it."""
 
+_SAMPLES_PER_CHOICE: Final = 10
 _OVER: Final = {
     "mean_": "mean {}",
     "worst_": "worst {}",
@@ -90,6 +99,16 @@ class Objective:
         said = _OVER[prefix].format(self.metric.words)
         return said.replace("mean mean", "average mean")
 
+    @property
+    def better_words(self) -> str:
+        """Beside the objective, in figures and reports."""
+        return better_words(self.sign)
+
+    @property
+    def label(self) -> str:
+        """For people, and which way is better."""
+        return f"{self.words} ({self.better_words})"
+
     def text(self, value: float) -> str:
         """A value, shares in per cent; a dash when there is none."""
         if self.metric is not None:
@@ -97,6 +116,11 @@ class Objective:
         if math.isnan(value):
             return "-"
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+    def value(self, row: Mapping[str, Any]) -> float:
+        """Of one row of ``trials``; NaN where it has none."""
+        found = row.get(self.name)
+        return self._at_position(row.get("objective_values")) if found is None else float(found)
 
     def values(self, trials: pd.DataFrame) -> pd.Series:
         """Of every row of ``trials``; NaN where it did not finish."""
@@ -135,6 +159,97 @@ def objectives_of(
     return tuple(found) or (mean_objective(description),)
 
 
+def choosing_objective(specification: Mapping[str, Any], description: TaskDescription) -> Objective:
+    """What the best is chosen by: a search's first objective; a sweep's metric in validation."""
+    if specification.get("objectives"):
+        return objectives_of(specification, description)[0]
+    metric = description.metric
+    return Objective(f"validation_{metric.name}", metric.direction, metric=metric)
+
+
+class BestSample:
+    """The best sample of trials that end one after another; the one rule for who is best.
+
+    A sample's trials differ in seed, fold and train condition alone, or are those of one proposal.
+    It is judged by their mean, and counts once as many have finished, and none otherwise ended, as
+    of any sample: a single lucky trial is not the best. Of equal samples the first that ended is.
+
+    Args:
+        objective: what is judged.
+        rows: of ``trials``, that have ended before.
+    """
+
+    def __init__(self, objective: Objective, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.objective = objective
+        self._samples: dict[str, dict[str, _Ended]] = {}
+        self._most, self._best = 0, ""
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a trial in that has ended, from its row of ``trials``."""
+        key = _sample_key(row)
+        own = self._samples.setdefault(key, {})
+        value = self.objective.value(row) if row["status"] == FINISHED else math.nan
+        own[row["trial_id"]] = _Ended(value, row["ended_at"], row["trial_name"])
+        if len(own) > self._most or key == self._best:
+            self._most = max(self._most, len(own))
+            self._best = max(self._samples, key=self._rank)
+        elif self._rank(key) > self._rank(self._best):
+            self._best = key
+
+    def _rank(self, key: str) -> tuple[float, float]:
+        """The greater, the better."""
+        trials = self._samples[key].values()
+        mean = self._mean(key) * self.objective.sign
+        if len(trials) < self._most or math.isnan(mean):
+            mean = -math.inf
+        return mean, -max(one.at.timestamp() for one in trials)
+
+    def _mean(self, key: str) -> float:
+        return statistics.fmean(one.value for one in self._samples[key].values())
+
+    @property
+    def trial_ids(self) -> list[str]:
+        """Of the best sample, the best first; none where no sample is whole."""
+        if not self._samples or self._rank(self._best)[0] == -math.inf:
+            return []
+        own, sign = self._samples[self._best], self.objective.sign
+        return sorted(own, key=lambda one: (-sign * own[one].value, one))
+
+    @property
+    def value(self) -> float:
+        """The mean over the best sample's trials."""
+        return self._mean(self._best)
+
+    @property
+    def trial_name(self) -> str:
+        """Of the best sample's best trial."""
+        return self._samples[self._best][self.trial_ids[0]].name
+
+    @property
+    def words(self) -> str:
+        """By what it was chosen."""
+        trials = len(self.trial_ids)
+        mean = f", the mean of its sample's {trials} trials" if trials > 1 else ""
+        return f"{self.objective.words} {self.objective.text(self.value)}{mean}"
+
+
+class _Ended(NamedTuple):
+    value: float
+    at: datetime
+    name: str
+
+
+def _sample_key(row: Mapping[str, Any]) -> str:
+    if isinstance(row.get("sample"), str):
+        return str(row["sample"])
+    text = row.get("specification")
+    if not isinstance(text, str):
+        return str(row["trial_id"])
+    return json.dumps({**json.loads(text), **dict.fromkeys(_WITHIN_SAMPLE)}, sort_keys=True)
+
+
 def _metric_of(name: str, description: TaskDescription) -> MetricDescription | None:
     for metric in description.metrics:
         prefix = name.removesuffix(metric.name)
@@ -170,7 +285,7 @@ def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Da
         row["seconds"] = part["seconds"].sum()
         row["trials"] = len(part)
         for number in range(len(objectives)):
-            mean = part[f"value_{number}"].mean()
+            mean = statistics.fmean(part[f"value_{number}"])  # as of BestSample
             row[f"value_{number}"] = mean if row["status"] == FINISHED else math.nan
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*trials.columns, "trials"])
@@ -188,6 +303,13 @@ def placed(row: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What sits at the sites of a row's network: site -> {"coupling" or "a>b": kind}."""
     text = row.get("placement")
     found: dict[str, dict[str, str]] = json.loads(text) if isinstance(text, str) else {}
+    return found
+
+
+def placed_options(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Options of what is placed: kind, or kind and direction -> {option: value}."""
+    text = row.get("placement_options")
+    found: dict[str, dict[str, Any]] = json.loads(text) if isinstance(text, str) else {}
     return found
 
 
@@ -236,6 +358,11 @@ def placement_words(row: Mapping[str, Any]) -> str:
         for site, found in sorted(placed(row).items(), key=lambda one: site_order(one[0]))
         for name, kind in found.items()
     ]
+    words += [
+        f"{key_words(key)} {name.replace('_', ' ')} {_option_words(value)}"
+        for key, options in placed_options(row).items()
+        for name, value in options.items()
+    ]
     end, streams = row.get("end"), row.get("streams")
     if isinstance(end, str) and end:
         words.append(kind_words(end))
@@ -247,9 +374,32 @@ def placement_words(row: Mapping[str, Any]) -> str:
     return f"{depth_name(int(row[DEPTH]), int(row['levels']))}: {said}"
 
 
+def few_samples_words(samples: int, choices: int) -> str:
+    """The warning that belongs to importances of so few samples; empty where there are enough."""
+    enough = _SAMPLES_PER_CHOICE * choices
+    if samples >= enough:
+        return ""
+    return (
+        f"Of {samples} finished samples for {choices} choices: a hint at most, another seed may "
+        f"say otherwise; {enough} or more would tell."
+    )
+
+
 def kind_words(kind: str) -> str:
-    """What is placed, in words."""
-    return KIND_WORDS.get(kind, kind.replace("_", " "))
+    """What is placed, in words; a coupling of one's own by its class."""
+    return KIND_WORDS.get(kind, kind.rpartition(":")[2].replace("_", " "))
+
+
+def key_words(key: str) -> str:
+    """Whose options: of a kind, or of a kind and direction, in words."""
+    kind, _, name = key.partition(" ")
+    return f"{kind_words(kind)} {connection_words(name)}".strip()
+
+
+def _option_words(value: Any) -> str:
+    if isinstance(value, list):
+        return " + ".join(map(_option_words, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def connection_words(name: str) -> str:

@@ -35,6 +35,7 @@ from fusion_search.analysis.records.tables import (
 )
 
 DEPTH: Final = "fusion_depth"
+_LARGE: Final = 10**9  # from here on a number is said by its power of ten
 """A network setting: how many levels the streams run apart."""
 
 
@@ -248,6 +249,11 @@ def depth_name(depth: int, levels: int) -> str:
     return "second-layer fusion" if depth == 1 else f"fusion depth {depth}"
 
 
+def large_count(count: int) -> str:
+    """A number of any size in a few characters."""
+    return f"{count:,}" if count < _LARGE else f"about 10^{len(str(count)) - 1}"
+
+
 def count_label(count: int, noun: str) -> str:
     """A number with its noun, in the plural where it belongs."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -263,7 +269,7 @@ def identity_columns(description: TaskDescription) -> list[str]:
 
 def network_columns(description: TaskDescription) -> list[str]:
     """What the networks of a sweep differ in."""
-    return ["streams", *description.layout_fields, "placement", "end"]
+    return ["streams", *description.layout_fields, "placement", "placement_options", "end"]
 
 
 def _read_planned(folder: Storage, description: TaskDescription) -> pd.DataFrame:
@@ -273,7 +279,9 @@ def _read_planned(folder: Storage, description: TaskDescription) -> pd.DataFrame
         *("train", "fold", "seed"),
     ]
     try:
-        rows = read_json(folder, PLANNED_FILE, LARGEST_PLAN)["trials"]
+        listed = read_json(folder, PLANNED_FILE, LARGEST_PLAN)["trials"]
+        # A version that knew no options says none.
+        rows = [{"placement_options": None, **row} for row in listed]
         planned = pd.DataFrame([[row[name] for name in columns] for row in rows], columns=columns)
         return _typed(planned, description)[identity_columns(description)]
     except (ValueError, TypeError, LookupError, AttributeError) as error:
@@ -292,5 +300,7 @@ def _typed(table: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
         axis.train_column: [condition_value(one.get(axis.name, "original")) for one in train]
         for axis in description.axes
     }
-    columns = {"streams": known, **conditions}
+    # None in records of a version that knew no options.
+    told = table["placement_options"].fillna("{}")
+    columns = {"streams": known, "placement_options": told, **conditions}
     return table.assign(**{name: pd.Series(one, table.index) for name, one in columns.items()})

@@ -41,6 +41,9 @@ def searched(specification: Mapping[str, Any]) -> dict[str, Any]:
     for name, options in placement.items():
         if name == "connections":
             found |= _mapping(options)
+        elif name == "options":
+            for kind, given in _mapping(options).items():
+                found |= {f"{kind}.{one}": value for one, value in _mapping(given).items()}
         else:
             found[name] = options
     train = specification.get("train")

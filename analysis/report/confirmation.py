@@ -43,7 +43,10 @@ def confirmation_section(
         return [html.missing(f"{error}.", confirm)]
     description = confirmation.description
     known = measures(description, objective.metric)
-    computed = {one: compute_confirmation(confirmation.trials, candidates, one) for one in known}
+    computed = {
+        name: compute_confirmation(confirmation.trials, candidates, one)
+        for name, one in known.items()
+    }
     chosen = objective.name if objective.name in known else next(iter(known))
     measure, (table, comparisons) = known[chosen], computed[chosen]
     metric = measure.metric

@@ -28,6 +28,7 @@ from fusion_search.analysis.placement_effects import (
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
     Objective,
+    few_samples_words,
     parse_sample,
     placement_words,
     rows_of,
@@ -156,15 +157,17 @@ def importance_section(
     search: Search, importance: pd.DataFrame | None, commands: Commands
 ) -> list[str]:
     """How much every choice mattered."""
-    if importance is None or importance.empty:
+    if importance is None or importance.empty or "samples" not in importance:  # an earlier file
         said = "The importance of the choices is not computed yet."
         return [html.missing(said, commands.get("importance"))]
+    warning = few_samples_words(int(importance["samples"].iloc[0]), len(importance))
     return [
+        *([html.paragraph(warning)] if warning else []),
         html.picture(
             draw_importance(importance, caption=data_words(search)),
             "How much of the objective's variance over the whole space each choice explains by "
             "itself, after a random forest fitted to the finished samples (fANOVA).",
-        )
+        ),
     ]
 
 

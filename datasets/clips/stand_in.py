@@ -12,13 +12,10 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchaudio import functional, transforms
 
 from fusion_search.datasets.clips.clip import Clip
 from fusion_search.datasets.digits.voice import SAMPLE_RATE, SPEAKERS, speak
-from fusion_search.datasets.torch_extensions import mend_imports
-
-mend_imports()  # before torchaudio, which would fail beside a CPU build of torch
-from torchaudio import functional, transforms  # noqa: E402
 
 NOTE: Final = "built-in talking stand-in (drawn lips, synthesised voice), NOT AVletters"
 TAKES: Final = 3  # of every digit by every person

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import sys
-import types
 from typing import Final
 
 import torch
+import torchaudio.functional
 from torch import Tensor
 
 WINDOW: Final = 400
 STRIDE: Final = 200
 BINS: Final = WINDOW // 2 + 1
-
-
-def _torchaudio_functional() -> types.ModuleType:
-    """Import ``torchaudio.functional``, also beside a CPU build of torch.
-
-    torchaudio 2.11 on the package index is built against CUDA. Its optional extension module then
-    cannot be loaded beside a CPU torch (OSError: libc10_cuda.so) and takes the whole import down,
-    though everything used here is plain PyTorch. Only then the extension is declared absent, as
-    torchaudio itself does where it was built without one.
-    """
-    try:
-        return importlib.import_module("torchaudio.functional")
-    except OSError:
-        absent = types.ModuleType("torchaudio._extension")
-        absent._IS_TORCHAUDIO_EXT_AVAILABLE = False  # type: ignore[attr-defined]
-        absent.fail_if_no_align = _needs_extension  # type: ignore[attr-defined]
-        sys.modules["torchaudio._extension"] = absent
-        return importlib.import_module("torchaudio.functional")
-
-
-def _needs_extension(function: object) -> object:
-    """Stand for torchaudio's decorator of functions that this package does not use."""
-    return function
-
-
-_functional = _torchaudio_functional()
 
 
 @functools.cache
@@ -88,7 +60,7 @@ def power(frequencies: Tensor) -> Tensor:
 
 def transform(waveforms: Tensor) -> Tensor:
     """The short-time Fourier transform: [B, S] to [B, frames_of(S), 201], complex."""
-    frequencies: Tensor = _functional.spectrogram(
+    frequencies: Tensor = torchaudio.functional.spectrogram(
         waveforms,
         pad=0,
         window=_window(waveforms.device),

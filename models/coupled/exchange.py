@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fusion_search.models.couplings.contract import Features
-from fusion_search.models.couplings.kinds import find_coupling
+from fusion_search.models.couplings.kinds import make_coupling
+from fusion_search.models.couplings.options import (
+    GATED,
+    Options,
+    arguments,
+    connection_options,
+    coupling_options,
+    gated_at,
+)
 from fusion_search.models.couplings.transfer import (
-    BOTH,
     CROSS,
     RESIDUAL,
     TRANSFER,
+    Connection,
     make_connection,
 )
-from fusion_search.models.layout import COUPLING, NONE, Feature, Site, Tree, View, direction
+from fusion_search.models.layout import (
+    COUPLING,
+    NONE,
+    Site,
+    Tree,
+    View,
+    direction,
+    parts_of,
+)
 
 _PLAIN = View()
 
@@ -35,10 +49,13 @@ class Exchange(nn.Module):
         features: of its streams there, in the order of the network.
         inputs: of the streams' inputs, where these are float tensors.
         placed: "coupling" or connection -> kind.
-        options: kind -> arguments of the placement's; the site's own stand above them.
+        options: of the placement, which stand above those of the site.
 
     Attributes:
         features: of the streams behind it, channels that were concatenated counted.
+
+    Raises:
+        ValueError: options are none of the kind's, or a coupling breaks the contract.
     """
 
     def __init__(
@@ -47,49 +64,48 @@ class Exchange(nn.Module):
         features: Features,
         inputs: Features,
         placed: Mapping[str, str],
-        options: Mapping[str, Mapping[str, Any]] | None = None,
+        options: Options | None = None,
     ) -> None:
         super().__init__()
         self.site, self.features = site, dict(features)
-        given = options or {}
-
-        def arguments(kind: str, name: str = "") -> dict[str, Any]:
-            own = {**site.options.get(kind, {}), **site.options.get(f"{kind} {name}", {})}
-            return {**given.get(kind, {}), **own}
-
+        given = (site.options, options or {})
         kind = placed.get(COUPLING, NONE)
-        wanted = features if site.gated is None else site.gated
-        gated = tuple(one for one in wanted if one in features)
-        self.coupling: Any = None
+        self.coupling: nn.Module | None = None
         if kind != NONE:
-            self.coupling = find_coupling(kind)(features, gated, **arguments(kind))
+            own = arguments(COUPLING, kind, coupling_options(kind), *given)
+            gated = gated_at(site, tuple(features), own.pop(GATED, None))
+            self.coupling = make_coupling(kind, features, gated, own)
         self.transfers, self.crosses = nn.ModuleDict(), nn.ModuleDict()
         self.residuals, self.merged = nn.ModuleDict(), nn.ModuleDict()
         for name, kind in placed.items():
             if name != COUPLING and kind != NONE:
-                self._connect(name, kind, features, inputs, arguments)
+                self._connect(name, kind, features, inputs, given)
         if site.merged is not None:
             for target in {direction(name)[1] for name in (*self.crosses, *self.residuals)}:
                 self.merged[target] = site.merged(target, self.features[target])
 
     def _connect(
-        self, name: str, kind: str, features: Features, inputs: Features, arguments: Any
+        self,
+        name: str,
+        kind: str,
+        features: Features,
+        inputs: Features,
+        options: tuple[Options, Options],
     ) -> None:
         # All read, and residuals are added to, the streams as they come to the site.
         source, target = direction(name)
-        if kind == TRANSFER:
-            self.transfers[name] = make_connection(kind, features[source], features[target])
-        if kind in (RESIDUAL, BOTH):
-            self.residuals[name] = make_connection(
-                RESIDUAL, inputs[source], features[target], **arguments(RESIDUAL, name)
-            )
-        if kind in (CROSS, BOTH):
-            own = make_connection(
-                CROSS, features[source], features[target], **arguments(CROSS, name)
-            )
-            self.crosses[name] = own
-            wider = self.features[target].channels + _width(own, features[source])
-            self.features[target] = replace(self.features[target], channels=wider)
+        kinds = {CROSS: self.crosses, RESIDUAL: self.residuals, TRANSFER: self.transfers}
+        for part in parts_of(name, kind):
+            read = (inputs if part == RESIDUAL else features).get(source)
+            if read is None:
+                raise ValueError(f"{name} cannot be residual: {source} takes no tensor of numbers")
+            taken = connection_options(part, read.rank, features[target].rank)
+            given = arguments(name, part, taken, *options)
+            made = make_connection(part, read, features[target], **given)
+            kinds[part][name] = made
+            if isinstance(made, Connection) and part == CROSS:
+                wider = self.features[target].channels + made.width
+                self.features[target] = replace(self.features[target], channels=wider)
 
     def forward(
         self, outputs: Mapping[str, Tree], starts: Mapping[str, Tensor], inputs: Mapping[str, Tree]
@@ -106,16 +122,17 @@ class Exchange(nn.Module):
         masks = {name: one.mask(inputs[name]) for name, one in views.items() if one.mask}
         if self.coupling is not None:
             seen = dict(self.coupling(seen, masks))
-        added, beside = self._given(seen, starts, masks)
+        added, beside = self._connections(seen, starts, masks)
         for target, values in added:
             seen[target] = seen[target] + values
         for target, values in beside:
-            seen[target] = torch.cat([seen[target], values], dim=1)
+            there = seen[target].shape[2:]
+            seen[target] = torch.cat([seen[target], values.expand(-1, -1, *there)], dim=1)
         for name, module in self.merged.items():
             seen[name] = module(seen[name])
         return {name: views[name].put(one, seen[name]) for name, one in outputs.items()}
 
-    def _given(
+    def _connections(
         self,
         seen: Mapping[str, Tensor],
         starts: Mapping[str, Tensor],
@@ -128,26 +145,8 @@ class Exchange(nn.Module):
             added.append((target, module(seen[source], masks.get(source))))
         for name, module in self.residuals.items():
             source, target = direction(name)
-            added.append((target, module(starts[source])))
+            added.append((target, module(starts[source], masks.get(source))))
         for name, module in self.crosses.items():
             source, target = direction(name)
-            beside.append((target, module(seen[source])))
+            beside.append((target, module(seen[source], masks.get(source))))
         return added, beside
-
-
-def _width(module: nn.Module, source: Feature) -> int:
-    """Channels of what a connection gives."""
-    sizes = [one for one in source.size if one is not None]
-    with _evaluated(module), torch.no_grad():
-        device = next(module.parameters()).device
-        given = module(torch.zeros(1, source.channels, *sizes, device=device))
-    return int(given.shape[1])
-
-
-@contextmanager
-def _evaluated(module: nn.Module) -> Any:
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train()

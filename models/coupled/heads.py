@@ -18,7 +18,8 @@ class Concatenate(nn.Module):
         ends: features of every stream's end.
         outputs: how many values the layer gives.
 
-    Input: {stream: [B, C, *size]}. Output: [B, outputs].
+    Input: {stream: [B, C, *size]}, and {stream: [B, *size]}, True where there is something, of
+    those that are padded. Output: [B, outputs].
     """
 
     def __init__(self, ends: Features, outputs: int) -> None:
@@ -26,7 +27,10 @@ class Concatenate(nn.Module):
         self.names = tuple(ends)
         self.dense = nn.Linear(sum(one.channels for one in ends.values()), outputs)
 
-    def forward(self, ends: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self, ends: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """Values, such as logits."""
-        values: Tensor = self.dense(torch.cat([squeeze(ends[name]) for name in self.names], dim=1))
+        means = [squeeze(ends[name], (masks or {}).get(name)) for name in self.names]
+        values: Tensor = self.dense(torch.cat(means, dim=1))
         return values

@@ -5,41 +5,29 @@ Shapes: B examples; at a site every stream's tensor is seen as [B, C, *size].
 
 from __future__ import annotations
 
-import copy
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch import nn
 
-from fusion_search.models.coupled.exchange import Exchange
-from fusion_search.models.coupled.suspended import Steps, drive, level_steps, module_steps, suspend
-from fusion_search.models.couplings.contract import Features
-from fusion_search.models.couplings.kinds import COUPLINGS
-from fusion_search.models.couplings.transfer import kinds_between
-from fusion_search.models.layout import (
-    COUPLING,
-    NONE,
-    Feature,
-    Layout,
-    Placement,
-    Site,
-    Tree,
-    View,
-    connection,
-    direction,
+from fusion_search.models.coupled.lockstep import LevelRun, Run, Steps, drive
+from fusion_search.models.coupled.suspended import ModuleRun, suspend
+from fusion_search.models.coupled.trace import (
+    PLAIN,
+    Levels,
+    Trace,
+    at,
+    see,
+    seeded,
+    without_values,
 )
+from fusion_search.models.couplings.contract import Features
+from fusion_search.models.layout import COUPLING, Layout, Placement, Site, Tree, View, direction
 
-Maker = Callable[[Feature], nn.Module]
-Levels = Mapping[str, nn.Module | Maker]
 Head = nn.Module | Callable[[Features], nn.Module] | Mapping[str, Callable[[Features], nn.Module]]
-
-_PLAIN = View()
-_EXAMPLES = 2
 
 
 class CoupledNetwork(nn.Module):
@@ -47,20 +35,25 @@ class CoupledNetwork(nn.Module):
 
     Args:
         streams: name -> any module, which is suspended behind its submodules that sites name; or
-            {level: module or maker(Feature)}, run level by level.
+            {level: module or maker(Feature)}, run level by level. A module that takes a dictionary
+            gets it as keyword arguments.
         sites: in the order in which every stream passes them.
         head: takes {stream: end} and gives the outputs: a module, a maker({stream: Feature}), or
             {end: maker}, of which the placement's ``end`` chooses (the first by default).
-        example: stream -> what it takes, two examples.
+        example: stream -> what it takes, two examples. Where it has a batch of other lengths, as
+            its attribute ``other`` (the inputs that a task gets have it), sizes that differ vary.
         placement: what sits where, and which streams there are.
         start: stream -> the level whose output stands for the input in residual connections, such
             as a normalisation.
+        ends: stream -> how its end is seen, where that is no tensor [B, C, *size]. Where such a
+            view has a mask, the head takes ({stream: end}, {stream: mask}).
 
     Inputs: every stream's by its name. Output: the head's.
 
     Attributes:
         layout: what it offers to placements.
         exchanges: site -> what sits there.
+        suspended: names of the streams that are left behind submodules; the others are levels.
 
     Raises:
         ValueError: sites cross, or name a stream or level that is not there.
@@ -74,10 +67,12 @@ class CoupledNetwork(nn.Module):
         example: Mapping[str, Tree],
         placement: Placement | None = None,
         start: Mapping[str, str] | None = None,
+        ends: Mapping[str, View] | None = None,
     ) -> None:
         super().__init__()
         self.placement, self._start = placement or Placement(), dict(start or {})
         self.names = tuple(one for one in streams if one in (self.placement.streams or streams))
+        self._ends = {name: view for name, view in (ends or {}).items() if name in self.names}
         _check_streams(streams, sites)
         _check_placement(self.placement, streams, sites)
         self.sites = _among(sites, self.names)
@@ -85,32 +80,33 @@ class CoupledNetwork(nn.Module):
             name: tuple(dict.fromkeys(one.after[name] for one in self.sites if name in one.after))
             for name in self.names
         }
-        self.streams, self.exchanges = nn.ModuleDict(), nn.ModuleDict()
-        self._levels = {name for name in self.names if isinstance(streams[name], Mapping)}
-        for name in self.names:
-            one = streams[name]
+        there = {name: streams[name] for name in self.names}
+        for name, one in there.items():
             if isinstance(one, nn.Module):
                 suspend(one, self._named[name])
-            self.streams[name] = one if isinstance(one, nn.Module) else nn.ModuleDict()
-        self._features: dict[str, Features] = {}
-        self._inputs: dict[str, Feature] = {}
-        ends = self._built(streams, {name: example[name] for name in self.names})
-        self.layout = self._layout(tuple(streams), head)
+        trace = self._traced(there, _batches(example, self.names))
+        self.suspended = {name for name, one in there.items() if isinstance(one, nn.Module)}
+        self.streams = nn.ModuleDict(
+            {
+                name: one if isinstance(one, nn.Module) else trace.made[name]
+                for name, one in there.items()
+            }
+        )
+        self.exchanges = trace.exchanges
+        self.layout = self._layout(tuple(streams), trace, head)
         self.layout.check(self.placement)
-        self.head = self._made_head(head, ends)
+        self.head = self._made_head(head, trace)
         self.train()
 
     def forward(self, **inputs: Tree) -> Tree:
         """Every stream's input by name to the head's outputs."""
-        starts: dict[str, Tensor] = {}
-        runs = {
-            name: self._steps(name, self.streams[name], inputs[name], starts) for name in self.names
-        }
-
-        def exchange(site: Site, outputs: dict[str, Tree]) -> Mapping[str, Tree]:
-            return self.exchanges[site.name](outputs, starts, inputs)  # type: ignore[no-any-return]
-
-        return self.head(drive(self.sites, runs, exchange))
+        for name in self.names:
+            if name not in inputs:
+                raise ValueError(f"stream {name} has no input; given: {', '.join(inputs)}")
+        if self.suspended:
+            return self._run_suspended(inputs)
+        starts = dict(inputs)
+        return self._run(inputs, starts, self._level_runs(self.names, starts))
 
     def train(self, mode: bool = True) -> CoupledNetwork:
         """As of any module, but a stream that is frozen stays in evaluation mode."""
@@ -121,152 +117,95 @@ class CoupledNetwork(nn.Module):
                 one.eval()
         return self
 
-    def _steps(self, name: str, module: nn.Module, given: Tree, starts: dict[str, Tensor]) -> Steps:
-        starts[name] = given
-        if name not in self._levels:
-            return module_steps(module, self._named[name], given)
-        assert isinstance(module, nn.ModuleDict)
-        levels = dict(module.items())
-        if name in self._start:
-            levels[self._start[name]] = _Noted(levels[self._start[name]], starts, name)
-        return level_steps(levels, self._named[name], given)
-
-    # Built by running the streams on tensors without values, which say every shape.
-
-    def _built(
-        self, streams: Mapping[str, nn.Module | Levels], example: Mapping[str, Tree]
-    ) -> Features:
-        seeds = torch.initial_seed()
+    @torch.compiler.disable(  # type: ignore[untyped-decorator]
+        reason="streams are suspended; given as levels, they compile"
+    )
+    def _run_suspended(self, inputs: dict[str, Tree]) -> Tree:
+        starts = dict(inputs)
+        runs: dict[str, Run] = {
+            name: ModuleRun(self.streams[name], self._named[name]) for name in self.suspended
+        }
+        levels = [name for name in self.names if name not in runs]
+        runs = {**runs, **self._level_runs(levels, starts)}
         try:
-            return self._trace(streams, tree_map(_meta, dict(example)), seeds)
-        except (NotImplementedError, RuntimeError, TypeError):
-            # Not everything runs without values: then by two examples on the CPU.
-            self.exchanges, self._features, self._inputs = nn.ModuleDict(), {}, {}
-            for name in self._levels:
-                self.streams[name] = nn.ModuleDict()
-            return self._trace(streams, dict(example), seeds)
+            return self._run(inputs, starts, {name: runs[name] for name in self.names})
+        finally:
+            for run in runs.values():
+                run.close()
 
-    def _trace(
-        self, streams: Mapping[str, nn.Module | Levels], example: dict[str, Tree], seed: int
-    ) -> Features:
-        runs = {}
-        for name in self.names:
-            one, given = streams[name], example[name]
-            if isinstance(given, Tensor) and given.is_floating_point() and name not in self._start:
-                self._inputs[name] = feature_of(given)
-            if isinstance(one, nn.Module):
-                runs[name] = module_steps(_shapes_of(one, given), self._named[name], given)
-            else:
-                runs[name] = self._making(name, one, given, seed)
+    def _level_runs(self, names: Sequence[str], starts: dict[str, Tree]) -> dict[str, Run]:
+        return {name: LevelRun(self._steps(name, starts), self._named[name]) for name in names}
 
+    def _steps(self, name: str, starts: dict[str, Tree]) -> Steps:
+        levels = self.streams[name]
+        assert isinstance(levels, nn.ModuleDict)
+
+        def first(value: Tree) -> Tree:
+            starts[name] = levels[self._start[name]](value)
+            return starts[name]
+
+        return [
+            (level, first if self._start.get(name) == level else module)
+            for level, module in levels.items()
+        ]
+
+    def _run(
+        self, inputs: dict[str, Tree], starts: dict[str, Tree], runs: Mapping[str, Run]
+    ) -> Tree:
         def exchange(site: Site, outputs: dict[str, Tree]) -> Mapping[str, Tree]:
-            views = {name: site.views.get(name, _PLAIN) for name in outputs}
-            seen = {name: views[name].see(one) for name, one in outputs.items()}
-            features = {name: feature_of(one) for name, one in seen.items()}
-            self._features[site.name] = features
-            with _seeded(seed, f"site {site.name}"):
-                placed = self.placement.sites.get(site.name, {})
-                made = Exchange(site, features, self._inputs, placed)
-            self.exchanges[site.name] = made
-            wider = {
-                name: _with_channels(one, made.features[name].channels)
-                for name, one in seen.items()
-            }
-            return {name: views[name].put(one, wider[name]) for name, one in outputs.items()}
+            return self.exchanges[site.name](outputs, starts, inputs)  # type: ignore[no-any-return]
 
-        with torch.no_grad():
-            ends = drive(self.sites, runs, exchange)
-        return {name: feature_of(one) for name, one in ends.items() if isinstance(one, Tensor)}
+        ends = drive(self.sites, runs, inputs, exchange)
+        for name, view in self._ends.items():
+            ends[name] = view.see(ends[name])
+        masks = {name: one.mask(inputs[name]) for name, one in self._ends.items() if one.mask}
+        return self.head(ends, masks) if masks else self.head(ends)
 
-    def _making(self, name: str, levels: Levels, given: Tensor, seed: int) -> Steps:
-        """A stream's levels, each made when the shape of what it takes is known."""
-        value: Tree = given
-        made = self.streams[name]
-        assert isinstance(made, nn.ModuleDict)
-        for level, one in levels.items():
-            with _seeded(seed, f"stream {name} level {level}"):
-                module = one if isinstance(one, nn.Module) else one(feature_of(value))
-            made[level] = module
-            value = _shapes_of(module, value)(value)
-            if self._start.get(name) == level:
-                self._inputs[name] = feature_of(value)
-            if level in self._named[name]:
-                value = yield level, value
-        yield "", value
+    def _traced(
+        self, streams: Mapping[str, nn.Module | Levels], batches: Sequence[Mapping[str, Tree]]
+    ) -> Trace:
+        def made() -> Trace:
+            seed = torch.initial_seed()
+            return Trace(streams, self.sites, self._named, self.placement, self._start, seed)
 
-    def _layout(self, streams: tuple[str, ...], head: Head) -> Layout:
-        sites = tuple((site, self._features[site.name]) for site in self.sites)
-        choices = {site.name: self._choices(site, features) for site, features in sites}
+        trace = made()
+        with suppress(Exception):  # whatever somebody's model raises without values
+            trace.run([without_values(dict(one)) for one in batches])
+            return trace
+        trace = made()
+        trace.run(batches)  # by the examples, on the CPU
+        return trace
+
+    def _layout(self, streams: tuple[str, ...], trace: Trace, head: Head) -> Layout:
+        sites = tuple((site, trace.features[site.name]) for site in self.sites)
         ends = tuple(head) if isinstance(head, Mapping) else ()
-        return Layout(streams, self._inputs, sites, choices, bool(self._levels), ends, open=True)
+        return Layout(
+            streams, trace.inputs, sites, trace.choices, bool(trace.made), ends, open=True
+        )
 
-    def _choices(self, site: Site, features: Features) -> dict[str, tuple[str, ...]]:
-        gated = tuple(features) if site.gated is None else site.gated
-        fitting = [kind for kind, one in COUPLINGS.items() if gated and one.fits(features)]
-        found = {COUPLING: (NONE, *fitting)}
-        for source in features:
-            for target in features:
-                if source != target and target in gated:
-                    found[connection(source, target)] = kinds_between(
-                        features[source],
-                        self._inputs.get(source),
-                        features[target],
-                        widen=target in self._levels,
-                    )
-        return found
-
-    def _made_head(self, head: Head, ends: Features) -> nn.Module:
-        with _seeded(torch.initial_seed(), "head"):
-            if isinstance(head, nn.Module):
-                return head
+    def _made_head(self, head: Head, trace: Trace) -> nn.Module:
+        if isinstance(head, nn.Module):
+            return head
+        ends = {}
+        for name in self.names:
+            view = self._ends.get(name, PLAIN)
+            place = f"the end of stream {name}"
+            ends[name] = at(place, see(place, view, trace.ends[name]))
+        with seeded(torch.initial_seed(), "head"):
             if isinstance(head, Mapping):
                 return head[self.placement.end or next(iter(head))](ends)
             return head(ends)
 
 
-class _Noted(nn.Module):
-    """A level whose output stands for its stream's input."""
-
-    def __init__(self, level: nn.Module, starts: dict[str, Tensor], name: str) -> None:
-        super().__init__()
-        self._level, self._starts, self._name = level, starts, name
-
-    def forward(self, value: Tensor) -> Tensor:
-        given: Tensor = self._level(value)
-        self._starts[self._name] = given
-        return given
-
-
-def feature_of(tensor: Tensor) -> Feature:
-    """Of a tensor [B, C, *size]."""
-    return Feature(tensor.shape[1], tuple(tensor.shape[2:]))
-
-
-def _with_channels(tensor: Tensor, channels: int) -> Tensor:
-    if tensor.shape[1] == channels:
-        return tensor
-    return tensor.new_zeros((len(tensor), channels, *tensor.shape[2:]))
-
-
-def _meta(one: Any) -> Any:
-    return one.to("meta") if isinstance(one, Tensor) else one
-
-
-def _shapes_of(module: nn.Module, given: Tree) -> nn.Module:
-    """The module in evaluation mode, without values where what it takes has none."""
-    tensors = list(given.values()) if isinstance(given, Mapping) else [given]
-    if any(isinstance(one, Tensor) and one.is_meta for one in tensors):
-        return copy.deepcopy(module).to("meta").eval()
-    return copy.deepcopy(module).eval()
-
-
-@contextmanager
-def _seeded(seed: int, part: str) -> Iterator[None]:
-    """Every part draws from a seed of its own: what sits elsewhere does not change its weights."""
-    digest = hashlib.blake2b(f"{seed} {part}".encode(), digest_size=8).digest()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(digest, "big") >> 1)
-        yield
+def _batches(example: Mapping[str, Tree], names: Sequence[str]) -> list[Mapping[str, Tree]]:
+    """One, or two where lengths vary."""
+    for name in names:
+        if name not in example:
+            raise ValueError(
+                f"the example has no input for stream {name}; it has: {', '.join(example)}"
+            )
+    other = getattr(example, "other", None)
+    return [example] if other is None else [example, other]
 
 
 def _check_streams(streams: Mapping[str, Any], sites: Sequence[Site]) -> None:
@@ -277,11 +216,27 @@ def _check_streams(streams: Mapping[str, Any], sites: Sequence[Site]) -> None:
                     f"site {site.name} names stream {name!r}; allowed: {', '.join(streams)}"
                 )
             one = streams[name]
-            if isinstance(one, Mapping) and level not in one:
+            if isinstance(one, nn.Module):
+                _check_nested(site, one, level)
+            elif level not in one:
                 raise ValueError(
                     f"site {site.name} lies after {name}.{level}; levels of {name}: "
                     f"{', '.join(one)}"
                 )
+
+
+def _check_nested(site: Site, stream: nn.Module, level: str) -> None:
+    """A stream's own streams stop for each other, and not for those outside."""
+    there, names = stream, level.split(".")
+    for number, name in enumerate(names):
+        inner = names[number + 1] if name == "streams" and name != names[-1] else ""
+        if isinstance(there, CoupledNetwork) and inner in there.suspended:
+            whole = ".".join([*names[:number], "head"])
+            raise ValueError(
+                f"site {site.name} lies after {level}, inside a stream of a CoupledNetwork that is "
+                f"itself a stream; place it behind {whole}, or give the inner streams as levels"
+            )
+        there = there._modules.get(name) or there
 
 
 def _check_placement(

@@ -1,29 +1,27 @@
-"""Streams that stop behind named levels, so that others may meet them there.
+"""Ready-made modules that stop behind named submodules, so that other streams meet them there.
 
-A stream is driven as a generator of (level, output): it gives what a level gave, and takes what is
-to go on from there; the last pair is ("", what the stream ends with).
-
-A ready-made module is suspended by a greenlet, a second stack that is left at a hook behind the
-level and entered there again: threads would lose inference mode and autocast, and torch.fx cannot
-read many models.
+A module is suspended by a greenlet, a second stack that is left at a hook behind the level and
+entered there again: threads would lose inference mode and autocast, and torch.fx cannot read many
+models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from greenlet import getcurrent, greenlet
-from torch import Tensor, nn
+from torch import nn
+from torch._dynamo import OptimizedModule
 
-from fusion_search.models.layout import Site, Tree
-
-Steps = Generator[tuple[str, Tree], Tree, None]
-END = ""
-"""In place of a level's name: the stream's end."""
+from fusion_search.models.coupled.lockstep import END
+from fusion_search.models.layout import Tree
 
 _DEVICES = ("cpu", "cuda")
+_CHECKPOINTING = torch.utils.checkpoint.__file__
 
 
 class Pause:
@@ -40,66 +38,120 @@ class Pause:
         current = getcurrent()
         if isinstance(current, _Call):
             # A module that another network hooked, too, is left where this one has sites.
-            stops = self.level in current.levels
-            return current.pause(self.level, output) if stops else None
-        if torch._C._current_graph_task_id() != -1:
-            raise RuntimeError(
-                f"level {self.level} lies inside activation checkpointing, which runs it again on "
-                "the way back, when no other stream is there; checkpoint between the sites, or "
-                "place the sites elsewhere"
-            )
+            if current.levels.get(self.level) is not module:
+                return None
+            if _is_checkpointed():
+                raise RuntimeError(_CHECKPOINTED.format(self.level))
+            return current.pause(self.level, output)
+        if torch._C._current_graph_task_id() != -1:  # run again on the way back
+            raise RuntimeError(_CHECKPOINTED.format(self.level))
         return None  # the module is run by itself
+
+
+_CHECKPOINTED = (
+    "level {} lies inside activation checkpointing, which runs it again on the way back, when no "
+    "other stream is there; checkpoint between the sites, or place the sites elsewhere"
+)
+
+
+def _is_checkpointed() -> bool:
+    """Whether the stream that runs has entered activation checkpointing and not left it.
+
+    Its stack says so, for both ways of torch; a checkpoint around the whole network is not on it.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code is not _Call.whole.__code__:
+        if frame.f_code.co_filename == _CHECKPOINTING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Call(greenlet):
     """One run of a module, which gives (level, output) at every pause."""
 
-    def __init__(self, module: nn.Module, levels: Sequence[str], inputs: Tree) -> None:
-        super().__init__(self._whole)
-        self._module, self.levels, self._inputs = module, tuple(levels), inputs
+    def __init__(self, module: nn.Module, levels: Sequence[str]) -> None:
+        super().__init__(self.whole)
+        self._module = module
+        self.levels = {level: _submodule(module, level) for level in levels}
         self._outside = _modes()
         self._inference = torch.is_inference_mode_enabled()
 
-    def _whole(self) -> tuple[str, Tree]:
-        given = self._inputs
+    def whole(self, given: Tree) -> tuple[str, Tree]:
         return END, self._module(**given) if isinstance(given, Mapping) else self._module(given)
 
     def pause(self, level: str, output: Tree) -> Tree:
         # A stream's own no_grad, inference mode or autocast is not to hold for the others.
         own = _modes()
-        with torch.inference_mode(self._inference):
-            _set_modes(self._outside)
-            assert self.parent is not None
-            new = self.parent.switch((level, output))
-        _set_modes(own)
-        return new
+        try:
+            with torch.inference_mode(self._inference):
+                _set_modes(self._outside)
+                assert self.parent is not None
+                return self.parent.switch((level, output))
+        finally:
+            _set_modes(own)
+
+
+class ModuleRun:
+    """A suspended module; see :class:`fusion_search.models.coupled.lockstep.Run`.
+
+    Args:
+        module: as ``suspend`` left it; a dictionary reaches it as keyword arguments.
+        levels: names of the submodules behind which there are sites.
+    """
+
+    def __init__(self, module: nn.Module, levels: Sequence[str]) -> None:
+        self.at: str | None = None
+        self._call = _Call(module, levels)
+
+    def to(self, level: str, value: Tree) -> Tree:
+        """See ``Run``."""
+        if self.at == level:
+            return value
+        self.at, value = self._call.switch(value)
+        return value
+
+    def close(self) -> None:
+        """Leave what the module has entered, such as no_grad, now and in order."""
+        if self._call:  # begun, and not at its end
+            self._call.throw()
 
 
 def suspend(module: nn.Module, levels: Sequence[str]) -> None:
     """Let a module be left behind its submodules of these names.
 
     Raises:
-        ValueError: there is no such submodule.
+        ValueError: there is no such submodule, or it lies in what torch.compile has compiled.
     """
     for level in levels:
-        try:
-            there = module.get_submodule(level)
-        except AttributeError as error:
-            known = ", ".join(name for name, _ in module.named_children())
-            raise ValueError(
-                f"level {level!r} is no submodule of {type(module).__name__}; its own are: {known}"
-            ) from error
-        if not any(isinstance(one, Pause) for one in there._forward_hooks.values()):
+        there = _submodule(module, level)
+        pauses = [one for one in there._forward_hooks.values() if isinstance(one, Pause)]
+        if all(one.level != level for one in pauses):
             there.register_forward_hook(Pause(level))
 
 
-def module_steps(module: nn.Module, levels: Sequence[str], inputs: Tree) -> Steps:
-    """A suspended module's levels of these names, then its end."""
-    call = _Call(module, levels, inputs)
-    step = call.switch()
-    while not call.dead:
-        step = call.switch((yield step))
-    yield step
+def _submodule(module: nn.Module, level: str) -> nn.Module:
+    there = module
+    for name in level.split("."):
+        inner = there._modules.get(name)
+        _refuse_compiled(there, level)
+        if inner is None:
+            known = ", ".join(name for name, _ in module.named_children())
+            raise ValueError(
+                f"level {level!r} is no submodule of {type(module).__name__}; its own are: {known}"
+            )
+        there = inner
+    _refuse_compiled(there, level)
+    return there
+
+
+def _refuse_compiled(module: nn.Module, level: str) -> None:
+    # It would be left in the middle of a compiled function.
+    if isinstance(module, OptimizedModule) or module._compiled_call_impl is not None:
+        raise ValueError(
+            f"level {level!r} lies in a {type(module).__name__} that torch.compile has compiled; "
+            "compile what lies between the sites, or give a stream as levels, which compile whole"
+        )
 
 
 def _modes() -> tuple[Any, ...]:
@@ -116,49 +168,3 @@ def _set_modes(modes: tuple[Any, ...]) -> None:
     for device, enabled, kind in autocast:
         torch.set_autocast_enabled(device, enabled)
         torch.set_autocast_dtype(device, kind)
-
-
-def level_steps(levels: Mapping[str, nn.Module], named: Sequence[str], inputs: Tensor) -> Steps:
-    """Levels one after the other; the ``named`` ones may be met."""
-    value: Tree = inputs
-    for level, module in levels.items():
-        value = module(value)
-        if level in named:
-            value = yield level, value
-    yield END, value
-
-
-def drive(
-    sites: Sequence[Site],
-    runs: Mapping[str, Steps],
-    exchange: Callable[[Site, dict[str, Tree]], Mapping[str, Tree]],
-) -> dict[str, Tree]:
-    """Run streams side by side, and let them meet at the sites in their order.
-
-    Returns:
-        Stream -> what it ends with.
-
-    Raises:
-        ValueError: the order of the sites is not that of a stream's levels.
-    """
-    at = {name: next(run) for name, run in runs.items()}
-    for number, site in enumerate(sites):
-        for name, level in site.after.items():
-            if at[name][0] != level:
-                place = at[name][0] or "its end"
-                raise ValueError(
-                    f"site {site.name}: stream {name} is at {place}, not at {level}; sites are to "
-                    "be given in the order in which every stream passes them, and must not cross"
-                )
-        met = exchange(site, {name: at[name][1] for name in site.after})
-        for name, value in met.items():
-            later = [one.after[name] for one in sites[number + 1 :] if name in one.after]
-            stays = bool(later) and later[0] == at[name][0]
-            at[name] = (at[name][0], value) if stays else runs[name].send(value)
-    for name, (level, _) in at.items():
-        if level != END:
-            raise ValueError(
-                f"stream {name} passes level {level} again behind its last site; a site cannot lie "
-                "behind a level that is called more than once"
-            )
-    return {name: value for name, (_, value) in at.items()}

@@ -31,8 +31,8 @@ class AttentionBottleneck(nn.Module):
 
     Args:
         features, gated: see ``Coupling``.
-        tokens: K.
-        width: D.
+        tokens: K, how many the streams exchange through.
+        width: D of a token.
 
     Raises:
         ValueError: tokens or width is below 1.

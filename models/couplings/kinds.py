@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from torch import nn
+
 from fusion_search.models.couplings.bottleneck import AttentionBottleneck
+from fusion_search.models.couplings.contract import Features, check_coupling
 from fusion_search.models.couplings.gating import (
     MultimodalTransfer,
     OwnGates,
@@ -39,9 +43,53 @@ def find_coupling(kind: str) -> type[Any]:
         raise ValueError(f"coupling is {kind!r}; allowed: {known}")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+    except Exception as error:  # whatever a module of somebody's raises
         raise ValueError(f"coupling {kind!r} cannot be imported: {error}") from error
-    missing = [one for one in ("fits", "forward", "__init__") if not hasattr(found, one)]
-    if not isinstance(found, type) or missing:
-        raise ValueError(f"coupling {kind!r} is no class with fits, __init__ and forward")
+    if not isinstance(found, type):
+        raise ValueError(f"coupling {kind!r} is no class; allowed: {known}")
+    if not issubclass(found, nn.Module):
+        raise ValueError(f"coupling {kind!r} is no torch.nn.Module, whose weights would be trained")
+    if not isinstance(inspect.getattr_static(found, "fits", None), staticmethod | classmethod):
+        raise ValueError(
+            f"coupling {kind!r} has no static method fits(features), which says where it may sit"
+        )
     return found
+
+
+def coupling_fits(kind: str, features: Features) -> bool:
+    """Whether a coupling can couple streams of these features.
+
+    Raises:
+        ValueError: there is no such coupling, or it cannot say.
+    """
+    found = find_coupling(kind)
+    try:
+        return bool(found.fits(features))
+    except Exception as error:  # whatever somebody's raises
+        raise ValueError(f"coupling {kind} cannot say whether it fits: {error}") from error
+
+
+def make_coupling(
+    kind: str, features: Features, gated: Sequence[str], options: Mapping[str, Any]
+) -> nn.Module:
+    """A coupling; anybody's is tried whether it keeps the contract.
+
+    Args:
+        kind: its name.
+        features, gated, options: see ``Coupling``.
+
+    Raises:
+        ValueError: there is no such coupling, an option is outside its range, or it breaks the
+            contract.
+    """
+    found = find_coupling(kind)
+    if kind in COUPLINGS:
+        ours: nn.Module = found(features, gated, **options)
+        return ours
+    try:
+        made: nn.Module = found(features, gated, **options)
+    except Exception as error:  # whatever somebody's raises
+        said = ", ".join(f"{name} {feature}" for name, feature in features.items())
+        raise ValueError(f"coupling {kind} cannot be made of {said}: {error}") from error
+    check_coupling(kind, made, features, gated)
+    return made

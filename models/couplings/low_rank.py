@@ -27,7 +27,7 @@ class LowRankFusion(nn.Module):
 
     Args:
         features, gated: see ``Coupling``.
-        rank: R.
+        rank: R of the weight tensor.
         ratio: channels read for one element of h.
 
     Raises:

@@ -207,6 +207,9 @@ class ConvolutionalMMTM(_Coupling):
 
     where F_n(p) is stream n at the same position when its map has the same spatial shape as m's,
     and its average S_n otherwise (a choice; the paper's streams have equal maps).
+
+    With ``shared``, for maps that all have one shape, W_mn, b_m and so Z(p) are the same for every
+    m: as in the paper, whose variant has as many parameters as MMTM.
     """
 
     def __init__(
@@ -218,6 +221,7 @@ class ConvolutionalMMTM(_Coupling):
         gated: Sequence[bool] | None = None,
         identity: bool = False,
         combine: Combine = "gate",
+        shared: bool = False,
     ) -> None:
         _check_sizes(channels, ratio)
         if combine not in get_args(Combine):
@@ -226,31 +230,45 @@ class ConvolutionalMMTM(_Coupling):
         super().__init__(
             channels, [size] * len(channels), relu=relu, gated=gated, identity=identity
         )
-        self.combine = combine
+        self.combine, self.shared = combine, shared
         # One layer per pair m, n, not one per m: the products with an average are then made once,
         # not at every position.
         self.joints = nn.ModuleList(
             nn.ModuleList(nn.Linear(count, size, bias=n == m) for n, count in enumerate(channels))
-            for m in self.gated
+            for m in (self.gated[:1] if shared else self.gated)
         )
 
     def forward(self, *streams: Tensor, masks: MaskList = None) -> list[Tensor]:
         """Couple the streams position by position."""
         self._check(streams)
+        sizes = {tuple(one.shape[2:]) for one in streams}
+        if self.shared and len(sizes) > 1:
+            raise ValueError(
+                f"maps have sizes {', '.join(map(str, sorted(sizes)))}; a shared joint needs one"
+            )
         outputs, there = list(streams), _all(masks, streams)
-        for m, joints, excitation in zip(self.gated, self.joints, self.excitations, strict=True):
-            assert isinstance(joints, nn.ModuleList)
-            seen = [
-                _seen_from(streams[m], other, mask)
-                for other, mask in zip(streams, there, strict=True)
-            ]
-            joint = sum(layer(features) for layer, features in zip(joints, seen, strict=True))
-            excited = excitation(self.activation(joint)).movedim(-1, 1)
+        joint: Tensor | None = None
+        for number, (m, excitation) in enumerate(zip(self.gated, self.excitations, strict=True)):
+            if joint is None or not self.shared:
+                joint = self._joint(m, self.joints[number], streams, there)
+            excited = excitation(joint).movedim(-1, 1)
             if self.combine == "gate":
                 outputs[m] = streams[m] * logistic_gate(excited)
             else:
                 outputs[m] = streams[m] + excited
         return outputs
+
+    def _joint(
+        self, m: int, joints: nn.Module, streams: Sequence[Tensor], there: Sequence[Tensor | None]
+    ) -> Tensor:
+        """Z_m at every position, channels last."""
+        assert isinstance(joints, nn.ModuleList)
+        seen = [
+            _seen_from(streams[m], other, mask) for other, mask in zip(streams, there, strict=True)
+        ]
+        joint = sum(layer(features) for layer, features in zip(joints, seen, strict=True))
+        activated: Tensor = self.activation(joint)
+        return activated
 
 
 def _seen_from(stream: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:

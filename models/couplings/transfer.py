@@ -5,7 +5,7 @@ A connection's kind is one of
 * ``transfer``: any rank to any: squeezed, a dense layer that starts at zero, added at every
   position. It changes no shape, so that any network can take it.
 * ``cross``: XFlow's cross-connection from the level's features, concatenated to the other
-  stream's channels; only between a map and a vector, and only where a stream may widen.
+  stream's channels; only between a map and a vector or sequence, and only where a stream may widen.
 * ``residual``: XFlow's residual cross-connection from the stream's raw input, added.
 * ``both``: the last two.
 
@@ -14,7 +14,7 @@ Cangea, Velickovic, Lio: "XFlow: Cross-modal Deep Neural Networks for Audiovisua
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -32,9 +32,7 @@ CROSS: Final = "cross"
 RESIDUAL: Final = "residual"
 BOTH: Final = "both"
 
-_VECTOR, _MAP = 0, 2  # ranks
-
-Maker = Callable[..., nn.Module]
+_MAP: Final = 2  # the rank; of vectors it is 0, of sequences 1
 
 
 class Transfer(nn.Module):
@@ -61,35 +59,78 @@ class Transfer(nn.Module):
         return shaped
 
 
-def _map_to_vector(source: Feature, target: Feature, **options: Any) -> nn.Module:
-    height, width = _sides(source)
-    size = options.pop("size", target.channels)
-    return MapToVector(source.channels, height, width, size, **options)
+class Connection(nn.Module):
+    """XFlow's ``cross`` or ``residual``, in either direction.
+
+    A sequence [B, C, T] is read as its mean over time, and given the same at every step.
+    (**Choice**: in the paper a connection has no time, or every step its own.)
+
+    Args:
+        kind: which of them.
+        source, target: features.
+        size: channels of what it gives; those of the target when None.
+        options: of the module of ``cross_connections.py``.
+
+    Attributes:
+        width: channels of what it gives.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        source: Feature,
+        target: Feature,
+        *,
+        size: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.width = target.channels if size is None else size
+        self.reads_map, self.rank = source.rank == _MAP, target.rank
+        sides = source.size if self.reads_map else target.size
+        made = connection_module(kind, source.rank, target.rank)
+        self.module = made(source.channels, *sides, self.width, **options)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, C, *size] to [B, width, *size'], where a sequence has one step."""
+        if not self.reads_map:
+            if mask is not None and mask.shape[1:] != features.shape[2:]:
+                raise ValueError(
+                    f"a connection reads {list(features.shape)}, of which the site's mask "
+                    f"{list(mask.shape)} does not say what is padding; place none here"
+                )
+            features = squeeze(features, mask)
+        values: Tensor = self.module(features)
+        return values[:, :, None] if self.rank == 1 else values
 
 
-def _vector_to_map(source: Feature, target: Feature, **options: Any) -> nn.Module:
-    height, width = _sides(target)
-    return VectorToMap(source.channels, height, width, target.channels, **options)
-
-
-def _image_to_vector(source: Feature, target: Feature, **options: Any) -> nn.Module:
-    height, width = _sides(source)
-    return ResidualMapToVector(source.channels, height, width, target.channels, **options)
-
-
-_MAKERS: Final[Mapping[tuple[str, int, int], Maker]] = {
-    (CROSS, _MAP, _VECTOR): _map_to_vector,
-    (CROSS, _VECTOR, _MAP): _vector_to_map,
-    (RESIDUAL, _MAP, _VECTOR): _image_to_vector,
-    (RESIDUAL, _VECTOR, _MAP): _vector_to_map,
+_TO_VECTOR: Final[Mapping[str, type[nn.Module]]] = {
+    CROSS: MapToVector,
+    RESIDUAL: ResidualMapToVector,
 }
+
+
+def connection_module(kind: str, source: int, target: int) -> type[Any]:
+    """What makes a connection between features of these ranks.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    if kind in _TO_VECTOR and source == _MAP and target < _MAP:
+        return _TO_VECTOR[kind]
+    if kind in _TO_VECTOR and source < _MAP and target == _MAP:
+        return VectorToMap
+    raise ValueError(
+        f"{kind} connects a map with a vector or a sequence, not features with {source} and "
+        f"{target} sizes"
+    )
 
 
 def make_connection(kind: str, source: Feature, target: Feature, **options: Any) -> nn.Module:
     """One learned transfer; ``both`` is made of two."""
     if kind == TRANSFER:
         return Transfer(source, target)
-    return _MAKERS[kind, source.rank, target.rank](source, target, **options)
+    return Connection(kind, source, target, **options)
 
 
 def kinds_between(
@@ -110,13 +151,9 @@ def kinds_between(
 
 
 def _fits(kind: str, source: Feature, target: Feature) -> bool:
-    # A flattening needs every size, and a transposed convolution one to land on.
-    fixed = None not in (*source.size, *target.size)
-    return fixed and (kind, source.rank, target.rank) in _MAKERS
-
-
-def _sides(feature: Feature) -> tuple[int, int]:
-    height, width = feature.size
-    assert height is not None
-    assert width is not None
-    return height, width
+    try:
+        connection_module(kind, source.rank, target.rank)
+    except ValueError:
+        return False
+    # A flattening needs every side of a map, and a transposed convolution a map to land on.
+    return None not in (source.size if source.rank == _MAP else target.size)

@@ -9,7 +9,7 @@ from typing import Any
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.space_fields import names_of
+from fusion_search.search.declaration.setting_names import check_columns, check_names
 from fusion_search.search.tasks.base import Task, open_task
 from fusion_search.search.tasks.named import find_task
 from fusion_search.search.trials.fields import ConfigurationError, typed
@@ -21,8 +21,10 @@ BROKEN = 1
 def check(arguments: argparse.Namespace) -> int:
     """A line for every clause; the exit code is 1 when one does not hold."""
     task, network, data = _asked(arguments)
-    names_of(task)
-    contract = Contract(task, network, data, open_task(task, data))
+    check_names(task)
+    opened = open_task(task, data)
+    check_columns(task)
+    contract = Contract(task, network, data, opened)
     broken = 0
     for clause in contract.clauses():
         mark = "ok" if clause.holds else "BROKEN"

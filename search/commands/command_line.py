@@ -17,7 +17,7 @@ from typing import Final
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.search.commands.options import Parser
 from fusion_search.search.commands.verbs import GROUPS
-from fusion_search.search.running.current_folder import make_importable
+from fusion_search.search.tasks.current_folder import make_importable
 
 READER_LEFT: Final = 141  # as a shell reports a program that SIGPIPE ended
 

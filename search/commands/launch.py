@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+from pathlib import Path
 
 from fusion_search.analysis.records.advice import option
 from fusion_search.analysis.records.secrets import printable
@@ -27,14 +29,18 @@ from fusion_search.search.dispatch.head_command import (
 from fusion_search.search.records.search_folder import load_outline, strays_sentence
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
+from fusion_search.search.running.travelling import Sent, check_inside, folder_files, uses_folder
+from fusion_search.search.tasks.named import BUILT_IN
 from fusion_search.search.tracking import tracker
 from fusion_search.search.trials.fields import ConfigurationError
 
 
 def launch(arguments: argparse.Namespace) -> int:
     """``launch CONFIG``: start a search."""
-    address = _address(arguments)
+    address = ray_address(arguments.address)
     search = _declared(arguments)
+    if address != "local":
+        check_inside(search.task, Path.cwd())
     code = _elsewhere(arguments, search, search.storage, address)
     if code is None:
         code = launching.launch(search, _environment(arguments, address))
@@ -45,9 +51,11 @@ def submit(arguments: argparse.Namespace) -> int:
     """``submit CONFIG``: launch it as a job of a cluster."""
     address = _dashboard(arguments)
     search = _declared(arguments)
-    return _submit(
-        address, head_command(arguments, search, storage_of_head(search.storage)), arguments.detach
+    check_inside(search.task, Path.cwd())
+    command = head_command(
+        arguments, search, storage_of_head(search.storage), _sent(arguments, search, "")
     )
+    return _submit(address, command, arguments.detach)
 
 
 def attach(arguments: argparse.Namespace) -> int:
@@ -60,7 +68,7 @@ def attach(arguments: argparse.Namespace) -> int:
 
 def resume(arguments: argparse.Namespace) -> int:
     """``resume NAME`` and ``retry NAME``: go on with a search."""
-    address, location = _address(arguments), storage_of(arguments)
+    address, location = ray_address(arguments.address), storage_of(arguments)
     code = _elsewhere(arguments, None, location, address)
     if code is None:
         failed_too = arguments.verb == "retry"
@@ -71,7 +79,7 @@ def resume(arguments: argparse.Namespace) -> int:
 
 def confirm(arguments: argparse.Namespace) -> int:
     """``confirm NAME``: train the best again."""
-    address, location = _address(arguments), storage_of(arguments)
+    address, location = ray_address(arguments.address), storage_of(arguments)
     code = _elsewhere(arguments, None, location, address)
     if code is None:
         code = launching.confirm(
@@ -119,12 +127,14 @@ def _environment(arguments: argparse.Namespace, address: str) -> Environment:
         data_folder=data_of(arguments),
         dispatcher=RayDispatcher(address),
         options=tuple(word for name, value in given if value for word in option(name, value)),
+        changed_code=getattr(arguments, "changed_code", False),
     )
 
 
-def _address(arguments: argparse.Namespace) -> str:
+def ray_address(given: str | None) -> str:
+    """Where Ray is, as given, or as the environment says, or on this machine; readied for it."""
     close_token_file()
-    address = arguments.address or os.environ.get("RAY_ADDRESS") or "local"
+    address = given or os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
         _use_token()
     return address
@@ -146,13 +156,39 @@ def _elsewhere(
 ) -> int | None:
     """Run the verb on the head node, where the address asks for that; None when it is run here."""
     if address.startswith(("http://", "https://")):
-        command = head_command(arguments, search, storage_of_head(storage))
+        there = storage_of_head(storage)
+        command = head_command(arguments, search, there, _sent(arguments, search, there))
         return _submit(address, command, detach=False)
     if address.startswith("ray://"):
         from fusion_search.search.dispatch import client  # imports Ray, which takes seconds
 
-        return client.run_on_head(address, head_command(arguments, search, storage_here(storage)))
+        there = storage_here(storage)
+        command = head_command(arguments, search, there, _sent(arguments, search, there))
+        return client.run_on_head(address, command)
     return None
+
+
+def _sent(arguments: argparse.Namespace, search: SearchSpecification | None, storage: str) -> Sent:
+    """What goes to the head node with a command.
+
+    Of a search to go on with, this machine may not see the records, and not know what it needs.
+    """
+    folder = Path.cwd()
+    if search is not None:
+        return Sent(folder if uses_folder(folder) else None, search.resources.requirements)
+    outline = None
+    if not storage.startswith("~"):  # the home folder is another there
+        with contextlib.suppress(ValueError, OSError):
+            outline = load_outline(arguments.name, storage)
+    requirements = outline.resources.requirements if outline is not None else ()
+    if outline is not None and outline.task in BUILT_IN:
+        return Sent(None, requirements)
+    try:
+        folder_files(folder)
+    except ConfigurationError as error:
+        print(f"note: without the folder of this command: {error}", file=sys.stderr)
+        return Sent(None, requirements)
+    return Sent(folder, requirements)
 
 
 def _submit(address: str, command: HeadCommand, detach: bool) -> int:

@@ -22,10 +22,16 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
-from fusion_search.search.records.search_folder import load_search, planned_ids, read_records
+from fusion_search.search.records.search_folder import (
+    load_outline,
+    load_search,
+    planned_ids,
+    read_records,
+)
+from fusion_search.search.records.task_code import CHANGED_CODE, check_task_code
 from fusion_search.search.running.confirmation import (
     NothingToConfirmError,
     choose_candidates,
@@ -36,6 +42,7 @@ from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
 from fusion_search.search.running.summary import SOME_FAILED, go_on_command
+from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.fields import ConfigurationError
 
 
@@ -52,13 +59,21 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
         return _go_on(search, storage, environment, begin=True, failed_too=False)
 
 
-def resume(name: str, location: str, environment: Environment, *, failed_too: bool) -> int:
+def resume(
+    name: str,
+    location: str,
+    environment: Environment,
+    *,
+    failed_too: bool,
+    task: Task | None = None,
+) -> int:
     """Run the trials of a search that have not ended (or failed, when asked).
 
     Raises:
-        ValueError: there is no such search, it is being run, or the data have changed.
+        ValueError: there is no such search, it is being run, or its data or code have changed.
     """
-    search = load_search(name, location, environment.data_folder)
+    _check_code(load_outline(name, location), "retry" if failed_too else "resume", environment)
+    search = load_search(name, location, environment.data_folder, task)
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
         return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
@@ -72,6 +87,7 @@ def confirm(
     Raises:
         ValueError: there is no such search, it has no space, or nothing in it finished.
     """
+    _check_code(load_outline(name, location), "confirm", environment)
     search = load_search(name, location, environment.data_folder)
     if search.space is None:
         raise ConfigurationError(
@@ -81,6 +97,18 @@ def confirm(
     settings = replace(declared, top=top or declared.top or 3, seeds=seeds or declared.seeds)
     changed = top is not None or seeds is not None
     return _confirm(replace(search, confirmation=settings), environment, anew=changed)
+
+
+def _check_code(search: SearchOutline, verb: str, environment: Environment) -> None:
+    """Refuse code of a task that the search did not have, unless ``--changed-code`` was given."""
+    options = (*environment.options, CHANGED_CODE)
+    for name in (search.name, search.name + CONFIRMATION_SUFFIX):
+        check_task_code(
+            open_storage(search.storage).below(name),
+            search.task,
+            go_on_command(verb, search, options),
+            changed=environment.changed_code,
+        )
 
 
 def _check_new(search: SearchSpecification, storage: Storage, environment: Environment) -> None:
@@ -123,6 +151,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
 
     ``anew`` chooses again what is confirmed; trials that have a record are not repeated.
     """
+    _check_code(search, "confirm", environment)  # it may have changed while the search ran
     name = search.name + CONFIRMATION_SUFFIX
     storage = open_storage(search.storage).below(name)
     with claimed(storage, name):
@@ -147,7 +176,7 @@ def _confirming(
     """The search that confirms another, as it was or chosen now."""
     if not (begin or anew):
         name = search.name + CONFIRMATION_SUFFIX
-        return load_search(name, search.storage, environment.data_folder)
+        return load_search(name, search.storage, environment.data_folder, search.definition)
     candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
     confirming = confirmation_search(search, candidates)
     print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
@@ -162,9 +191,8 @@ def _say_confirmed(storage: Storage) -> None:
     trials, _ = read_records(storage, planned_ids(storage))
     candidates = read_candidates(storage)
     description = read_description(storage)
-    column = f"mean_{description.metric.name}"
-    table, comparisons = compute_confirmation(trials, candidates, column)
-    measure = measures(description)[column]
+    measure = measures(description)[f"mean_{description.metric.name}"]
+    table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
     grid = read_table(storage, "grid", on_damage=lambda _, damage: print(f"left out: {damage}"))
     if grid.empty or not description.axes:

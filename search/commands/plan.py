@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,6 +19,7 @@ from fusion_search.search.planning.units import Run, count_kinds, slots_of, tria
 from fusion_search.search.trials.fields import ConfigurationError
 
 _KINDS_SHOWN: Final = 10
+_NAME: Final = 44  # characters of a kind's name on a line
 _BUSY: Final = 0.95  # of a processor: with less, others use the machine
 
 
@@ -68,15 +70,18 @@ def _print_kinds(plan: Plan) -> None:
     counts = count_kinds([unit for units in plan.phases for unit in units])
     seconds = {kind: trial_seconds(kind.trial, plan.costs[kind]) for kind in counts}
     labels = _labels(list(counts))
-    print(f"\n{'kind':44} {'trials':>6} {'a step':>10} {'a trial':>13} {'memory':>9}")
+    print(f"\n{'kind':{_NAME}} {'trials':>6} {'a step':>10} {'a trial':>13} {'memory':>9}")
     costly = sorted(counts, key=lambda kind: -counts[kind] * seconds[kind])
     for kind in costly[:_KINDS_SHOWN]:
         cost = plan.costs[kind]
         note = "" if kind in plan.calibration.costs else "  by its operations"
         if not note and cost.share < 1:
             note = f"  from {cost.share:.0%} of a batch or of the test examples"
+        *lines, name = textwrap.wrap(labels[kind], _NAME, subsequent_indent="  ")
+        for line in lines:
+            print(line)
         print(
-            f"{labels[kind]:44} {counts[kind] * kind.packed:6} {1000 * cost.step:7.0f} ms "
+            f"{name:{_NAME}} {counts[kind] * kind.packed:6} {1000 * cost.step:7.0f} ms "
             f"{duration(seconds[kind]):>13} {cost.memory_bytes / 1e9:6.2f} GB{note}"
         )
     if len(costly) > _KINDS_SHOWN:
@@ -115,7 +120,7 @@ def _print_time(plan: Plan) -> None:
             hours = f"{run.busy * resources.gpus_per_trial / 3600:.3g} GPU hours, {hours}"
         print(f"this machine: {hours}, {duration(run.wall)}{case}{busy(run)}")
     print(
-        f"  {plan.slots} trials or packs at once; {duration(plan.start_seconds * idle)} to start; "
+        f"  {plan.slots} trials or packs at once; {duration(plan.start_seconds)} to start; "
         f"one that runs alone is {alone:.2f} times as fast"
     )
     if idle < _BUSY:

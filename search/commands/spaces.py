@@ -13,6 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from fusion_search.analysis.records.advice import command, option
+from fusion_search.analysis.records.selection import large_count
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import storage_of
@@ -71,8 +72,14 @@ def print_space(search: SearchSpecification) -> int:
     if space.trials_per_sample > 1:
         print(f"  every sample is {space.trials_per_sample} trials, and averaged")
     size = space.size()
-    count = "not countable: a number is drawn from a range" if size is None else f"{size:,} samples"
+    count = (
+        "not countable: a number is drawn from a range"
+        if size is None
+        else f"{large_count(size)} samples"
+    )
     print(f"size: {count}")
+    if space.options:
+        print(f"placements: {space.placements():,}, options of what is placed not counted")
     if size is not None and size <= _SAMPLES:
         print("all of them:")
         samples = enumerate_samples(space)

@@ -6,12 +6,10 @@ import argparse
 import math
 from collections.abc import Iterable
 
-import pandas as pd
-
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.description import MetricDescription, read_description
+from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.failures import failure_paths
-from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, PLANNED_FILE, STOPPED
@@ -28,7 +26,7 @@ from fusion_search.search.records.search_folder import (
     skipped_trials,
     strays_sentence,
 )
-from fusion_search.search.running.summary import INCOMPLETE
+from fusion_search.search.running.summary import INCOMPLETE, chosen_by
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -68,25 +66,26 @@ def print_searches(location: str) -> int:
         if others:
             print(f"{'':30} {printable(others)}")
     print(
-        "stopped: early, by the scheduler; best: the metric that chooses, over the grid; time: of "
-        "all trials together"
+        "stopped: early, by the scheduler; best: the sample's mean that it is chosen by, the first "
+        "objective or the metric in validation; time: of all trials together"
     )
     return INCOMPLETE if damaged else 0
 
 
 def _search_line(name: str, location: str) -> tuple[str, list[str], str]:
     """A search in a line, a sentence on each of its records that cannot be read, one on others'."""
-    load_outline(name, location)  # for what is wrong with it
+    search = load_outline(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
     planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
-    best = _best(trials, read_description(storage).metric)
+    best = BestSample(chosen_by(search, read_description(storage)), rows_of(trials))
+    value = best.objective.text(best.value) if best.trial_ids else "-"
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     counted = f"{len(trials)} of {planned or '?'}"
     line = (
         f"{name:30} {search_state(storage, planned, len(trials) + len(damaged)):12} "
-        f"{counted:>11} {stopped:7} {failed:6} {best:>8} "
+        f"{counted:>11} {stopped:7} {failed:6} {value:>8} "
         f"{_duration(trials['seconds'].sum()):>9}"
     )
     return line, list(damaged.values()), strays_sentence(storage, strays) if strays else ""
@@ -137,6 +136,9 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} left out: another of its sample failed or stopped")
         else:
             print(f"{start} not run")
+    best = BestSample(chosen_by(search, read_description(storage)), rows_of(trials))
+    if best.trial_ids:
+        print(f"best trial: {printable(best.trial_name)}; chosen by {best.words}")
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
     if not storage.exists(PLANNED_FILE):
@@ -148,12 +150,6 @@ def print_trials(name: str, location: str) -> int:
 
 def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:
     return [{"trial_id": one, "trial_name": ""} for one in trial_ids]
-
-
-def _best(trials: pd.DataFrame, metric: MetricDescription) -> str:
-    means = trials[f"mean_{metric.name}"]
-    best = means.max() if metric.sign > 0 else means.min()
-    return metric.text(_number(best))
 
 
 def _number(value: float | None) -> float:

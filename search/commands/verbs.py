@@ -41,11 +41,39 @@ def _space(verbs: Verbs) -> None:
 def _check(verbs: Verbs) -> None:
     parser = verbs.add_parser("check", help="try whether a task keeps the contract of searches")
     parser.add_argument(
-        "task", metavar="TASK|CONFIG", help="digits, my_task:Mine, or a configuration (YAML)"
+        "task",
+        metavar="TASK|CONFIG",
+        help="digits, my_task:Mine, ./my_task.py:Mine, or a configuration (YAML)",
     )
     parser.add_argument("--set", action="append", metavar="FIELD=VALUE", help="of a configuration")
     add_data(parser)
     parser.set_defaults(run="check:check")
+
+
+def _new(verbs: Verbs) -> None:
+    parser = verbs.add_parser("new", help="write a configuration for a table of examples")
+    parser.add_argument(
+        "table", nargs="?", type=filled, metavar="TABLE", help="CSV or Parquet, one row an example"
+    )
+    parser.add_argument(
+        "--target", type=filled, metavar="COLUMN", help="to be predicted (else label, target, ...)"
+    )
+    parser.add_argument(
+        "--group",
+        type=filled,
+        metavar="COLUMN",
+        help="whose an example is, never cut by a split (else person, speaker, ...)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where to write (the table's name with .yaml)"
+    )
+    parser.add_argument(
+        "--example",
+        type=filled,
+        metavar="FOLDER",
+        help="write a small table with files of every kind into a new folder instead",
+    )
+    parser.set_defaults(run="new:new")
 
 
 def _plan(verbs: Verbs) -> None:
@@ -82,6 +110,14 @@ def _add_where(parser: Parser) -> None:
     parser.add_argument("--address", type=filled, help=_ADDRESS)
     add_data(parser)
     add_storage(parser)
+
+
+def _add_changed_code(parser: Parser) -> None:
+    parser.add_argument(
+        "--changed-code",
+        action="store_true",
+        help="go on though the code of the task has changed; each record tells which code it has",
+    )
 
 
 def _launch(verbs: Verbs) -> None:
@@ -124,6 +160,7 @@ def _resume(verbs: Verbs) -> None:
     parser = verbs.add_parser("resume", help="run the trials of a search that have not ended")
     add_name(parser)
     _add_where(parser)
+    _add_changed_code(parser)
     parser.set_defaults(run="launch:resume")
 
 
@@ -133,6 +170,7 @@ def _retry(verbs: Verbs) -> None:
     )
     add_name(parser)
     _add_where(parser)
+    _add_changed_code(parser)
     parser.set_defaults(run="launch:resume")
 
 
@@ -144,6 +182,7 @@ def _confirm(verbs: Verbs) -> None:
     parser.add_argument("--top", type=count, help="how many of the best (as declared, else 3)")
     parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared)")
     _add_where(parser)
+    _add_changed_code(parser)
     parser.set_defaults(run="launch:confirm")
 
 
@@ -315,7 +354,7 @@ def _sync_mlflow(verbs: Verbs) -> None:
 
 
 GROUPS: Final[dict[str, tuple[Callable[[Verbs], None], ...]]] = {
-    "before a search": (_check, _space, _plan, _data),
+    "before a search": (_new, _check, _space, _plan, _data),
     "run": (_launch, _submit, _attach, _resume, _retry, _confirm),
     "look": (_status, _draw, _report, _predictions),
     "after": (_probe, _replay, _importance, _sync_mlflow),

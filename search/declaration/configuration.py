@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -15,7 +14,10 @@ from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.layouts import Layouts
-from fusion_search.search.declaration.space_fields import PARTS, build_space, names_of
+from fusion_search.search.declaration.listed import listed_trials
+from fusion_search.search.declaration.requirements import not_installed, with_files_read
+from fusion_search.search.declaration.setting_names import check_columns, check_names
+from fusion_search.search.declaration.space_fields import PARTS, build_space
 from fusion_search.search.declaration.specification import (
     Confirmation,
     Mlflow,
@@ -40,10 +42,6 @@ from fusion_search.search.trials.fields import (
     value_of,
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
-from fusion_search.search.trials.specification import (
-    TrialSpecification,
-    parse_specification,
-)
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -93,7 +91,21 @@ def load_configuration(
     for override in overrides:
         _apply(raw, override)
     _check_text(raw, content, overrides)
+    _read_requirements(raw)
     return raw
+
+
+def _read_requirements(raw: Mapping[str, Any]) -> None:
+    """Put the lines of files that a user names into their place; records name none."""
+    resources = raw.get("resources")
+    if not isinstance(resources, dict):
+        return
+    texts = resources.get("requirements")
+    if isinstance(texts, list) and all(isinstance(one, str) for one in texts):
+        try:
+            resources["requirements"] = with_files_read(texts, "resources.requirements")
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
 
 
 def _check_text(raw: Mapping[str, Any], content: bytes, overrides: Sequence[str]) -> None:
@@ -126,6 +138,15 @@ def _apply(raw: dict[str, Any], override: str) -> None:
             f"{where} would be read as {shown(given)}; put the text in quotes, as in "
             "--set 'FIELD=\"VALUE\"'"
         )
+    set_field(raw, path, given, where)
+
+
+def set_field(raw: dict[str, Any], path: str, given: Any, where: str) -> None:
+    """Override a field of a configuration, ``training.epochs``.
+
+    Raises:
+        ConfigurationError: it names none; begins with ``where``.
+    """
     *parents, last = path.split(".")
     target: Any = raw
     for parent in parents:
@@ -158,21 +179,27 @@ def build_outline(raw: Mapping[str, Any]) -> SearchOutline:
     return SearchOutline(**_outline(raw))
 
 
-def build_search(raw: Mapping[str, Any], data_folder: Path | None = None) -> SearchSpecification:
+def build_search(
+    raw: Mapping[str, Any], data_folder: Path | None = None, task: Task | None = None
+) -> SearchSpecification:
     """Check a configuration and freeze it. Its task's code is run.
 
     Args:
         raw: as YAML has it.
         data_folder: where the command line says that real data lie.
+        task: the one that is named; found by its name when None.
 
     Raises:
         ConfigurationError: names the field and the allowed values.
     """
     outline = _outline(raw)
     try:
-        task = find_task(outline["task"], data_folder)
-        names_of(task)
+        if lacking := not_installed(outline.get("resources", Resources()).requirements):
+            raise ConfigurationError(lacking)
+        task = task or find_task(outline["task"], data_folder)
+        check_names(task)
         parts = _trials_of(raw, outline, task)
+        check_columns(task)
         if outline["searched"]:
             objectives = outline["objectives"] or (Objective(name=f"mean_{task.metrics[0].name}"),)
             outline["objectives"] = _with_directions(objectives, task)
@@ -226,12 +253,7 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
         if not isinstance(own.get(name, {}), Mapping):
             raise ConfigurationError(f"{name} must be a mapping")
     if "listed" in raw:
-        trials = listed(raw["listed"], "listed")
-        first = trials[0].get("data", {}) if isinstance(trials[0], Mapping) else {}
-        Layouts(task, first).open()
-        found = tuple(
-            _listed_trial(one, f"listed.{number}", task) for number, one in enumerate(trials)
-        )
+        found = listed_trials(raw["listed"], task, outline["task"])
         return {"listed": found, "declared": {"listed": raw["listed"]}}
     layout = Layouts(task, own.get("data", {}))
     layout.open()
@@ -250,20 +272,6 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
     )
     declared = {**own, "sweep": raw["sweep"]} if "sweep" in raw else own
     return {"sweep": found_blocks, "declared": declared}
-
-
-def _listed_trial(raw: Any, where: str, task: Task) -> TrialSpecification:
-    """A trial that is written out whole."""
-    values = known(TrialSpecification, raw, f"{where}.")
-    for one in fields(TrialSpecification):
-        if one.name not in values:
-            raise ConfigurationError(f"{where}.{one.name} is missing; a listed trial is whole")
-    for name, kind in (("task", str), ("fold", int), ("seed", int)):
-        value_of(kind, values[name], f"{where}.{name}")
-    try:
-        return parse_specification(json.dumps(values, default=str), task)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{where} is no trial: {error}") from error
 
 
 def _block(

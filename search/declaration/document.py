@@ -6,16 +6,31 @@ python -m fusion_search.search.declaration.document docs
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
+from fusion_search.models.couplings.kinds import COUPLINGS
+from fusion_search.models.couplings.options import (
+    GATED,
+    RANKS,
+    Option,
+    connection_options,
+    coupling_options,
+)
+from fusion_search.models.couplings.transfer import (
+    CROSS,
+    RESIDUAL,
+    Connection,
+    connection_module,
+)
 from fusion_search.search.declaration.configuration import FIELDS
 from fusion_search.search.declaration.specification import (
     Confirmation,
@@ -61,8 +76,12 @@ PLACEMENT: Final = {
     "couplings": "At every site `[none, mmtm]`, or by site `{level1: [none, mmtm]}`.",
     "connections": 'The same for each direction: `{"image>audio": [none, cross]}`.',
     "ends": "How the streams end, among those that the network offers.",
-    "streams": "Subsets, for unimodal baselines: `[[image, audio], [image]]`. Default: all.",
+    "options": "Of couplings and connections, each kind its own, below; each like any setting a "
+    'value, a list or a range: `{mmtm: {ratio: [2, 4]}, "cross image>audio": {size: 8}}`.',
+    "streams": "Subsets, for baselines: `[[image, audio], [image]]`; `[]`, the default: all.",
 }
+_RANK_WORDS: Final = {(2, 0): "map to vector", (0, 2): "vector to map"}
+_GATED_WORDS: Final = "streams that it changes, among those that the site allows; all when none."
 _SETTINGS: Final = {"training": TrainingSettings, "evaluation": EvaluationSettings}
 _PARTS: Final = {
     "searcher": SearcherSettings,
@@ -91,6 +110,10 @@ def markdown() -> str:
         "## placement",
         "",
         *_table(PLACEMENT.items()),
+        "A coupling of yours has the options of its constructor, each of its annotated type. Those",
+        "of digits are settings of its network.",
+        "",
+        *_options(),
         "## train",
         "",
         "A list of conditions, each with an entry per axis of the task: a number, `original` (no",
@@ -114,6 +137,8 @@ def markdown() -> str:
         task = find_task(name)
         lines += _section(f"network of {name}", task.network)
         lines += _section(f"data of {name}", task.data)
+        for field, kind in _named_settings(task.data):
+            lines += _section(f"each of {field} of {name}", kind)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -135,6 +160,10 @@ def schema() -> dict[str, Any]:
         "properties": places,
         "additionalProperties": False,
     }
+    tasks = [_task_schema(name) for name in BUILT_IN]
+    for task in tasks:
+        for settings in task["then"]["properties"].values():
+            definitions |= settings.pop("$defs", {})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A search of fusion-search",
@@ -142,7 +171,7 @@ def schema() -> dict[str, Any]:
         "properties": {name: properties[name] for name in FIELDS},
         "required": ["name", "task"],
         "additionalProperties": False,
-        "allOf": [_task_schema(name) for name in BUILT_IN],
+        "allOf": tasks,
         "$defs": definitions,
     }
 
@@ -189,6 +218,13 @@ def _section(title: str, kind: type) -> list[str]:
     return [f"## {title}", "", summary, "", head, rows, ""]
 
 
+def _named_settings(kind: type) -> Iterator[tuple[str, type]]:
+    """Fields that map names to settings, and of which class these are."""
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
+            yield name, get_args(hint)[1]
+
+
 def _fields(kind: type) -> Iterator[tuple[str, str, str, str]]:
     words, hints = attributes(kind), get_type_hints(kind)
     for one in fields(kind):
@@ -197,6 +233,27 @@ def _fields(kind: type) -> Iterator[tuple[str, str, str, str]]:
         shown = "required" if default is MISSING else f"`{text}`" if text else "none"
         hint = hints[one.name]
         yield one.name, _type_words(hint), shown, words.get(one.name, "")
+
+
+def _options() -> list[str]:
+    """Of couplings and connections; kinds that share one share its row."""
+    made: list[tuple[str, type, Mapping[str, Option]]] = [
+        (f"`{kind}`", one, coupling_options(kind)) for kind, one in COUPLINGS.items()
+    ]
+    for kind, ranks in itertools.product((CROSS, RESIDUAL), RANKS):
+        one = connection_module(kind, *ranks)
+        made.append((f"`{kind}` {_RANK_WORDS[ranks]}", one, connection_options(kind, *ranks)))
+    rows: dict[str, list[str]] = {}
+    for whose, one, options in made:
+        words: dict[str, str] = {}
+        for source in (*reversed(one.__mro__), Connection):
+            words |= explained(source, "Args") | {GATED: _GATED_WORDS}
+        for name, option in options.items():
+            default = f"`{column_text(option.default)}`" if option.default is not None else "none"
+            cells = (f"`{name}`", _type_words(option.type), default, words[name])
+            rows.setdefault(" | ".join(cells), []).append(whose)
+    body = [f"| {cells} | {', '.join(kinds)} |" for cells, kinds in rows.items()]
+    return ["| option | type | default | meaning | of |", "|---|---|---|---|---|", *body, ""]
 
 
 def _type_words(hint: Any) -> str:
@@ -229,7 +286,12 @@ def _table(rows: Any) -> list[str]:
 
 def attributes(kind: type) -> dict[str, str]:
     """What a dataclass's docstring says of each of its fields under ``Attributes:``."""
-    _, _, part = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    return explained(kind, "Attributes")
+
+
+def explained(kind: type, heading: str) -> dict[str, str]:
+    """What a docstring says of each name under a heading."""
+    _, _, part = (inspect.getdoc(kind) or "").partition(f"{heading}:\n")
     part = part.partition("\n\n")[0]
     found: dict[str, str] = {}
     for entry in re.split(r"\n(?=    \S)", f"\n{part}"):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
+from fusion_search.analysis.records.plain_data import shown
 from fusion_search.datasets.batch import Data
 from fusion_search.models.layout import Layout
-from fusion_search.search.declaration.space_fields import settings_of
+from fusion_search.search.declaration.setting_fields import settings_of
 from fusion_search.search.spaces.parameters import options_of
 from fusion_search.search.tasks.base import Task, open_task
 from fusion_search.search.trials.fields import ConfigurationError
+
+_MOST_OPENED: Final = 16  # of data with other settings, to compare their folds
 
 
 class Layouts:
@@ -34,7 +39,13 @@ class Layouts:
                 f"settings of the network cannot be compared ({error}); use tuples, not lists"
             ) from error
         if not known:
-            self._known[network] = self._task.layout(network, lambda: self._data)
+            try:
+                self._known[network] = self._task.layout(network, lambda: self._data)
+            except ConfigurationError:
+                raise
+            except ValueError as error:  # of whoever wrote the network
+                name = type(self._task).__name__
+                raise ConfigurationError(f"a network of {name} with {network}: {error}") from error
         return self._known[network]
 
     def open(self) -> None:
@@ -43,15 +54,39 @@ class Layouts:
             _ = self._data
 
     def folds(self) -> int:
-        """How many the data have."""
+        """How many the data have.
+
+        Raises:
+            ConfigurationError: so many with one of the options declared, and so many with another.
+        """
+        first, *others = itertools.islice(itertools.product(*self._options.values()), _MOST_OPENED)
+        for other in others:
+            count = self._open(other).folds
+            if count != self._data.folds:
+                raise ConfigurationError(
+                    f"data with {self._words(first)} have {self._data.folds} folds, and with "
+                    f"{self._words(other)} {count}; declare options that have as many, or a sweep "
+                    "with a block for each"
+                )
         return self._data.folds
 
     @cached_property
     def _data(self) -> Data:
+        return self._open([options[0] for options in self._options.values()])
+
+    @cached_property
+    def _options(self) -> dict[str, Sequence[Any]]:
         declared = settings_of(self._task.data, self._declared, "data.")
-        first = {name: options_of(one)[0] for name, one in declared.items()}
+        return {name: options_of(one) for name, one in declared.items()}
+
+    def _words(self, values: Sequence[Any]) -> str:
+        varied = [name for name, options in self._options.items() if len(options) > 1]
+        named = dict(zip(self._options, values, strict=True))
+        return ", ".join(f"{name} {shown(named[name])}" for name in varied)
+
+    def _open(self, values: Sequence[Any]) -> Data:
         try:
-            settings = self._task.data(**first)
+            settings = self._task.data(**dict(zip(self._options, values, strict=True)))
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"data.{error}") from error
         return open_task(self._task, settings)

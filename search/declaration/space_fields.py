@@ -7,6 +7,7 @@
       connections: {"image>audio": [none, cross]}
       ends: [concatenation, gate_audio]
       streams: [[image, audio], [image]]              # a subset is a unimodal baseline
+      options: {mmtm: {ratio: [2, 4]}}                # of each kind by itself
     train: [[0.5, 0.25], [original, 1]]               # an entry per axis; each sample runs all
 
 ``searcher`` says that the space is searched; without it every sample is run.
@@ -16,21 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import shown, shown_name
 from fusion_search.models.layout import COUPLING, NONE, Layout, direction
+from fusion_search.search.declaration.option_fields import check_options, kind_options
+from fusion_search.search.declaration.setting_fields import options_of_field, settings_of
+from fusion_search.search.declaration.setting_names import check_sampled_names
 from fusion_search.search.declaration.train_fields import train_conditions
-from fusion_search.search.spaces.names import END, STREAMS, TRAIN
-from fusion_search.search.spaces.parameters import (
-    Choice,
-    Extreme,
-    Parameter,
-    Range,
-    choice_of,
-    count_of,
-    options_of,
-)
+from fusion_search.search.spaces.parameters import Choice, Extreme, count_of, options_of
 from fusion_search.search.spaces.space import EVERYWHERE, Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.fields import ConfigurationError, known, listed, typed, value_of
@@ -40,11 +35,9 @@ from fusion_search.search.trials.settings import EvaluationSettings, TrainingSet
 PARTS: Final = ("network", "data", "training", "evaluation", "placement", "train", "folds", "seeds")
 """Of a configuration, what declares the space of its trials."""
 
-_PLACEMENT: Final = ["couplings", "connections", "ends", "streams"]
+_PLACEMENT: Final = ["couplings", "connections", "ends", "streams", "options"]
 _MOST_LAYOUTS: Final = 64
 _MOST: Final = 1000  # of folds, seeds and train conditions
-
-Check = Callable[[Any, str], Any]
 
 
 def build_space(
@@ -92,67 +85,21 @@ def build_space(
         settings=settings,
         evaluation=typed(EvaluationSettings, evaluation, "evaluation."),
         placed=_placed(placement),
-        ends=tuple(_options(placement.get("ends", []), "placement.ends", _text)),
+        ends=tuple(options_of_field(placement.get("ends", []), "placement.ends", _text)),
         streams=_streams(placement.get("streams")),
+        options=kind_options(placement.get("options", {})),
         train=train,
         choose=choose,
         folds=_folds(raw.get("folds", [0]), folds),
         seeds=_numbers(raw.get("seeds", [0]), "seeds"),
     )
     _check_first(space)
+    check_sampled_names(space)
     _check_placement(space)
     space = _with_ordered_streams(space)
+    check_options(space)
     _check_trials(space)
     return space
-
-
-def settings_of(kind: type, raw: Any, where: str) -> dict[str, Parameter]:
-    """What a group of settings may be, as declared."""
-    hints = get_type_hints(kind)
-    values = known(kind, raw, where)
-    return {name: _parameter(hints[name], value, where + name) for name, value in values.items()}
-
-
-def _parameter(kind: Any, raw: Any, where: str) -> Parameter:
-    """A value of its type is fixed; a list of them is a choice; low and high are a range."""
-    check: Check = lambda value, at: value_of(kind, value, at)  # noqa: E731
-    if isinstance(raw, Mapping) and kind in (int, float) and set(raw) & {"low", "high"}:
-        return _range(kind, raw, where, check)
-    if isinstance(raw, list) and not _is_value(kind, raw, where):
-        return choice_of(_options(listed(raw, where), where, check))
-    return choice_of([check(raw, where)])
-
-
-def _is_value(kind: Any, raw: list[Any], where: str) -> bool:
-    """Whether a list is one value, such as the sizes of a kernel."""
-    try:
-        value_of(kind, raw, where)
-    except ConfigurationError:
-        return False
-    return True
-
-
-def _range(kind: Any, raw: Mapping[str, Any], where: str, check: Check) -> Range:
-    ends = known(["low", "high", "log"], raw, f"{where}.")
-    if not {"low", "high"} <= set(ends):
-        raise ConfigurationError(f"{where} must have low and high, or be a list of values")
-    low, high = (check(ends[name], f"{where}.{name}") for name in ("low", "high"))
-    log = value_of(bool, ends.get("log", False), f"{where}.log")
-    if not low < high:
-        raise ConfigurationError(f"{where}.low is {low} and high is {high}; allowed: low < high")
-    if log and low <= 0:
-        raise ConfigurationError(f"{where}.low is {low} with log: true; allowed: above 0")
-    return Range(low, high, log, integer=kind is int)
-
-
-def _options(raw: Any, where: str, check: Check) -> tuple[Any, ...]:
-    """A list is a choice, a single value is the only option."""
-    values = raw if isinstance(raw, list) else [raw]
-    options = tuple(check(value, where) for value in values)
-    twice = [one for index, one in enumerate(options) if one in options[:index]]
-    if twice:
-        raise ConfigurationError(f"{where} holds {shown(twice[0])} twice; keep one")
-    return options
 
 
 def _text(value: Any, where: str) -> str:
@@ -182,22 +129,19 @@ def _placed(placement: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]
 
 def _by_site(raw: Any, where: str) -> dict[str, tuple[str, ...]]:
     if isinstance(raw, Mapping):
-        return {
-            str(site): _options(listed(one, f"{where}.{site}"), f"{where}.{site}", _text)
-            if isinstance(one, list)
-            else _options(one, f"{where}.{site}", _text)
-            for site, one in raw.items()
-        }
-    return {
-        EVERYWHERE: _options(listed(raw, where) if isinstance(raw, list) else raw, where, _text)
-    }
+        return {str(site): _kinds(one, f"{where}.{shown_name(site)}") for site, one in raw.items()}
+    return {EVERYWHERE: _kinds(raw, where)}
+
+
+def _kinds(raw: Any, where: str) -> tuple[str, ...]:
+    return options_of_field(listed(raw, where) if isinstance(raw, list) else raw, where, _text)
 
 
 def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:
     where = "placement.streams"
     if raw is None:
         return ((),)
-    return _options(
+    return options_of_field(
         listed(raw, where), where, lambda one, at: tuple(value_of(tuple[str, ...], one, at))
     )
 
@@ -218,7 +162,7 @@ def _numbers(raw: Any, where: str, hint: str = "") -> tuple[int, ...]:
     values = listed(raw, where, hint=hint)
     if len(values) > _MOST:
         raise ConfigurationError(f"{where} has {len(values):,} values; allowed: up to {_MOST:,}")
-    return _options(values, where, lambda one, at: value_of(int, one, at))
+    return options_of_field(values, where, lambda one, at: value_of(int, one, at))
 
 
 def _check_first(space: Space) -> None:
@@ -280,11 +224,14 @@ def _check_placement(space: Space) -> None:
 
 
 def _with_ordered_streams(space: Space) -> Space:
-    """Subsets in the order of the network, () for all: equal networks are equal trials."""
-    order = space.by_layout.layout_of(next(space.by_layout.networks())).streams
-    subsets = [tuple(one for one in order if one in subset) for subset in space.streams]
-    whole = [() if subset == order else subset for subset in subsets]
-    return replace(space, streams=_options(whole, "placement.streams", lambda one, _: one))
+    layout = space.by_layout.layout_of(next(space.by_layout.networks()))
+    ordered = [layout.ordered(subset) for subset in space.streams]
+    for index, one in enumerate(ordered):
+        if one in ordered[:index]:
+            raise ConfigurationError(
+                f"placement.streams holds {', '.join(one or layout.streams)} twice; keep one"
+            )
+    return replace(space, streams=tuple(ordered))
 
 
 def _check_sites(
@@ -341,25 +288,3 @@ def _check_trials(space: Space) -> None:
             space.trial_at(condition)
     except ValueError as error:
         raise ConfigurationError(f"a trial of the search: {error}") from error
-
-
-def names_of(task: Task) -> list[str]:
-    """Of all settings of a task.
-
-    Raises:
-        ConfigurationError: one name is there twice; columns of the records would have it twice.
-    """
-    kinds = (task.network, task.data, TrainingSettings, EvaluationSettings)
-    names = [one.name for kind in kinds for one in fields(kind)]
-    twice = sorted({one for one in names if names.count(one) > 1})
-    if twice:
-        raise ConfigurationError(
-            f"{type(task).__name__} has settings of one name: {', '.join(twice)}; network, data, "
-            "training and evaluation share the columns of the records, so give each its own"
-        )
-    if taken := [one for one in (STREAMS, END, TRAIN) if one in names]:
-        raise ConfigurationError(
-            f"{type(task).__name__} has a setting {taken[0]}, which means something else in every "
-            "search; give it another name"
-        )
-    return names

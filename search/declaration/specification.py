@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
+from fusion_search.search.declaration.requirements import check_requirement
 from fusion_search.search.declaration.sweeps import swept_trials
 from fusion_search.search.spaces.objectives import Objective
 from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
@@ -41,6 +42,8 @@ class Resources:
             failed; 0 for no deadline.
         storage_wait_seconds: how long a trial waits with its records for storage that does not
             answer, before the search stops.
+        requirements: packages that pip installs for the task on a cluster's nodes, such as
+            `einops==0.8`, or `-r FILE`; on this machine they have to be installed.
     """
 
     cpus_per_trial: float = 1.0
@@ -51,10 +54,11 @@ class Resources:
     save_seconds: float = 30.0
     trial_deadline_seconds: float = 0.0
     storage_wait_seconds: float = 180.0
+    requirements: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 < self.cpus_per_trial < math.inf):
-            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0")
+            raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0, finite")
         gpus = self.gpus_per_trial
         if not (0 <= gpus <= 1 or (gpus == int(gpus) and gpus < math.inf)):
             raise ValueError(f"gpus_per_trial is {gpus}; allowed: 0 to 1, or a whole number")
@@ -70,7 +74,9 @@ class Resources:
             raise ValueError(f"retries is {self.retries}; allowed: 0 or more")
         for name in ("save_seconds", "trial_deadline_seconds", "storage_wait_seconds"):
             if not (0 <= getattr(self, name) < math.inf):
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more, finite")
+        for one in self.requirements:
+            check_requirement(one, "requirements")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,8 @@ class SearcherSettings:
             objectives); surrogate (placements that grow, by a model of the records).
         seed: of its choices.
         samples: how many it proposes, repeated ones not counted.
-        warm_start: searches in the same storage folder whose records it knows from the start.
+        warm_start: searches in the same storage folder whose records it knows from the start: those
+            of trials of the same task, data, folds, train conditions and split.
     """
 
     name: SearcherName = "random"

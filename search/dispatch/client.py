@@ -7,6 +7,7 @@ is shown here, and it ends with this process.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +22,8 @@ import ray
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.dispatch.connection import ResourceError, connection
-from fusion_search.search.dispatch.head_command import ADDRESS_VARIABLE, CONFIG_FILE, HeadCommand
-from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit
+from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand, variables_of
+from fusion_search.search.tasks.current_folder import COPY, copied_folder
 
 _ON_HEAD: Final = {"node:__internal_head__": 0.001}
 _WAIT_SECONDS: Final = 1.0
@@ -36,13 +37,11 @@ def run_on_head(address: str, command: HeadCommand) -> int:
     Raises:
         ValueError: there is no such cluster, or its head node does not see the storage.
     """
-    with connection(address):
+    with connection(address, command.sent):
         check_storage(open_storage(command.storage))
         print(f"on the head node of {printable(address)}:", flush=True)
         actor = ray.remote(num_cpus=0, resources=_ON_HEAD)(_Console)
-        console: Any = actor.remote(
-            command, {COMMIT_VARIABLE: git_commit(), ADDRESS_VARIABLE: address}
-        )
+        console: Any = actor.remote(command, variables_of(address))
         asked = console.follow.remote()
         while True:
             try:
@@ -89,12 +88,15 @@ class _Console:
         folder = Path(self._folder.name)
         if command.config is not None:
             (folder / CONFIG_FILE).write_text(command.config, encoding="utf-8")
+        sent = copied_folder()
+        own = folder / COPY  # of this command, which may write there
+        own.mkdir() if sent is None else shutil.copytree(sent, own)
         output = folder / "output"
         address = ray.get_runtime_context().gcs_address
         with output.open("wb") as written:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "fusion_search", *command.words],
-                cwd=folder,
+                [sys.executable, "-P", "-u", "-m", "fusion_search", *command.words],
+                cwd=own,
                 env={**os.environ, **variables, "RAY_ADDRESS": address},
                 stdin=subprocess.DEVNULL,
                 stdout=written,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
@@ -24,11 +22,11 @@ from ray.job_config import JobConfig
 
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch.start import check_temporary_folder
-from fusion_search.search.records.provenance import package_files
 from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
+from fusion_search.search.running.travelling import NOTHING, Sent, code_to_send, uses_folder
+from fusion_search.search.trials.fields import ConfigurationError
 
 CLIENT: Final = "ray://"
-_LARGEST_UPLOAD: Final = 20_000_000  # bytes; the code itself has less than one million
 # Ray's own processes do not start where warnings are errors.
 _OF_THE_SHELL: Final = ("PYTHONWARNINGS",)
 # What asks for nothing but an answer: of Ray's own port, and of the port for clients.
@@ -72,7 +70,10 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     # Ray blocks Ctrl-C's signal in all that its nodes start, thus in jobs and behind a client.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with connection(address):
+    # Names of data are those of the folder of the command, in workers too.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    folder = Path.cwd() if address != "local" and uses_folder(Path.cwd()) else None
+    with connection(address, Sent(folder, resources.requirements)):
         # What befalls trials is told by us, without tracebacks.
         for library in ("ray.train", "ray.tune"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
@@ -83,10 +84,14 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
 
 
 @contextmanager
-def connection(address: str) -> Iterator[None]:
+def connection(address: str, sent: Sent = NOTHING) -> Iterator[None]:
     """Ray itself, with this code on all nodes of a cluster, for as long as the block runs.
 
     A Ray that this process has started already, as a notebook may have, is used and left running.
+
+    Args:
+        address: of a Ray cluster, or "local".
+        sent: what else its nodes get; on this machine all is there.
 
     Raises:
         ResourceError: there is no such cluster, or it refuses us.
@@ -105,7 +110,7 @@ def connection(address: str) -> Iterator[None]:
             until_left.enter_context(_own_token())
             until_left.enter_context(_without(_OF_THE_SHELL))
         with hang_up_held_back():
-            _start_or_join(address)
+            _start_or_join(address, sent)
         until_left.callback(ray.shutdown)
         # After Ray's start, which sets a handler of its own.
         until_left.enter_context(stopped_as_by_interrupt())
@@ -129,19 +134,20 @@ def _check_docstrings() -> None:
         )
 
 
-def _start_or_join(address: str) -> None:
+def _start_or_join(address: str, sent: Sent) -> None:
     options: dict[str, Any] = {"include_dashboard": False}
     try:
         with ExitStack() as until_sent:
             if address != "local":
                 address = _reach(address)
-                options = {"runtime_env": {"py_modules": until_sent.enter_context(code_to_send())}}
+                modules = until_sent.enter_context(code_to_send(sent.folder))
+                options = {"runtime_env": runtime_environment(modules, sent.requirements)}
                 # A job's own is this code already.
                 os.environ["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"
             if not address.startswith(CLIENT):
                 options["job_config"] = _JobConfig()
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except ResourceError:
+    except (ResourceError, ConfigurationError):
         raise
     except Exception as error:  # of Ray's own some are of no other class
         raise ResourceError(_why_not(address, error)) from error
@@ -178,27 +184,14 @@ def _own_token() -> Iterator[None]:
         loader.reset_cache()
 
 
-@contextmanager
-def code_to_send() -> Iterator[list[str]]:
-    """A copy of this program's files, laid out as the package that they are on a cluster's nodes.
+def runtime_environment(modules: Sequence[str], requirements: Sequence[str]) -> dict[str, Any]:
+    """What Ray gives to every process on a cluster's nodes.
 
-    Raises:
-        ResourceError: something large lies among them.
+    Args:
+        modules: folders of code, as :func:`code_to_send` makes them.
+        requirements: what pip installs beside the node's own packages, once on each node.
     """
-    files = package_files()
-    sizes = {path: path.stat().st_size for path in files.values()}
-    if sum(sizes.values()) > _LARGEST_UPLOAD:
-        largest = max(sizes, key=lambda path: sizes[path])
-        raise ResourceError(
-            f"the code is too large to be sent to a cluster: {sum(sizes.values()) / 1e6:.0f} MB, "
-            f"allowed: {_LARGEST_UPLOAD / 1e6:.0f} MB; the largest file is {largest}, move it away"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        for name, path in files.items():
-            copy = Path(folder, name)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        yield [str(Path(folder, "fusion_search"))]
+    return {"py_modules": list(modules), **({"pip": list(requirements)} if requirements else {})}
 
 
 def _reach(address: str) -> str:

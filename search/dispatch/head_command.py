@@ -17,6 +17,10 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import local_folder
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit
+from fusion_search.search.records.task_code import CHANGED_CODE
+from fusion_search.search.running.travelling import NOTHING, Sent
+from fusion_search.search.tasks.current_folder import FOLDER_VARIABLE
 
 _TOKEN_PATH: Final = "RAY_AUTH_TOKEN_PATH"  # Ray's own
 CONFIG_FILE: Final = "search.yaml"
@@ -25,23 +29,28 @@ ADDRESS_VARIABLE: Final = "FUSION_SEARCH_ADDRESS"  # that a command came through
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCommand:
-    """Words of ``fusion-search``, to be run in a folder of the head node.
+    """Words of ``fusion-search``, to be run in a copy of the folder of the command.
 
     Args:
         words: the command and its options.
-        config: content of ``CONFIG_FILE`` in that folder; None when the command reads none.
+        config: content of ``CONFIG_FILE`` beside that folder; None when the command reads none.
         name: of the search.
         storage: where the head node finds the searches.
+        sent: the folder that the command is given in, and what its task needs installed.
     """
 
     words: tuple[str, ...]
     config: str | None
     name: str
     storage: str
+    sent: Sent = NOTHING
 
 
 def head_command(
-    arguments: argparse.Namespace, search: SearchSpecification | None, storage: str
+    arguments: argparse.Namespace,
+    search: SearchSpecification | None,
+    storage: str,
+    sent: Sent = NOTHING,
 ) -> HeadCommand:
     """What the command line asks for, to be run elsewhere.
 
@@ -49,20 +58,33 @@ def head_command(
         arguments: of launch, submit, resume, retry or confirm.
         search: to be launched; None when the command goes on with one that is there.
         storage: where the head node finds the searches.
+        sent: what goes there with it.
     """
     options = list(option("--storage", storage))
     if arguments.data:
         options += option("--data", arguments.data)
     if search is not None:
-        words = ["launch", CONFIG_FILE, *options]
+        words = ["launch", f"../{CONFIG_FILE}", *options]
         return HeadCommand(
-            words=tuple(words), config=to_yaml(search), name=search.name, storage=storage
+            words=tuple(words), config=to_yaml(search), name=search.name, storage=storage, sent=sent
         )
     words = [arguments.verb, arguments.name, *options]
     if arguments.verb == "confirm":
         for name, number in (("--top", arguments.top), ("--seeds", arguments.seeds)):
             words += [name, str(number)] if number else []
-    return HeadCommand(words=tuple(words), config=None, name=arguments.name, storage=storage)
+    words += [CHANGED_CODE] if arguments.changed_code else []
+    return HeadCommand(
+        words=tuple(words), config=None, name=arguments.name, storage=storage, sent=sent
+    )
+
+
+def variables_of(address: str) -> dict[str, str]:
+    """What a command on a head node is to know of the machine where it was given."""
+    return {
+        COMMIT_VARIABLE: git_commit(),
+        ADDRESS_VARIABLE: address,
+        FOLDER_VARIABLE: str(Path.cwd()),
+    }
 
 
 def storage_here(storage: str) -> str:

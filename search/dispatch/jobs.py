@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import urllib.error
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import ray
@@ -23,13 +25,15 @@ from fusion_search.analysis.records import advice
 from fusion_search.analysis.records.secrets import printable, without_password
 from fusion_search.search.dispatch.connection import (
     ResourceError,
-    code_to_send,
     reach_port,
+    runtime_environment,
     warn_open,
     wrong_token,
 )
-from fusion_search.search.dispatch.head_command import ADDRESS_VARIABLE, CONFIG_FILE, HeadCommand
-from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit
+from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand, variables_of
+from fusion_search.search.running.travelling import code_to_send
+
+_FOLDER: Final = "folder-of-the-command"  # no module's name
 
 
 def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
@@ -47,21 +51,22 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
     with (
         _client(address) as client,
         tempfile.TemporaryDirectory() as folder,
-        code_to_send() as modules,
+        code_to_send(command.sent.folder) as modules,
     ):
         if command.config is not None:
             (Path(folder) / CONFIG_FILE).write_text(command.config, encoding="utf-8")
+        # Not as a module: in a job's import path it would come first.
+        for copy in modules[1:]:
+            shutil.move(copy, Path(folder, _FOLDER))
+        words = shlex.join(["python", "-P", "-m", "fusion_search", *command.words])
         job = client.submit_job(
-            entrypoint=shlex.join(["python", "-m", "fusion_search", *command.words]),
+            entrypoint=f"mkdir -p {_FOLDER} && cd {_FOLDER} && exec {words}",
             submission_id=f"{command.name}-{moment}-{os.getpid()}",
             metadata={"search": command.name},
             runtime_env={
                 "working_dir": folder,
-                "py_modules": modules,
-                "env_vars": {
-                    COMMIT_VARIABLE: git_commit(),
-                    ADDRESS_VARIABLE: without_password(address),  # jobs are there for all to see
-                },
+                **runtime_environment(modules[:1], command.sent.requirements),
+                "env_vars": variables_of(without_password(address)),  # jobs are there for all
             },
         )
     print(
@@ -91,12 +96,14 @@ def attach(address: str, job: str) -> int:
             print(f"\ndetached; the job goes on\n{_how_to_go_on(address, job)}")
             return 130
         status = client.get_job_status(job)
-        code = client.get_job_info(job).driver_exit_code
+        info = client.get_job_info(job)
+        code, message = info.driver_exit_code, info.message
     if not status.is_terminal():
         raise OSError(f"the connection to job {job} broke; {_how_to_go_on(address, job)}")
     if status == JobStatus.SUCCEEDED:
         return 0
-    print(f"job {job}: {status.value.lower()}", file=sys.stderr)
+    why = f" ({' '.join(str(message).split())[-300:]})" if code is None and message else ""
+    print(f"job {job}: {status.value.lower()}{printable(why)}", file=sys.stderr)
     return code or 1
 
 

@@ -1,4 +1,4 @@
-"""Starting Ray on this machine: where it can, and how long that takes."""
+"""Whether Ray can be started on this machine."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import errno
 import os
 import sys
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-import ray
 from ray._common.utils import get_default_ray_temp_dir
 
-from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.trials.fields import ConfigurationError
 
 # What Ray adds to its temporary folder, and what the name of a Unix socket may have, in bytes.
@@ -52,32 +46,3 @@ def check_temporary_folder() -> None:
         raise ConfigurationError(
             f"Ray cannot write to its temporary folder {folder} ({error.strerror}); {remedy}"
         ) from error
-
-
-def seconds_to_start(resources: Resources, workers: int) -> float:
-    """From a new process until Ray has so many workers that know what a trial needs, and its end.
-
-    Raises:
-        ValueError, ChildProcessError: Ray cannot be started here.
-    """
-    started = time.perf_counter()
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(_start, resources.cpus_per_trial, workers).result()
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "Ray could not be started on this machine; see the lines above"
-        ) from error
-    return time.perf_counter() - started
-
-
-def _start(cpus: float, workers: int) -> None:
-    from fusion_search.search.dispatch.connection import connection
-
-    with connection("local"):
-        task = ray.remote(num_cpus=cpus)(_import_trial)
-        ray.get([task.remote() for _ in range(workers)])
-
-
-def _import_trial() -> None:
-    import fusion_search.search.running.recorded_trial  # noqa: F401

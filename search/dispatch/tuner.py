@@ -18,6 +18,7 @@ import ray
 import torch
 from ray import tune
 from ray.tune.error import TuneError
+from ray.tune.progress_reporter import ProgressReporter
 
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
@@ -41,10 +42,10 @@ from fusion_search.search.dispatch.messages import (
 from fusion_search.search.dispatch.nodes import Expectation, check_nodes, check_process, expectation
 from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.recorder import Recorder
-from fusion_search.search.running.current_folder import Carried
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
+from fusion_search.search.tasks.current_folder import Carried
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.packing import packs
@@ -73,8 +74,8 @@ def run_trials(
     """
     resources = search.resources
     node = ray.get_runtime_context().get_node_id()
-    expected = expectation(recorder.storage, progress.started_at, opened, node)
-    check_nodes(expected, resources)
+    expected = expectation(recorder.storage, progress.started_at, search.task, opened, node)
+    check_nodes(expected, opened, resources)
     trainable = tune.with_parameters(
         _trainable,
         opened=Carried(opened, Path.cwd()),
@@ -116,6 +117,7 @@ def run_trials(
             storage_path=recorder.storage.path("ray"),
             storage_filesystem=recorder.storage.filesystem,
             verbose=0,
+            progress_reporter=_Silence(),
             failure_config=tune.FailureConfig(max_failures=resources.retries),
             callbacks=[driver],
         ),
@@ -158,6 +160,14 @@ def _all_at_once(
     else:
         configurations = [swept(pack) for pack in packs(trials, packed_trials)]
     return {PROPOSAL: tune.grid_search([one[PROPOSAL] for one in configurations])}
+
+
+class _Silence(ProgressReporter):
+    """Ray's own, in a notebook, writes tables whatever ``verbose`` says."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """Never."""
+        return False
 
 
 def _scheduler(search: SearchSpecification) -> Any:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fusion_search.search.planning.timing import measure_line, timed
-from fusion_search.search.running.current_folder import Carried
+from fusion_search.search.tasks.current_folder import Carried
 from fusion_search.search.tasks.evaluation import each_epoch
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.cost import peak_memory_bytes, reset_peak_memory
@@ -32,7 +32,7 @@ from fusion_search.search.trials.trial import choose_device, seeded
 
 # Of the seconds spent on a kind: most of a trial is steps, then the grid.
 _SHARES: Final = {"step": 0.5, "validation": 0.15, "grid": 0.35}
-_ALONE_SECONDS: Final = 3.0
+_ALONE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from tqdm import tqdm
 from fusion_search.datasets.conditions import ORIGINAL
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.dispatch.dispatcher import listen_here_alone
 from fusion_search.search.planning.contents import Contents, search_contents
 from fusion_search.search.planning.measurement import Calibration, Cost, Kind, measure_kinds
 from fusion_search.search.planning.units import (
+    START_SECONDS,
     Run,
     Unit,
     alike,
@@ -39,7 +39,7 @@ from fusion_search.search.trials.cost import multiply_accumulates
 from fusion_search.search.trials.specification import TrialSpecification
 
 _SECONDS: Final = 40.0  # for measuring all kinds
-_SECONDS_PER_KIND: Final = (2.0, 12.0)  # at least, at most
+_SECONDS_PER_KIND: Final = (2.0, 3.0)  # at least, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,7 @@ class Plan:
         phases: what each of them dispatches.
         costs: of all kinds.
         calibration: what was measured of them.
-        start_seconds: of the program, its data, Ray and the workers, for each search, as busy as
-            the machine is.
+        start_seconds: of the program, its data, Ray and the workers, for each search.
         slots: units at once on this machine.
         contents: what is left when no trial is stopped early.
     """
@@ -90,8 +89,7 @@ class Plan:
             ]
             warm_up = max(cost.warm_up for cost in self.calibration.costs.values())
             trials = simulate(seconds, slots, warm_up=warm_up, alone=alone)
-            start = self.start_seconds * self.calibration.idle
-            total += Run(trials.wall + start, trials.busy)
+            total += Run(trials.wall + self.start_seconds, trials.busy)
         return total
 
 
@@ -105,10 +103,6 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
     Raises:
         ValueError: the data are missing, or a trial cannot run as declared.
     """
-    listen_here_alone()
-    # Here, because importing Ray takes seconds.
-    from fusion_search.search.dispatch.start import seconds_to_start
-
     searches, phases = [search], [_here(search, planned_units(search))]
     confirming = planned_confirmation(search, phases[0])
     if confirming is not None:
@@ -129,7 +123,6 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
     costs, calibration = _measure(
         phases, opened, together, search.resources.cpus_per_trial, seconds
     )
-    start = clock.seconds + seconds_to_start(search.resources, min(slots, len(phases[0])))
     contents = [
         search_contents(one, phase, opened) for one, phase in zip(searches, phases, strict=True)
     ]
@@ -139,7 +132,7 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
         phases=phases,
         costs=costs,
         calibration=calibration,
-        start_seconds=start,
+        start_seconds=clock.seconds + START_SECONDS,
         slots=slots,
         contents=sum(contents, Contents()),
     )

@@ -11,6 +11,9 @@ from typing import Final
 import numpy as np
 from scipy.optimize import nnls
 
+# Calls with all examples; more would tell less than the machine's load changes.
+_ENOUGH: Final = 3
+
 # By the clock, when other programs take the processors.
 _PATIENCE: Final = 3.0
 
@@ -35,14 +38,15 @@ class Line:
 def measure_line(
     call: Callable[[int], None], largest: int, seconds: float, *, by_processor: bool, warm: bool
 ) -> Line:
-    """Time a call on ever more examples, up to ``largest``, for about so many seconds.
+    """Time a call on ever more examples, up to ``largest``, for at most about so many seconds.
 
-    When all are reached their mean time counts, else a fixed part and a part per example, fitted.
+    When all are reached the mean time of a few such calls counts, else a fixed part and a part per
+    example, fitted.
 
     Args:
         call: takes the number of examples.
         largest: how many to know the time of.
-        seconds: to spend; by the clock up to three times as much where CPU seconds count.
+        seconds: to spend at most; by the clock up to three times as much where CPU seconds count.
         by_processor: count this process's CPU seconds, which other programs do not lengthen.
         warm: whether what compiles has done so; the first call then counts like any.
     """
@@ -56,6 +60,8 @@ def measure_line(
         taken, waited = timed(partial(call, size), by_processor=by_processor)
         sizes.append(size)
         times.append(taken)
+        if sizes.count(largest) > _ENOUGH:
+            break
         following = min(2 * size, largest)
         longest = _PATIENCE * seconds - (time.perf_counter() - started)
         if sum(times) + taken * following / size <= seconds and waited <= longest:

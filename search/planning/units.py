@@ -27,6 +27,9 @@ from fusion_search.search.trials.specification import TrialSpecification
 OVERHEAD_SECONDS: Final = 0.16
 """What a trial takes of a worker beside its own work: dispatch, records, MLflow (docs/speed.md)."""
 
+START_SECONDS: Final = 9.0
+"""Of Ray and its workers on two cores, and their end (docs/plan.md)."""
+
 # Six forward passes of a batch, when a trial's speed is measured; a step is three.
 _STEPS_AT_THE_END: Final = 2
 

@@ -18,6 +18,7 @@ PACKAGES: Final = (
     "fusion-search",
     "torch",
     "torchaudio",
+    "torchvision",
     "numpy",
     "ray",
     "optuna",
@@ -37,21 +38,28 @@ _OTHER_REPOSITORY: Final = (  # of what `git rev-parse --local-env-vars` lists
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Columns of the ``trials`` table; ``versions`` is JSON, package -> version."""
+    """Columns of the ``trials`` table; ``versions`` is JSON, package -> version.
+
+    ``code_fingerprint`` is of the task's own code, None of a built-in task.
+    """
 
     git_commit: str
     versions: str
     host: str
+    code_fingerprint: str | None = None
 
 
-def provenance() -> Provenance:
-    """Of this process."""
+def provenance(code_fingerprint: str | None = None) -> Provenance:
+    """Of this process, and of a task's code."""
     return Provenance(
-        git_commit=git_commit(), versions=json.dumps(package_versions()), host=platform.node()
+        git_commit=git_commit(),
+        versions=json.dumps(package_versions()),
+        host=platform.node(),
+        code_fingerprint=code_fingerprint,
     )
 
 
-def code_fingerprint() -> str:
+def program_fingerprint() -> str:
     """16 hexadecimal digits over this program's own source files, as they are imported here."""
     digest = hashlib.sha256()
     for name, path in sorted(package_files().items()):

@@ -87,5 +87,11 @@ def forget_ended(storage: Storage) -> None:
                 forget(storage, name.removesuffix(".pt"))
 
 
+def forget_all(storage: Storage) -> None:
+    """Remove every state: their trials begin again."""
+    for name in storage.names(RUNNING):
+        storage.remove(RUNNING, name)
+
+
 def _name(trial_id: str) -> str:
     return f"{trial_id}.pt"

@@ -33,22 +33,28 @@ from fusion_search.search.declaration.configuration import (
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.recorder import read_plan, read_planned_count
+from fusion_search.search.records.task_code import launched_elsewhere
+from fusion_search.search.tasks.base import Task
+from fusion_search.search.tasks.named import MissingTaskError
 from fusion_search.search.trials.fields import ConfigurationError, known
 
 _Built = TypeVar("_Built", bound=SearchOutline)
 
 
-def load_search(name: str, location: str, data_folder: Path | None = None) -> SearchSpecification:
+def load_search(
+    name: str, location: str, data_folder: Path | None = None, task: Task | None = None
+) -> SearchSpecification:
     """The specification of an existing search, stored where it was found. Asks its task.
 
     Args:
         name, location: of the search, and of the storage folder.
         data_folder: where the command line says that real data lie.
+        task: its task; found by its name when None.
 
     Raises:
         ValueError: there is no such search; names those that are there.
     """
-    return _load(name, location, lambda raw: build_search(raw, data_folder))
+    return _load(name, location, lambda raw: build_search(raw, data_folder, task))
 
 
 def load_outline(name: str, location: str) -> SearchOutline:
@@ -79,7 +85,9 @@ def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]
         found = {"name": name, "storage": location}
         return build({**known(FIELDS, raw, ""), **found})
     except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
+        missing = isinstance(error.__cause__, MissingTaskError)
+        elsewhere = launched_elsewhere(storage) if missing else ""
+        raise ConfigurationError(f"{where}: {error}{elsewhere}") from error
 
 
 def search_names(location: str) -> list[str]:

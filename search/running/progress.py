@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import failure_paths
+from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, StorageError
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
@@ -59,7 +60,7 @@ class Progress:
         ended: how many have ended before.
         epochs: of each trial.
         description: of the task.
-        best: the metric that chooses over the grid and name of the best trial before.
+        best: knows the trials that ended before; None where it is not told.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Progress:
         ended: int,
         epochs: int,
         description: TaskDescription,
-        best: tuple[float, str] | None = None,
+        best: BestSample | None = None,
     ) -> None:
         self._storage = storage.patient(0)
         self._planned = planned
@@ -115,13 +116,12 @@ class Progress:
         self._advance(self._epochs - running.get("epoch", 0))
         label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
         metric = self._metric
+        if self._best is not None:
+            self._best.add(row)
         if row["status"] == FINISHED:
-            mean = row[f"mean_{metric.name}"]
-            if self._best is None or metric.better(mean, self._best[0]):
-                self._best = (mean, row["trial_name"])
             text = over_grid(row, self._description)
-            best = f"best so far {metric.text(self._best[0])} ({self._best[1]})"
-            self.say(f"{label} {text}, {row['seconds']:.0f} s; {best}")
+            best = self._best_so_far()
+            self.say(f"{label} {text}, {row['seconds']:.0f} s{best and f'; {best}'}")
             with _UNHEARD:
                 self._bar.set_postfix_str(printable(best))
         elif row["status"] == STOPPED:
@@ -131,6 +131,12 @@ class Progress:
             self.say(f"{label} FAILED: {row['reason']}")
             self._say_details(row["trial_id"])
         self._tell()
+
+    def _best_so_far(self) -> str:
+        best = self._best
+        if best is None or not best.trial_ids:
+            return ""
+        return f"best so far {best.objective.text(best.value)} ({best.trial_name})"
 
     def _say_details(self, trial_id: str) -> None:
         with contextlib.suppress(StorageError):  # the failure is told all the same

@@ -7,6 +7,7 @@ a killed search knew, its resume knows.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -255,14 +256,24 @@ def read_proposals(
 
 
 def known_observations(
-    space: Space, objectives: Sequence[Objective], storage: Storage
+    space: Space,
+    objectives: Sequence[Objective],
+    storage: Storage,
+    left_out: Counter[str] | None = None,
 ) -> list[Observation]:
     """What the records of an earlier search tell a searcher of this space.
 
-    Only finished trials that lie in the space count; where a sample stands for several trials,
-    only those with all of them. Fields that the space does not search may differ. Records that
-    cannot be read are said, and left out.
+    Only finished trials that lie in the space count, of the same task and data, tested on the same
+    split in the folds of this space; where a sample stands for several trials, only those with all
+    of them. Other fields that the space does not search may differ, such as the budget. Records
+    that cannot be read are said, and left out.
+
+    Args:
+        space, objectives: of the searcher.
+        storage: the earlier search's folder.
+        left_out: counts why trials are left out, in words.
     """
+    counted = Counter[str]() if left_out is None else left_out
     told = read_rows(storage, "trials", on_damage=warn_of_damage)
     rows = {row["trial_id"]: row for row in told if row["status"] == FINISHED}
     cells: dict[str, list[dict[str, Any]]] = {}
@@ -271,9 +282,8 @@ def known_observations(
             cells.setdefault(cell["trial_id"], []).append(cell)
     found: dict[str, tuple[Sample, dict[str, list[dict[str, Any]]]]] = {}
     for trial_id, row in rows.items():
-        trial = parse_specification(row["specification"], space.task)
-        sample = space.sample_of(trial)
-        if sample is None or trial_id not in cells:
+        sample, trial = _read_sample(space, row, counted)
+        if sample is None or trial is None or trial_id not in cells:
             continue
         if any(row.get(one.name) is None for one in objectives if not one.is_quantile):
             continue
@@ -283,8 +293,35 @@ def known_observations(
         seeds.setdefault(at, []).append({**row, "objective_values": values})
     needed = (1 if space.choose else len(space.train)) * len(space.folds)
     metric = space.task.metrics[0]
+    whole = [(sample, seeds) for sample, seeds in found.values() if len(seeds) == needed]
+    lacking = [seeds for _, seeds in found.values() if len(seeds) != needed]
+    if lacking:
+        counted["whose sample lacks a fold or train condition of this search"] += sum(
+            len(rows) for seeds in lacking for rows in seeds.values()
+        )
     return [
         observation(sample, [row for rows in seeds.values() for row in rows], metric)
-        for sample, seeds in found.values()
-        if len(seeds) == needed
+        for sample, seeds in whole
     ]
+
+
+def _read_sample(
+    space: Space, row: Mapping[str, Any], left_out: Counter[str]
+) -> tuple[Sample | None, TrialSpecification | None]:
+    """The sample and trial of a row, if it can be compared with those of this space."""
+    if row["task"] != space.name:
+        left_out[f"of the task {row['task']}"] += 1
+        return None, None
+    trial = parse_specification(row["specification"], space.task)
+    sample = space.sample_of(trial)
+    if trial.fold not in space.folds:
+        left_out[f"of fold {trial.fold}, which this search does not have"] += 1
+    elif trial.evaluation.split != space.evaluation.split:
+        left_out[f"tested on the {trial.evaluation.split} split"] += 1
+    elif sample is None:
+        left_out["outside this space, or trained at other conditions"] += 1
+    elif space.trials(sample)[0].data != trial.data:
+        left_out["with other data settings"] += 1
+    else:
+        return sample, trial
+    return None, None

@@ -12,24 +12,22 @@ from typing import Protocol
 
 import pandas as pd
 
-from fusion_search.analysis.records.description import (
-    TASK_FILE,
-    MetricDescription,
-    read_description,
-)
+from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
+from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
-from fusion_search.analysis.records.tables import FINISHED, SPECIFICATION_FILE
+from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
-from fusion_search.search.records.saved_states import forget_ended
+from fusion_search.search.records.saved_states import forget_all, forget_ended
 from fusion_search.search.records.search_folder import planned_ids, read_records
+from fusion_search.search.records.task_code import read_task_code, task_code, write_task_code
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
-from fusion_search.search.running.summary import go_on_command
+from fusion_search.search.running.summary import chosen_by, go_on_command
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri
 from fusion_search.search.trials.describe import describe
@@ -77,11 +75,13 @@ class Environment:
         data_folder: of the real files.
         dispatcher: where trials are run.
         options: those of the command line that say where data and machines are, for what we advise.
+        changed_code: go on though the code of the task has changed.
     """
 
     data_folder: Path | None
     dispatcher: Dispatcher
     options: tuple[str, ...] = ()
+    changed_code: bool = False
 
 
 def open_data(
@@ -144,11 +144,16 @@ def run(
         epochs: of each.
     """
     objectives = search.objectives if search.space is not None else ()
+    code = task_code(search.task)
+    launched_with = read_task_code(storage)
+    if launched_with is not None and launched_with.fingerprint != code.fingerprint:
+        forget_all(storage)  # no trial is of two codes
+    write_task_code(storage, code)
     recorder = Recorder(
         storage,
         search.name,
         read_description(storage),
-        provenance(),
+        provenance(code.fingerprint),
         objectives,
         search.resources.cpus_per_trial,
     )
@@ -162,7 +167,7 @@ def run(
         planned=planned,
         ended=planned - remaining,
         epochs=epochs,
-        best=_best(before[before["status"] == FINISHED], recorder.description.metric),
+        best=BestSample(chosen_by(search, recorder.description), rows_of(before)),
         description=recorder.description,
     )
     resume = go_on_command("resume", search, environment.options)
@@ -208,13 +213,3 @@ def start_tracker(
     for trial_id in sorted(ended):
         tracker.trial_ended(trial_id)
     return tracker
-
-
-def _best(finished: pd.DataFrame, metric: MetricDescription) -> tuple[float, str] | None:
-    """The metric over the grid and name of the best trial."""
-    column = f"mean_{metric.name}"
-    if finished.empty:
-        return None
-    ordered = finished.sort_values(column, ascending=metric.sign > 0, na_position="first")
-    row = ordered.iloc[-1]
-    return float(row[column]), str(row["trial_name"])

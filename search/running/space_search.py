@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pyarrow as pa
 
+from fusion_search.analysis.records.samples import few_samples_words
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -110,8 +114,16 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
             raise ConfigurationError(
                 f"searcher.warm_start: {no_such_search(name, search.storage, there)}"
             )
-        found = known_observations(search.space, search.objectives, earlier)
-        print(f"warm start: {len(found)} samples known from {name}")
+        left_out = Counter[str]()
+        found = known_observations(search.space, search.objectives, earlier, left_out)
+        words = ", ".join(f"{count} trials {why}" for why, count in left_out.items())
+        if left_out and not found:
+            raise ConfigurationError(
+                f"searcher.warm_start: nothing of {name} can be compared with this search; it has "
+                f"{printable(words)}; leave it out, or declare what that search declared"
+            )
+        more = f" (left out: {printable(words)})" if words else ""
+        print(f"warm start: {len(found)} samples known from {name}{more}")
         known += found
     return Proposals(
         search.space,
@@ -138,3 +150,5 @@ def print_importance(search: SearchSpecification, storage: Storage) -> None:
     rows = table.head(5).to_dict("records")
     words = ", ".join(f"{row['parameter']} {row['importance']:.2f}" for row in rows)
     print(f"importance for {search.objectives[0].name} (fANOVA): {words}")
+    if warning := few_samples_words(int(table["samples"].iloc[0]), len(table)):
+        print(f"  {warning}")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 import pandas as pd
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import TaskDescription, read_description
-from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.records.samples import (
+    BestSample,
+    Objective,
+    choosing_objective,
+    rows_of,
+)
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -26,6 +32,7 @@ from fusion_search.search.records.search_folder import (
     strays_sentence,
 )
 from fusion_search.search.running.progress import over_grid
+from fusion_search.search.tasks.named import UNNAMED
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
@@ -61,13 +68,11 @@ def summary(
     if strays:
         print(printable(strays_sentence(storage, strays)))
     description = read_description(storage)
-    metric = description.metric
-    if len(finished):
-        by_metric = finished.sort_values(
-            f"mean_{metric.name}", ascending=metric.sign > 0, na_position="first"
-        )
-        (best,) = rows_of(by_metric.tail(1))
-        print(f"best trial: {printable(best['trial_name'])} with {over_grid(best, description)}")
+    best = BestSample(chosen_by(search, description), rows_of(trials))
+    for trial_id in best.trial_ids[:1]:
+        (row,) = rows_of(finished[finished["trial_id"] == trial_id])
+        over = over_grid(row, description)
+        print(f"best trial: {printable(row['trial_name'])} with {over}; chosen by {best.words}")
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):
@@ -92,6 +97,12 @@ def summary(
     return SOME_FAILED if counts[FAILED] else 0
 
 
+def chosen_by(search: SearchOutline, description: TaskDescription) -> Objective:
+    """What says which of a search's samples is the best."""
+    objectives = [asdict(one) for one in search.objectives] if search.searched else []
+    return choosing_objective({"objectives": objectives}, description)
+
+
 def _figures(
     search: SearchOutline, finished: pd.DataFrame, description: TaskDescription
 ) -> list[tuple[str, ...]]:
@@ -112,5 +123,13 @@ def print_mlflow(uri: str, page: str | None) -> None:
 
 
 def go_on_command(verb: str, search: SearchOutline, options: Sequence[str]) -> str:
-    """``resume`` or ``retry`` of a search, with the ``options`` that say where data and Ray are."""
+    """``resume`` or ``retry`` of a search, with the ``options`` that say where data and Ray are.
+
+    No command knows a task that a notebook or script defined.
+    """
+    module, _, task = search.task.partition(":")
+    if module == UNNAMED:
+        folder = open_storage(search.storage).named(search.name)
+        failed = ", failed=True" if verb == "retry" else ""
+        return f"fusion_search.resume({folder!r}, task={task}{failed})"
     return command(verb, search.name, *options, storage=search.storage)

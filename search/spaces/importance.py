@@ -31,8 +31,8 @@ def compute_importance(
     "absent" there, and a range that can be absent is cut into quartiles first.
 
     Returns:
-        ``parameter`` and ``importance`` (summing to 1), most important first. Parameters that
-        never varied are not listed.
+        ``parameter``, ``importance`` (summing to 1), most important first, and ``samples`` (how
+        many finished). Parameters that never varied are not listed.
 
     Raises:
         ValueError: there are too few finished samples, or they are all equally good.
@@ -63,7 +63,9 @@ def compute_importance(
     found = optuna.importance.get_param_importances(
         study, evaluator=FanovaImportanceEvaluator(seed=seed)
     )
-    return pd.DataFrame({"parameter": list(found), "importance": list(found.values())})
+    return pd.DataFrame(
+        {"parameter": list(found), "importance": list(found.values()), "samples": len(finished)}
+    )
 
 
 def _column(

@@ -21,6 +21,11 @@ def placed_name(site: str, name: str) -> str:
     return f"to_{target}_from_{source}_{site}"
 
 
+def option_name(key: str, option: str) -> str:
+    """In a sample: ``mmtm.ratio``, or ``cross image>audio.kernel``."""
+    return f"{key}.{option}"
+
+
 def condition_text(condition: Condition) -> str:
     """A train condition in a sample, such as ``0.5/0.25``."""
     return "/".join(train_text(one) for one in condition.values()) or "original"

@@ -2,7 +2,8 @@
 
 A space asks a chooser only for what has a meaning, in a fixed order: the streams, the network's
 settings on which its sites depend, what sits at the sites that such a network has, how its streams
-end, settings of couplings where there is a coupling, then everything else and the train condition.
+end, settings of couplings where there is a coupling, options of the kinds that are placed, then
+everything else and the train condition.
 What is not asked for does not exist in the sample.
 """
 
@@ -10,14 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
+from fusion_search.models.couplings.options import canonical
 from fusion_search.models.layout import COUPLING, NONE, Layout, Placement, direction
-from fusion_search.search.spaces.names import END, STREAMS, TRAIN, condition_text, placed_name
+from fusion_search.search.spaces.counting import placements_of, size_of
+from fusion_search.search.spaces.kind_options import Key, KindOptions
+from fusion_search.search.spaces.names import (
+    END,
+    STREAMS,
+    TRAIN,
+    condition_text,
+    option_name,
+    placed_name,
+)
 from fusion_search.search.spaces.networks import Networks
 from fusion_search.search.spaces.parameters import (
     Asked,
@@ -28,7 +38,6 @@ from fusion_search.search.spaces.parameters import (
     OutsideError,
     Parameter,
     Sample,
-    count_of,
     is_searched,
     options_of,
 )
@@ -55,6 +64,7 @@ class Space:
         placed: "coupling" or connection -> site -> options there.
         ends: how the streams may end; () for the layout's first.
         streams: subsets of streams, () for all.
+        options: (kind, or kind and direction; option) -> what it may be, in the order asked.
         train: train conditions; every sample is trained at each of them.
         choose: they are a choice instead: a sample is trained at one.
         folds, seeds: every sample is trained in each, with each.
@@ -68,6 +78,7 @@ class Space:
     placed: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     ends: tuple[str, ...] = ()
     streams: tuple[tuple[str, ...], ...] = ((),)
+    options: Mapping[Key, Parameter] = field(default_factory=dict)
     train: tuple[Condition, ...] = ({},)
     choose: bool = False
     folds: tuple[int, ...] = (0,)
@@ -165,14 +176,24 @@ class Space:
                 before[name] = values[name]
         layouts = [self.by_layout.layout_of(values) for values in there]
         for streams, layout in itertools.product(self.streams, layouts):
-            for site, name, options in self._sites(layout, streams):
+            for site, name, options in self.sites_of(layout, streams):
                 declare(placed_name(site, name), Choice(options))
         for layout in layouts:
-            declare(END, Choice(self._ends(layout)))
+            declare(END, Choice(self.ends_of(layout)))
         for streams, layout in itertools.product(self.streams, layouts):
             if self._may_couple(layout, streams):
                 for name in self.by_layout.coupling_fields:
                     declare(name, self.settings["network", name])
+        possible = {
+            key
+            for streams, layout in itertools.product(self.streams, layouts)
+            for site, name, options in self.sites_of(layout, streams)
+            for kind in options
+            for key in self.kind_options.used(layout, site, name, kind)
+        }
+        for key in self.options:
+            if key in possible:
+                declare(option_name(*key), self.options[key])
         for group, name in self.by_layout.rest:
             declare(name, self.settings[group, name])
         if self.choose:
@@ -181,24 +202,11 @@ class Space:
 
     def size(self) -> int | None:
         """How many samples there are; None when a number is drawn from a continuous range."""
-        counts = {key: count_of(one) for key, one in self.settings.items()}
-        if None in counts.values():
-            return None
-        coupling = math.prod(
-            counts["network", name] or 1 for name in self.by_layout.coupling_fields
-        )
-        rest = math.prod(counts[key] or 1 for key in self.by_layout.rest)
-        placements = 0
-        for values, streams in itertools.product(self.by_layout.networks(), self.streams):
-            layout = self.by_layout.layout_of(values)
-            sites = list(self._sites(layout, streams))
-            couplings = [options for _, name, options in sites if name == COUPLING]
-            every = math.prod(len(one) for one in couplings)
-            without = math.prod(NONE in one for one in couplings)
-            connections = math.prod(len(options) for _, name, options in sites if name != COUPLING)
-            ends = len(self._ends(layout))
-            placements += ((every - without) * coupling + without) * connections * ends
-        return placements * rest * (len(self.train) if self.choose else 1)
+        return size_of(self)
+
+    def placements(self) -> int:
+        """How many placements there are, options of what is placed not counted."""
+        return placements_of(self)
 
     def complexity(self, sample: Sample) -> int:
         """Number of couplings and connections; another end is one, "both" connections are two."""
@@ -227,6 +235,11 @@ class Space:
             for name in kinds
         )
 
+    @cached_property
+    def option_names(self) -> dict[str, Key]:
+        """Names in a sample that say an option of what is placed."""
+        return {option_name(*key): key for key in self.options}
+
     # What is asked, and in which order.
 
     def _walk(
@@ -242,20 +255,22 @@ class Space:
             network[name] = asked.of(self.by_layout.name_of(name, network), parameter)
         layout = self.by_layout.layout_of(network)
         sites: dict[str, dict[str, str]] = {}
-        for site, name, options in self._sites(layout, streams):
+        for site, name, options in self.sites_of(layout, streams):
             kind = asked.of(placed_name(site, name), Choice(options))
             sites.setdefault(site, {})[name] = kind
-        end = asked.of(END, Choice(self._ends(layout)))
+        end = asked.of(END, Choice(self.ends_of(layout)))
         if any(placed.get(COUPLING, NONE) != NONE for placed in sites.values()):
             for name in self.by_layout.coupling_fields:
                 network[name] = asked.of(name, self.settings["network", name])
         else:
             network |= self.by_layout.unasked
+        given = self.kind_options.ask(asked, layout, sites)
         for group, name in self.by_layout.rest:
             made[group][name] = asked.of(name, self.settings[group, name])
         train = (asked.of(TRAIN, self.train_choice),) if self.choose else self.train
         default = layout.ends[0] if layout.ends else ""
-        placement = Placement(sites, "" if end == default else end, streams)
+        placement = Placement(sites, "" if end == default else end, streams, given)
+        placement = canonical(layout, placement) if given else placement
         return asked.sample, (made, placement), train
 
     def _trial(
@@ -289,6 +304,11 @@ class Space:
         return Networks(self.task.network, self.layout, self.settings)
 
     @cached_property
+    def kind_options(self) -> KindOptions:
+        """Options of couplings and connections, by where they mean something."""
+        return KindOptions(self.options)
+
+    @cached_property
     def streams_choice(self) -> Choice:
         """Subsets of streams by their text."""
         return Choice(tuple("+".join(one) or "all" for one in self.streams), self.streams)
@@ -298,23 +318,26 @@ class Space:
         """Train conditions by their text."""
         return Choice(tuple(condition_text(one) for one in self.train), self.train)
 
-    def _sites(
+    def sites_of(
         self, layout: Layout, streams: Sequence[str]
     ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         """(site, "coupling" or connection, options) of what can be chosen in a network."""
-        after = {site.name: site.after for site, _ in layout.sites}
+        sites = {site.name: site for site, _ in layout.sites}
         for site, kinds in layout.choices.items():
-            there = [one for one in after[site] if not streams or one in streams]
+            there = [one for one in sites[site].after if not streams or one in streams]
+            gated = sites[site].gated
+            changed = [one for one in there if gated is None or one in gated]
             for name in kinds:
                 wanted = self.placed.get(name, {})
                 declared = wanted.get(site, wanted.get(EVERYWHERE, (NONE,)))
                 needed = direction(name) if name != COUPLING else ()
-                fits = len(there) > 1 and all(one in there for one in needed)
-                offered = (one for one in declared if layout.offers(site, name, one))
+                fits = len(there) > 1 and bool(changed) and all(one in there for one in needed)
+                offered = (one for one in declared if layout.offers(site, name, one, streams))
                 options = tuple(offered) if fits else ()
                 yield site, name, options or (NONE,)
 
-    def _ends(self, layout: Layout) -> tuple[str, ...]:
+    def ends_of(self, layout: Layout) -> tuple[str, ...]:
+        """How the streams of a network may end."""
         offered = layout.ends or ("",)
         return tuple(one for one in self.ends if one in offered) or offered[:1]
 
@@ -322,5 +345,5 @@ class Space:
         # A coupling that is the only option of its site is in no sample, but is there.
         return any(
             name == COUPLING and options != (NONE,)
-            for _, name, options in self._sites(layout, streams)
+            for _, name, options in self.sites_of(layout, streams)
         )

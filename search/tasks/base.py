@@ -5,21 +5,24 @@ Spaces, searchers, trials, records, figures and clusters know tasks through this
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
-from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
+from fusion_search.datasets.batch import SPLITS, Batch, Data, Examples, Tree
 from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, drawn, impaired
 from fusion_search.datasets.loading import Presentation, chunks, load
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Layout, Placement
+from fusion_search.models.weights import WeightsError, weights_hash
 from fusion_search.search.tasks.run import Run
 
 Condition = Mapping[str, TrainCondition]
@@ -79,7 +82,22 @@ class Task:
             data: an instance of ``self.data``.
             fold: which persons or objects are held out, from 0 on.
         """
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no open(data, fold)")
+
+    def read(self, path: Path, data: Any, fold: int = 0) -> Dataset[Any]:
+        """Examples in a file, of the same form as those of ``open(data, fold)``.
+
+        A trained network is evaluated on them. A task whose examples come in files may have it.
+
+        Args:
+            path: of the file.
+            data: an instance of ``self.data``, that of the trial.
+            fold: of the trial.
+
+        Raises:
+            TaskError: the task reads no such file.
+        """
+        raise TaskError(f"{type(self).__name__} reads no files; give it a data set")
 
     def build(self, network: Any, data: Data, placement: Placement) -> nn.Module:
         """A network that has ``.layout`` and takes every stream's input by name.
@@ -89,7 +107,7 @@ class Task:
             data: as ``open`` gave it, with ``inputs``.
             placement: one of the layout's.
         """
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no build(network, data, placement)")
 
     def layout(self, network: Any, data: Callable[[], Data]) -> Layout:
         """What such a network offers to placements.
@@ -109,7 +127,7 @@ class Task:
 
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Of each example, [B], or their mean."""
-        raise NotImplementedError
+        raise TaskError(f"{type(self).__name__} has no loss(outputs, batch)")
 
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
@@ -146,7 +164,6 @@ class Task:
         *,
         seed: int,
         size: int,
-        workers: int = 0,
     ) -> Iterator[Answer]:
         """What the network gives for examples of a split at every condition.
 
@@ -158,14 +175,13 @@ class Task:
             dataset: of the split.
             numbers: of the examples.
             conditions: none names an axis that the task does not have.
-            run: gives a network's outputs for a batch, and says on which device.
+            run: gives a network's outputs for a batch, says on which device, and loads.
             seed: of the noise.
             size: examples in a batch.
-            workers: processes that load ahead.
         """
         shown = [Presentation(number, number) for number in numbers]
         cut = [shown[one] for one in chunks(len(shown), size)]
-        loaded = load(dataset, cut, seed=seed, workers=workers)
+        loaded = run.loaders.load(dataset, cut, seed=seed)
         while True:
             with run.data_clock:
                 batch, keys = next(loaded, (None, torch.empty(0)))
@@ -258,8 +274,19 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     if not 0 <= fold < opened.folds:
         raise TaskError(f"fold is {fold}; allowed: 0 to {opened.folds - 1}")
     for split in SPLITS:
-        if not len(opened.split(split)):  # type: ignore[arg-type]
+        given = opened.split(split)
+        if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
+            raise TaskError(
+                f"the {split} split is a {type(given).__name__} without a length or items by "
+                "number; a split is a map-style data set"
+            )
+        if not len(given):
             raise TaskError(f"the {split} split of fold {fold} has no example")
+    if isinstance(task, Classification) and opened.classes < 2:
+        raise TaskError(
+            f"the data have {opened.classes} classes; a classification's open says how many, as "
+            "Data(..., classes=10) or split(..., classes=10)"
+        )
     # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
     if opened.axes is not None:
         task.axes = opened.axes
@@ -268,17 +295,54 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     if not task.metrics:
         raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
     opened.note = opened.note or type(task).__name__
+    _note_weights(opened)
     opened.inputs = example_inputs(task, opened)
     return opened
 
 
-def example_inputs(task: Task, data: Data) -> dict[str, Tree]:
-    """Two validation examples through ``impair`` without noise, as networks take them."""
+def _note_weights(data: Data) -> None:
+    """A search does not go on with other weights, and its records say which they were."""
+    try:
+        hashes = {name: weights_hash(path) for name, path in sorted(data.weights.items())}
+    except WeightsError as error:
+        raise TaskError(str(error)) from error
+    if hashes:
+        whole = repr((data.fingerprint, hashes))
+        data.fingerprint = hashlib.sha256(whole.encode()).hexdigest()[:16]
+        words = (f"{name} from {Path(data.weights[name]).name} {hashes[name]}" for name in hashes)
+        data.note += f"; weights of {', '.join(words)} (SHA-256)"
+
+
+_LOOKED_AT: Final = 8
+"""Examples among which other lengths are looked for."""
+
+
+def example_inputs(task: Task, data: Data) -> Examples:
+    """Two validation examples through ``impair`` without noise, as networks take them.
+
+    A data set that puts batches together itself may have examples of several lengths: then also
+    one of another length, twice.
+    """
     count = len(data.validation)  # type: ignore[arg-type]
-    shown = [Presentation(number % count, number) for number in range(2)]
-    batch, keys = next(load(data.validation, [shown], seed=0))
     original = {axis.name: torch.full((2,), ORIGINAL) for axis in task.axes}
-    return task.impair(batch, original, keys, 0).inputs
+
+    def inputs(first: int, second: int) -> dict[str, Tree]:
+        shown = [Presentation(first % count, 0), Presentation(second % count, 1)]
+        batch, keys = next(load(data.validation, [shown], seed=0))
+        return task.impair(batch, original, keys, 0).inputs
+
+    examples = Examples(inputs(0, 1))
+    if hasattr(data.validation, "collate") or hasattr(data.validation, "batch"):
+        for number in sorted({count * part // _LOOKED_AT for part in range(_LOOKED_AT)}):
+            other = inputs(number, number)
+            if _shapes(other) != _shapes(examples):
+                examples.other = other
+                break
+    return examples
+
+
+def _shapes(inputs: Mapping[str, Tree]) -> list[torch.Size]:
+    return [one.shape for one in tree_leaves(dict(inputs)) if isinstance(one, Tensor)]
 
 
 def settings_fields(settings: type) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from fusion_search.datasets.batch import Batch, Tree
+from fusion_search.datasets.loading import Loaders
 
 if TYPE_CHECKING:
     from fusion_search.search.tasks.base import Task
@@ -45,12 +46,14 @@ class Run:
         device: where batches are moved.
         precision: float32, or bfloat16 by autocast; outputs are float32.
         data_clock: adds up the seconds that examples take.
+        loaders: load examples, perhaps ahead.
     """
 
     task: Task
     device: torch.device
     precision: str = "float32"
     data_clock: Stopwatch = field(default_factory=Stopwatch)
+    loaders: Loaders = field(default_factory=Loaders)
 
     def __call__(self, network: nn.Module, batch: Batch) -> Tree:
         """What the network gives for a batch on the device."""

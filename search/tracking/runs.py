@@ -25,6 +25,7 @@ from pyarrow import fs
 
 from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.plain_data import parse_yaml, read_content, read_json
+from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -41,7 +42,6 @@ from fusion_search.search.tracking.client import log, log_file, open_client
 from fusion_search.search.tracking.values import (
     Point,
     Row,
-    best_trial,
     epoch_points,
     grid_csv,
     grid_picture,
@@ -191,12 +191,12 @@ class SearchRuns:
         """
         recorded = set(trials["trial_id"])
         planned = self._planned() - skipped_trials(self._search, trials) or recorded
-        self._log(
-            self._parent,
-            [],
-            {"mlflow.note.content": search_note(trials, len(planned), self.description)},
-        )
-        self._show_best(trials)
+        objective = choosing_objective(self._declared, self.description)
+        best = BestSample(objective, rows_of(trials))
+        note = search_note(trials, len(planned), best)
+        self._log(self._parent, [], {"mlflow.note.content": note})
+        for trial_id in best.trial_ids[:1]:
+            self._show_best(trials[trials["trial_id"] == trial_id])
         for trial_id, run in self._runs.items():
             if trial_id not in recorded and run.status == "RUNNING":
                 self._end(run, "KILLED", None)
@@ -208,8 +208,8 @@ class SearchRuns:
 
     def _show_best(self, trials: pd.DataFrame) -> None:
         """Draw the best trial's grid: a picture for every trial would cost 0.2 s each."""
-        best = best_trial(trials, self.description)
-        if best is None or best["trial_id"] == self._parent.tags.get(BEST_TAG):
+        (best,) = rows_of(trials)
+        if best["trial_id"] == self._parent.tags.get(BEST_TAG):
             return
         with contextlib.suppress(RecordError):  # said when the trial's own run was written
             for grid in self._records("grid", best["trial_id"]):

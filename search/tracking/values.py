@@ -26,6 +26,7 @@ from fusion_search.analysis.records.columns import (
     ColumnDescription,
 )
 from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.tables import FAILED, STOPPED, came_to_nothing
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
@@ -156,14 +157,6 @@ def grid_picture(row: Row, grid: pd.DataFrame, of: TaskDescription) -> bytes | N
     return image(figure, "png", _DOTS_PER_INCH)
 
 
-def best_trial(trials: pd.DataFrame, of: TaskDescription) -> Row | None:
-    """The row of TRIALS with the best first metric in validation; None when there is none."""
-    column = f"validation_{of.metric.name}"
-    rows = [row for row in trials.to_dict("records") if _given(row[column])]
-    best = max(rows, key=lambda row: of.metric.sign * float(row[column]), default=None)
-    return None if best is None else {str(name): value for name, value in best.items()}
-
-
 def search_status(trials: pd.DataFrame, planned: int) -> str:
     """MLflow's word for a search with these rows of TRIALS, of which so many were planned."""
     if len(trials) < planned:
@@ -185,14 +178,13 @@ def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
 
-def search_note(trials: pd.DataFrame, planned: int, of: TaskDescription) -> str:
+def search_note(trials: pd.DataFrame, planned: int, best: BestSample) -> str:
     """How far a search is, and the best so far, in words (Markdown)."""
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     early = f"{stopped} of them stopped early, " if stopped else ""
     notes = [f"{len(trials)} of {planned} trials ended, {early}{failed} of them failed."]
-    if best := best_trial(trials, of):
-        value = of.metric.text(float(best[f"validation_{of.metric.name}"]))
-        notes.append(f"Best validation {of.metric.words}: {value} ({best['trial_name']}).")
+    if best.trial_ids:
+        notes.append(f"Best trial: {best.trial_name}, chosen by {best.words}.")
     return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])
 
 

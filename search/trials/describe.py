@@ -34,7 +34,22 @@ def describe(name: str, task: Task, data: Data, streams: Sequence[str]) -> TaskD
         ValueError: a setting is called like a column of every task.
     """
     kinds = (task.network, task.data, TrainingSettings, EvaluationSettings)
-    axes = [
+    settings = tuple(column for kind in kinds for column in _columns(kind))
+    return TaskDescription(
+        task=name,
+        streams=tuple(streams),
+        classes=data.classes,
+        labels=tuple(data.labels),
+        axes=axes_of(task),
+        metrics=metrics_of(task),
+        layout_fields=tuple(getattr(task.network, "layout_fields", ())),
+        settings=settings,
+    )
+
+
+def axes_of(task: Task) -> tuple[AxisDescription, ...]:
+    """Those of a task whose data have been opened."""
+    return tuple(
         AxisDescription(
             axis.name,
             axis.input,
@@ -43,21 +58,14 @@ def describe(name: str, task: Task, data: Data, streams: Sequence[str]) -> TaskD
             ABSENT in axis.test,
         )
         for axis in task.axes
-    ]
-    metrics = [
+    )
+
+
+def metrics_of(task: Task) -> tuple[MetricDescription, ...]:
+    """Those of a task whose data have been opened."""
+    return tuple(
         MetricDescription(one.name, one.direction, one.share, one.is_mean, one.each_epoch)
         for one in task.metrics
-    ]
-    settings = tuple(column for kind in kinds for column in _columns(kind))
-    return TaskDescription(
-        task=name,
-        streams=tuple(streams),
-        classes=data.classes,
-        labels=tuple(data.labels),
-        axes=tuple(axes),
-        metrics=tuple(metrics),
-        layout_fields=tuple(getattr(task.network, "layout_fields", ())),
-        settings=settings,
     )
 
 

@@ -1,7 +1,7 @@
 """Checking declared fields, one by one, with errors that name the field and what is allowed.
 
-Numbers, truth values, texts, Literal, unions, tuples and nested dataclasses are checked here; every
-other type of a dataclass's field (mappings, annotated ones) by pydantic.
+Numbers, truth values, texts, Literal, unions, tuples and dataclasses, nested or by name, are
+checked here; every other type of a dataclass's field (other mappings, annotated ones) by pydantic.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ def value_of(kind: Any, value: Any, where: str) -> Any:
         return _either(get_args(kind), value, where)
     if origin is tuple:
         return _tuple(get_args(kind), value, where)
+    if origin is dict and is_dataclass(get_args(kind)[1]):
+        return _named(get_args(kind)[1], value, where)
     if is_dataclass(kind):
         return typed(cast(type, kind), value, f"{where}.")
     if kind not in _TYPE_WORDS:
         return _by_pydantic(kind, value, where)
-    if kind is float and value == "original":
-        return math.inf
     if type(value) is int and kind in (int, float) and abs(value) > _LARGEST:
         raise ConfigurationError(
             f"{where} is {shown(value)}; allowed: {_TYPE_WORDS[kind]} up to {_LARGEST:,}"
@@ -136,6 +136,14 @@ def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         value_of(kind, one, f"{where}.{index}")
         for index, (kind, one) in enumerate(zip(kinds, values, strict=True))
     )
+
+
+def _named(kind: Any, value: Any, where: str) -> dict[str, Any]:
+    """A mapping of names to dataclasses, each of which errs by its own name."""
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{where} must be a mapping of names to settings")
+    names = (value_of(str, name, f"a name in {where}") for name in value)
+    return {name: typed(kind, value[name], f"{where}.{shown_name(name)}.") for name in names}
 
 
 @cache

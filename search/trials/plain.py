@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from fusion_search.datasets.conditions import Range, TrainCondition
 
@@ -44,6 +44,22 @@ def plain_settings(settings: Any, *, told: bool = True) -> dict[str, Any]:
         for one in fields(settings)
         if told or getattr(settings, one.name) != default_of(one)
     }
+
+
+def parse_value(plain: Any, kind: Any) -> Any:
+    """Infinity for its word, of a setting of this type as :func:`plain_value` wrote it."""
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if isinstance(plain, str):
+        return _NUMBERS.get(plain, plain) if float in options and str not in options else plain
+    for one in options:
+        parts = get_args(one)
+        if isinstance(plain, list) and get_origin(one) is tuple:
+            kinds = parts[:1] * len(plain) if parts[1:] == (...,) else parts
+            return [parse_value(*pair) for pair in zip(plain, kinds, strict=False)]
+        if isinstance(plain, Mapping) and is_dataclass(one):
+            hints = get_type_hints(one)
+            return {name: parse_value(value, hints.get(name)) for name, value in plain.items()}
+    return plain
 
 
 def column_type(kind: Any) -> str:

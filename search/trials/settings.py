@@ -38,6 +38,8 @@ class TrainingSettings:
         examples: train examples drawn at random; 0 for all.
         precision: float32, or bfloat16 by autocast.
         device: cpu, cuda, or auto (cuda when there is one; the record says which it was).
+        loader_workers: processes of each trial that load its examples ahead; 0 for none. No number
+            depends on it. A trial takes as many cores more: ``resources.cpus_per_trial``.
 
     Raises:
         ValueError: a field is outside its range.
@@ -58,6 +60,7 @@ class TrainingSettings:
     examples: int = 0
     precision: Precision = "float32"
     device: Device = "auto"
+    loader_workers: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -73,15 +76,17 @@ class TrainingSettings:
         for name in ("epochs", "batch_size", "step_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1 or more")
+        if self.loader_workers < 0:
+            raise ValueError(f"loader_workers is {self.loader_workers}; allowed: 0 or more")
         for name in ("epoch_examples", "examples"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 (all) or more")
         for name in ("weight_decay", "gradient_clip", "coupling_weight_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value}; allowed: 0 or more")
+                raise ValueError(f"{name} is {value}; allowed: 0 or more, finite")
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0")
+            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0, finite")
         if not 0 < self.step_factor <= 1:
             raise ValueError(f"step_factor is {self.step_factor}; allowed: above 0 to 1")
         if not 0 <= self.momentum < 1:

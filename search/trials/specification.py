@@ -20,6 +20,7 @@ from fusion_search.search.trials.fields import known, typed, value_of
 from fusion_search.search.trials.plain import (
     column_value,
     parse_train,
+    parse_value,
     plain_settings,
     plain_train,
     plain_value,
@@ -185,6 +186,7 @@ class TrialSpecification:
         return {
             "streams": plain["streams"],
             "placement": json.dumps(plain["sites"], sort_keys=True),
+            "placement_options": json.dumps(plain.get("options", {}), sort_keys=True),
             "end": plain["end"],
         }
 
@@ -263,16 +265,20 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
     for name in names:
         if name not in plain:
             raise ValueError(f"{name} is missing")
-    placed = known(["sites", "end", "streams"], plain["placement"], "placement.")
+    placed = known(["sites", "end", "streams", "options"], plain["placement"], "placement.")
     placement = Placement(
         value_of(dict[str, dict[str, str]], placed.get("sites", {}), "placement.sites"),
         value_of(str, placed.get("end", ""), "placement.end"),
         value_of(tuple[str, ...], placed.get("streams", []), "placement.streams"),
+        value_of(dict[str, dict[str, Any]], placed.get("options", {}), "placement.options"),
     )
     train = known([axis.name for axis in task.axes], plain["train"], "train.")
     return TrialSpecification(
         task=value_of(str, plain["task"], "task"),
-        **{name: typed(kind, plain[name], f"{name}.") for name, kind in kinds.items()},
+        **{
+            name: typed(kind, parse_value(plain[name], kind), f"{name}.")
+            for name, kind in kinds.items()
+        },
         placement=placement,
         train=make_train(
             task, {name: parse_train(one) for name, one in train.items()}, placement.streams

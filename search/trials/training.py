@@ -15,14 +15,18 @@ from torch import Tensor
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.conditions import drawn
-from fusion_search.datasets.loading import Presentation, load, passes
+from fusion_search.datasets.loading import Loaders, Presentation, load, passes
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.tasks.base import Answer, Condition, TrialError
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
 from fusion_search.search.tasks.run import Run, Stopwatch
 from fusion_search.search.trials.cost import milliseconds_per_example, multiply_accumulates
 from fusion_search.search.trials.results import Epoch, Grid, Tally
-from fusion_search.search.trials.settings import make_optimizer, make_schedule
+from fusion_search.search.trials.settings import (
+    TrainingSettings,
+    make_optimizer,
+    make_schedule,
+)
 from fusion_search.search.trials.task_trial import TaskTrial
 
 
@@ -42,6 +46,15 @@ def draw_examples(total: int, count: int, *, seed: int, split: str) -> Tensor:
     return torch.from_numpy(generator.choice(total, size=count, replace=False))
 
 
+def check_loading(settings: TrainingSettings, data: Data) -> None:
+    """Raise ``TrialError`` when workers are asked for and would have nothing to load."""
+    if settings.loader_workers and hasattr(data.train, "batch"):
+        raise TrialError(
+            f"loader_workers is {settings.loader_workers}, but these data make whole batches "
+            "themselves; allowed: 0"
+        )
+
+
 class TrialTraining:
     """The moving parts of one trial: network, optimiser, examples.
 
@@ -49,19 +62,21 @@ class TrialTraining:
         trial: all there is to know.
         data: of the trial's fold, opened.
         device: where the network is trained.
-        workers: processes that load ahead; the numbers do not depend on them.
+
+    Attributes:
+        loaders: of its examples; to be closed in the end.
 
     Raises:
-        TrialError: the examples do not suffice.
+        TrialError: the examples do not suffice, or cannot be loaded ahead.
     """
 
-    def __init__(
-        self, trial: TaskTrial, data: Data, device: torch.device, *, workers: int = 0
-    ) -> None:
-        self.trial, self.data, self.device, self.workers = trial, data, device, workers
+    def __init__(self, trial: TaskTrial, data: Data, device: torch.device) -> None:
+        self.trial, self.data, self.device = trial, data, device
         self.task, self.settings = trial.task, trial.training
         self.data_clock = Stopwatch()
-        self.run = Run(trial.task, device, trial.training.precision, self.data_clock)
+        check_loading(self.settings, data)
+        self.loaders = Loaders([data.split(one) for one in SPLITS], self.settings.loader_workers)
+        self.run = Run(trial.task, device, trial.training.precision, self.data_clock, self.loaders)
         wanted = {
             "train": ("train", self.settings.examples),
             "validation": ("validation", trial.evaluation.validation_examples),
@@ -115,7 +130,7 @@ class TrialTraining:
             numbers, presentations = next(batches)
             cut.append(presented(numbers[:left], presentations[:left], epoch))
             left -= len(cut[-1])
-        loading = load(self.data.train, cut, seed=self.trial.seed, workers=self.workers)
+        loading = self.loaders.load(self.data.train, cut, seed=self.trial.seed)
         for _ in cut:
             with self.data_clock:
                 loaded = next(loading)
@@ -180,7 +195,6 @@ class TrialTraining:
                 self.run,
                 seed=self.trial.seed,
                 size=self.settings.batch_size,
-                workers=self.workers,
             )
 
     def evaluate(self) -> Grid:

@@ -134,7 +134,6 @@ def run_task_trial(
     *,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     continuation: Continuation | None = None,
-    workers: int = 0,
 ) -> TrialResult:
     """Train one network, keep the best epoch, and test it at every condition.
 
@@ -147,13 +146,12 @@ def run_task_trial(
         device: where the network is trained.
         on_epoch: called after every epoch of this run.
         continuation: of a trial that may go on from an earlier run.
-        workers: processes that load examples ahead; the numbers do not depend on them.
 
     Raises:
         TrialError: the examples do not suffice, or the loss is not finite.
     """
     with seeded(trial.seed, device):
-        return _run(trial, data, device, on_epoch, continuation, workers)
+        return _run(trial, data, device, on_epoch, continuation)
 
 
 def _run(
@@ -162,12 +160,22 @@ def _run(
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
     continuation: Continuation | None,
-    workers: int,
 ) -> TrialResult:
-    result = TrialResult(device=device.type, metric=trial.task.metrics[0])
     reset_peak_memory(device)
     clock = time.perf_counter()
-    run = TrialTraining(trial, data, device, workers=workers)
+    run = TrialTraining(trial, data, device)
+    with run.loaders:
+        return _ended(run, clock, on_epoch, continuation)
+
+
+def _ended(
+    run: TrialTraining,
+    clock: float,
+    on_epoch: Callable[[Epoch], None],
+    continuation: Continuation | None,
+) -> TrialResult:
+    """Train and test what is ready for it; ``clock`` is when the trial began (perf_counter)."""
+    result = TrialResult(device=run.device.type, metric=run.task.metrics[0])
     result.engine = run.engine
     result.parameters = count_parameters(run.network)
     if continuation is not None:

@@ -18,7 +18,14 @@ from fusion_search.analysis.records.description import (
     TaskDescription,
 )
 from fusion_search.analysis.regions import regions
-from fusion_search.analysis.statistics import holm, seeds_needed, sign_flips, undecided
+from fusion_search.analysis.statistics import (
+    bounds_of,
+    holm,
+    interval,
+    seeds_needed,
+    sign_flips,
+    undecided,
+)
 
 
 def naive_t(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -238,3 +245,24 @@ def test_single_conditions_say_what_can_be_told(seeds: int, words: str) -> None:
         assert region_lines(table.assign(region=""), SHARE) == [
             "  25 regions: cannot be decided with 5 seeds; 6 would do"
         ]
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "minimize", "ends"),
+    [
+        ([0.99, 0.90], True, False, (0.3732, 1.0)),  # Student's would end at 1.517
+        ([0.01, 0.10], True, True, (0.0, 0.6268)),
+        ([0.1, 0.9], False, True, (0.0, 5.5825)),  # an error is never negative
+        ([-0.1, 0.9], False, True, (-5.9531, 6.7531)),  # a loss may be
+        ([0.1, 0.9], False, False, (-4.5825, 5.5825)),
+    ],
+)
+def test_intervals_end_where_what_they_are_of_ends(
+    values: list[float], share: bool, minimize: bool, ends: tuple[float, float]
+) -> None:
+    known = np.array(values)
+    _, low, high = interval(known, bounds_of(known, share=share, minimize=minimize))
+    assert (low, high) == pytest.approx(ends, abs=1e-4)
+    # Two values: t of one degree of freedom is tan(0.475 pi) = 12.706.
+    half = np.tan(0.475 * np.pi) * abs(known[0] - known[1]) / 2
+    assert interval(known)[1:] == pytest.approx((known.mean() - half, known.mean() + half))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from typing import Any
 
@@ -13,8 +14,9 @@ from odd_tasks import Captions, Imbalanced
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fusion_search.datasets.batch import Batch, Data, TensorData, as_batch
-from fusion_search.datasets.loading import Presentation, chunks, load, passes
+from fusion_search.datasets.batch import Batch, Data, Part, TensorData, as_batch
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.loading import Loaders, Presentation, chunks, load, passes
 
 SHOWN = [Presentation(number, 100 + place, 3) for place, number in enumerate((4, 0, 4, 2, 1, 3, 0))]
 
@@ -46,10 +48,11 @@ class Mixed(Drawing):
 def loaded(dataset: Dataset[object], size: int, workers: int = 0, first: int = 0) -> Tensor:
     kept = SHOWN[first:]
     cut = [kept[one] for one in chunks(len(kept), size)]
-    parts = [
-        torch.cat([batch.inputs["x"], shown[:, None]], 1)
-        for batch, shown in load(dataset, cut, seed=7, workers=workers)
-    ]
+    with Loaders([dataset], workers) as loaders:
+        parts = [
+            torch.cat([batch.inputs["x"], shown[:, None]], 1)
+            for batch, shown in loaders.load(dataset, cut, seed=7)
+        ]
     return torch.cat(parts)
 
 
@@ -67,6 +70,40 @@ def test_numbers_are_the_same_whoever_loads() -> None:
     assert torch.equal(loaded(Mixed(), 2, workers=2), loaded(Mixed(), 2))
 
 
+class Broken(Drawing):
+    """Its example 2 cannot be read, and its example 3 ends the process."""
+
+    def __getitem__(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
+        if number == 2:
+            raise OSError("no such file: c.wav")
+        if number == 3:
+            os._exit(9)
+        return super().__getitem__(number)
+
+
+def test_an_example_that_cannot_be_loaded_is_named() -> None:
+    part = Part(Broken(), torch.tensor([0, 2, 3]))  # by its number in the whole
+    words = "example 2 of Broken cannot be loaded: OSError: no such file: c.wav"
+    for workers in (0, 2):
+        with Loaders([part], workers) as loaders, pytest.raises(DataError) as failed:
+            list(loaders.load(part, [[Presentation(0, 0), Presentation(1, 1)]], seed=0))
+        assert str(failed.value) == words
+    with Loaders([part], 1) as loaders, pytest.raises(DataError) as died:
+        list(loaders.load(part, [[Presentation(0, 0), Presentation(2, 1)]], seed=0))
+    assert str(died.value).startswith("a loading worker died while it loaded example 3 of Broken (")
+    assert "lower training.loader_workers" in str(died.value)
+
+
+def test_two_loadings_by_the_same_workers_do_not_mix() -> None:
+    dataset = Drawing()
+    with Loaders([dataset], 1) as loaders:
+        first = loaders.load(dataset, [SHOWN[:2], SHOWN[2:4]], seed=7)
+        next(first)
+        next(loaders.load(dataset, [SHOWN[4:]], seed=7))
+        with pytest.raises(RuntimeError, match="another loading has begun"):
+            next(first)
+
+
 def test_generators_are_given_back_as_they_were() -> None:
     def following() -> list[float]:
         return [float(torch.rand(())), float(np.random.rand()), random.random()]
@@ -76,8 +113,10 @@ def test_generators_are_given_back_as_they_were() -> None:
         torch.manual_seed(1), np.random.seed(1), random.seed(1)
         drawn.append(following())
         if workers is not None:
-            for _ in load(Drawing(), [SHOWN[:3], SHOWN[3:]], seed=7, workers=workers):
-                drawn[-1] += following()
+            shown, dataset = [SHOWN[:3], SHOWN[3:]], Drawing()
+            with Loaders([dataset], workers) as loaders:
+                for _ in loaders.load(dataset, shown, seed=7):
+                    drawn[-1] += following()
         else:
             drawn[-1] += [one for _ in range(2) for one in following()]
     assert drawn[0] == drawn[1] == drawn[2]
@@ -146,7 +185,7 @@ def test_padded_texts_are_batches_of_streams_with_parts() -> None:
 
 
 def test_other_items_are_refused_in_a_sentence() -> None:
-    with pytest.raises(TypeError, match="inputs a dictionary of streams; got Tensor"):
+    with pytest.raises(DataError, match="inputs a dictionary of streams; got Tensor"):
         as_batch([torch.zeros(2, 3), torch.zeros(2)])
     with pytest.raises(ValueError, match="input 'x' has 3 examples, the targets have 4"):
         TensorData({"x": torch.zeros(3)}, torch.zeros(4))

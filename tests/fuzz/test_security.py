@@ -151,7 +151,7 @@ def forbidden(name: str, call: ast.Call) -> bool:
     if name == "yaml.load":
         return given.get("Loader") not in ("_Loader", "_TextLoader")
     if name in ("np.load", "numpy.load"):
-        return "allow_pickle" in given
+        return given.get("allow_pickle", "False") != "False"
     return given.get("shell") == "True" or name in {
         *("pickle.load", "pickle.loads", "pickle.Unpickler", "cloudpickle.loads"),
         *("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "pd.read_pickle"),
@@ -177,6 +177,7 @@ def test_no_module_loads_code_from_files(package: str) -> None:
         "torch.load(x)",
         "torch.load(x, weights_only=False)",
         "yaml.load(x, Loader=yaml.Loader)",
+        "np.load(x, allow_pickle=True)",
         "pickle.loads(x)",
         "subprocess.run(x, shell=True)",
     ],

@@ -2,90 +2,43 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from two_streams import (
+    COUPLED,
+    EXAMPLE,
+    block2,
+    drawn,
+    gradients,
+    levels,
+    modules,
+    network_of,
+    parts,
+    ready,
+)
 
 from fusion_search.models.coupled.heads import Concatenate
 from fusion_search.models.coupled.network import CoupledNetwork
-from fusion_search.models.layout import TOKENS, Feature, Layout, Placement, Site, View
-
-EXAMPLE = {"video": torch.randn(2, 3, 16, 16), "emg": torch.randn(2, 4, 40)}
-SITES = [Site("s1", {"video": "a", "emg": "x"}), Site("s2", {"video": "b", "emg": "y"})]
-
-
-def block2(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1), nn.ReLU())
-
-
-def block1(inputs: int, outputs: int) -> nn.Module:
-    return nn.Sequential(nn.Conv1d(inputs, outputs, 5, 2, 2), nn.ReLU())
-
-
-class Ready(nn.Module):
-    """As anybody writes it."""
-
-    def __init__(self, first: nn.Module, second: nn.Module, names: tuple[str, str]) -> None:
-        super().__init__()
-        self.names = names
-        self.add_module(names[0], first)
-        self.add_module(names[1], second)
-
-    def forward(self, values: Tensor) -> Tensor:
-        for name in self.names:
-            values = self.get_submodule(name)(values)
-        return values
-
-
-def parts() -> dict[str, dict[str, nn.Module]]:
-    torch.manual_seed(3)
-    return {
-        "video": {"a": block2(3, 6), "b": block2(6, 8)},
-        "emg": {"x": block1(4, 6), "y": block1(6, 8)},
-    }
-
-
-def levels(placement: Placement | None = None, **more: Any) -> CoupledNetwork:
-    streams = parts()
-    torch.manual_seed(5)
-    head = more.pop("head", lambda ends: Concatenate(ends, 5))
-    return CoupledNetwork(streams, more.pop("sites", SITES), head, EXAMPLE, placement, **more)
-
-
-def modules(placement: Placement | None = None, **more: Any) -> CoupledNetwork:
-    streams = {
-        name: Ready(*one.values(), names=tuple(one))  # type: ignore[arg-type]
-        for name, one in parts().items()
-    }
-    torch.manual_seed(5)
-    sites = more.pop("sites", SITES)
-    return CoupledNetwork(
-        streams, sites, lambda ends: Concatenate(ends, 5), EXAMPLE, placement, **more
-    )
-
-
-COUPLED = Placement(
-    {"s1": {"coupling": "mmtm", "emg>video": "transfer"}, "s2": {"coupling": "squeeze_excitation"}}
-)
+from fusion_search.models.layout import Feature, Layout, Placement, Site
 
 
 @pytest.mark.parametrize("placement", [Placement(), COUPLED])
 def test_modules_and_levels_give_equal_numbers(placement: Placement) -> None:
-    one, other = levels(placement), modules(placement)
-    with torch.no_grad():
-        for network in (one, other):
-            for name, parameter in network.exchanges.named_parameters():
-                parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
-                del name
-    assert torch.equal(one(**EXAMPLE), other(**EXAMPLE))
-    one(**EXAMPLE).sum().backward()
-    other(**EXAMPLE).sum().backward()
-    for mine, its in zip(one.streams.parameters(), other.streams.parameters(), strict=True):
-        assert torch.equal(mine.grad, its.grad)  # type: ignore[arg-type]
+    mixed = network_of({"video": parts()["video"], "emg": ready()["emg"]}, placement)
+    networks = [drawn(one) for one in (levels(placement), modules(placement), mixed)]
+    answers = [one(**EXAMPLE) for one in networks]
+    for one in answers:
+        one.sum().backward()
+    expected = gradients(networks[0])
+    assert len(expected) == len(list(networks[0].parameters()))
+    for network, answer in zip(networks, answers, strict=True):
+        assert torch.equal(answer, answers[0])
+        found = gradients(network)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(one, expected[name]) for name, one in found.items())
 
 
 def test_a_plain_network_is_its_streams_and_its_head() -> None:
@@ -117,7 +70,8 @@ def test_the_layout_offers_what_fits() -> None:
     (_, first), _ = layout.sites
     assert first == {"video": Feature(6, (8, 8)), "emg": Feature(6, (20,))}
     offered = layout.options()
-    # Positions of a map and of a wave do not correspond, and XFlow connects maps and vectors.
+    # Positions of a map and of a wave do not correspond; the level that follows is made already,
+    # and takes no more channels.
     assert offered["s1.coupling"] == (
         "none",
         "mmtm",
@@ -125,7 +79,9 @@ def test_the_layout_offers_what_fits() -> None:
         "bottleneck",
         "low_rank",
     )
-    assert offered["s1.emg>video"] == ("none", "transfer")
+    assert offered["s1.emg>video"] == offered["s1.video>emg"] == ("none", "transfer", "residual")
+    assert offered["s2.emg>video"] == ("none", "transfer", "cross", "residual", "both")
+    assert modules().layout.options()["s2.emg>video"] == ("none", "transfer", "residual")
 
 
 def test_a_level_is_widened_by_what_is_concatenated() -> None:
@@ -159,37 +115,6 @@ def test_a_level_is_widened_by_what_is_concatenated() -> None:
             assert torch.equal(one, network.state_dict()[name]), name
 
 
-def test_weights_do_not_depend_on_the_placement() -> None:
-    plain, coupled = levels(), levels(COUPLED)
-    for name, one in plain.state_dict().items():
-        assert torch.equal(one, coupled.state_dict()[name]), name
-
-
-def test_a_dropped_stream_is_gone() -> None:
-    network = levels(Placement(streams=("emg",)))
-    assert list(network.streams) == ["emg"]
-    assert not network.exchanges
-    assert network(emg=EXAMPLE["emg"]).shape == (2, 5)
-    assert network.layout.streams == ("video", "emg")
-    assert not any("video" in name for name in network.state_dict())
-
-
-def test_a_frozen_stream_stays_in_evaluation_mode() -> None:
-    streams = parts()
-    streams["video"]["a"].append(nn.BatchNorm2d(6))
-    for parameter in (one for level in streams["video"].values() for one in level.parameters()):
-        parameter.requires_grad_(False)
-    head = lambda ends: Concatenate(ends, 5)  # noqa: E731
-    network = CoupledNetwork(streams, SITES, head, EXAMPLE)
-    assert network.training
-    assert not network.streams["video"].training
-    assert network.streams["emg"].training
-    before = {name: one.clone() for name, one in network.streams["video"].state_dict().items()}
-    network(**EXAMPLE)
-    after = network.streams["video"].state_dict()
-    assert all(torch.equal(one, after[name]) for name, one in before.items())
-
-
 def test_sites_that_cross_are_refused() -> None:
     crossing = [Site("s1", {"video": "a", "emg": "y"}), Site("s2", {"video": "b", "emg": "x"})]
     for build in (levels, modules):
@@ -201,95 +126,6 @@ def test_sites_that_cross_are_refused() -> None:
         levels(sites=[Site("s", {"video": "z", "emg": "x"})])
     with pytest.raises(ValueError, match="names stream 'sound'; allowed: video, emg"):
         levels(sites=[Site("s", {"sound": "a"})])
-
-
-class Private(Ready):
-    """Runs without gradients, in bfloat16, whatever the others do."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            return super().forward(values).float()
-
-
-def test_a_streams_own_modes_do_not_leak() -> None:
-    video, emg = parts()["video"], parts()["emg"]
-    streams = {
-        "video": Private(*video.values(), names=("a", "b")),
-        "emg": Ready(*emg.values(), names=("x", "y")),
-    }
-    view = View(lambda out: out.float(), lambda out, new: new)
-    sites = [Site("s1", {"video": "a", "emg": "x"}, views={"video": view})]
-    head = lambda ends: Concatenate(ends, 5)  # noqa: E731
-    network = CoupledNetwork(streams, sites, head, EXAMPLE, Placement({"s1": {"coupling": "mmtm"}}))
-    output = network(**EXAMPLE)
-    assert torch.is_grad_enabled()
-    assert not torch.is_autocast_enabled("cpu")
-    assert output.dtype == torch.float32
-    output.sum().backward()
-    assert all(one.grad is not None for one in network.streams["emg"].parameters())
-    assert all(one.grad is None for one in network.streams["video"].parameters())
-
-
-def test_copies_and_pickles_answer_alike() -> None:
-    for build in (levels, modules):
-        network = build(COUPLED).eval()
-        expected = network(**EXAMPLE)
-        assert torch.equal(copy.deepcopy(network)(**EXAMPLE), expected)
-    ready = modules(COUPLED).eval()
-    again = pickle.loads(pickle.dumps(ready.streams))
-    assert torch.equal(again["video"](EXAMPLE["video"]), ready.streams["video"](EXAMPLE["video"]))
-
-
-def test_activation_checkpointing_around_a_site_is_refused() -> None:
-    from torch.utils.checkpoint import checkpoint
-
-    class Checkpointed(Ready):
-        def forward(self, values: Tensor) -> Tensor:
-            return checkpoint(super().forward, values, use_reentrant=False)  # type: ignore[no-any-return]
-
-    video, emg = parts()["video"], parts()["emg"]
-    streams = {
-        "video": Checkpointed(*video.values(), names=("a", "b")),
-        "emg": Ready(*emg.values(), names=("x", "y")),
-    }
-    head = lambda ends: Concatenate(ends, 5)  # noqa: E731
-    network = CoupledNetwork(streams, SITES, head, EXAMPLE, COUPLED)
-    with pytest.raises(RuntimeError, match="lies inside activation checkpointing"):
-        network(**EXAMPLE).sum().backward()
-
-
-class Tokens(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(6, 8)
-        self.last = nn.Linear(8, 8)
-
-    def forward(self, embeddings: Tensor, valid: Tensor) -> Tensor:
-        values = self.last(self.layer(embeddings).relu()) * valid[:, :, None]
-        return values.sum(1) / valid.sum(1, keepdim=True)
-
-
-def test_padding_changes_no_answer() -> None:
-    view = View(TOKENS.see, TOKENS.put, mask=lambda given: given["valid"].bool())
-    words = {"embeddings": torch.randn(2, 5, 6), "valid": torch.ones(2, 5)}
-    example = {"text": words, "video": EXAMPLE["video"]}
-    video = Ready(*parts()["video"].values(), names=("a", "b"))
-    sites = [Site("s", {"text": "layer", "video": "a"}, views={"text": view})]
-    head = lambda ends: Concatenate(ends, 3)  # noqa: E731
-    for placed in ({"coupling": "mmtm"}, {"text>video": "transfer"}):
-        torch.manual_seed(0)
-        network = CoupledNetwork(
-            {"text": Tokens(), "video": video}, sites, head, example, Placement({"s": placed})
-        ).eval()
-        with torch.no_grad():
-            for parameter in network.exchanges.parameters():
-                parameter.normal_()
-        longer = {
-            "embeddings": torch.cat([words["embeddings"], torch.randn(2, 3, 6)], 1),
-            "valid": torch.cat([words["valid"], torch.zeros(2, 3)], 1),
-        }
-        short = network(text=words, video=EXAMPLE["video"])
-        torch.testing.assert_close(network(text=longer, video=EXAMPLE["video"]), short)
 
 
 def test_ends_and_the_streams_they_are_made_of() -> None:
@@ -321,7 +157,7 @@ def test_a_coupling_of_ones_own_sits_at_a_site_by_its_name() -> None:
     assert not layout.offers("s1", "coupling", "own_couplings:Picky")
     assert not layout.offers("s1", "emg>video", OWN)
     layout.check(Placement({"s2": {"coupling": OWN}}))
-    with pytest.raises(ValueError, match="no class with fits, __init__ and forward"):
+    with pytest.raises(ValueError, match="has no static method fits"):
         layout.offers("s1", "coupling", "own_couplings:Unfinished")
     with pytest.raises(ValueError, match="cannot be imported"):
         layout.offers("s1", "coupling", "no_such_module:Bottleneck")
@@ -338,44 +174,6 @@ def test_the_layout_of_a_network_with_modules_of_its_own_is_closed() -> None:
         closed.check(Placement({"s1": {"coupling": OWN}}))
 
 
-class Recurrent(nn.Module):
-    """Calls one level three times."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell, self.out = nn.Linear(4, 4), nn.Linear(4, 4)
-
-    def forward(self, values: Tensor) -> Tensor:
-        for _ in range(3):
-            values = self.cell(values).relu()
-        answer: Tensor = self.out(values)
-        return answer
-
-
-VECTORS = {"a": torch.randn(2, 4), "b": torch.randn(2, 4)}
-
-
-def test_a_level_that_is_called_again_is_refused() -> None:
-    streams = {"a": Recurrent(), "b": nn.Sequential(nn.Linear(4, 4), nn.ReLU())}
-    head = lambda ends: Concatenate(ends, 2)  # noqa: E731
-    with pytest.raises(ValueError, match="passes level cell again behind its last site"):
-        CoupledNetwork(streams, [Site("s1", {"a": "cell", "b": "0"})], head, VECTORS)
-
-
-def test_a_module_of_two_networks_is_whole_in_both() -> None:
-    one, other = (
-        nn.Sequential(nn.Linear(4, 4), nn.ReLU()),
-        nn.Sequential(nn.Linear(4, 4), nn.Tanh()),
-    )
-    sites = [Site("s1", {"a": "0", "b": "0"})]
-    head = lambda ends: Concatenate(ends, 2)  # noqa: E731
-    CoupledNetwork({"a": one, "b": other}, sites, head, VECTORS)
-    alone = CoupledNetwork(
-        {"a": one, "b": other}, sites, head, VECTORS, Placement(streams=("a",))
-    ).eval()
-    assert torch.equal(alone(a=VECTORS["a"]), alone.head({"a": one(VECTORS["a"])}))
-
-
 def test_streams_that_are_not_gated_stay_so_when_the_gated_one_is_dropped() -> None:
     streams = {name: {"0": nn.Linear(4, 4)} for name in "abc"}
     example = {name: torch.randn(2, 4) for name in "abc"}
@@ -387,29 +185,8 @@ def test_streams_that_are_not_gated_stay_so_when_the_gated_one_is_dropped() -> N
     dropped = CoupledNetwork(streams, sites, head, example, Placement(streams=("b", "c"))).layout
     assert dropped.options() == {"s1.coupling": ("none",)}
     placed = Placement({"s1": {"coupling": "mmtm"}}, streams=("b", "c"))
-    with pytest.raises(ValueError, match="at least one gated stream"):
+    with pytest.raises(ValueError, match=r"s1\.coupling is 'mmtm'; allowed: none"):
         CoupledNetwork(streams, sites, head, example, placed)
-
-
-class Thinking(Ready):
-    """Runs in inference mode."""
-
-    def forward(self, values: Tensor) -> Tensor:
-        with torch.inference_mode():
-            values = super().forward(values)
-        return values.clone()
-
-
-def test_a_streams_inference_mode_does_not_leak() -> None:
-    video, emg = parts()["video"], parts()["emg"]
-    streams = {
-        "video": Thinking(*video.values(), names=("a", "b")),
-        "emg": Ready(*emg.values(), names=("x", "y")),
-    }
-    head = lambda ends: Concatenate(ends, 5)  # noqa: E731
-    network = CoupledNetwork(streams, SITES, head, EXAMPLE)
-    network(**EXAMPLE).sum().backward()
-    assert all(one.grad is not None for one in network.streams["emg"].parameters())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ class Bottleneck(nn.Module):
     def forward(
         self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        means = [streams[name].flatten(2).mean(2) for name in self.names]
+        seen = [streams[name] for name in self.names]
+        means = [one.reshape(*one.shape[:2], -1).mean(2) for one in seen]
         middle = self.down(torch.cat(means, 1)).relu()
         moved = dict(streams)
         for name, layer in self.up.items():
@@ -49,3 +51,68 @@ class Picky(Bottleneck):
 
 class Unfinished(nn.Module):
     """Has no fits."""
+
+
+class Misbehaving(Bottleneck):
+    """Breaks the contract in one way."""
+
+    def __init__(
+        self, features: Mapping[str, Feature], gated: Sequence[str], fault: str = ""
+    ) -> None:
+        super().__init__(features, gated)
+        self.fault = fault
+        if fault == "hidden":
+            self.secret = [nn.Linear(2, 2)]
+        if fault == "unmade":
+            raise RuntimeError("out of luck")
+
+    def forward(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Any:
+        moved = super().forward(streams, masks)
+        name = self.names[0]
+        match self.fault:
+            case "list":
+                return list(moved.values())
+            case "lost":
+                del moved[name]
+            case "shape":
+                moved[name] = moved[name][:, :1]
+            case "changed":
+                moved[name] = moved[name] + 1
+            case "in place":
+                moved[name].add_(1)
+            case "fails":
+                raise RuntimeError("out of luck")
+        return moved
+
+
+class Untyped(Bottleneck):
+    """Has an option of which nobody knows the type."""
+
+    def __init__(self, features, gated, width=None) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(features, gated)
+
+
+class Unsure(Bottleneck):
+    """Cannot say where it fits."""
+
+    @staticmethod
+    def fits(features: Mapping[str, Feature]) -> bool:
+        raise RuntimeError("out of luck")
+
+
+class Needy(Bottleneck):
+    """Has an option without a default."""
+
+    def __init__(
+        self, features: Mapping[str, Feature], gated: Sequence[str], share: float, width: int = 2
+    ) -> None:
+        super().__init__(features, gated, width)
+        self.share = share
+
+
+class NoModule:
+    """Has no weights that anybody finds."""
+
+
+def no_class() -> None:
+    """Is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -60,7 +61,8 @@ def clean_environment(**variables: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def ray_head() -> Iterator[Head]:
+def ray_head(hidden: Path | None = None) -> Iterator[Head]:
+    """Args: hidden: a folder that is empty for the head node and all that it starts."""
     # Below /tmp: the paths of Ray's sockets may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     home = folder / "home"
@@ -81,6 +83,10 @@ def ray_head() -> Iterator[Head]:
         f"--dashboard-agent-listen-port={free_ports(1)[0]}",
         f"--temp-dir={folder}/t",
     ]
+    if hidden is not None:
+        (folder / "empty").mkdir()
+        mount = shlex.join(["mount", "--bind", f"{folder}/empty", str(hidden)])
+        command = ["unshare", "-rm", "sh", "-c", f"{mount} && exec {shlex.join(command)}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command,

@@ -23,7 +23,9 @@ _ALWAYS: Final = (
     *("trial_name", "task", "streams", "placement", "end", "train", "fold", "seed"),
     *("started_at", "ended_at", "seconds", "data_note", "data_fingerprint"),
 )
-_MAPPINGS: Final = ("placement", "train", "sample", "versions", "specification")
+_MAPPINGS: Final = (
+    *("placement", "placement_options", "train", "sample", "versions", "specification"),
+)
 _LATEST: Final = 253_402_300_799_999  # milliseconds since 1970: the year 9999, Python's last
 _LONGEST_SECONDS: Final = 1e9  # thirty years
 _ROUNDING: Final = 1e-6  # relative, between a mean and the sum beside it
@@ -115,6 +117,9 @@ def check_trial(part: pa.Table, description: TaskDescription) -> None:
         for name in placed:
             if name != "coupling" and not set(name.split(">")) <= set(description.streams):
                 raise ValueError(f"its placement connects {name!r}")
+    for options in plain.get("placement_options", {}).values():
+        if not isinstance(options, dict):
+            raise ValueError("its placement_options are not options of kinds")
     for one in plain["train"].values():
         condition_value(one)
     values = row["objective_values"] or []

@@ -97,8 +97,8 @@ def grids(options: argparse.Namespace) -> int:
 def _suffix(network: dict[str, object], description: TaskDescription) -> str:
     """Of a figure's name: the fusion depth, and what else tells a network."""
     words = [f"-depth{network[DEPTH]}"] if DEPTH in description.layout_fields else []
-    placed = str(network.get("placement") or "{}")
-    told = [placed] if placed != "{}" else []
+    placed = [str(network.get(name) or "{}") for name in ("placement", "placement_options")]
+    told = [one for one in placed if one != "{}"]
     told += [str(network["end"])] if network.get("end") else []
     return "".join([*words, *(f"-{re.sub(r'[^A-Za-z0-9]+', '-', one).strip('-')}" for one in told)])
 
@@ -245,7 +245,9 @@ def replay(options: argparse.Namespace) -> int:
     objective = objectives_of(specification_of(search), search.description)[0]
     minimize = objective.direction == "minimize"
     optimum = float(table["value"].min() if minimize else table["value"].max())
-    curves, runs, summary = compute_replay(table, optimum, options.within, minimize=minimize)
+    curves, runs, summary = compute_replay(
+        table, optimum, options.within, minimize=minimize, share=objective.is_share
+    )
     figure = draw_replay(
         curves,
         runs,

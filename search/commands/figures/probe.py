@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from torch import nn
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import TaskDescription, read_description
-from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.storage import Storage, UnfitError
-from fusion_search.analysis.records.tables import CHECKPOINTS, SCHEMA_VERSION, to_parquet
-from fusion_search.analysis.records.torch_file import TorchFileError
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
 from fusion_search.search.commands.figures.drawing_options import save, say
 from fusion_search.search.commands.options import data_of, storage_of
-from fusion_search.search.tasks.base import Condition, Task, TrialError
-from fusion_search.search.tasks.named import find_task
+from fusion_search.search.records.task_code import launched_elsewhere
+from fusion_search.search.running.trained import recorded
+from fusion_search.search.tasks.base import Condition, Task
+from fusion_search.search.tasks.named import MissingTaskError, find_task
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError, typed
-from fusion_search.search.trials.inspection.probe import Probed, probe, shown, trained_network
+from fusion_search.search.trials.inspection.probe import Probed, probe, shown
 from fusion_search.search.trials.plain import parse_train
-from fusion_search.search.trials.specification import TrialSpecification, parse_specification
+from fusion_search.search.trials.specification import TrialSpecification
 
 
 def probe_trial(options: argparse.Namespace) -> int:
@@ -36,14 +36,16 @@ def probe_trial(options: argparse.Namespace) -> int:
 
     search = open_records(options)
     row = choose_trial(search, options.trial)
-    task = find_task(str(row["task"]), data_of(options))
-    specification = parse_specification(str(row["specification"]), task)
-    opened = OpenedTask(task, specification.data, specification.fold)
-    data = opened.first
+    try:
+        task = find_task(str(row["task"]), data_of(options))
+    except MissingTaskError as error:
+        raise MissingTaskError(f"{error}{launched_elsewhere(search.storage)}") from error
+    trial = recorded(search.storage, row, task)
+    specification, opened, data = trial.specification, trial.opened, trial.data
     print(f"trial: {printable(row['trial_name'])} ({row['trial_id']})\ndata: {data.note}")
-    if data.fingerprint != row["data_fingerprint"]:
-        say("the data at hand are not those the trial was trained on (other fingerprint)")
-    network = _network(search.storage, specification, opened)
+    for difference in trial.differences:
+        say(difference)
+    network = trial.network()
     conditions = _conditions(options.conditions, task, specification)
     numbers = _numbers(options.examples or [0], len(data.test))  # type: ignore[arg-type]
     found = probe(network, opened, data, numbers, conditions, seed=specification.seed)
@@ -82,7 +84,8 @@ def noise(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"task {options.task} has no axis; there is no noise to draw")
     caption = f"Test example {number} of {options.task}. Data: {data.note}."
     figure = draw_noise(impaired, title="One example at every test SNR", caption=caption)
-    name = f"noise-{options.task.replace(':', '-')}-example{number}"
+    of = re.sub(r"[^A-Za-z0-9_]+", "-", options.task).strip("-")
+    name = f"noise-{of}-example{number}"
     save(options, figure, compute_noise(impaired), name)
     return 0
 
@@ -91,22 +94,6 @@ def _parsed(raw: dict[str, str]) -> dict[str, object]:
     from fusion_search.search.declaration.configuration import parse_yaml
 
     return {name: parse_yaml(value, f"--set {name}") for name, value in raw.items()}
-
-
-def _network(storage: Storage, specification: TrialSpecification, opened: OpenedTask) -> nn.Module:
-    name = f"{specification.trial_id}.pt"
-    where = storage.named(CHECKPOINTS, name)
-    try:
-        content = storage.read(CHECKPOINTS, name, most=LARGEST_BYTES)
-        return trained_network(specification, opened, content)
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"checkpoint {where} is missing; choose another --trial"
-        ) from error
-    except (TorchFileError, UnfitError, TrialError) as error:
-        raise ConfigurationError(
-            f"checkpoint {where} is damaged or of another version ({error}); choose another --trial"
-        ) from error
 
 
 def _conditions(

@@ -6,7 +6,7 @@ import argparse
 
 import pandas as pd
 
-from fusion_search.analysis.confirmation import compute_confirmation, read_candidates
+from fusion_search.analysis.confirmation import compute_confirmation, measures, read_candidates
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid
 from fusion_search.analysis.predictions import compute_counts, differences
 from fusion_search.analysis.records.selection import (
@@ -67,8 +67,8 @@ def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
         return
     grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
     description = confirmation.description
-    column = f"mean_{description.metric.name}"
-    _, comparisons = compute_confirmation(confirmation.trials, candidates, column)
+    measure = measures(description)[f"mean_{description.metric.name}"]
+    _, comparisons = compute_confirmation(confirmation.trials, candidates, measure)
     conditions, regions = compute_confirmation_grid(
         confirmation.trials, grid, candidates, description
     )

@@ -28,7 +28,7 @@ from fusion_search.models.gates import Arithmetic
 from fusion_search.models.layout import Layout, Placement
 from fusion_search.models.packed import PackedNetwork, can_pack
 from fusion_search.models.placement import EarlyFusionPlacement
-from fusion_search.search.tasks.base import Answer, Classification, Condition
+from fusion_search.search.tasks.base import Answer, Classification, Condition, TaskError
 from fusion_search.search.tasks.digits.engine import ENGINES, Engine, choose_engine
 from fusion_search.search.tasks.digits.shared_answers import LOSSES, SharedAnswers
 from fusion_search.search.tasks.run import Run
@@ -266,11 +266,14 @@ class Digits(Classification):
         *,
         seed: int,
         size: int,
-        workers: int = 0,
     ) -> Iterator[Answer]:
         """Nothing computed twice over a product of SNRs."""
         assert isinstance(network, EarlyFusionNetwork)
-        assert isinstance(dataset, DigitSplit)
+        if not isinstance(dataset, DigitSplit):
+            raise TaskError(
+                f"digits are answered on a {type(dataset).__name__}; allowed: a split of what "
+                "their open gives"
+            )
         shared = SharedAnswers(dataset.data.on(run.device), run, noise_seed=seed, batch_size=size)
         yield from shared.answers(network, dataset.split, torch.tensor(numbers), conditions)
 

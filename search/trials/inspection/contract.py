@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from fusion_search.analysis.records.selection import large_count
 from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.conditions import ORIGINAL, drawn
-from fusion_search.datasets.loading import Presentation, load
+from fusion_search.datasets.loading import Loaders, Presentation, load
 from fusion_search.models.layout import COUPLING, NONE, Layout, Placement
 from fusion_search.search.tasks.base import Answer, Condition, Task, TaskError
 from fusion_search.search.tasks.evaluation import evaluate, example_losses
@@ -104,7 +105,9 @@ class Contract:
                 )
         count = math.prod(len(kinds) for kinds in layout.options().values())
         sites = ", ".join(site.name for site, _ in layout.sites) or "none"
-        return f"streams {', '.join(layout.streams)}; sites: {sites}; {count:,} placements"
+        return (
+            f"streams {', '.join(layout.streams)}; sites: {sites}; {large_count(count)} placements"
+        )
 
     def _judged(self) -> str:
         outputs, batch = self._output(self._built(Placement()))
@@ -124,9 +127,9 @@ class Contract:
 
     def _loading(self) -> str:
         shown = [[Presentation(number % self._count("train"), number, 1) for number in range(4)]]
-        first, again, ahead = (
-            next(load(self.data.train, shown, seed=3, workers=workers))[0] for workers in (0, 0, 2)
-        )
+        first, again = (next(load(self.data.train, shown, seed=3))[0] for _ in range(2))
+        with Loaders([self.data.train], 2) as workers:
+            ahead = next(workers.load(self.data.train, shown, seed=3))[0]
         for other, what in ((again, "twice"), (ahead, "by loading workers")):
             if not _equal(first, other):
                 raise BrokenError(

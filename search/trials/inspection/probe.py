@@ -40,6 +40,13 @@ class Probed:
     values: Tensor
 
 
+def fresh_network(specification: TrialSpecification, opened: OpenedTask) -> nn.Module:
+    """A trial's network with weights of no account, on the CPU."""
+    data = opened.data(specification.data, specification.fold)
+    with torch.random.fork_rng(devices=[]):
+        return opened.task.build(specification.network, data, specification.placement)
+
+
 def trained_network(
     specification: TrialSpecification, opened: OpenedTask, checkpoint: bytes
 ) -> nn.Module:
@@ -48,10 +55,7 @@ def trained_network(
     Raises:
         TrialError: the weights are not those of such a network.
     """
-    data = opened.data(specification.data, specification.fold)
-    with torch.random.fork_rng(devices=[]):
-        task, placement = opened.task, specification.placement
-        network = task.build(specification.network, data, placement)
+    network = fresh_network(specification, opened)
     try:
         saved = load_torch(checkpoint)
         other = saved["specification"] != specification.to_json()

@@ -75,7 +75,7 @@ SEEDS: dict[str, list[float | None]] = {
 
 
 def test_intervals_are_scipys_and_tests_those_of_all_signs() -> None:
-    table, comparisons = compute_confirmation(*confirmed(SEEDS), MEAN)
+    table, comparisons = compute_confirmation(*confirmed(SEEDS), MEASURE)
     for row, values in zip(table.to_dict("records"), SEEDS.values(), strict=True):
         low, high = stats.t.interval(0.95, 5, np.mean(values), stats.sem(values))
         assert (row["mean"], row["low"], row["high"]) == pytest.approx((np.mean(values), low, high))
@@ -105,7 +105,7 @@ def test_intervals_are_scipys_and_tests_those_of_all_signs() -> None:
 
 
 def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
-    table, comparisons = compute_confirmation(*confirmed(SEEDS), MEAN)
+    table, comparisons = compute_confirmation(*confirmed(SEEDS), MEASURE)
     sentence = confirmation_sentence(table, comparisons, MEASURE)
     assert sentence.startswith("The best placement (top a) reached a mean accuracy of 72.2 % (95 %")
     assert "n = 6 seeds) over the 10 x 10 test grid, not distinguishable from plain depth 2" in (
@@ -118,7 +118,7 @@ def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
     assert sentence.count("Holm cannot be decided with 6 seeds; 8 would do") == 2
     assert sentence.endswith(").")
     few = {name: values[:5] for name, values in SEEDS.items()}
-    sentence = confirmation_sentence(*compute_confirmation(*confirmed(few), MEAN), MEASURE)
+    sentence = confirmation_sentence(*compute_confirmation(*confirmed(few), MEASURE), MEASURE)
     assert "plain depth 0 it cannot be decided with 5 seeds; 6 would do (difference" in sentence
     assert "above" not in sentence
     assert "p =" not in sentence
@@ -129,14 +129,16 @@ def test_a_significant_loss_is_told_as_one() -> None:
         "top a": [0.50, 0.52, 0.51, 0.53, 0.51, 0.52],
         "plain 2": [0.61, 0.62, 0.63, 0.64, 0.61, 0.63],
     }
-    table, comparisons = compute_confirmation(*confirmed(values), MEAN)
+    table, comparisons = compute_confirmation(*confirmed(values), MEASURE)
     sentence = confirmation_sentence(table, comparisons, MEASURE)
     assert "10.8 points below plain depth 2 (95 % CI 10.0 to 11.6" in sentence
     assert "over 1 comparison: max-T p = 0.031, Holm p = 0.031)." in sentence
 
 
 def test_one_seed_has_no_interval_and_no_test() -> None:
-    table, comparisons = compute_confirmation(*confirmed({"top a": [0.7], "plain 1": [0.6]}), MEAN)
+    table, comparisons = compute_confirmation(
+        *confirmed({"top a": [0.7], "plain 1": [0.6]}), MEASURE
+    )
     assert math.isnan(table["low"][0])
     assert math.isnan(comparisons["p_max_t"][0])
     sentence = confirmation_sentence(table, comparisons, MEASURE)
@@ -154,7 +156,7 @@ def test_missing_seeds_are_left_out_in_pairs_and_said() -> None:
         "plain 2": [None, 0.66, 0.67, 0.69],
         "plain 0": [None, None, None, None],
     }
-    table, comparisons = compute_confirmation(*confirmed(values), MEAN)
+    table, comparisons = compute_confirmation(*confirmed(values), MEASURE)
     assert table["n"].tolist() == [3, 3, 0]
     row = comparisons.iloc[0]
     assert row["paired_seeds"] == 2
@@ -167,10 +169,10 @@ def test_missing_seeds_are_left_out_in_pairs_and_said() -> None:
 
 def test_a_seed_counts_only_with_all_its_train_pairs() -> None:
     trials, candidates = confirmed({"top a": [0.6, 0.7], "plain 2": [0.5, 0.5]}, pairs=2)
-    table, _ = compute_confirmation(trials, candidates, MEAN)
+    table, _ = compute_confirmation(trials, candidates, MEASURE)
     assert table["values"][0] == pytest.approx((0.61, 0.71))
     trials.loc[trials["trial_id"] == "top a 1 1", "status"] = FAILED
-    table, comparisons = compute_confirmation(trials, candidates, MEAN)
+    table, comparisons = compute_confirmation(trials, candidates, MEASURE)
     assert table["seeds"][0] == (1000,)
     assert comparisons["paired_seeds"][0] == 1
 
@@ -178,7 +180,7 @@ def test_a_seed_counts_only_with_all_its_train_pairs() -> None:
 def test_a_winner_that_is_plain_is_not_compared_with_itself() -> None:
     trials, candidates = confirmed({"top a": [0.6, 0.7, 0.65], "plain 0": [0.5, 0.52, 0.5]})
     itself = {**candidates[0], "role": "plain", "rank": None, "label": "plain depth 2"}
-    table, comparisons = compute_confirmation(trials, [*candidates, itself], MEAN)
+    table, comparisons = compute_confirmation(trials, [*candidates, itself], MEASURE)
     assert comparisons["baseline"].tolist() == ["plain depth 0"]
     assert "it is itself one of the plain networks" in confirmation_sentence(
         table, comparisons, MEASURE
@@ -186,7 +188,9 @@ def test_a_winner_that_is_plain_is_not_compared_with_itself() -> None:
 
 
 def test_nothing_finished_is_said() -> None:
-    table, comparisons = compute_confirmation(*confirmed({"top a": [None], "plain 0": [0.5]}), MEAN)
+    table, comparisons = compute_confirmation(
+        *confirmed({"top a": [None], "plain 0": [0.5]}), MEASURE
+    )
     assert "is not confirmed yet" in confirmation_sentence(table, comparisons, MEASURE)
     assert "Nothing was confirmed" in confirmation_sentence(table.iloc[1:], comparisons, MEASURE)
 
@@ -198,7 +202,7 @@ def test_fewer_common_seeds_than_usual_are_said() -> None:
         *confirmed(
             {"top a": [*first[:6], 0.72], "plain 2": second, "plain 0": [*first[:5], None, None]}
         ),
-        MEAN,
+        MEASURE,
     )
     assert comparisons["paired_seeds"].tolist() == [7, 5]
     assert math.isnan(comparisons["p_max_t"][1])
@@ -207,7 +211,7 @@ def test_fewer_common_seeds_than_usual_are_said() -> None:
     assert comparisons["p_max_t"][0] == 2 / 2**7
     assert "against plain depth 0 it cannot be decided with 5 seeds; 6 would do" in sentence
     given = compute_confirmation(
-        *confirmed({"top a": [*first[:6], 0.72], "plain 2": [*second[:6], None]}), MEAN
+        *confirmed({"top a": [*first[:6], 0.72], "plain 2": [*second[:6], None]}), MEASURE
     )
     assert "n = 6 paired seeds" in confirmation_sentence(*given, MEASURE)
 
@@ -217,7 +221,7 @@ def test_the_same_difference_in_six_seeds_is_told() -> None:
         "top a": [0.75, 0.5, 0.5, 0.5, 0.5, 0.5],
         "plain 0": [0.5, 0.25, 0.25, 0.25, 0.25, 0.25],
     }
-    sentence = confirmation_sentence(*compute_confirmation(*confirmed(values), MEAN), MEASURE)
+    sentence = confirmation_sentence(*compute_confirmation(*confirmed(values), MEASURE), MEASURE)
     assert (
         "25.0 points above plain depth 0 (95 % CI 25.0 to 25.0, test by all 64 sign flips"
         in sentence
@@ -227,7 +231,7 @@ def test_the_same_difference_in_six_seeds_is_told() -> None:
 def test_metrics_name_where_they_are_measured() -> None:
     trials, candidates = confirmed(SEEDS)
     worst = measures(DIGITS)["worst_accuracy"]
-    computed = compute_confirmation(trials, candidates, worst.column)
+    computed = compute_confirmation(trials, candidates, worst)
     sentence = confirmation_sentence(*computed, worst)
     assert "a worst accuracy of 20.0 %" in sentence
     assert "of the 10 x 10 test conditions" in sentence
@@ -244,23 +248,24 @@ def test_an_error_is_no_percentage_and_a_seed_needs_all_its_folds() -> None:
         {**one, "trial_ids": [name + end for name in one["trial_ids"] for end in ("", "again")]}
         for one in candidates
     ]
-    computed = compute_confirmation(pd.concat([trials, again]), both, measure.column)
+    computed = compute_confirmation(pd.concat([trials, again]), both, measure)
     assert computed[0]["n"].tolist() == [3, 3]
     assert computed[0]["values"][0] == pytest.approx((0.76, 0.78, 0.75))
-    lacking = compute_confirmation(pd.concat([trials, again[1:]]), both, measure.column)[0]
+    lacking = compute_confirmation(pd.concat([trials, again[1:]]), both, measure)[0]
     assert lacking["seeds"].tolist() == [(1001, 1002), (1000, 1001, 1002)]
     sentence = confirmation_sentence(*computed, measure)
     assert "reached a mean absolute error of 0.7633 (95 % CI" in sentence
+    assert "n = 3 seeds, each the mean over 2 folds)" in sentence
     assert "on the test split" in sentence
     assert "(difference +0.107, 95 % CI" in sentence
     assert "points" not in sentence
     figure = draw_confirmation(computed[0], measure)
-    assert figure.axes[0].get_xlabel() == "average mean absolute error"
+    assert figure.axes[0].get_xlabel() == "average mean absolute error (lower is better)"
     assert not any("%" in one.get_text() for one in figure.axes[0].get_xticklabels())
 
 
 def test_the_figure_shows_every_seed_and_the_means() -> None:
-    table, _ = compute_confirmation(*confirmed({**SEEDS, "plain 1": [None]}), MEAN)
+    table, _ = compute_confirmation(*confirmed({**SEEDS, "plain 1": [None]}), MEASURE)
     figure = draw_confirmation(table, MEASURE)
     axes = figure.axes[0]
     dots = [list(line.get_xdata()) for line in axes.get_lines() if len(line.get_xdata()) == 6]

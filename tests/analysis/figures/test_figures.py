@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
-from scipy import stats
 from synthetic_records import DIGITS, SNRS, Trial, fill, late_and_initial
 
-from fusion_search.analysis.figures.curves import compute_curves
+from fusion_search.analysis.figures.curves import compute_curves, draw_curves
 from fusion_search.analysis.figures.drawing import BOX_COLOUR
 from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion, summarise_fusion
 from fusion_search.analysis.figures.grids import compute_grid, draw_grid
@@ -134,9 +133,16 @@ def test_lines_of_one_stream_are_means_over_seeds(storage: Storage) -> None:
     assert table["deviation"].tolist() == pytest.approx([np.std([0.4, 0.6], ddof=1)] * 10)
     assert table["test_snr"].tolist() == list(SNRS)
     assert set(table["train_snr"]) == {0.5}
-    low, high = stats.t.interval(0.95, 1, 0.5, stats.sem([0.4, 0.6]))
-    assert table["low"].tolist() == pytest.approx([low] * 10)
-    assert table["high"].tolist() == pytest.approx([high] * 10)
+    # Student's interval of two seeds, -0.77 to 1.77, is all that a share can be.
+    assert table["low"].tolist() == [0.0] * 10
+    assert table["high"].tolist() == [1.0] * 10
+    assert table["lowest"].tolist() == pytest.approx([0.4] * 10)
+    assert table["highest"].tolist() == pytest.approx([0.6] * 10)
+    figure = draw_curves(table, DIGITS)
+    assert "Bars: lowest and highest of the trials (2 seeds" in figure.texts[-1].get_text()
+    (bars,) = (one.lines[2][0] for one in figure.axes[0].containers)
+    ends = np.array([one[:, 1] for one in bars.get_segments()])
+    assert ends == pytest.approx(np.array([[0.4, 0.6]] * 10))
 
 
 def test_a_damaged_plan_is_named(storage: Storage) -> None:

@@ -32,6 +32,7 @@ from fusion_search.analysis.records.samples import (
 )
 from fusion_search.analysis.records.selection import AnalysisError, read_specification
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
+from fusion_search.analysis.report.advised import is_countable, searched
 
 FEWER = Objective("multiply_accumulates", "minimize", 1)
 
@@ -207,6 +208,23 @@ def test_a_placement_in_words() -> None:
         "gate audio"
     )
     assert placement_words(row(1, 0.5)) == "initial-layer fusion: plain"
+    options = {"my_lab.couplings:Bottleneck": {"width": 3}, "cross a>b": {"pool": [8, 4]}}
+    own = {
+        "placement": placement(s1={"coupling": "my_lab.couplings:Bottleneck"}),
+        "placement_options": json.dumps(options),
+    }
+    assert placement_words(own) == (
+        "Bottleneck at s1, Bottleneck width 3, cross from a to b pool 8 + 4"
+    )
+
+
+def test_options_of_kinds_are_choices_of_a_space() -> None:
+    options = {"mmtm": {"ratio": [2, 4], "relu": True}, "cross": {"size": {"low": 2, "high": 8}}}
+    declared = {"searcher": {}, "placement": {"couplings": ["mmtm"], "options": options}}
+    assert searched(declared) == {"mmtm.ratio": [2, 4], "cross.size": {"low": 2, "high": 8}}
+    assert is_countable(declared)
+    declared["placement"]["options"] = {"residual": {"dropout": {"low": 0.0, "high": 0.5}}}
+    assert not is_countable(declared)
 
 
 def test_objectives_are_called_after_the_task_s_metrics() -> None:

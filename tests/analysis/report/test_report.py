@@ -126,7 +126,9 @@ def replayed() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
     folder = tmp_path_factory.mktemp("results")
-    importance = pd.DataFrame({"parameter": ["coupling_level1", "end"], "importance": [0.6, 0.1]})
+    importance = pd.DataFrame(
+        {"parameter": ["coupling_level1", "end"], "importance": [0.6, 0.1], "samples": 12}
+    )
     search = open_made_up(folder, random_search())
     report = build_report(search, confirmation(folder), importance, replayed())
     return report, Page(report)
@@ -138,6 +140,11 @@ def test_the_page_has_all_sections_and_its_links_lead_somewhere(whole: tuple[str
     links = [one for one in page.resources if one.startswith("#")]
     assert len(links) == len(SECTIONS)
     assert {link[1:] for link in links} <= page.ids
+
+
+def test_importance_of_few_samples_carries_its_warning(whole: tuple[str, Page]) -> None:
+    _, page = whole
+    assert "Of 12 finished samples for 2 choices: a hint at most" in page.text
 
 
 def test_the_page_loads_nothing(whole: tuple[str, Page]) -> None:

@@ -52,7 +52,7 @@ CASES = {
         lambda: VectorToMap(5, 2, 4, 3, kernel=2, batch_norm=False, dropout=0), [VECTOR], [IMAGE]
     ),
     "residual map to vector": Case(
-        lambda: ResidualMapToVector(3, 2, 4, 6, pool=2), [IMAGE], [(6,)]
+        lambda: ResidualMapToVector(3, 2, 4, 6, pool=(2, 2)), [IMAGE], [(6,)]
     ),
     "gate": Case(lambda: ModalityGate(5, 4), [(4, 2, 3), (4, 6), VECTOR], [(4, 2, 3), (4, 6)]),
 }

@@ -73,12 +73,15 @@ def flat(maps: Array) -> list[float]:
     return [float(value) for channel in maps for row in channel for value in row]
 
 
-def pooled(maps: Array, side: int) -> Array:
+def pooled(maps: Array, sides: tuple[int, int], steps: tuple[int, int]) -> Array:
     channels, height, width = maps.shape
-    result = np.empty((channels, height // side, width // side))
+    rows = len(range(0, height - sides[0] + 1, steps[0]))
+    result = np.empty((channels, rows, len(range(0, width - sides[1] + 1, steps[1]))))
     for c, y, x in np.ndindex(result.shape):
         result[c, y, x] = max(
-            maps[c, y * side + dy, x * side + dx] for dy in range(side) for dx in range(side)
+            maps[c, y * steps[0] + dy, x * steps[1] + dx]
+            for dy in range(sides[0])
+            for dx in range(sides[1])
         )
     return result
 
@@ -161,15 +164,20 @@ def test_vector_to_map_equals_the_equations(kernel: int, final: bool, batch_norm
         np.testing.assert_allclose(array(output[example]), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("pool", [1, 2, 3])
-def test_residual_map_to_vector_equals_the_equations(pool: int) -> None:
-    module = scrambled(ResidualMapToVector(2, 7, 5, 3, pool=pool))
+@pytest.mark.parametrize(
+    ("pool", "stride"),
+    [((1, 1), None), ((2, 2), None), ((3, 3), None), ((2, 3), None), ((3, 2), (2, 1))],
+)
+def test_residual_map_to_vector_equals_the_equations(
+    pool: tuple[int, int], stride: tuple[int, int] | None
+) -> None:
+    module = scrambled(ResidualMapToVector(2, 7, 5, 3, pool=pool, stride=stride))
     layer, last = module.layers[3:]
     images = random(2, 2, 7, 5)
     output = module(images)
     assert output.shape == (2, 3)
     for example in range(2):
-        values = flat(pooled(array(images[example]), pool))
+        values = flat(pooled(array(images[example]), pool, stride or pool))
         expected = prelu(dense(values, layer), array(last.slopes))
         np.testing.assert_allclose(array(output[example]), expected, rtol=0, atol=1e-12)
 
@@ -209,6 +217,37 @@ def test_the_default_kernel_is_the_papers_on_its_smaller_frames() -> None:
         assert 1 <= kernel <= side
 
 
+@pytest.mark.parametrize(
+    ("image", "pool", "stride", "count"),
+    [
+        ((11, 80, 60), (4, 4), None, 3300),
+        ((11, 80, 60), (8, 8), (8, 4), 1540),
+        ((6, 90, 120), (4, 4), None, 3960),
+        ((6, 90, 120), (8, 8), (8, 4), 1914),
+    ],
+)
+def test_the_papers_pooled_images(
+    image: tuple[int, int, int],
+    pool: tuple[int, int],
+    stride: tuple[int, int] | None,
+    count: int,
+) -> None:
+    module: Any = ResidualMapToVector(*image, 128, pool=pool, stride=stride)
+    assert module.layers[3].in_features == count
+    assert module.eval()(torch.zeros(2, *image)).shape == (2, 128)
+
+
+def test_slopes_start_where_they_are_told() -> None:
+    for module in (
+        MapToVector(2, 4, 3, 5, slope=0.0),
+        VectorToMap(5, 4, 3, 2, slope=0.0),
+        ResidualMapToVector(2, 4, 4, 5, slope=0.0),
+    ):
+        slopes = [one for one in module.modules() if isinstance(one, ElementPReLU)]
+        assert slopes
+        assert not any(one.slopes.any() for one in slopes)
+
+
 def test_trainable_parameters_of_the_papers_connections() -> None:
     """Level 1 on 80 x 60 frames of 11 channels, counted by hand; slopes are one per element."""
 
@@ -229,7 +268,7 @@ def test_trainable_parameters_of_the_papers_connections() -> None:
 def test_dropout_is_on_only_in_training() -> None:
     torch.manual_seed(0)
     to_map = VectorToMap(4, 6, 6, 2, batch_norm=False)
-    to_vector = ResidualMapToVector(1, 8, 8, 3, pool=2)
+    to_vector = ResidualMapToVector(1, 8, 8, 3, pool=(2, 2))
     for module, given in ((to_map, torch.ones(1, 4)), (to_vector, torch.ones(1, 1, 8, 8))):
         assert not torch.equal(module(given), module(given))
         module.eval()
@@ -245,8 +284,9 @@ def test_dropout_is_on_only_in_training() -> None:
         (lambda: VectorToMap(4, 6, 5, 2, kernel=0), "kernel is 0"),
         (lambda: VectorToMap(0, 6, 5, 2), "size is 0"),
         (lambda: VectorToMap(4, 6, 5, 2, dropout=1.0), "dropout is 1.0"),
-        (lambda: ResidualMapToVector(1, 8, 3, 4), r"pool is 4, larger than the image \(8 x 3\)"),
-        (lambda: ResidualMapToVector(1, 8, 8, 4, pool=0), "pool is 0"),
+        (lambda: ResidualMapToVector(1, 8, 3, 4), r"pool is 4 x 4, larger than the image \(8 x 3"),
+        (lambda: ResidualMapToVector(1, 8, 8, 4, pool=(1, 0)), "pool is 0"),
+        (lambda: ResidualMapToVector(1, 8, 8, 4, stride=(0, 2)), "stride is 0"),
         (lambda: ResidualMapToVector(1, 8, 8, 4, dropout=-0.1), "dropout is -0.1"),
         (lambda: MapToVector(2, 0, 4, 3), "height is 0"),
         (lambda: MapToVector(2, 4, 4, 3, hidden_channels=0), "hidden_channels is 0"),

@@ -54,7 +54,10 @@ def folder_of(parent: Path, name: str = "test") -> Storage:
 
 
 @on_one_ray
-@pytest.mark.parametrize(("task", "metric", "direction"), [SENSORS, IMBALANCED])
+@pytest.mark.parametrize(
+    ("task", "metric", "direction"),
+    [SENSORS, pytest.param(*IMBALANCED, marks=pytest.mark.slow)],
+)
 def test_a_search_chooses_stops_and_confirms_by_its_own_metric(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -241,6 +244,9 @@ def test_reading_commands_run_no_code_of_a_task(
     ):
         assert main(words) == 0, (words, capsys.readouterr().err)
         assert not ran.exists(), words
-    with pytest.raises(SystemExit, match="it ran"):  # those that run trials do
-        main(["resume", "test", *at])
+    assert main(["resume", "test", *at]) == 2
+    assert "the code of task hostile_task:Hostile has changed" in capsys.readouterr().err
+    assert not ran.exists()
+    assert main(["resume", "test", *at, "--changed-code"]) == 2  # those that run trials do
+    assert "hostile_task cannot be imported: it ends the program" in capsys.readouterr().err
     assert ran.exists()

@@ -145,7 +145,7 @@ def test_in_a_checkout_its_own_folders_stay_hidden(tmp_path: Path) -> None:
         "from fusion_search.search.commands.command_line import main; main(['status']); "
         "print([find_spec(one) for one in ('search', 'models', 'datasets', 'analysis', 'tests')])"
     )
-    for name in ("search/running", "models", "datasets", "analysis", "tests"):
+    for name in ("search/tasks", "models", "datasets", "analysis", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name)  # also of one that is not installed
     for folder in (ROOT, tmp_path):
         done = subprocess.run(

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from descriptions import digit_description, write_description
 from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
+from fusion_search.analysis.records.samples import BestSample, mean_objective
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
@@ -158,8 +160,11 @@ def test_all_say_alike_that_there_is_no_such_search(
 def test_progress_shows_what_workers_say_and_obeys_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress = Progress(open_storage(tmp_path), 3, 0, 1, digit_description(), best=(0.1, EVIL))
-    row = {"trial_id": "a", "trial_name": EVIL, "reason": EVIL, "seconds": 1.0}
+    before = {"trial_id": "b", "trial_name": EVIL, "status": "finished", "mean_accuracy": 0.1}
+    ended = {"ended_at": datetime.now(UTC)}
+    best = BestSample(mean_objective(digit_description()), [{**before, **ended}])
+    progress = Progress(open_storage(tmp_path), 3, 0, 1, digit_description(), best=best)
+    row = {"trial_id": "a", "trial_name": EVIL, "reason": EVIL, "seconds": 1.0, **ended}
     accuracy = {"train_condition_accuracy": 0.2, "mean_accuracy": 0.05, "validation_accuracy": 0.3}
     for state in ("finished", "stopped", "failed"):
         progress.ended({**row, **accuracy, "status": state})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,10 @@ def test_a_checkpoint_of_another_network_is_refused(
     wrong = open_storage(folder).below("one").read(CHECKPOINTS, f"{trial.trial_id}.pt")
     storage.write(wrong, CHECKPOINTS, f"{narrow.trial_id}.pt")
     assert main(["probe", "one", "--storage", str(tmp_path)]) == 2
-    assert "is damaged or of another version" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: checkpoint .* does not fit .* it is damaged, or the code of .*\n", error
+    )
 
 
 def test_a_checkpoint_of_another_trial_is_refused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,65 @@ class Late(NoisySensors):
         return opened
 
 
+def listed_sensors(**fields: Any) -> dict[str, Any]:
+    """A trial of three streams, written out."""
+    raw = {"name": "x", "task": "odd_tasks:NoisySensors", "seeds": [3]}
+    return {**build_search(raw).planned_trials()[0].to_plain(), **fields}
+
+
+def listed_search(*trials: dict[str, Any]) -> list[Any]:
+    raw = {"name": "x", "task": "odd_tasks:NoisySensors", "listed": list(trials)}
+    return build_search(raw).planned_trials()
+
+
+def test_listed_trials_of_the_same_network_are_one() -> None:
+    gates = {"s1": {"coupling": "gates"}}
+    orders = (["heat", "ecg"], ["ecg", "heat"], ["heat", "ecg", "motion"], [])
+    found = listed_search(
+        *(listed_sensors(placement={"sites": gates, "streams": one}) for one in orders)
+    )
+    assert [one.placement.streams for one in found] == [("ecg", "heat"), ()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"fold": 3}, r"listed\.0\.fold is 3; allowed: 0 to 2"),
+        ({"task": "digits"}, r"listed\.0\.task is 'digits'; allowed: odd_tasks:NoisySensors"),
+        (
+            {"placement": {"sites": {"s2": {"coupling": "gates"}}}},
+            r"listed\.0\.placement: placement names s2\.coupling; allowed: s1\.coupling",
+        ),
+        (
+            {"placement": {"sites": {"s1": {"coupling": "mmtm"}}}},
+            r"listed\.0\.placement: s1\.coupling is 'mmtm'; allowed: none, gates",
+        ),
+        ({"placement": {"end": "gate"}}, r"listed\.0\.placement: end is 'gate'; allowed"),
+        ({"placement": {"streams": ["eeg"]}}, r"placement: streams holds 'eeg'; allowed: ecg"),
+        (
+            {"placement": {"sites": {"s1": {"coupling": "gates"}}, "streams": ["ecg"]}},
+            r"s1\.coupling is 'gates', but of its streams only ecg is there",
+        ),
+        (
+            {"placement": {"sites": {"s1": {"ecg>heat": "transfer"}}, "streams": ["heat"]}},
+            r"s1\.ecg>heat is 'transfer', but of its streams only heat is there",
+        ),
+    ],
+)
+def test_a_listed_trial_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        listed_search(listed_sensors(**fields))
+
+
+def test_data_with_other_folds_are_named() -> None:
+    raw = {"name": "x", "task": "odd_tasks:Sensors", "data": {"subjects": [3, 2]}}
+    assert len(build_search(raw).planned_trials()) == 2
+    message = "data with subjects 3 have 3 folds, and with subjects 2 2; declare options"
+    for folds in ("all", [2]):
+        with pytest.raises(ConfigurationError, match=message):
+            build_search({**raw, "folds": folds})
+
+
 class Twice(Sensors):
     """A setting of the network is called like one of training."""
 
@@ -165,12 +224,42 @@ def test_axes_and_metrics_may_come_from_the_data(searched: bool) -> None:
     ("task", "message"),
     [
         ("Twice", "Twice has settings of one name: batch_size, size; network, data, training and"),
-        ("Ends", "Ends has a setting end, which means something else in every search"),
+        ("Ends", "Ends has a setting of its network called end, which means something else in"),
     ],
 )
 def test_names_of_settings_are_told_apart(task: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         build_search({"name": "x", "task": f"{__name__}:{task}"})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("coupling_s1", "says in samples what sits at a site"),
+        ("to_heat_from_ecg_s1", "says in samples what sits at a site"),
+        *(
+            (name, f"is a column of every search's {table}")
+            for name, table in {
+                **dict.fromkeys(("seed", "fold", "status", "train_ecg_snr", "placement"), "trials"),
+                **dict.fromkeys(("mean_mean_absolute_error", "threads"), "trials"),
+                **dict.fromkeys(("epoch", "train_mean_absolute_error"), "epochs"),
+                **dict.fromkeys(("n", "test_heat_snr"), ""),
+                **dict.fromkeys(("loss", "mean_absolute_error"), "grid"),
+            }.items()
+        ),
+    ],
+)
+@pytest.mark.parametrize("group", ["network", "data"])
+def test_no_setting_is_called_like_a_column_or_a_part_of_a_sample(
+    group: str, name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {"network": Widths, "data": Amount}[group]
+    named = make_dataclass("Named", [(name, int, 1)], bases=(base,), frozen=True)
+    monkeypatch.setattr(NoisySensors, group, named)
+    with pytest.raises(ConfigurationError) as caught:
+        build_search({"name": "x", "task": "odd_tasks:NoisySensors"})
+    assert f"NoisySensors has a setting of its {group} called {name}" in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +335,20 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         (f"{DIGITS}\nnetwork: {{units: true}}", "network.units is True; allowed: a whole number"),
         (f"{DIGITS}\nnetwork: [3]", "network must be a mapping"),
         (f"{DIGITS}\ntraining: {{learning_rate: .nan}}", "training.learning_rate is nan"),
+        *(
+            (f"{DIGITS}\n{field}: {{{name}: {word}}}", f"{field}.{name} is .*; allowed: a number")
+            for field, name in (
+                ("training", "learning_rate"),
+                ("network", "dropout"),
+                ("resources", "save_seconds"),
+            )
+            for word in ("original", "absent", "inf", "true", "'1'")
+        ),
+        (f"{DIGITS}\ntraining: {{learning_rate: .inf}}", "learning_rate is inf; .* finite"),
+        (
+            f"{DIGITS}\ntraining: {{learning_rate: {{low: 1, high: .inf}}}}\nsearcher: {{}}",
+            r"training\.learning_rate\.high is inf; allowed: a finite number",
+        ),
         (f"{DIGITS}\nnetwork: {{units: 0}}", "units is 0"),
         (f"{DIGITS}\nnetwork: {{seed: 3}}", "network.seed is not a field"),
         (f"{DIGITS}\nsweep: []", "sweep is empty"),
@@ -284,7 +387,7 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ),
         (
             "name: x\ntask: numbers",
-            "task is 'numbers'; allowed: digits, xflow, or a class of yours as",
+            "task is 'numbers'; allowed: digits, table, xflow, or a class of yours as",
         ),
         ("name: x\ntask: [digits]", r"task is \['digits'\]; allowed: text"),
         (f"{DIGITS}\nresources: {{cpus_per_trial: 0}}", "resources.cpus_per_trial is 0"),

@@ -19,7 +19,7 @@ from search_processes import ROOT
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
-from fusion_search.search.dispatch.connection import code_to_send
+from fusion_search.search.running.travelling import code_to_send
 
 TIMES = ["started_at", "ended_at", "peak_memory_bytes", "milliseconds_per_example"]
 

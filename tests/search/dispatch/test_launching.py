@@ -24,13 +24,14 @@ from search_processes import on_one_ray
 from small_trials import small_configuration
 
 import fusion_search.search.dispatch.connection as ray_cluster
+import fusion_search.search.running.travelling as travelling
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands import launching
 from fusion_search.search.commands.command_line import main, parser
 from fusion_search.search.declaration.configuration import build_search, parse_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch.client import _Console, check_storage
-from fusion_search.search.dispatch.connection import ResourceError, code_to_send, connect
+from fusion_search.search.dispatch.connection import ResourceError, connect
 from fusion_search.search.dispatch.head_command import (
     HeadCommand,
     head_command,
@@ -39,8 +40,10 @@ from fusion_search.search.dispatch.head_command import (
     use_token,
 )
 from fusion_search.search.records import provenance
-from fusion_search.search.records.provenance import code_fingerprint, git_commit, package_files
-from fusion_search.search.running.current_folder import make_importable
+from fusion_search.search.records.provenance import git_commit, package_files, program_fingerprint
+from fusion_search.search.running.travelling import code_to_send
+from fusion_search.search.tasks.current_folder import make_importable
+from fusion_search.search.trials.fields import ConfigurationError
 
 CONFIG = small_configuration(name="test")
 
@@ -306,9 +309,9 @@ def test_code_is_sent_without_caches_and_not_when_it_is_large(
     assert not Path(folder).exists()
     files = {**package_files(), "fusion_search/models/weights.pt": tmp_path / "weights.pt"}
     (tmp_path / "weights.pt").write_bytes(bytes(21_000_000))
-    monkeypatch.setattr(ray_cluster, "package_files", lambda: files)
+    monkeypatch.setattr(travelling, "package_files", lambda: files)
     with (
-        pytest.raises(ResourceError, match=r"2\d MB, allowed: 20 MB.*weights\.pt"),
+        pytest.raises(ConfigurationError, match=r"2\d MB, allowed: 20 MB.*weights\.pt"),
         code_to_send(),
     ):
         pass
@@ -336,7 +339,7 @@ def test_a_worker_finds_what_lies_in_the_folder_of_the_command_last(tmp_path: Pa
 def test_code_that_was_sent_has_the_fingerprint_of_its_origin(tmp_path: Path) -> None:
     with code_to_send() as (folder,):
         shutil.copytree(folder, tmp_path / "fusion_search")
-    program = "import fusion_search.search.records.provenance as p; print(p.code_fingerprint())"
+    program = "import fusion_search.search.records.provenance as p; print(p.program_fingerprint())"
     found = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
@@ -345,7 +348,7 @@ def test_code_that_was_sent_has_the_fingerprint_of_its_origin(tmp_path: Path) ->
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == code_fingerprint()
+    assert found.stdout.strip() == program_fingerprint()
 
 
 def test_records_of_code_without_a_checkout_know_its_commit(

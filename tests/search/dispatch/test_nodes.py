@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,7 @@ import pytest
 import ray
 import torch
 from descriptions import digit_description
+from odd_tasks import Amount, Sensors
 from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -36,8 +38,15 @@ from small_trials import small_trial
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
+from fusion_search.datasets.batch import Data
 from fusion_search.datasets.digits.data import DigitData
-from fusion_search.search.dispatch.nodes import Expectation, data_trouble, expectation, node_trouble
+from fusion_search.search.dispatch.nodes import (
+    Expectation,
+    data_trouble,
+    expectation,
+    node_trouble,
+    opening_trouble,
+)
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.tasks.digits.task import digit_splits
@@ -56,7 +65,7 @@ VARYING = [
 def expected(tmp_path: Path, small_opened: OpenedTask) -> Iterator[Expectation]:
     storage = open_storage(tmp_path / "results")
     progress = Progress(storage, 1, 0, 1, digit_description())
-    yield expectation(storage, progress.started_at, small_opened)
+    yield expectation(storage, progress.started_at, "digits", small_opened)
     progress.close()
 
 
@@ -90,6 +99,33 @@ def test_data_that_changed_on_the_way_are_noticed(
     assert f"the search's is {expected.data}" in (
         data_trouble(expected, digit_splits(arrived)) or ""
     )
+
+
+class InAFolder(Sensors):
+    """Opened by path, and so by every process for itself."""
+
+    folder = Path()
+
+    def open(self, data: Amount, fold: int = 0) -> Data:
+        size = len((self.folder / "index.txt").read_text())
+        return replace(super().open(data, fold), fingerprint=f"{size}", shared=False)
+
+
+def test_a_node_that_does_not_see_the_data_is_named(expected: Expectation, tmp_path: Path) -> None:
+    task = InAFolder()
+    task.folder = tmp_path
+    (tmp_path / "index.txt").write_text("four")
+    here = replace(expected, data="4")
+    content = pickle.dumps(OpenedTask(task, Amount(size=4)))
+    assert len(content) < 1000  # the examples do not travel
+    assert opening_trouble(here, pickle.loads(content)) is None
+    (tmp_path / "index.txt").write_text("other")
+    assert "has other data" in (opening_trouble(here, pickle.loads(content)) or "")
+    (tmp_path / "index.txt").unlink()
+    trouble = opening_trouble(here, pickle.loads(content)) or ""
+    assert trouble.startswith("cannot open the data (FileNotFoundError: ")
+    assert "index.txt" in trouble
+    assert "a folder that all machines mount" in trouble
 
 
 @contextlib.contextmanager

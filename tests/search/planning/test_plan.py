@@ -32,7 +32,6 @@ from fusion_search.search.declaration.specification import (
     SchedulerSettings,
     SearchSpecification,
 )
-from fusion_search.search.dispatch import start
 from fusion_search.search.planning import timing as plan_timing
 from fusion_search.search.planning.contents import Contents, search_contents
 from fusion_search.search.planning.measurement import (
@@ -192,6 +191,10 @@ def test_few_examples_tell_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock <= 40 + 4 + 60 + 3 + 0.5 * max(called)
     whole = plan_timing.measure_line(call, 8, 60.0, by_processor=True, warm=True)
     assert (whole.seconds, whole.warm_up, whole.share) == (pytest.approx(7), 0, 1)
+    # What takes nothing is not repeated until the time is up.
+    called.clear()
+    plan_timing.measure_line(call, 8, 1e9, by_processor=True, warm=True)
+    assert called == [1, 2, 4, 8, 8, 8, 8]
 
 
 def test_what_is_not_measured_goes_by_its_operations() -> None:
@@ -267,8 +270,12 @@ def test_gpu_hours_are_measured_or_given(
         contents=Contents(),
     )
     monkeypatch.setattr(plan_commands, "make_plan", lambda *_: plan)
+    long = ", ".join(f"a_setting_{number} 1" for number in range(9))
+    monkeypatch.setattr(plan_commands, "_labels", lambda kinds: dict.fromkeys(kinds, long))
     plan_commands.print_plan(search, gpus=1, examples_per_second=speed)
     output = capsys.readouterr().out
+    assert not any("a_setting" in line[44:] for line in output.splitlines())
+    assert all(f"a_setting_{number}" in output for number in range(9))
     assert "16 CPU hours, 8 h 0 min" in output
     assert said in output
     # Two waves of an hour.
@@ -369,7 +376,6 @@ def test_what_is_left_is_what_was_planned(
 def test_a_regression_without_axes_is_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(start, "seconds_to_start", lambda *_: 5.0)  # Ray's is no part of this
     alone = {"cpus_per_trial": os.cpu_count() or 1}
     search = sensors_search(tmp_path, placement={"couplings": ["gates"]}, resources=alone)
     plan = make_plan(search, seconds=1.0)

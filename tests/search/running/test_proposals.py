@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.analysis.statistics import seeds_needed
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.declaration.configuration import build_search, to_plain
-from fusion_search.search.declaration.specification import Confirmation
+from fusion_search.search.declaration.specification import Confirmation, SearcherSettings
 from fusion_search.search.running.confirmation import choose_candidates, confirmation_search
 from fusion_search.search.running.proposals import (
     Proposals,
@@ -25,13 +27,16 @@ from fusion_search.search.running.proposals import (
     record_plan,
 )
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.running.space_search import make_proposals
 from fusion_search.search.spaces.objectives import Objective, objective_names, with_direction
-from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.spaces.parameters import Choice, Sample
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.tasks.base import Classification, Regression
 from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.settings import EvaluationSettings
 from fusion_search.search.trials.trial import Continuation, run_trial
 
 (ACCURACY,) = Classification.metrics
@@ -210,6 +215,43 @@ def test_records_tell_a_later_searcher_the_same(recorded: tuple[Any, Storage]) -
     proposals.restore(read_proposals(storage))
     assert list(proposals.history) == own
     assert all(one.state != RUNNING for one in proposals.history)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"folds": (1,)}, "of fold 0, which this search does not have"),
+        ({"folds": (0, 1)}, "whose sample lacks a fold or train condition of this search"),
+        ({"evaluation": EvaluationSettings(split="test")}, "tested on the validation split"),
+        (
+            {"train": ({"audio_snr": 1.0, "visual_snr": 1.0},)},
+            "outside this space, or trained at other conditions",
+        ),
+        ({"name": "other"}, "of the task digits"),
+        (
+            {"settings": {("data", "split_seed"): Choice((1,))}},
+            "with other data settings",
+        ),
+    ],
+)
+def test_a_searcher_learns_only_from_what_was_measured_like_its_own(
+    recorded: tuple[Any, Storage], fields: dict[str, Any], reason: str
+) -> None:
+    search, storage = recorded
+    settings = {**search.space.settings, **fields.pop("settings", {})}
+    other = replace(search.space, settings=settings, **fields)
+    left_out: Counter[str] = Counter()
+    assert known_observations(other, search.objectives, storage, left_out) == []
+    assert left_out == {reason: 4}
+    warm = replace(
+        search,
+        name="warm",
+        space=other,
+        searcher=SearcherSettings(name="tpe", warm_start=("test",)),
+        objectives=search.objectives[:1],
+    )
+    with pytest.raises(ConfigurationError, match=f"nothing of test can be .* 4 trials {reason}"):
+        make_proposals(warm, open_storage(search.storage).below("warm"))
 
 
 def test_candidates_are_the_best_and_plain_fusion_at_every_depth(

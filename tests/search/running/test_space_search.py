@@ -164,6 +164,7 @@ def test_early_stopping_confirmation_and_report(
     assert "left out: 3 trials of other candidates" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @on_one_ray
 def test_averaged_samples_a_replay_and_a_warm_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -8,6 +8,8 @@ import numpy as np
 import optuna
 import pytest
 
+from fusion_search.analysis.records.samples import few_samples_words
+from fusion_search.analysis.records.selection import large_count
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.space_fields import build_space
@@ -310,6 +312,7 @@ def test_importance_finds_the_choice_that_matters() -> None:
     assert table["parameter"].iloc[0] == "coupling_level1"
     assert table["importance"].iloc[0] > 0.8
     assert table["importance"].sum() == pytest.approx(1.0)
+    assert set(table["samples"]) == {len(history)}
 
 
 def test_importance_takes_ranges_that_may_be_absent() -> None:
@@ -337,3 +340,15 @@ def test_importance_says_what_it_lacks() -> None:
         compute_importance(PLACEMENTS, same[:3])
     with pytest.raises(ValueError, match="equally good"):
         compute_importance(PLACEMENTS, same)
+
+
+@pytest.mark.parametrize(("samples", "choices", "said"), [(5, 4, "40 or more"), (40, 4, "")])
+def test_importance_of_few_samples_is_a_hint(samples: int, choices: int, said: str) -> None:
+    words = few_samples_words(samples, choices)
+    assert said in words
+    assert bool(words) == bool(said)
+
+
+def test_counts_of_any_size_are_short() -> None:
+    assert large_count(999_999_999) == "999,999,999"
+    assert large_count(6**40) == "about 10^31"  # 1.3e31

@@ -229,7 +229,7 @@ def test_a_wrong_train_condition_is_named(task: Task, train: Any, message: str) 
         ),
         (
             {"placement": {"streams": [["ecg", "heat"], ["heat", "ecg"]]}},
-            "placement.streams holds ('ecg', 'heat') twice; keep one",
+            "placement.streams holds ecg, heat twice; keep one",
         ),
         ({"placement": {"streams": ["ecg"]}}, "placement.streams must be a list"),
         ({"network": {"width": [1, 0]}}, "network.width: width is 0; allowed: 1 or more"),

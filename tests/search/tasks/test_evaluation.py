@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 
 from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.conditions import ABSENT, absent, grid
+from fusion_search.datasets.loading import Loaders
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import (
     Classification,
@@ -38,12 +40,14 @@ def built(task: Task, placement: Placement = PLAIN) -> tuple[Data, nn.Module]:
     return data, task.build(task.network(), data, placement).eval()
 
 
-def judged(task: Task, network: nn.Module, data: Data, **loading: Any) -> list[Evaluation]:
+def judged(
+    task: Task, network: nn.Module, data: Data, *, size: int = 5, workers: int = 0
+) -> list[Evaluation]:
     conditions: list[Condition] = [*grid(task.axes), *absent(task.axes)]
     numbers = range(len(data.test))  # type: ignore[arg-type]
-    options = {"seed": 3, "size": 5, **loading}
-    with torch.inference_mode():
-        answers = task.answers(network, data.test, numbers, conditions, Run(task, CPU), **options)
+    with torch.inference_mode(), Loaders([data.test], workers) as loaders:
+        run = Run(task, CPU, loaders=loaders)
+        answers = task.answers(network, data.test, numbers, conditions, run, seed=3, size=size)
         return evaluate(task, answers, conditions)
 
 
@@ -109,7 +113,7 @@ def test_every_metric_at_every_condition_equals_the_naive_one(
         assert one.loss == pytest.approx(row["loss"], rel=1e-5)
         for name, value in expected.items():
             assert one.metrics[name] == pytest.approx(value(row), rel=1e-5)
-    for other in ({"size": 24}, {"size": 1}, {"workers": 2}):
+    for other in ({"size": 24}, {"size": 1}, {"size": 5, "workers": 2}):
         for one, again in zip(found, judged(task, network, data, **other), strict=True):
             assert again.metrics == pytest.approx(one.metrics, rel=1e-5)
 
@@ -212,6 +216,10 @@ def test_a_task_that_breaks_the_contract_is_told_so() -> None:
         def open(self, data: Any, fold: int = 0) -> Any:
             return {"train": None}
 
+    class Unsaid(Imbalanced):
+        def open(self, data: Any, fold: int = 0) -> Data:
+            return replace(super().open(data, fold), classes=0)
+
     data, network = built(Sensors())
     (means,), (each,) = judged(Scalar(), network, data), judged(Sensors(), network, data)
     assert means.loss == pytest.approx(each.loss)
@@ -219,6 +227,7 @@ def test_a_task_that_breaks_the_contract_is_told_so() -> None:
         judged(Wrong(), network, data)
     for task, message in (
         (NoMetric(), "NoMetric has no metric"),
+        (Unsaid(), "the data have 0 classes; a classification's open says how many"),
         (Empty(), "the test split of fold 0 has no example"),
         (Elsewhere(), "open gave a dict; a task's open gives Data"),
     ):

@@ -179,7 +179,10 @@ def test_sync_writes_what_the_records_say(search: Storage, uri: str) -> None:
     assert parent.data.params["placement.connections.image to audio"] == "['none', 'cross']"
     assert artifacts(parent)["specification.yaml"].read_text() == SPECIFICATION
     assert "2 of 2 trials ended, 0 of them failed" in parent.data.tags["mlflow.note.content"]
-    best = f"Best validation accuracy: 31.0 % ({end_row(1)['trial_name']})"
+    best = (
+        f"Best trial: {end_row(1)['trial_name']}, chosen by validation accuracy 30.5 %, the mean "
+        "of its sample's 2 trials."
+    )
     assert best in parent.data.tags["mlflow.note.content"]
 
     assert sorted(trials) == ["t000", "t001"]
@@ -252,7 +255,7 @@ def test_less_error_is_better_and_without_axes_there_is_no_picture(
     parent, trials = runs_of(uri)
     assert parent.data.tags["fusion_search.best"] == "t000"
     note = parent.data.tags["mlflow.note.content"]
-    assert "Best validation mean absolute error: 0.25 (sensors 0)" in note
+    assert "Best trial: sensors 0, chosen by validation mean absolute error 0.25." in note
     assert set(artifacts(parent)) == {"specification.yaml"}
     run = trials["t001"]
     assert run.data.params == {

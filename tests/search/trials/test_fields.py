@@ -180,6 +180,30 @@ def test_settings_of_every_type_are_recorded_and_come_back(network: Typed) -> No
     assert defaults["augmentation"] == '{"kind": "flip", "probability": 0.5}'
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """Infinity is "original" in JSON; the text of that name is a text."""
+
+    most: float = math.inf
+    each: tuple[float | None, ...] = (1.0, -math.inf, None)
+    mode: str = "original"
+    either: float | str = "absent"
+    nested: Augmentation = Augmentation(-math.inf)
+
+
+class BoundedSensors(Sensors):
+    network = Bounds
+
+
+def test_infinite_settings_come_back_and_are_no_word_in_a_declaration() -> None:
+    trial = TrialSpecification(task="bounded", network=Bounds(), data=Amount())
+    assert '"most": "original"' in trial.to_json()
+    assert parse_specification(trial.to_json(), BoundedSensors()) == trial
+    assert typed(Bounds, {"most": math.inf}, "network.") == Bounds()
+    with pytest.raises(ConfigurationError, match=r"network\.most is 'original'; allowed: a number"):
+        typed(Bounds, {"most": "original"}, "network.")
+
+
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

@@ -300,6 +300,7 @@ def write_search(folder: Path, packed_trials: int) -> list[TrialSpecification]:
     return build_search(config).planned_trials()
 
 
+@pytest.mark.slow
 @on_one_ray
 def test_a_sweep_resumed_in_packs_ends_as_it_would_alone(
     tmp_path: Path, small_opened: OpenedTask

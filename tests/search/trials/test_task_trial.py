@@ -63,13 +63,22 @@ def numbers(result: TrialResult) -> list[Any]:
 )
 def test_workers_and_an_interruption_change_no_number(trial: TaskTrial) -> None:
     whole = numbers(run(trial))
-    assert numbers(run(trial, workers=2)) == whole
+    ahead = replace(trial, training=replace(trial.training, loader_workers=2))
+    assert numbers(run(ahead)) == whole
     saved: list[bytes] = []
     run(trial, continuation=Continuation(save=saved.append))
     again = run(trial, continuation=Continuation(saved=saved[0]))
     assert numbers(again) == whole
     other = numbers(run(replace(trial, seed=1)))
     assert other[2] != whole[2]
+
+
+def test_workers_that_would_load_nothing_are_refused() -> None:
+    trial = trial_of(Sensors(), training=replace(SHORT, loader_workers=2))
+    data = open_task(trial.task, trial.data)
+    data.train.batch = lambda numbers, shown: None  # type: ignore[attr-defined]
+    with pytest.raises(TrialError, match="loader_workers is 2, but these data make whole batches"):
+        run_task_trial(trial, data, CPU)
 
 
 def test_the_best_epoch_is_the_one_with_the_least_error() -> None:
@@ -263,6 +272,7 @@ def test_gradients_are_clipped_to_their_common_norm() -> None:
         ({"coupling_weight_decay": math.nan}, "coupling_weight_decay is nan; allowed: 0 or more"),
         ({"learning_rate": 0}, "learning_rate is 0; allowed: above 0"),
         ({"step_factor": 2}, "step_factor is 2; allowed: above 0 to 1"),
+        ({"loader_workers": -1}, "loader_workers is -1; allowed: 0 or more"),
         ({"momentum": 0.9}, "momentum is 0.9 with optimizer adamw; allowed with: sgd"),
     ],
 )

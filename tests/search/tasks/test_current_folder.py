@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fusion_search.search.running.current_folder import Carried
+from fusion_search.search.tasks.current_folder import Carried
 
 ELSEWHERE = "import pickle, sys; print(pickle.load(sys.stdin.buffer).width)"
 

@@ -1,0 +1,1 @@
+"""Tables of examples: one row an example, with columns of numbers, arrays and file names."""

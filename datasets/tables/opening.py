@@ -1,0 +1,165 @@
+"""A table opened: its examples in splits, with what tells these data from others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fusion_search.datasets.batch import SPLITS, Batch, Data, Part
+from fusion_search.datasets.conditions import ABSENT, Axis
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.metrics import Metric
+from fusion_search.datasets.splits import split
+from fusion_search.datasets.tables.examples import TableExamples
+from fusion_search.datasets.tables.settings import DEFAULT_WEIGHTS, PADDED, TableData
+from fusion_search.datasets.tables.table import Table, number_column, read_table
+from fusion_search.datasets.tables.targets import (
+    class_column,
+    classes_among,
+    number_target,
+    text_column,
+)
+
+
+def open_table(
+    settings: TableData, folder: Path, fold: int = 0, metrics: Iterable[Metric] = ()
+) -> Data:
+    """The splits of a fold. Files are looked for, and decoded only when examples are asked for.
+
+    Args:
+        settings: checked.
+        folder: what the table's path is relative to.
+        fold: from 0 on.
+        metrics: by which networks are judged.
+
+    Raises:
+        DataError: the table or a file cannot be used; names row and column.
+    """
+    table = read_table(folder / settings.table, settings.wanted_columns())
+    table = table.without(settings.leave_out)
+    labels: tuple[str, ...] = ()
+    targets: NDArray[Any]
+    if settings.target_kind == "class":
+        targets, labels = class_column(table, settings.target)
+    else:
+        targets = number_target(table, settings.target)
+    groups = text_column(table, settings.group) if settings.group else None
+    examples = TableExamples(table, settings, targets, groups)
+    sizes = examples.file_sizes()
+    left_out = f", {len(settings.leave_out):,} rows left out" if settings.leave_out else ""
+    try:
+        data = split(
+            examples,
+            fractions=settings.fractions,
+            column=text_column(table, settings.split_column) if settings.split_column else None,
+            groups=groups,
+            folds=settings.folds,
+            fold=fold,
+            seed=settings.split_seed,
+            labels=labels,
+            fingerprint=f"{table.digest} {settings}",
+            note=f"{table.path.name}, {len(table):,} examples{left_out}",
+            shared=True,
+        )
+    except DataError as error:
+        raise DataError(f"{table.path.name}: {error}") from error
+    if settings.split_column and groups is not None:
+        _check_whole(table, settings, groups, data)
+    weights = {name: _digest(folder, one.weights) for name, one in settings.inputs.items()}
+    loaded = [f"{name} begins with weights {one}" for name, one in weights.items() if one]
+    data.note = "; ".join([data.note, *loaded])
+    content = f"{data.fingerprint} {sizes} {weights}".encode()
+    data.fingerprint = hashlib.sha256(content).hexdigest()[:16]
+    assert isinstance(data.train, Part)
+    examples.standardise(data.train.numbers.numpy())
+    data.axes = tuple(axis_of(name, settings) for name in settings.inputs)
+    data.metrics = tuple(metrics)
+    return data
+
+
+def other_examples(path: Path, known: TableExamples, labels: Sequence[str]) -> TableExamples:
+    """The rows of another table with the same columns, brought to the scale of the first.
+
+    Args:
+        path: of the table. It needs neither a group column nor one of splits.
+        known: of the table that a network was trained on.
+        labels: its classes; none where a number is predicted.
+
+    Raises:
+        DataError: the table or a file cannot be used, or there is another class.
+    """
+    settings = replace(known.settings, leave_out=(), split_column="")
+    if settings.group and settings.group not in read_table(path, [settings.target]).names:
+        settings = replace(settings, group="")
+    table = read_table(path, settings.wanted_columns())
+    targets: NDArray[Any]
+    if labels:
+        targets = classes_among(table, settings.target, labels)
+    else:
+        targets = number_column(table, settings.target)
+    groups = text_column(table, settings.group) if settings.group else None
+    examples = TableExamples(table, settings, targets, groups)
+    examples.scales, examples.target_scale = known.scales, known.target_scale
+    examples.file_sizes()
+    return examples
+
+
+def _check_whole(table: Table, settings: TableData, groups: Sequence[str], data: Data) -> None:
+    """Refuse a split column that cuts a group."""
+    split_of: dict[str, tuple[str, int]] = {}
+    for name in SPLITS:
+        part = data.split(name)
+        assert isinstance(part, Part)
+        for number in part.numbers.tolist():
+            other, first = split_of.setdefault(groups[number], (name, number))
+            if other != name:
+                raise DataError(
+                    f"{table.path.name}, column {settings.group!r}: {groups[number]!r} is in "
+                    f"{other} (row {table.rows[first]}) and in {name} (row {table.rows[number]}), "
+                    f"by column {settings.split_column!r}; put a group into one split, or take "
+                    "group out of the configuration"
+                )
+
+
+def _digest(folder: Path, weights: str) -> str:
+    """Of a file of weights; what torchvision downloads is checked by torchvision."""
+    if not weights or weights == DEFAULT_WEIGHTS:
+        return weights
+    try:
+        with (folder / weights).open("rb") as file:
+            return f"{weights} (SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()})"
+    except OSError as error:
+        raise DataError(f"weights {weights!r} cannot be read: {error.strerror}") from error
+
+
+class There:
+    """Where a padded input holds something: [B, C, T, ...] bool."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Of a batch as it is loaded."""
+        given = batch.inputs[self.name]
+        values, lengths = given["values"], given["lengths"]
+        there = torch.arange(values.shape[2], device=values.device) < lengths[:, None]
+        whole: Tensor = there.reshape(len(values), 1, -1, *[1] * (values.dim() - 3))
+        return whole.expand_as(values)
+
+
+def axis_of(name: str, settings: TableData) -> Axis:
+    """The axis of a stream: white noise on what it takes, and its absence."""
+    padded = settings.inputs[name].kind in PADDED
+    return Axis(
+        f"{name}_snr",
+        f"{name}.values" if padded else name,
+        (*settings.snrs, ABSENT),
+        where=There(name) if padded else None,
+    )

@@ -1,0 +1,1 @@
+"""Small networks of one stream each, for vectors, series, sound, images and clips."""

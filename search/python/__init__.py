@@ -1,0 +1,1 @@
+"""A search from Python: launched, its records as tables, a trained network back."""

@@ -1,0 +1,121 @@
+"""What is made of a table that nobody has described."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small_tables import copied, read_csv, write_csv
+
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.tables.looking import look
+from fusion_search.datasets.tables.sample import write_sample
+
+
+def test_kinds_sizes_and_roles_are_seen(gestures: Path) -> None:
+    found = look(gestures)
+    kinds = {name: one.kind for name, one in found.inputs.items()}
+    assert kinds == {
+        "video": "clip",
+        "photo": "image",
+        "sound": "sound",
+        "motion": "series",
+        "spectrum": "vector",
+        "numbers": "numbers",
+    }
+    assert (found.target, found.target_kind, found.group) == ("label", "class", "person")
+    assert found.inputs["video"].length == 8
+    assert found.inputs["video"].size == (24, 24)
+    assert found.inputs["sound"].rate == 8000
+    assert found.inputs["sound"].seconds == 0.5
+    assert found.inputs["numbers"].columns == ("distance", "brightness")
+    assert not found.broken
+    assert not found.unused
+
+
+def test_every_broken_cell_is_named_and_its_row_left_out(gestures: Path, tmp_path: Path) -> None:
+    table = copied(gestures, tmp_path)
+    rows = read_csv(table)
+    (tmp_path / rows[0]["photo"]).write_bytes(b"no image")
+    (tmp_path / rows[1]["sound"]).unlink()
+    rows[2]["distance"] = "far"
+    rows[3]["spectrum"] = "[1, 2"
+    rows[4]["label"] = ""
+    write_csv(table, rows)
+    found = look(table)
+    assert {(one.row, one.column) for one in found.broken} == {
+        (2, "photo"),
+        (3, "sound"),
+        (4, "distance"),
+        (5, "spectrum"),
+        (6, "label"),
+    }
+    assert found.broken_rows == (2, 3, 4, 5, 6)
+    assert all(one.reason for one in found.broken)
+
+
+def test_what_is_no_input_says_why(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": n,
+            "nr": n + 7,
+            "same": 1,
+            "void": "",
+            "words": f"word {n}",
+            "x": n % 7,
+            "split": "train",
+            "y": n % 3,
+        }
+        for n in range(60)
+    ]
+    found = look(write_csv(tmp_path / "t.csv", rows))
+    assert set(found.unused) == {"id", "nr", "same", "void", "words"}
+    assert found.split_column == "split"
+    assert found.inputs["numbers"].columns == ("x",)
+    assert (found.target, found.target_kind) == ("y", "class")
+    other = look(tmp_path / "t.csv", target="x", group="words")
+    assert (other.target, other.group) == ("x", "words")
+
+
+@pytest.mark.parametrize(("values", "kind"), [("0123", "class"), (np.arange(80) / 7, "number")])
+def test_a_target_is_a_class_or_a_number(tmp_path: Path, values: object, kind: str) -> None:
+    given = list(values)  # type: ignore[call-overload]
+    rows = [{"x": n * n, "target": given[n % len(given)]} for n in range(80)]
+    assert look(write_csv(tmp_path / "t.csv", rows)).target_kind == kind
+
+
+def test_columns_of_parquet_that_cannot_be_read_are_left_out_with_a_reason(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "label": ["a", "b"] * 5,
+            "clip": [np.zeros(30).tolist()] * 5 + [np.ones(40).tolist()] * 5,
+            "blob": [{"bytes": b"x"}] * 10,
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    found = look(tmp_path / "t.parquet")
+    assert found.inputs["clip"].kind == "series"
+    assert found.inputs["clip"].length == 40
+    assert "struct" in found.unused["blob"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b\n1,2\n3,4\n", "say what is to be predicted with --target COLUMN; it has 'a', 'b'"),
+        ("label,b\nx,u\ny,v\n", "no column that could be an input: 'b' holds 2 different texts"),
+        ("label,b\nx,u.png\ny,v.png\n", "column 'b': .*u.png is not there"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        look(tmp_path / "t.csv")
+
+
+def test_no_example_is_written_over_other_files(gestures: Path) -> None:
+    with pytest.raises(DataError, match="is not empty"):
+        write_sample(gestures.parent)

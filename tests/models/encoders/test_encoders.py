@@ -1,0 +1,99 @@
+"""Encoders of one stream: sizes, padding, and torchvision's networks."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fusion_search.models.encoders.backbones import Backbone, map_sizes
+from fusion_search.models.encoders.small import (
+    ConvolutionalEncoder,
+    DenseEncoder,
+    LevelMask,
+    time_mask,
+)
+
+
+def torchvision_there() -> bool:
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):  # RuntimeError: built against another torch
+        return False
+    return True
+
+
+needs_torchvision = pytest.mark.skipif(not torchvision_there(), reason="no torchvision")
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """Biases and normalisations too, so that nothing is zero by chance."""
+    torch.manual_seed(0)
+    for one in network.parameters():
+        nn.init.normal_(one, std=0.3)
+    return network.eval()
+
+
+@pytest.mark.parametrize("size", [(), (6, 5)])
+def test_padding_changes_no_answer(size: tuple[int, ...]) -> None:
+    network = randomised(ConvolutionalEncoder(2, 1 + len(size), 4, 3))
+    values = torch.randn(1, 2, 11, *size)
+    padded = torch.cat([values, torch.zeros(1, 2, 9, *size)], dim=2)
+    lengths = torch.tensor([11])
+    torch.testing.assert_close(network(padded, lengths), network(values, lengths))
+
+
+def test_the_mask_of_a_level_is_where_its_output_is_not_zero() -> None:
+    network = randomised(ConvolutionalEncoder(2, 1, 4, 3))
+    seen: dict[str, torch.Tensor] = {}
+    values, lengths = torch.randn(3, 2, 20), torch.tensor([20, 7, 1])
+    network.get_submodule("level3").register_forward_pre_hook(
+        lambda module, given: seen.update(level2=given[0])
+    )
+    network(values, lengths)
+    mask = LevelMask(2)({"values": values, "lengths": lengths})
+    assert torch.equal(mask, seen["level2"].abs().sum(1) > 0)
+    assert mask.sum(1).tolist() == [5, 2, 1]
+
+
+def test_a_mask_says_which_steps_are_there() -> None:
+    mask = time_mask(torch.tensor([2, 0]), (3, 2))
+    assert mask.tolist() == [[[True] * 2, [True] * 2, [False] * 2], [[False] * 2] * 3]
+
+
+def test_levels_double_their_channels_and_halve_their_sizes() -> None:
+    network = ConvolutionalEncoder(3, 2, 8, 3)
+    shapes = []
+    for name in network.names:
+        network.get_submodule(name).register_forward_hook(
+            lambda module, given, output: shapes.append(tuple(output.shape[1:]))
+        )
+    assert network(torch.zeros(2, 3, 20, 13)).shape == (2, network.channels)
+    assert shapes == [(8, 10, 7), (16, 5, 4), (32, 3, 2)]
+    assert DenseEncoder(5, 8, 3)(torch.zeros(2, 5)).shape == (2, 32)
+
+
+@needs_torchvision
+def test_a_backbone_takes_images_and_clips_and_weights_from_a_file(tmp_path: Path) -> None:
+    from torchvision import models
+
+    whole = models.get_model("resnet18", weights=None)
+    torch.save(whole.state_dict(), tmp_path / "weights.pt")
+    backbone = Backbone("resnet18", str(tmp_path / "weights.pt"), frozen=True).eval()
+    assert backbone.channels == 512
+    assert not any(one.requires_grad for one in backbone.parameters())
+    torch.testing.assert_close(backbone.network.conv1.weight, whole.conv1.weight)
+    clip = torch.rand(1, 3, 4, 32, 32)
+    each = backbone(clip[0].movedim(1, 0))
+    found = backbone(clip, torch.tensor([3]))
+    torch.testing.assert_close(found[0], each[:3].mean(0))
+    assert map_sizes(backbone, ("layer3", "layer4"), (32, 64)) == {
+        "layer3": (2, 4),
+        "layer4": (1, 2),
+    }
+    (tmp_path / "weights.pt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"weights.pt"):
+        Backbone("resnet18", str(tmp_path / "weights.pt"), frozen=False)

@@ -1,0 +1,97 @@
+"""Who is best, by one rule wherever it is said."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from synthetic_records import BEGIN, DIGITS, Trial, write_planned, write_trial
+
+from fusion_search.analysis.figures.course import best_samples
+from fusion_search.analysis.figures.timeline import choose_trial
+from fusion_search.analysis.records.samples import BestSample, choosing_objective, objectives_of
+from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.commands.status import print_searches, print_trials
+from fusion_search.search.declaration.configuration import build_outline
+from fusion_search.search.running.summary import summary
+
+SWEEP = "name: made-up\ntask: digits\nmlflow: {enabled: false}\n"
+SPACE = SWEEP + "searcher: {name: random, samples: 3}\nobjectives: [worst_accuracy]\n"
+MADE = {
+    # (depth, seed): validation accuracy, worst, minutes until it ended
+    (0, 0): (0.9, 0.1, 1),
+    (1, 0): (0.7, 0.25, 6),
+    (1, 1): (0.5, 0.5, 5),
+    (2, 0): (0.6, 0.375, 3),
+    (2, 1): (0.6, 0.375, 4),
+}
+
+
+def made(depth: int, seed: int, *, sampled: bool) -> Trial:
+    validation, worst, minutes = MADE[depth, seed]
+    extra = {
+        "validation_accuracy": validation,
+        "worst_accuracy": worst,
+        "ended_at": BEGIN + timedelta(minutes=minutes),
+        "specification": f'{{"network": {{"fusion_depth": {depth}}}, "seed": {seed}}}',
+    }
+    if sampled:
+        extra |= {"sample": f'{{"fusion_depth": {depth}}}', "objective_values": [worst]}
+    return Trial((0.5, 0.25), depth=depth, seed=seed, extra=extra)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [(SWEEP, "validation accuracy 60.0 %"), (SPACE, "worst accuracy 37.5 %")]
+)
+def test_the_best_trial_of_the_best_whole_sample_is_named_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    """Depth 0 lacks a seed; depths 1 and 2 are equal, and 2 ended first."""
+    folder = open_storage(tmp_path).below("made-up")
+    trials = [made(*one, sampled=text == SPACE) for one in MADE]
+    for one in trials:
+        write_trial(folder, one)
+    write_planned(folder, trials)
+    folder.write(text.encode(), "specification.yaml")
+    search = open_search(open_storage(tmp_path), "made-up")
+    winner = next(one for one in trials if (one.depth, one.seed) == (2, 0))
+    assert choose_trial(search, None)["trial_id"] == winner.trial_id
+    print_searches(str(tmp_path))
+    assert words.rpartition(" ")[0].rpartition(" ")[2] in capsys.readouterr().out
+    chosen = f"chosen by {words}, the mean of its sample's 2 trials"
+    print_trials("made-up", str(tmp_path))
+    assert f"best trial: {winner.name}; {chosen}\n" in capsys.readouterr().out
+    outline = build_outline({**yaml.safe_load(text), "storage": str(tmp_path)})
+    summary(outline, folder, 5, None, ())
+    told = capsys.readouterr().out
+    assert f"best trial: {winner.name} with " in told
+    assert chosen in told
+    if text == SPACE:
+        objectives = objectives_of(yaml.safe_load(text), DIGITS)
+        (row,) = best_samples(search.trials, objectives, 1)  # as the report has it
+        assert row["fusion_depth"] == 2
+
+
+def test_it_does_not_depend_on_the_order_in_which_trials_are_heard_of() -> None:
+    rows = [
+        {"status": "finished", "trial_id": one.trial_id, "trial_name": one.name, **one.extra}
+        for one in (made(*key, sampled=False) for key in MADE)
+    ]
+    objective = choosing_objective({}, DIGITS)
+    found = {
+        tuple(BestSample(objective, order).trial_ids) for order in itertools.permutations(rows)
+    }
+    assert len(found) == 1
+
+
+def test_a_sample_with_a_failed_trial_is_not_the_best() -> None:
+    rows = [
+        {"status": "finished", "trial_id": one.trial_id, "trial_name": one.name, **one.extra}
+        for one in (made(*key, sampled=False) for key in MADE if key[0])
+    ]
+    rows[-1] |= {"status": "failed", "validation_accuracy": None}
+    assert BestSample(choosing_objective({}, DIGITS), rows).trial_name.startswith("name-both1")
