@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusion_search.models.coupled.network import CoupledNetwork, Levels
+from fusion_search.models.coupled.network import CoupledNetwork
+from fusion_search.models.coupled.trace import Levels
 from fusion_search.models.couplings.contract import Features
 from fusion_search.models.layout import Feature, Placement, Tree
 from fusion_search.models.xflow.norm import as_published
@@ -76,7 +77,8 @@ class AveragedXFlow(CoupledNetwork):
             start={IMAGE: "norm"},
         )
         as_published(self, momentum)
-        self.to(memory_format=torch.channels_last)  # faster on a CPU, as the images are
+        # Faster on a CPU, as the images are.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, **inputs: Tree) -> Tree:
         """Clips to logits."""
