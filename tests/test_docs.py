@@ -33,6 +33,9 @@ def blocks(text: str) -> list[str]:
 GUIDE = ROOT / "docs" / "tasks.md"
 """Its configuration is of the task that it shows."""
 
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+"""The same."""
+
 FOUND = [
     pytest.param(block, id=f"{path.name}-{number}")
     for path in TEXTS
@@ -54,11 +57,14 @@ def test_configurations_are_found() -> None:
 
 @pytest.fixture
 def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task of the guide, as a module beside its reader."""
+    """The tasks of guide and tutorial, as files in the folder of their reader."""
     program, *_ = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     task, _, _ = program.partition("\ntask = ")
     (tmp_path / "loud_and_bright.py").write_text(task)
+    discs, *_ = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
+    (tmp_path / "discs.py").write_text(discs)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.usefixtures("guide")
