@@ -99,19 +99,25 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
     where = folder.named(CANDIDATES_FILE)
     try:
         raw = read_json(folder, CANDIDATES_FILE)
-        return [{name: one[name] for name in (*_GIVEN, "trial_ids")} for one in raw]
+        found = [{name: one[name] for name in (*_GIVEN, "trial_ids")} for one in raw]
+        return [{**one, "trial_ids": [*map(str, one["trial_ids"])]} for one in found]
     except FileNotFoundError as error:
-        raise AnalysisError(f"{where} is missing; `{_again(folder)}` writes it") from error
-    except (ValueError, TypeError, KeyError) as error:
+        raise AnalysisError(f"{where} is missing; {_mended(folder)}") from error
+    except (TypeError, KeyError) as error:
         raise AnalysisError(
-            f"{where} is damaged ({error}); run `{_again(folder)}` again"
+            f"{where} is damaged (it is not a list of candidates, each with "
+            f"{', '.join(_GIVEN)} and trial_ids); {_mended(folder)}"
         ) from error
+    except ValueError as error:
+        raise AnalysisError(f"{where} is damaged ({error}); {_mended(folder)}") from error
 
 
-def _again(folder: Storage) -> str:
+def _mended(folder: Storage) -> str:
+    """The remedy; without numbers the confirmation goes on and chooses nothing again."""
     name = folder.location.partition("?")[0].rstrip("/").rpartition("/")[2]
     name = name.removesuffix(CONFIRMATION_SUFFIX)
-    return command("confirm", name, storage=folder.parent.location)
+    again = command("confirm", name, "--top", "3", "--seeds", "6", storage=folder.parent.location)
+    return f"`{again}`, with the numbers that it had, writes it again"
 
 
 def compute_confirmation(

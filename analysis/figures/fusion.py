@@ -76,7 +76,8 @@ def comparable(search: Search) -> tuple[list[tuple[dict[str, Any], Search]], lis
         search: of whole networks.
 
     Returns:
-        What each search's networks have in common and others have not, with the search; and, in words, the networks that have no like of another depth.
+        What each search's networks have in common and others have not, with the search; and, in
+        words, the networks that have no like of another depth.
 
     Raises:
         AnalysisError: the networks have no fusion depth.
@@ -153,9 +154,9 @@ def compute_fusion(
 
     Returns:
         One row per fusion depth and test condition: ``seeds`` and ``folds`` (how many), ``trials``
-        (of these seeds), the metric (mean over seeds) and the columns of :func:`analysis.paired.compare`; these say nothing at depth 0
-        and without common seeds. And one row per late fusion depth with common seeds and
-        ``region``, with the same columns.
+        (of these seeds), the metric (mean over seeds) and the columns of
+        :func:`analysis.paired.compare`; these say nothing at depth 0 and without common seeds. And
+        one row per late fusion depth with common seeds and ``region``, with the same columns.
 
     Raises:
         AnalysisError: the networks have no fusion depth, or nothing can be read.
@@ -302,7 +303,8 @@ def draw_fusion(
     words = f"late - initial {metric.words}"
     add_colour_bar(figure, panels[1], around_zero, around, words, extend)
     clipped = "" if extend == "neither" else f" {_CLIPPED}"
-    note = f"{dots_note(table)}{_each_words(table)} Blue: late fusion is better, red: initial.{clipped}"
+    colour = f"Blue: late fusion is better, red: initial.{clipped}"
+    note = f"{dots_note(table)}{_each_words(table)} {colour}"
     add_caption(figure, f"{caption} {note}".strip())
     return figure
 

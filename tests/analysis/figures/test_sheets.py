@@ -98,7 +98,8 @@ def test_axes_are_called_as_in_the_records() -> None:
         {"train_touch_snr": t, "train_smell_snr": s, "test_touch_snr": 1.0, "test_smell_snr": 1.0}
         for t, s in pairs
     ]
-    sheet = pd.DataFrame(rows).assign(seeds=1, folds=1, n=2, accuracy_sum=1.0, accuracy=0.5)
+    sheet = pd.DataFrame(rows).assign(seeds=1, folds=1, trials=1, n=2, accuracy_sum=1.0)
+    sheet["accuracy"] = 0.5
     figure = draw_sheet(sheet, pairs, of, of.metric)
     assert figure.get_supylabel() == "test touch SNR, dB"
     assert figure.get_supxlabel() == "test smell SNR, dB"
