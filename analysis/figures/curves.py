@@ -71,8 +71,8 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         ``train_snr`` (in words where it is drawn), ``test_snr`` (descending, absent last; NaN
         without axis), ``seeds``, ``folds`` and ``trials`` (how many), the metric (mean over seeds,
         each the mean over its trials, which share examples), ``deviation`` (sample standard
-        deviation over seeds; NaN for one), ``lowest`` and ``highest`` single trial, and ``low`` and ``high``
-        of the 95 % t interval over seeds, within what the metric can be.
+        deviation over seeds; NaN for one), ``lowest`` and ``highest`` single trial, and ``low`` and
+        ``high`` of the 95 % t interval over seeds, within what the metric can be.
     """
     description = search.description
     metric = metric or description.metric
