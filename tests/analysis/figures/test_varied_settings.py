@@ -6,12 +6,14 @@ import itertools
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from any_records import write_any
 from descriptions import clips_description
 from synthetic_records import Trial, fill, write_planned
 
 from fusion_search.analysis.conditions import network_title, networks, repetition_words
+from fusion_search.analysis.confirmation import settings_words
 from fusion_search.analysis.figures.curves import compute_curves, draw_curves
 from fusion_search.analysis.figures.fusion import comparable, compute_fusion, differing_words
 from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
@@ -139,3 +141,17 @@ def test_settings_that_are_no_mapping_are_damage(folder: Storage) -> None:
     folder.write(json.dumps(plan).encode(), "planned.json")
     with pytest.raises(AnalysisError, match=r"planned.json is damaged \(settings of a trial"):
         opened(folder)
+
+
+def test_a_confirmation_says_in_which_settings_its_networks_differ() -> None:
+    candidates = [
+        {"label": "mmtm at level1", "role": "top", "rank": 1, "trial_ids": ["a", "b"]},
+        {"label": "plain fusion", "role": "plain", "rank": None, "trial_ids": ["c"]},
+    ]
+    told = {"a": '{"dropout": 0.5}', "b": '{"dropout": 0.5}', "c": '{"dropout": 0.0}'}
+    trials = pd.DataFrame({"trial_id": list(told), "varied_settings": list(told.values())})
+    assert settings_words(trials, candidates) == (
+        "The networks differ in settings, too: 1. mmtm at level1: dropout 0.5; "
+        "plain fusion: dropout 0."
+    )
+    assert settings_words(trials[:2], candidates) == ""
