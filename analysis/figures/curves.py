@@ -24,11 +24,13 @@ from fusion_search.analysis.conditions import (
 )
 from fusion_search.analysis.figures.drawing import (
     add_caption,
+    add_title,
     axis_label,
     drawn,
     error_ends,
     new_figure,
     percent_axis,
+    wrapped,
 )
 from fusion_search.analysis.records.description import (
     ABSENT,
@@ -45,6 +47,8 @@ from fusion_search.analysis.records.selection import (
 from fusion_search.analysis.statistics import bounds_of, interval
 
 _MOST_COLUMNS: Final = 4  # of panels
+_PANEL_WIDTH: Final = 4.4  # inches
+_LABEL_WIDTH: Final = 3.4
 _COUNTS: Final = ("seeds", "folds", "trials")
 _SPREAD: Final = ("deviation", "lowest", "highest", "low", "high")
 _FEWEST: Final = 5  # seeds; an interval of fewer is wider than the figure, and says little
@@ -143,14 +147,15 @@ def draw_curves(
     found = networks(table, description)
     columns = min(len(found), _MOST_COLUMNS)
     rows = math.ceil(len(found) / columns)
-    figure = new_figure(4.4 * columns + 0.4, 3.9 * rows + 0.3)
+    figure = new_figure(_PANEL_WIDTH * columns + 0.4, 3.9 * rows + 0.3)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     axis_of = {axis.name: axis for axis in description.axes}
     for number, axes in enumerate(panels.flat):
         axes.set_visible(number < len(found))
     for axes, network in zip(panels.flat, found, strict=False):
         part = of_network(table, network)
-        axes.set_title(network_title(network), fontsize=10 if len(found) < 5 else 8)
+        size = 10 if len(found) < 5 else 8
+        axes.set_title(wrapped(network_title(network), _PANEL_WIDTH - 0.6, size), fontsize=size)
         _draw_lines(axes, part, metric, _ends(table))
         if _is_chance(description, metric):
             axes.axhline(1 / description.classes, color="0.6", linestyle=":", linewidth=1)
@@ -160,7 +165,7 @@ def draw_curves(
         percent_axis(axes.yaxis, metric, decimals=0)
     if metric.share:
         panels[0, 0].set_ylim(0, 1.02)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     spread = f"Bars: {_bar_words(table, metric)}. " if _is_repeated(table) else ""
     chance = " Dotted: chance." if _is_chance(description, metric) else ""
     note = f"{caption} {spread}Ring: test SNR = train SNR.{chance}"
@@ -271,11 +276,16 @@ def draw_intervals(
     """
     metric = metric or description.metric
     ordered = table.sort_values(metric.name, ascending=metric.sign < 0, kind="stable")
-    figure = new_figure(8.2, 1.7 + 0.42 * max(len(ordered), 2))
+    labels = [
+        wrapped(
+            f"{network_title(row)} ({repeated(*(row[one] for one in _COUNTS))})", _LABEL_WIDTH, 8
+        )
+        for row in rows_of(ordered)
+    ]
+    more = sum(label.count("\n") for label in labels)
+    figure = new_figure(8.2, 1.7 + 0.42 * max(len(ordered), 2) + 0.14 * more)
     axes = figure.add_subplot()
-    labels = []
     for place, row in enumerate(rows_of(ordered)):
-        labels.append(f"{network_title(row)} ({repeated(*(row[one] for one in _COUNTS))})")
         reach = error_ends(row[metric.name], *(row[one] for one in _ends(ordered)))
         axes.errorbar(
             row[metric.name], place, xerr=reach, fmt="D", color="tab:blue", capsize=4, markersize=6

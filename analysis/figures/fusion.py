@@ -28,6 +28,7 @@ from fusion_search.analysis.figures.drawing import (
     LARGEST_DIFFERENCE,
     add_caption,
     add_colour_bar,
+    add_title,
     axis_label,
     beyond,
     difference_colours,
@@ -295,7 +296,7 @@ def draw_fusion(
         lower.set_title(f"{depth_names[depth]} - initial ({count})", fontsize=7.5)
         marks = p[depth] <= SIGNIFICANCE
         _draw_panel(lower, differences[depth], around_zero, around, condition, marks)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     vertical, horizontal = map(axis_label, description.axes)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)

@@ -23,6 +23,7 @@ from fusion_search.analysis.conditions import (
 from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_colour_bar,
+    add_title,
     axis_label,
     cell_format,
     draw_map,
@@ -218,7 +219,7 @@ def draw_sheet(
         axes.tick_params(
             labelbottom=(row + 1, column) not in maps, labelleft=(row, column - 1) not in maps
         )
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     vertical, horizontal = map(axis_label, description.axes)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)

@@ -20,7 +20,7 @@ from fusion_search.analysis.figures.arrays import (
     is_sequence,
     onset_of,
 )
-from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
+from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.selection import (
@@ -157,7 +157,7 @@ def draw_timeline(
             handles=lines, loc="outside right lower", title="class", fontsize=8, title_fontsize=8
         )
         figure.supxlabel("time step", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     add_caption(figure, " ".join([caption, *_notes(label, target, description, lines)]).strip())
     return figure
 
