@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusion_search.analysis.records.advice import option
+from fusion_search.analysis.records.advice import command, option
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.datasets.conditions import Range
 from fusion_search.search.commands import launching
@@ -130,7 +130,7 @@ def _environment(data_folder: str | Path | None, address: str | None) -> Environ
     if where.startswith(_ELSEWHERE):
         raise ConfigurationError(
             f"address is {where!r}, where the head node is to run the search; do that with "
-            "`fusion-search launch`, or give HOST:PORT or auto on a machine of the cluster"
+            f"`{command('launch')}`, or give HOST:PORT or auto on a machine of the cluster"
         )
     make_importable(Path.cwd())
     given = (("--data", data_folder and str(data_folder)), ("--address", address))

@@ -29,11 +29,11 @@ AUDIO, VISUAL = (math.inf, 1.0, 0.5), (math.inf, 2.0, 0.25)
 
 def hand_sheet(pair: tuple[float, float]) -> pd.DataFrame:
     rows = [
-        ("", 2, 0, "{}", "", *pair, audio, visual, 1, 100, HAND[i][j], HAND[i][j] / 100)
+        ("", 2, 0, "{}", "{}", "", "{}", *pair, audio, visual, 1, 100, HAND[i][j], HAND[i][j] / 100)
         for (i, audio), (j, visual) in itertools.product(enumerate(AUDIO), enumerate(VISUAL))
     ]
-    names = "streams levels fusion_depth placement end train_audio_snr train_visual_snr "
-    names += "test_audio_snr test_visual_snr"
+    names = "streams levels fusion_depth placement placement_options end varied_settings "
+    names += "train_audio_snr train_visual_snr test_audio_snr test_visual_snr"
     return pd.DataFrame(rows, columns=[*names.split(), "seeds", "n", "accuracy_sum", "accuracy"])
 
 
@@ -44,7 +44,9 @@ def test_the_numbers_by_hand() -> None:
         "levels": 2,
         "fusion_depth": 0,
         "placement": "{}",
+        "placement_options": "{}",
         "end": "",
+        "varied_settings": "{}",
         "train_audio_snr": 1.0,
         "train_visual_snr": 2.0,
         "seeds": 1,
@@ -100,13 +102,15 @@ def test_one_axis_and_less_that_is_better() -> None:
     of = TaskDescription(task="one", streams=("emg", "video"), axes=(axis,), metrics=(metric,))
     tested = (math.inf, 10.0, 0.0, -math.inf)
     rows = [
-        ("", "{}", "", 10.0, snr, 1, 9, error)
+        ("", "{}", "{}", "", "{}", 10.0, snr, 1, 9, error)
         for snr, error in zip(tested, (1.0, 2.0, 4.0, 9.0), strict=True)
     ]
     columns = [
         "streams",
         "placement",
+        "placement_options",
         "end",
+        "varied_settings",
         "train_emg_snr",
         "test_emg_snr",
         "seeds",
