@@ -6,8 +6,9 @@ or in words what every example's is drawn from. Tables have it in their columns 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,23 @@ from fusion_search.analysis.records.description import (
     MetricDescription,
     TaskDescription,
 )
-from fusion_search.analysis.records.samples import option_order, placement_words, rows_of
-from fusion_search.analysis.records.selection import count_label, network_columns
+from fusion_search.analysis.records.samples import (
+    option_order,
+    placement_words,
+    rows_of,
+    varied_words,
+)
+from fusion_search.analysis.records.selection import (
+    VARIED_SEEDS,
+    VARIED_SETTINGS,
+    count_label,
+    network_columns,
+)
 
 TrainCondition: TypeAlias = tuple[float | str, ...]
+
+REPETITION: Final = ("fold", VARIED_SEEDS, "seed")
+"""What the trials of one network at one train condition differ in."""
 
 
 def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str, Any]]:
@@ -32,7 +46,9 @@ def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str
         layout = [option_order(network[name]) for name in description.layout_fields]
         placement, end = network["placement"], network["end"]
         options = network["placement_options"]
-        return [network["streams"], *layout, len(placement), placement, len(options), options, end]
+        varied = [option_order(one) for one in json.loads(network[VARIED_SETTINGS]).values()]
+        placed = [len(placement), placement, len(options), options, end]
+        return [network["streams"], *layout, *placed, varied]
 
     return sorted(found, key=place)
 
@@ -46,8 +62,9 @@ def of_network(table: pd.DataFrame, network: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def network_title(network: Mapping[str, Any]) -> str:
-    """A network for people, such as "second-layer fusion: MMTM at level1"."""
-    return placement_words(network).removesuffix(": plain")
+    """A network for people, such as "second-layer fusion: MMTM at level1, width 8"."""
+    words = placement_words(network).removesuffix(": plain")
+    return ", ".join(filter(None, (words, varied_words(network.get(VARIED_SETTINGS)))))
 
 
 def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[TrainCondition]:
@@ -115,14 +132,38 @@ def matrix(values: pd.Series) -> pd.DataFrame:
 def by_seed(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) -> pd.DataFrame:
     """A metric at every combination of ``keys``, a column per seed: what tests are made of.
 
-    A seed's value is the mean over folds, whose trials share examples and are no samples of their
-    own; it is NaN where it lacks one of them.
+    A seed's value is the mean over its folds and splits, whose trials share examples and are no
+    samples of their own; it is NaN where it lacks one of them, so that two values of one seed are
+    paired by fold and split, too.
     """
-    every = pooled(grid, [*keys, "fold", "seed"], metric).unstack(["fold", "seed"])
-    folds = every.columns.get_level_values("fold").nunique()
-    return every.T.groupby(level="seed").sum(min_count=folds).T / folds
+    every = pooled(grid, [*keys, *REPETITION], metric).unstack(list(REPETITION))
+    of = every.columns.to_frame(index=False)
+    wanted = of.groupby("seed")[VARIED_SEEDS].nunique() * of["fold"].nunique()
+    seeds = every.T.groupby(level="seed")
+    return seeds.mean().where(seeds.count().eq(wanted, axis=0)).T
 
 
-def repeated(seeds: int, folds: int) -> str:
-    """How often something was trained, for people: "2 seeds" or "2 seeds x 3 folds"."""
-    return count_label(seeds, "seed") + (f" x {folds} folds" if folds > 1 else "")
+def repeated(seeds: int, folds: int, trials: int | None = None) -> str:
+    """How often something was trained, for people: "2 seeds" or "2 seeds x 3 folds".
+
+    Where so many ``trials`` are more than that, they are counted: "2 seeds, 4 trials".
+    """
+    words = count_label(seeds, "seed") + (f" x {folds} folds" if folds > 1 else "")
+    more = trials is not None and trials > seeds * folds
+    return f"{words}, {trials} trials" if more else words
+
+
+def repetition_words(table: pd.DataFrame) -> str:
+    """What the repetitions in a table differ in beside seed and fold; empty where in nothing."""
+    found: dict[str, set[Any]] = {}
+    for text in table[VARIED_SEEDS].unique():
+        for name, value in json.loads(text).items():
+            found.setdefault(name, set()).add(value if isinstance(value, int) else str(value))
+    told = "; ".join(
+        f"{name.replace('_', ' ')} {', '.join(map(str, sorted(values, key=option_order)))}"
+        for name, values in found.items()
+        if len(values) > 1
+    )
+    return (
+        f"Pooled, too: trials of {told}. A seed's value is the mean over its own." if told else ""
+    )

@@ -20,8 +20,12 @@ from fusion_search.analysis.paired import (
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import read_json
-from fusion_search.analysis.records.samples import rows_of
-from fusion_search.analysis.records.selection import AnalysisError, count_label
+from fusion_search.analysis.records.samples import rows_of, varied_words
+from fusion_search.analysis.records.selection import (
+    VARIED_SETTINGS,
+    AnalysisError,
+    count_label,
+)
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
 from fusion_search.analysis.statistics import bounds_of, interval
@@ -99,19 +103,45 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
     where = folder.named(CANDIDATES_FILE)
     try:
         raw = read_json(folder, CANDIDATES_FILE)
-        return [{name: one[name] for name in (*_GIVEN, "trial_ids")} for one in raw]
+        found = [{name: one[name] for name in (*_GIVEN, "trial_ids")} for one in raw]
+        return [{**one, "trial_ids": [*map(str, one["trial_ids"])]} for one in found]
     except FileNotFoundError as error:
-        raise AnalysisError(f"{where} is missing; `{_again(folder)}` writes it") from error
-    except (ValueError, TypeError, KeyError) as error:
+        raise AnalysisError(f"{where} is missing; {_mended(folder)}") from error
+    except (TypeError, KeyError) as error:
         raise AnalysisError(
-            f"{where} is damaged ({error}); run `{_again(folder)}` again"
+            f"{where} is damaged (it is not a list of candidates, each with "
+            f"{', '.join(_GIVEN)} and trial_ids); {_mended(folder)}"
         ) from error
+    except ValueError as error:
+        raise AnalysisError(f"{where} is damaged ({error}); {_mended(folder)}") from error
 
 
-def _again(folder: Storage) -> str:
+def settings_words(trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]) -> str:
+    """In which settings candidates differ beside where their streams meet; empty where in none.
+
+    Args:
+        trials: the confirmation's ``trials`` table, as :class:`Search` holds it.
+        candidates: as :func:`read_candidates` returns them.
+    """
+    by_trial = dict(zip(trials["trial_id"], trials[VARIED_SETTINGS], strict=True))
+    told = {}
+    for one in candidates:
+        found = [by_trial[trial] for trial in one["trial_ids"] if trial in by_trial]
+        if found:
+            rank = f"{one['rank']}. " if one["role"] == TOP else ""
+            told[f"{rank}{one['label']}"] = found[0]
+    if len(set(told.values())) < 2:
+        return ""
+    said = "; ".join(f"{label}: {varied_words(text)}" for label, text in told.items())
+    return f"The networks differ in settings, too: {said}."
+
+
+def _mended(folder: Storage) -> str:
+    """The remedy; without numbers the confirmation goes on and chooses nothing again."""
     name = folder.location.partition("?")[0].rstrip("/").rpartition("/")[2]
     name = name.removesuffix(CONFIRMATION_SUFFIX)
-    return command("confirm", name, storage=folder.parent.location)
+    again = command("confirm", name, "--top", "3", "--seeds", "6", storage=folder.parent.location)
+    return f"`{again}`, with the numbers that it had, writes it again"
 
 
 def compute_confirmation(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+_MOST_TICKS: Final = 12
 Array = npt.NDArray[np.float64]
 
 
@@ -74,6 +75,13 @@ def draw_output(axes: Axes, values: Array, label: int, names: list[str]) -> list
         flat = values.reshape(-1)
         colours = ["C3" if place == label else "C0" for place in range(len(flat))]
         axes.bar(range(len(flat)), flat, color=colours)
+        if len(flat) == 1:  # which has no place among others
+            axes.set_xlim(-1.5, 1.5)
+            axes.set_xticks([])
+        elif len(flat) <= _MOST_TICKS:
+            places = range(len(flat))
+            told = [names[one] if one < len(names) else str(one) for one in places]
+            axes.set_xticks(places, told, rotation=90 if max(map(len, told)) > 2 else 0)
         return []
     colours_of = mpl.colormaps["tab10"]
     if values.shape[1] > colours_of.N:

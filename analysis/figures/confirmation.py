@@ -13,6 +13,7 @@ from fusion_search.analysis.confirmation import TOP, Measure
 from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_colour_bar,
+    add_title,
     axis_label,
     beyond,
     difference_colours,
@@ -113,7 +114,7 @@ def draw_confirmation_grid(
             colours=colours,
             marks=p <= SIGNIFICANCE,
         )
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     vertical, horizontal = map(axis_label, description.axes)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)

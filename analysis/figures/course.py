@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.drawing import (
     add_caption,
+    add_title,
     drawn,
     new_figure,
     percent_axis,
@@ -105,7 +106,7 @@ def draw_history(
     handles, names = panels[0].get_legend_handles_labels()
     counts = [f"{one} ({(table['status'] == one).sum()})" for one in names[1:]]
     figure.legend(handles, [names[0], *counts], loc="outside right upper", fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     note = "Marks at the bottom: stopped early by the scheduler, or failed; they have no value."
     add_caption(figure, f"{caption} {note}".strip())
     return figure
@@ -209,7 +210,7 @@ def draw_pareto(
         percent_axis(axes.xaxis, other)
     percent_axis(panels[0].yaxis, first)
     panels[0].set_ylabel(first.label, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     note = (
         f"Red: the {count_label(len(front), 'sample')} of {len(table)} finished that no other "
         "beats in every objective."

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import (
+    REPETITION,
     network_title,
     networks,
     of_network,
@@ -23,11 +24,13 @@ from fusion_search.analysis.conditions import (
 )
 from fusion_search.analysis.figures.drawing import (
     add_caption,
+    add_title,
     axis_label,
     drawn,
     error_ends,
     new_figure,
     percent_axis,
+    wrapped,
 )
 from fusion_search.analysis.records.description import (
     ABSENT,
@@ -44,6 +47,9 @@ from fusion_search.analysis.records.selection import (
 from fusion_search.analysis.statistics import bounds_of, interval
 
 _MOST_COLUMNS: Final = 4  # of panels
+_PANEL_WIDTH: Final = 4.4  # inches
+_LABEL_WIDTH: Final = 3.4
+_COUNTS: Final = ("seeds", "folds", "trials")
 _SPREAD: Final = ("deviation", "lowest", "highest", "low", "high")
 _FEWEST: Final = 5  # seeds; an interval of fewer is wider than the figure, and says little
 _MOST_LEVEL: Final = 8  # SNRs whose labels stand beside each other
@@ -67,10 +73,10 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         One row per network, train condition and test SNR: the columns of
         :func:`analysis.records.selection.network_columns`, ``axis`` (its name, empty without),
         ``train_snr`` (in words where it is drawn), ``test_snr`` (descending, absent last; NaN
-        without axis), ``seeds`` and ``folds`` (how many), the metric (mean over seeds, each the
-        mean over its folds, whose trials share examples), ``deviation`` (sample standard deviation
-        over seeds; NaN for one), ``lowest`` and ``highest`` single trial, and ``low`` and ``high``
-        of the 95 % t interval over seeds, within what the metric can be.
+        without axis), ``seeds``, ``folds`` and ``trials`` (how many), the metric (mean over seeds,
+        each the mean over its trials, which share examples), ``deviation`` (sample standard
+        deviation over seeds; NaN for one), ``lowest`` and ``highest`` single trial, and ``low`` and
+        ``high`` of the 95 % t interval over seeds, within what the metric can be.
     """
     description = search.description
     metric = metric or description.metric
@@ -87,18 +93,18 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
             train, test = part[axis.train_column], part[axis.test_column]
             along = {"axis": axis.name, "train_snr": train, "test_snr": test}
         part = part.assign(**along)
-        values = pooled(part, [*keys, "fold", "seed"], metric).reset_index()
+        values = pooled(part, [*keys, *REPETITION], metric).reset_index()
         groups: list[tuple[Any, pd.DataFrame]] = list(
             values.groupby(keys, dropna=False, sort=False)
         )
         for key, group in sorted(groups, key=lambda one: (train_order(one[0][1]), -one[0][2])):
             rows.append({**network, **dict(zip(keys, key, strict=True)), **_spread(group, metric)})
-    columns = [*network_columns(description), *keys, "seeds", "folds", metric.name, *_SPREAD]
+    columns = [*network_columns(description), *keys, *_COUNTS, metric.name, *_SPREAD]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _spread(trials: pd.DataFrame, metric: MetricDescription) -> dict[str, Any]:
-    """Mean and spread of a value per fold and seed."""
+    """Mean and spread of a value per trial."""
     each = trials[metric.name]
     seeds = trials.groupby("seed")[metric.name].mean()
     own = seeds.to_numpy(dtype=float)
@@ -112,6 +118,7 @@ def _spread(trials: pd.DataFrame, metric: MetricDescription) -> dict[str, Any]:
         "deviation": seeds.std(),
         "seeds": len(seeds),
         "folds": trials["fold"].nunique(),
+        "trials": len(trials),
     }
 
 
@@ -140,14 +147,15 @@ def draw_curves(
     found = networks(table, description)
     columns = min(len(found), _MOST_COLUMNS)
     rows = math.ceil(len(found) / columns)
-    figure = new_figure(4.4 * columns + 0.4, 3.9 * rows + 0.3)
+    figure = new_figure(_PANEL_WIDTH * columns + 0.4, 3.9 * rows + 0.3)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     axis_of = {axis.name: axis for axis in description.axes}
     for number, axes in enumerate(panels.flat):
         axes.set_visible(number < len(found))
     for axes, network in zip(panels.flat, found, strict=False):
         part = of_network(table, network)
-        axes.set_title(network_title(network), fontsize=10 if len(found) < 5 else 8)
+        size = 10 if len(found) < 5 else 8
+        axes.set_title(wrapped(network_title(network), _PANEL_WIDTH - 0.6, size), fontsize=size)
         _draw_lines(axes, part, metric, _ends(table))
         if _is_chance(description, metric):
             axes.axhline(1 / description.classes, color="0.6", linestyle=":", linewidth=1)
@@ -157,7 +165,7 @@ def draw_curves(
         percent_axis(axes.yaxis, metric, decimals=0)
     if metric.share:
         panels[0, 0].set_ylim(0, 1.02)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     spread = f"Bars: {_bar_words(table, metric)}. " if _is_repeated(table) else ""
     chance = " Dotted: chance." if _is_chance(description, metric) else ""
     note = f"{caption} {spread}Ring: test SNR = train SNR.{chance}"
@@ -166,7 +174,7 @@ def draw_curves(
 
 
 def _is_repeated(table: pd.DataFrame) -> bool:
-    return bool((table["seeds"] * table["folds"] > 1).any())
+    return bool((table["trials"] > 1).any())
 
 
 def _are_few(table: pd.DataFrame) -> bool:
@@ -175,14 +183,20 @@ def _are_few(table: pd.DataFrame) -> bool:
 
 def _bar_words(table: pd.DataFrame, metric: MetricDescription) -> str:
     """What bars reach to, and over what."""
-    seeds, folds = int(table["seeds"].max()), int(table["folds"].max())
     if _are_few(table):
         return (
-            f"lowest and highest of the trials ({repeated(seeds, folds)}; with fewer than "
-            f"{_FEWEST} seeds, no interval)"
+            f"lowest and highest of the trials ({_counted(table)}; with fewer than {_FEWEST} "
+            "seeds, no interval)"
         )
-    each = f", each the mean over {folds} folds" if folds > 1 else ""
+    seeds, folds, trials = (int(table[one].max()) for one in _COUNTS)
+    several = f"{folds} folds" if folds > 1 else "its trials" if trials > seeds else ""
+    each = f", each the mean over {several}" if several else ""
     return f"95 % t interval over n = {seeds} seeds{each}"
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    """How often the networks of some rows were trained."""
+    return repeated(*(int(rows[one].max()) for one in _COUNTS))
 
 
 def _ends(table: pd.DataFrame) -> tuple[str, str]:
@@ -202,8 +216,7 @@ def _draw_lines(
     colours = mpl.colormaps["viridis"].resampled(256)
     for number, (train, line) in enumerate(lines):
         colour = colours(0.88 * number / max(len(lines) - 1, 1))
-        seeds, folds = int(line["seeds"].max()), int(line["folds"].max())
-        label = f"{snr_label(train)} ({repeated(seeds, folds)})"
+        label = f"{snr_label(train)} ({_counted(line)})"
         shift = _APART * (number - (len(lines) - 1) / 2)
         for there, style in ((line["test_snr"] != ABSENT, "-"), (line["test_snr"] == ABSENT, "")):
             own = line[there]
@@ -214,7 +227,7 @@ def _draw_lines(
             axes.errorbar(
                 [test_snrs.index(snr) + shift for snr in own["test_snr"]],
                 values,
-                yerr=reach if seeds * folds > 1 else None,
+                yerr=reach if line["trials"].max() > 1 else None,
                 color=colour,
                 marker="o" if style else "s",
                 markersize=3 if style else 5,
@@ -263,11 +276,16 @@ def draw_intervals(
     """
     metric = metric or description.metric
     ordered = table.sort_values(metric.name, ascending=metric.sign < 0, kind="stable")
-    figure = new_figure(8.2, 1.7 + 0.42 * max(len(ordered), 2))
+    labels = [
+        wrapped(
+            f"{network_title(row)} ({repeated(*(row[one] for one in _COUNTS))})", _LABEL_WIDTH, 8
+        )
+        for row in rows_of(ordered)
+    ]
+    more = sum(label.count("\n") for label in labels)
+    figure = new_figure(8.2, 1.7 + 0.42 * max(len(ordered), 2) + 0.14 * more)
     axes = figure.add_subplot()
-    labels = []
     for place, row in enumerate(rows_of(ordered)):
-        labels.append(f"{network_title(row)} ({repeated(row['seeds'], row['folds'])})")
         reach = error_ends(row[metric.name], *(row[one] for one in _ends(ordered)))
         axes.errorbar(
             row[metric.name], place, xerr=reach, fmt="D", color="tab:blue", capsize=4, markersize=6

@@ -280,6 +280,16 @@ def add_colour_bar(
     bar.ax.tick_params(labelsize=7)
 
 
+def add_title(figure: Figure, title: str, size: float = 11) -> None:
+    """Print a title above everything, on as many lines as the figure's width needs."""
+    figure.suptitle(wrapped(title, figure.get_size_inches()[0], size), fontsize=size)
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """A text of some points on lines of some inches at most."""
+    return textwrap.fill(text, max(int(width * 72 / (size * 0.58)), 8))
+
+
 def add_caption(figure: Figure, caption: str) -> None:
     """Print small text at the bottom, in space of its own below everything laid out so far."""
     width, height = figure.get_size_inches()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,10 +11,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import (
+    REPETITION,
     TrainCondition,
     at_train,
     by_seed,
     matrix,
+    network_title,
+    networks,
+    of_network,
+    repeated,
     tested_present,
     train_conditions,
     train_numbers,
@@ -23,6 +28,7 @@ from fusion_search.analysis.figures.drawing import (
     LARGEST_DIFFERENCE,
     add_caption,
     add_colour_bar,
+    add_title,
     axis_label,
     beyond,
     difference_colours,
@@ -42,18 +48,76 @@ from fusion_search.analysis.paired import (
     region_means,
 )
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.samples import placement_words, varied_words
 from fusion_search.analysis.records.selection import (
     DEPTH,
+    VARIED_SETTINGS,
     AnalysisError,
     Search,
     count_label,
+    depth_name,
+    network_columns,
 )
 from fusion_search.analysis.statistics import SIGNIFICANCE, TIE
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with
+_COUNTS: Final = ("seeds", "folds", "trials")
 _CLIPPED: Final = (
     f"Differences beyond {LARGEST_DIFFERENCE:g} either way have the colours of the ends."
 )
+
+
+def comparable(search: Search) -> tuple[list[tuple[dict[str, Any], Search]], list[str]]:
+    """Searches with a network for each fusion depth, and what is left out.
+
+    Where every depth has a single network, as after a confirmation, these are compared whatever
+    else they differ in. Else networks are that are alike but for their depth.
+
+    Args:
+        search: of whole networks.
+
+    Returns:
+        What each search's networks have in common and others have not, with the search; and, in
+        words, the networks that have no like of another depth.
+
+    Raises:
+        AnalysisError: the networks have no fusion depth.
+    """
+    _check_depth(search.description)
+    every = networks(search.planned, search.description)
+    if len({one[DEPTH] for one in every}) == len(every):
+        return [({}, search)], []
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    common = [one for one in network_columns(search.description) if one != DEPTH]
+    for network in every:
+        alike.setdefault(tuple(network[one] for one in common), []).append(network)
+    told = [one for one in common if len({network[one] for network in every}) > 1]
+    kept, left_out = [], []
+    for key, own in alike.items():
+        if len(own) == 1:
+            left_out.append(network_title(own[0]))
+            continue
+        shared = {name: one for name, one in zip(common, key, strict=True) if name in told}
+        kept.append((shared, search.only(of_network(search.planned, shared)["trial_id"])))
+    return kept, left_out
+
+
+def shared_words(shared: Mapping[str, Any], description: TaskDescription) -> str:
+    """What :func:`comparable` says of a search's networks, in words."""
+    words = [f"{one} {shared[one]}" for one in description.layout_fields if one in shared]
+    if {"placement", "placement_options", "end"} & shared.keys():
+        words.append(placement_words({**shared, "streams": ""}))
+    return ", ".join(filter(None, (*words, varied_words(shared.get(VARIED_SETTINGS)))))
+
+
+def differing_words(search: Search) -> str:
+    """In which settings networks of different fusion depths differ, too; empty where in none."""
+    every = networks(search.planned, search.description)
+    told = {depth_name(one[DEPTH], one.get("levels", 0)): one[VARIED_SETTINGS] for one in every}
+    if len(set(told.values())) < 2:
+        return ""
+    said = "; ".join(f"{name}: {varied_words(text)}" for name, text in told.items())
+    return f"The depths differ in settings, too: {said}."
 
 
 def fusion_conditions(search: Search) -> list[TrainCondition]:
@@ -80,19 +144,20 @@ def compute_fusion(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A metric of every fusion depth at one train condition, and its difference to initial fusion.
 
-    Differences are late - initial, over the seeds that both depths have, tested over the
-    conditions, and over the regions, of one depth.
+    Differences are late - initial, over the seeds that both depths have whole, in all folds,
+    tested over the conditions, and over the regions, of one depth.
 
     Args:
-        search: its finished trials are used; narrow it to whole networks first.
+        search: its finished trials are used; of whole networks, one for each depth, as
+            :func:`comparable` gives it.
         condition: of training.
         metric: the one that chooses by default.
 
     Returns:
-        One row per fusion depth and test condition: ``seeds`` (how many), the metric (mean over
-        them) and the columns of :func:`analysis.paired.compare`; these say nothing at depth 0
-        and without common seeds. And one row per late fusion depth with common seeds and
-        ``region``, with the same columns.
+        One row per fusion depth and test condition: ``seeds`` and ``folds`` (how many), ``trials``
+        (of these seeds), the metric (mean over seeds) and the columns of
+        :func:`analysis.paired.compare`; these say nothing at depth 0 and without common seeds. And
+        one row per late fusion depth with common seeds and ``region``, with the same columns.
 
     Raises:
         AnalysisError: the networks have no fusion depth, or nothing can be read.
@@ -109,9 +174,12 @@ def compute_fusion(
         depth: part.droplevel(DEPTH).dropna(axis=1, how="all").sort_index(ascending=False)
         for depth, part in ((one, values.loc[[one]]) for one in grid[DEPTH].unique())
     }
+    each = grid[[DEPTH, *REPETITION]].drop_duplicates()
     cells, regions = [], []
     for depth, late in sorted(by_depth.items()):
-        seen = pd.DataFrame({"seeds": late.shape[1], metric.name: late.mean(axis=1)})
+        own = each[(each[DEPTH] == depth) & each["seed"].isin(late.columns.to_list())]
+        counts = {"seeds": late.shape[1], "folds": own["fold"].nunique(), "trials": len(own)}
+        seen = pd.DataFrame({**counts, metric.name: late.mean(axis=1)})
         initial = by_depth.get(INITIAL, late.iloc[:, :0])
         common = late.columns.intersection(initial.columns)
         seeds = [] if depth == INITIAL else common.to_list()
@@ -122,7 +190,7 @@ def compute_fusion(
             means = region_means(differences, train_numbers(condition), description)
             regions.append(compare(means).reset_index().assign(**here))
     where = [*description.train_columns, DEPTH]
-    columns = [*where, *tests, "seeds", metric.name, *PAIRED_COLUMNS]
+    columns = [*where, *tests, "seeds", "folds", "trials", metric.name, *PAIRED_COLUMNS]
     return _stack(cells, columns), _stack(regions, [*where, "region", *PAIRED_COLUMNS])
 
 
@@ -215,7 +283,8 @@ def draw_fusion(
     extend = beyond(around_zero, differences.values())
     for column, depth in enumerate(depths):
         rows = table[table[DEPTH] == depth]
-        seeds = "no trial" if rows.empty else count_label(int(rows["seeds"].iloc[0]), "seed")
+        counts = [int(rows[one].iloc[0]) for one in _COUNTS] if len(rows) else []
+        seeds = repeated(*counts) if counts else "no trial"
         panels[0, column].set_title(f"{depth_names[depth]} ({seeds})", fontsize=9)
         _draw_panel(panels[0, column], values[depth], scale, colours, condition)
         lower = panels[1, column]
@@ -227,7 +296,7 @@ def draw_fusion(
         lower.set_title(f"{depth_names[depth]} - initial ({count})", fontsize=7.5)
         marks = p[depth] <= SIGNIFICANCE
         _draw_panel(lower, differences[depth], around_zero, around, condition, marks)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     vertical, horizontal = map(axis_label, description.axes)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)
@@ -235,9 +304,19 @@ def draw_fusion(
     words = f"late - initial {metric.words}"
     add_colour_bar(figure, panels[1], around_zero, around, words, extend)
     clipped = "" if extend == "neither" else f" {_CLIPPED}"
-    note = f"{dots_note(table)} Blue: late fusion is better, red: initial.{clipped}"
+    colour = f"Blue: late fusion is better, red: initial.{clipped}"
+    note = f"{dots_note(table)}{_each_words(table)} {colour}"
     add_caption(figure, f"{caption} {note}".strip())
     return figure
+
+
+def _each_words(table: pd.DataFrame) -> str:
+    """What a seed's value is, where it is no single trial's."""
+    if not (table["trials"] > table["seeds"]).any():
+        return ""
+    folds = int(table["folds"].max())
+    over = f"{folds} folds" if folds > 1 else "its trials"
+    return f" n: seeds, each the mean over {over}, the same at both depths."
 
 
 def _draw_panel(

@@ -23,6 +23,7 @@ from fusion_search.analysis.conditions import (
 from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_colour_bar,
+    add_title,
     axis_label,
     cell_format,
     draw_map,
@@ -127,7 +128,8 @@ def compute_sheet(
     Returns:
         One row per network, train condition and test condition: the columns of
         :func:`analysis.records.selection.network_columns`, ``train_<axis>``, ``test_<axis>``,
-        ``seeds`` and ``folds`` (how many), ``n``, for a mean its ``_sum``, and the metric.
+        ``seeds``, ``folds`` and ``trials`` (how many), ``n``, for a mean its ``_sum``, and the
+        metric.
         Conditions in which an input is absent are there, too.
     """
     description = search.description
@@ -141,7 +143,9 @@ def compute_sheet(
     summed = {"n": ("n", "sum")}
     if metric.is_mean:
         summed[f"{metric.name}_sum"] = (f"{metric.name}_sum", "sum")
-    sheet = groups.agg(seeds=("seed", "nunique"), folds=("fold", "nunique"), **summed)
+    counted = {"seeds": "seed", "folds": "fold", "trials": "trial_id"}
+    summed |= {name: (column, "nunique") for name, column in counted.items()}
+    sheet = groups.agg(**{name: summed[name] for name in (*counted, *summed)})
     sheet = sheet.join(pooled(grid, ["place", *keys], metric)).reset_index()
     order = [*network, "place", *description.test_columns]
     ascending = [True] * (len(network) + 1) + [False] * len(description.axes)
@@ -215,7 +219,7 @@ def draw_sheet(
         axes.tick_params(
             labelbottom=(row + 1, column) not in maps, labelleft=(row, column - 1) not in maps
         )
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     vertical, horizontal = map(axis_label, description.axes)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)
@@ -236,6 +240,6 @@ def _positions(conditions: Sequence[TrainCondition]) -> dict[TrainCondition, tup
 
 
 def _panel_title(part: pd.DataFrame, train: TrainCondition, description: TaskDescription) -> str:
-    known = repeated(int(part["seeds"].max()), int(part["folds"].max())) if len(part) else None
-    count = known or "no trial"
+    counts = [part[one].max() for one in ("seeds", "folds", "trials")]
+    count = repeated(*map(int, counts)) if len(part) else "no trial"
     return f"train {train_label(train, description)} ({count})"

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.arrays import Array, draw_input
-from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
+from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.records.columns import column_words
 from fusion_search.analysis.records.selection import snr_label
 
@@ -67,6 +67,6 @@ def draw_noise(impaired: Impaired, *, title: str = "", caption: str = "") -> Fig
             transform=row[0].transAxes,
             fontsize=8,
         )
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     add_caption(figure, caption)
     return figure

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_colour_bar,
+    add_title,
     drawn,
     new_figure,
     value_colours,
@@ -33,7 +36,21 @@ from fusion_search.analysis.records.tables import FINISHED, STOPPED
 
 ABSENT_LANE: Final = -0.16  # below the axes, whose values lie from 0 to 1
 _OWN: Final = ("trial_name", "status", "value")
+_MOST_AXES: Final = 14  # beside each other
+_SLOT: Final = 1.15  # inches between two axes
+_HEADING_CHARACTERS: Final = 16
+_OPTION_CHARACTERS: Final = 17
 _SPREAD: Final = 0.03  # lines with the same choice lie side by side
+
+
+class _Line(NamedTuple):
+    """How the sample of a row is drawn."""
+
+    row: int
+    shift: float
+    colour: tuple[float, ...]
+    width: float
+    alpha: float
 
 
 def compute_parallel(
@@ -88,40 +105,16 @@ def draw_parallel(
         caption: small text below; how to read the lines is added to it.
     """
     names = [name for name in table.columns if name not in _OWN]
-    figure = new_figure(max(5.0, 1.15 * len(names) + 1.6), 4.6)
-    axes = figure.add_subplot()
-    heights = np.column_stack(
-        [_draw_axis(axes, number, name, table[name]) for number, name in enumerate(names)]
-    )
-    finished = table["status"] == FINISHED
-    values = table["value"].astype(float)
-    scale = Normalize(float(values.min()), float(values.max())) if finished.any() else Normalize()
-    # The best are drawn last, on top.
-    order = (objective.sign * values).fillna(-math.inf).to_numpy().argsort(kind="stable")
-    colours = mpl.colormaps[value_colours(objective)]
-    shifts = np.linspace(-_SPREAD, _SPREAD, len(table)) if len(table) > 1 else np.zeros(1)
-    segments = [
-        np.column_stack([np.arange(len(names)), heights[row] + shifts[row]]) for row in order
-    ]
-    lines = LineCollection(
-        segments,
-        colors=[colours(scale(values[row])) if finished[row] else (0.6, 0.6, 0.6) for row in order],
-        linewidths=[1.5 if finished[row] else 0.5 for row in order],
-        alpha=[0.85 if finished[row] else 0.5 for row in order],
-        zorder=2,
-    )
-    axes.add_collection(lines)
-    axes.axhline(ABSENT_LANE, color="0.85", linewidth=8, zorder=0)
-    axes.text(-0.45, ABSENT_LANE, "absent", fontsize=7, color="0.4", va="center", ha="right")
-    axes.set_xlim(-0.4, len(names) - 0.45)
-    axes.set_ylim(ABSENT_LANE - 0.08, 1.08)
-    axes.set_yticks([])
-    axes.set_xticks(range(len(names)), [_heading(name) for name in names], fontsize=7.5)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    add_colour_bar(figure, [axes], scale, colours.name, objective.label)
-    figure.suptitle(title, fontsize=11)
+    parts = [names[start : start + _MOST_AXES] for start in range(0, len(names), _MOST_AXES)]
+    widest = max(map(len, parts))
+    figure = new_figure(max(5.0, _SLOT * widest + 1.6), 0.6 + 4.0 * len(parts))
+    panels = figure.subplots(len(parts), 1, squeeze=False)[:, 0]
+    scale, lines = _lines(table, objective)
+    for axes, own in zip(panels, parts, strict=True):
+        _draw_part(axes, table[own], lines, widest)
+    add_title(figure, title)
+    colours = value_colours(objective)
+    add_colour_bar(figure, panels, scale, colours, objective.label)
     note = (
         "One line per sample through its choices, coloured by the objective, the best on top; "
         "thin and grey: stopped early. Absent: the choice has no meaning for that sample."
@@ -130,7 +123,59 @@ def draw_parallel(
     return figure
 
 
-def _draw_axis(axes: Axes, number: int, name: str, column: pd.Series) -> np.ndarray[Any, Any]:
+def _lines(table: pd.DataFrame, objective: Objective) -> tuple[Normalize, list[_Line]]:
+    """The scale of the colours, and how each sample is drawn: the best last, on top."""
+    finished = (table["status"] == FINISHED).to_numpy()
+    values = table["value"].astype(float)
+    scale = Normalize(float(values.min()), float(values.max())) if finished.any() else Normalize()
+    order = (objective.sign * values).fillna(-math.inf).to_numpy().argsort(kind="stable")
+    colours = mpl.colormaps[value_colours(objective)]
+    shifts = np.linspace(-_SPREAD, _SPREAD, len(table)) if len(table) > 1 else np.zeros(1)
+    return scale, [
+        _Line(
+            int(row),
+            float(shifts[row]),
+            colours(scale(values.iloc[row])) if finished[row] else (0.6, 0.6, 0.6, 1.0),
+            1.5 if finished[row] else 0.5,
+            0.85 if finished[row] else 0.5,
+        )
+        for row in order
+    ]
+
+
+def _draw_part(axes: Axes, table: pd.DataFrame, lines: Sequence[_Line], widest: int) -> None:
+    """Draw some of the parameters, as wide as the most that stand beside each other."""
+    names = list(table.columns)
+    heights = np.column_stack(
+        [_draw_axis(axes, number, table[name]) for number, name in enumerate(names)]
+    )
+    # A single axis has nowhere to lead to: its lines are strokes across it.
+    places = np.arange(len(names)) if len(names) > 1 else np.array([-0.12, 0.12])
+    segments = [
+        np.column_stack([places, np.broadcast_to(heights[one.row] + one.shift, places.shape)])
+        for one in lines
+    ]
+    collection = LineCollection(
+        segments,
+        colors=[one.colour for one in lines],
+        linewidths=[one.width for one in lines],
+        alpha=[one.alpha for one in lines],
+        zorder=2,
+    )
+    axes.add_collection(collection)
+    if table.isna().to_numpy().any():
+        axes.axhline(ABSENT_LANE, color="0.85", linewidth=8, zorder=0)
+        axes.text(-0.45, ABSENT_LANE, "absent", fontsize=7, color="0.4", va="center", ha="right")
+    axes.set_xlim(-0.4, max(widest, 2) - 0.45)
+    axes.set_ylim(ABSENT_LANE - 0.08, 1.08)
+    axes.set_yticks([])
+    axes.set_xticks(range(len(names)), [_heading(name) for name in names], fontsize=7.5)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_axis(axes: Axes, number: int, column: pd.Series) -> np.ndarray[Any, Any]:
     """Draw one parameter's axis; returns the height of every sample on it."""
     present = column[column.notna()]
     axes.plot([number, number], [0, 1], color="0.35", linewidth=0.8, zorder=1)
@@ -154,7 +199,7 @@ def _draw_axis(axes: Axes, number: int, name: str, column: pd.Series) -> np.ndar
         def height(value: Any) -> float:
             return options.index(value) / last
 
-        labels = [(height(one), str(one).replace("_", "\n")) for one in options]
+        labels = [(height(one), _option(str(one))) for one in options]
     for place, text in labels:
         axes.text(
             number + 0.04,
@@ -170,6 +215,11 @@ def _draw_axis(axes: Axes, number: int, name: str, column: pd.Series) -> np.ndar
 
 
 def _heading(name: str) -> str:
-    """A parameter's name on two lines at most."""
-    head, _, tail = name.replace("_of_", "_of ").rpartition("_")
-    return f"{head}\n{tail}".strip().replace("_", " ")
+    """A parameter's name on lines that leave its neighbours their place."""
+    return textwrap.fill(name.replace("_", " "), _HEADING_CHARACTERS)
+
+
+def _option(text: str) -> str:
+    """Beside its axis: what is somebody's own by its class, on lines that end before the next."""
+    words = text.rpartition(":")[2].replace("_", " ")
+    return textwrap.fill(words, _OPTION_CHARACTERS)

@@ -17,6 +17,7 @@ from matplotlib.patches import FancyBboxPatch, Polygon
 from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_colour_bar,
+    add_title,
     difference_colours,
     drawn,
     new_figure,
@@ -105,7 +106,7 @@ def draw_placement(
         _draw_means(panel, table[table["part"] == part], objective, _PARTS.get(part, part))
     for panel in panels[:1]:
         panel.set_ylabel(objective.label, fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     add_caption(figure, f"{caption} {_note(table, objective)}".strip())
     return figure
 
@@ -272,7 +273,7 @@ def draw_count(
         axes.margins(x=0.15)
     percent_axis(panels[0].yaxis, objective)
     panels[0].set_ylabel(objective.label, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     note = (
         "Grey: finished samples whose networks have sites, spread sideways; "
         "blue: their mean and its standard error."

@@ -14,6 +14,7 @@ from scipy import stats
 
 from fusion_search.analysis.figures.drawing import (
     add_caption,
+    add_title,
     drawn,
     new_figure,
     percent_axis,
@@ -166,7 +167,7 @@ def draw_replay(
     _draw_needed(right, runs, summary)
     reach = f"{100 * within:g} points" if objective.is_share else f"{within:g}"
     right.set_xlabel(f"trials to within {reach} of the best recorded", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    add_title(figure, title)
     seeds = int(summary["seeds"].max()) if len(summary) else 0
     note = (
         f"Lines and bands: mean over {count_label(seeds, 'seed')} and its 95 % t interval. Boxes: "

@@ -5,6 +5,7 @@ Where a network answers at every time step, its values over time stand below its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from fusion_search.analysis.figures.arrays import (
     is_sequence,
     onset_of,
 )
-from fusion_search.analysis.figures.drawing import add_caption, drawn, new_figure
+from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.selection import (
@@ -100,7 +101,10 @@ def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
         np.asarray(values, dtype=np.float64).reshape(tuple(int(one) for one in shape))
         for values, shape in zip(table["values"], table["shape"], strict=True)
     ]
-    return table.assign(values=pd.Series(arrays, index=table.index, dtype=object))
+    # A version that kept no targets has none.
+    targets = table.get("target", math.nan)
+    values = pd.Series(arrays, index=table.index, dtype=object)
+    return table.assign(values=values, target=targets)
 
 
 @drawn
@@ -119,7 +123,7 @@ def draw_timeline(
     if description.axes:
         conditions = list(table.groupby(list(description.test_columns), sort=False))
     names = list(dict.fromkeys(table["name"]))
-    label = int(table["label"].iloc[0])
+    label, target = int(table["label"].iloc[0]), float(table["target"].iloc[0])
     figure = new_figure(2.8 * len(conditions) + 1.2, 2.2 * len(names))
     panels = figure.subplots(
         len(names),
@@ -138,6 +142,8 @@ def draw_timeline(
                 draw_input(axes, values, highest[name])
             else:
                 lines = draw_output(axes, values, label, list(description.labels)) or lines
+                if _is_predicted(values) and not math.isnan(target):
+                    axes.axhline(target, color="red", linestyle=":", linewidth=1.5, zorder=4)
             overtime = is_sequence(values)
             for onset in onsets if overtime else ():
                 colour = "white" if name.startswith(INPUT) else "black"
@@ -151,8 +157,8 @@ def draw_timeline(
             handles=lines, loc="outside right lower", title="class", fontsize=8, title_fontsize=8
         )
         figure.supxlabel("time step", fontsize=9)
-    figure.suptitle(title, fontsize=11)
-    add_caption(figure, " ".join([caption, *_notes(label, description, lines)]).strip())
+    add_title(figure, title)
+    add_caption(figure, " ".join([caption, *_notes(label, target, description, lines)]).strip())
     return figure
 
 
@@ -173,8 +179,17 @@ def _condition_words(snrs: Sequence[float], description: TaskDescription) -> str
     )
 
 
-def _notes(label: int, description: TaskDescription, lines: Sequence[Any]) -> list[str]:
+def _is_predicted(values: Array) -> bool:
+    """Whether an output is one value, or one at each time step."""
+    return values.size == 1 or (values.ndim == 2 and values.shape[1] == 1)
+
+
+def _notes(
+    label: int, target: float, description: TaskDescription, lines: Sequence[Any]
+) -> list[str]:
     notes = []
+    if not math.isnan(target):
+        notes.append(f"Dotted red: the target, {target:.4g}.")
     if label >= 0:
         known = label < len(description.labels)
         word = description.labels[label] if known else str(label)

@@ -374,6 +374,14 @@ def placement_words(row: Mapping[str, Any]) -> str:
     return f"{depth_name(int(row[DEPTH]), int(row['levels']))}: {said}"
 
 
+def varied_words(text: Any) -> str:
+    """A column of what trials differ in, as "width 4, learning rate 0.01"; empty for nothing."""
+    found: dict[str, Any] = json.loads(text) if isinstance(text, str) else {}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_option_words(value)}" for name, value in found.items()
+    )
+
+
 def few_samples_words(samples: int, choices: int) -> str:
     """The warning that belongs to importances of so few samples; empty where there are enough."""
     enough = _SAMPLES_PER_CHOICE * choices

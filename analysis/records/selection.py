@@ -35,8 +35,17 @@ from fusion_search.analysis.records.tables import (
 )
 
 DEPTH: Final = "fusion_depth"
-_LARGE: Final = 10**9  # from here on a number is said by its power of ten
 """A network setting: how many levels the streams run apart."""
+
+VARIED_SETTINGS: Final = "varied_settings"
+"""Column: JSON of the other settings in which a search's trials differ; networks differ in them."""
+
+VARIED_SEEDS: Final = "varied_seeds"
+"""Likewise of those that are called like seeds, such as split_seed: repetitions differ in them."""
+
+_LARGE: Final = 10**9  # from here on a number is said by its power of ten
+_SEED: Final = "_seed"
+_GROUPS: Final = ("network", "data", "training", "evaluation")  # of a trial's specification
 
 
 class AnalysisError(ValueError):
@@ -53,7 +62,8 @@ class Search:
         description: what it is of.
         trials: the ``trials`` table, one row per trial that ended, only trials of the plan. Its
             ``streams`` are one text, "ecg+heat", empty for all; its ``train_<axis>`` are SNRs, or
-            in words what every example's is drawn from.
+            in words what every example's is drawn from; ``VARIED_SETTINGS`` and ``VARIED_SEEDS``
+            say what else its trials differ in.
         planned: one row per planned trial (its name and what identifies it); the recorded trials
             when the search has no list of planned trials.
         notes: sentences about what was left out or assumed while reading.
@@ -203,14 +213,13 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
     try:
         told = tell if on_damage else None
         trials = _typed(read_table(folder, "trials", sorted(own), told, description), description)
+        trials, planned = _with_varied(trials, planned, description)
     except ValueError as error:
         raise AnalysisError(str(error)) from error
     notes = []
     if recorded != own:
         left_out = ", ".join(f"{one}.parquet" for one in sorted(recorded - own))
         notes.append(f"left out, recorded but not in {PLANNED_FILE}: {left_out}")
-    if planned is None:
-        planned = trials[identity_columns(description)]
     return Search(name, folder, description, trials, planned, tuple(notes), damaged, on_damage)
 
 
@@ -263,31 +272,71 @@ def identity_columns(description: TaskDescription) -> list[str]:
     """What a planned trial is told by: its names, its network, train condition, fold and seed."""
     return [
         *("trial_id", "trial_name", *network_columns(description)),
-        *(*description.train_columns, "fold", "seed"),
+        *(*description.train_columns, "fold", VARIED_SEEDS, "seed"),
     ]
 
 
 def network_columns(description: TaskDescription) -> list[str]:
     """What the networks of a sweep differ in."""
-    return ["streams", *description.layout_fields, "placement", "placement_options", "end"]
+    layout = description.layout_fields
+    return ["streams", *layout, "placement", "placement_options", "end", VARIED_SETTINGS]
 
 
 def _read_planned(folder: Storage, description: TaskDescription) -> pd.DataFrame:
     where = folder.named(PLANNED_FILE)
     columns = [
-        *("trial_id", "trial_name", *network_columns(description)),
-        *("train", "fold", "seed"),
+        *("trial_id", "trial_name", "streams", *description.layout_fields),
+        *("placement", "placement_options", "end", "settings", "train", "fold", "seed"),
     ]
     try:
         listed = read_json(folder, PLANNED_FILE, LARGEST_PLAN)["trials"]
-        # A version that knew no options says none.
-        rows = [{"placement_options": None, **row} for row in listed]
+        # A version that knew no options, or named no settings, says none.
+        rows = [{"placement_options": None, "settings": {}, **row} for row in listed]
+        if not all(isinstance(row["settings"], dict) for row in rows):
+            raise TypeError("settings of a trial are no mapping")
         planned = pd.DataFrame([[row[name] for name in columns] for row in rows], columns=columns)
-        return _typed(planned, description)[identity_columns(description)]
+        return _typed(planned, description)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise AnalysisError(
             f"{where} is damaged ({sentence(error)}); resume the search to write it again"
         ) from error
+
+
+def _with_varied(
+    trials: pd.DataFrame, planned: pd.DataFrame | None, description: TaskDescription
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables with what else the search's trials differ in; the second as identities alone."""
+    if planned is None:
+        told = [_varied_of(one, description) for one in trials["specification"]]
+        planned = trials.assign(settings=pd.Series(told, trials.index, dtype=object))
+    names = dict.fromkeys(name for one in planned["settings"] for name in one)
+    values = {
+        name: [json.dumps(one.get(name), sort_keys=True) for one in planned["settings"]]
+        for name in names
+    }
+    differ = [name for name, several in values.items() if len(set(several)) > 1]
+    ids = planned["trial_id"].to_list()
+    for column, is_seed in ((VARIED_SETTINGS, False), (VARIED_SEEDS, True)):
+        own = [name for name in differ if name.endswith(_SEED) == is_seed]
+        texts = [
+            json.dumps({name: one[name] for name in own if name in one})
+            for one in planned["settings"]
+        ]
+        by_trial = dict(zip(ids, texts, strict=True))
+        planned = planned.assign(**{column: texts})
+        trials = trials.assign(**{column: trials["trial_id"].map(by_trial)})
+    return trials, planned[identity_columns(description)]
+
+
+def _varied_of(specification: Any, description: TaskDescription) -> dict[str, Any]:
+    """The settings that a trial's JSON says its search varies, but those of its layout."""
+    try:
+        plain = json.loads(specification)
+        values = {name: one for group in _GROUPS for name, one in plain[group].items()}
+        names = [one for one in plain["varied"] if one not in description.layout_fields]
+        return {name: values[name] for name in names}
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return {}  # a record without one, or damaged: its trial is told by its other columns
 
 
 def _typed(table: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:

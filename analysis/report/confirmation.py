@@ -14,6 +14,7 @@ from fusion_search.analysis.confirmation import (
     measures,
     number_text,
     read_candidates,
+    settings_words,
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, of_the_best
 from fusion_search.analysis.figures.confirmation import draw_confirmation, draw_confirmation_grid
@@ -55,6 +56,7 @@ def confirmation_section(
         [row["label"], row["n"], *(_mean(one[number], metric) for one in means)]
         for number, row in enumerate(rows_of(table))
     ]
+    settings = settings_words(confirmation.trials, candidates)
     unit = ", %" if metric.share else ""
     headings = ["network", "seeds", *(f"{one.words}{unit} (95 % CI)" for one in known.values())]
     pieces = [
@@ -65,6 +67,7 @@ def confirmation_section(
             "Each row is one network, trained again with fresh seeds and measured on the split "
             "named above. Compare the differences below rather than the bars: seeds are paired.",
         ),
+        *([html.paragraph(settings)] if settings else []),
         *_tests(("label", "baseline"), comparisons, ("network", "against"), metric),
         *_where_on_the_grid(confirmation, candidates, metric),
     ]

@@ -38,6 +38,7 @@ table { border-collapse: collapse; font-size: .88rem; margin: .6rem 0; }
 th, td { padding: .3rem .65rem; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
+td:first-child:not(.number) { min-width: 9rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; }

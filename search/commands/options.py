@@ -36,7 +36,7 @@ def add_config(parser: Parser, example: str) -> None:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="override a field, for instance trials.examples=2000; may be repeated",
+        help="override a field, for instance training.examples=2000; may be repeated",
     )
 
 
@@ -58,7 +58,7 @@ def add_data(parser: Parser) -> None:
         "--data",
         type=filled,
         metavar="FOLDER",
-        help="folder with the real files (FUSION_SEARCH_DATA, else the cache folder)",
+        help="folder with the files of the task's data (FUSION_SEARCH_DATA, else a cache folder)",
     )
 
 

@@ -43,7 +43,7 @@ def _check(verbs: Verbs) -> None:
     parser.add_argument(
         "task",
         metavar="TASK|CONFIG",
-        help="digits, my_task:Mine, ./my_task.py:Mine, or a configuration (YAML)",
+        help="my_task:Mine, ./my_task.py:Mine, a built-in one (digits), or a configuration (YAML)",
     )
     parser.add_argument("--set", action="append", metavar="FIELD=VALUE", help="of a configuration")
     add_data(parser)
@@ -90,9 +90,13 @@ def _plan(verbs: Verbs) -> None:
 
 
 def _data(verbs: Verbs) -> None:
-    parser = verbs.add_parser("data", help="bring real data to this machine, and check them")
+    parser = verbs.add_parser(
+        "data", help="bring the data of built-in tasks to this machine, and check them"
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
-    fetch = actions.add_parser("fetch", help="download MNIST and Free Spoken Digits v1.0.9")
+    fetch = actions.add_parser(
+        "fetch", help="download a data set (digits: MNIST and Free Spoken Digits v1.0.9)"
+    )
     fetch.set_defaults(run="data:fetch_data")
     check = actions.add_parser("check", help="say what is there, what is missing, and its source")
     check.set_defaults(run="data:check_data")
@@ -213,7 +217,12 @@ def _draw(verbs: Verbs) -> None:
     _add_grids(
         add("grids", "maps of two axes, one per train condition; curves of one, else intervals")
     )
-    _add_train(add("fusion", "fusion depths side by side, and their differences"))
+    _add_train(
+        add(
+            "fusion",
+            "maps of two axes by fusion depth, where networks have one, and their differences",
+        )
+    )
     add("unimodal", "networks of some of the streams")
     _add_trial(add("timeline", "what a probed network takes and gives, over time"))
     add("replay", "searchers against each other, from a replay").add_argument(
@@ -221,7 +230,7 @@ def _draw(verbs: Verbs) -> None:
         type=float,
         default=0.005,
         metavar="DIFFERENCE",
-        help="a run has arrived when it is no further than this from the best (0.005)",
+        help="a run has arrived when its objective is no further than this from the best (0.005)",
     )
     _add_noise(add("noise", "one example at every test SNR (takes no search)"))
 
@@ -244,7 +253,7 @@ def _add_grids(parser: Parser) -> None:
         action="append",
         type=int,
         metavar="DEPTH",
-        help="fusion depth to draw, may be repeated (default: all, one sheet each)",
+        help="fusion depth to draw, of networks that have one; may be repeated (default: all)",
     )
 
 
@@ -286,12 +295,14 @@ def _probe(verbs: Verbs) -> None:
 
 
 def _add_noise(parser: Parser) -> None:
-    parser.add_argument("--task", default="digits", metavar="TASK", help="whose data (digits)")
+    parser.add_argument(
+        "--task", default="digits", metavar="TASK", help="my_task:Mine or a built-in one (digits)"
+    )
     parser.add_argument(
         "--set",
         action="append",
         metavar="SETTING=VALUE",
-        help="of the data, such as source=builtin; may be repeated",
+        help="of the task's data settings (of digits: source=builtin); may be repeated",
     )
     parser.add_argument("--example", type=int, default=0, metavar="N", help="test example (0)")
 

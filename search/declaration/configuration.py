@@ -62,7 +62,7 @@ FIELDS: Final = [
 def load_configuration(
     path: Path, overrides: Sequence[str] = (), asked: Sequence[str] = ("launch",)
 ) -> dict[str, Any]:
-    """Read a YAML file and apply ``field=value`` overrides (``trials.examples=2000``).
+    """Read a YAML file and apply ``field=value`` overrides (``training.examples=2000``).
 
     Args:
         path: the file.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.fields import ConfigurationError
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.specification import GROUPS, TrialSpecification
 
 _MOST: Final = 100_000
 
@@ -40,4 +42,17 @@ def swept_trials(blocks: Sequence[Space]) -> list[TrialSpecification]:
             for sample in samples:
                 one = space.trial_of(sample, condition, fold, seed)
                 found.setdefault(one.trial_id, one)
-    return list(found.values())
+    trials = list(found.values())
+    return trials if len(blocks) == 1 else _named(trials)
+
+
+def _named(trials: list[TrialSpecification]) -> list[TrialSpecification]:
+    """The same trials, whose names tell what differs between blocks, too."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        plain = trial.to_plain()
+        for group in GROUPS:
+            for name, one in plain[group].items():
+                values.setdefault(name, set()).add(json.dumps(one, sort_keys=True))
+    varied = tuple(name for name, several in values.items() if len(several) > 1)
+    return [replace(one, varied=tuple(dict.fromkeys((*one.varied, *varied)))) for one in trials]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusion_search.analysis.records.advice import option
+from fusion_search.analysis.records.advice import command, option
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.datasets.conditions import Range
 from fusion_search.search.commands import launching
@@ -129,8 +129,8 @@ def _environment(data_folder: str | Path | None, address: str | None) -> Environ
     where = ray_address(address)
     if where.startswith(_ELSEWHERE):
         raise ConfigurationError(
-            f"address is {where!r}, where the head node is to run the search, which the command "
-            "line does; give HOST:PORT or auto on a machine of the cluster"
+            f"address is {where!r}, where the head node is to run the search; do that with "
+            f"`{command('launch')}`, or give HOST:PORT or auto on a machine of the cluster"
         )
     make_importable(Path.cwd())
     given = (("--data", data_folder and str(data_folder)), ("--address", address))

@@ -1,12 +1,14 @@
 """The claim on a search: one process at a time runs it, from before its data are loaded.
 
 The claim is ``driver.json``. Whoever makes the file runs the search; what a dead process of this
-machine left of it is taken over.
+machine left of it is taken over. Threads of one process, whose file looks alike, ask each other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -22,21 +24,42 @@ from fusion_search.search.records.driver_file import (
     remove_driver_file,
 )
 
+_held: Final[set[str]] = set()
+"""The searches that this process runs, by their folders."""
+_asking: Final = threading.Lock()
+
 SETTLE_SECONDS: Final = 2.0  # where files cannot be made exclusively
 
 
 @contextlib.contextmanager
 def claimed(storage: Storage, name: str) -> Iterator[None]:
-    """Be the only process that runs a search, until the block ends in whatever way.
+    """Be the only process, and its only thread, that runs a search, until the block ends.
 
     Args:
         storage: the search's folder, which goes again if it was made for the claim alone.
         name: of the search.
 
     Raises:
-        ValueError: another process runs it.
+        ValueError: another process runs it, or another thread of this one.
     """
     storage = storage.patient(0)
+    folder = storage.path() if "://" in storage.location else os.path.realpath(storage.path())
+    with _asking:
+        if folder in _held:
+            raise ValueError(
+                f"search {name!r} is being run by this process already; wait until that has ended"
+            )
+        _held.add(folder)
+    try:
+        with _claimed_from_others(storage, name):
+            yield
+    finally:
+        with _asking:
+            _held.remove(folder)
+
+
+@contextlib.contextmanager
+def _claimed_from_others(storage: Storage, name: str) -> Iterator[None]:
     new = not storage.exists()
     try:
         _claim(storage, name)

@@ -27,7 +27,7 @@ def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, A
     Args:
         storage: the search's folder.
         started_at: when it began to, which tells two drivers apart.
-        running: trial id -> name, last epoch, and its validation accuracy.
+        running: trial id -> name, last epoch, and the first metric in validation.
     """
     storage.write(driver_content(started_at, running), DRIVER_FILE)
 

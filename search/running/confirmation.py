@@ -64,9 +64,10 @@ def candidates_among(
         search: how many candidates it wants, and what differs from its own trials.
     """
     settings = search.confirmation
+    labels = _labels([trials[0] for trials, _ in ranked[: settings.top]])
     candidates = [
-        Candidate(_label(trials[0]), "top", rank, _fresh(trials, settings), value)
-        for rank, (trials, value) in enumerate(ranked[: settings.top], start=1)
+        Candidate(label, "top", rank, _fresh(trials, settings), value)
+        for rank, ((trials, value), label) in enumerate(zip(ranked, labels, strict=False), start=1)
     ]
     best = ranked[0][0]
     found: dict[str, Candidate] = {}
@@ -180,6 +181,19 @@ def _layout_words(trial: TrialSpecification) -> str:
     words = ", ".join(f"{name} {value}" for name, value in found.items())
     alone = trial.placement.streams
     return words or (f"{' + '.join(alone)} alone" if alone else "fusion")
+
+
+def _labels(trials: Sequence[TrialSpecification]) -> list[str]:
+    """Of candidates; those that are placed alike are told apart by their settings."""
+    labels = [_label(one) for one in trials]
+    told = [
+        ", ".join(f"{name} {value}" for name, value in one.planned()["settings"].items())
+        for one in trials
+    ]
+    return [
+        f"{label}, {settings}" if settings and labels.count(label) > 1 else label
+        for label, settings in zip(labels, told, strict=True)
+    ]
 
 
 def _label(trial: TrialSpecification) -> str:

@@ -204,6 +204,8 @@ class TrialSpecification:
     def planned(self) -> dict[str, Any]:
         """As a search's list of planned trials has it."""
         layout_fields = getattr(self.network, "layout_fields", ())
+        plain = self.to_plain()
+        values = {name: one for group in GROUPS for name, one in plain[group].items()}
         return {
             "trial_id": self.trial_id,
             "trial_name": self.trial_name,
@@ -212,6 +214,7 @@ class TrialSpecification:
             **self.placement_columns(),
             "train": self.train_json(),
             **{name: getattr(self.network, name) for name in layout_fields},
+            "settings": {name: values[name] for name in self.varied if name not in layout_fields},
         }
 
 

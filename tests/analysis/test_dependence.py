@@ -29,10 +29,10 @@ AUDIO, VISUAL = (math.inf, 1.0, 0.5), (math.inf, 2.0, 0.25)
 
 def hand_sheet(pair: tuple[float, float]) -> pd.DataFrame:
     rows = [
-        ("", 2, 0, "{}", "{}", "", *pair, audio, visual, 1, 100, HAND[i][j], HAND[i][j] / 100)
+        ("", 2, 0, "{}", "{}", "", "{}", *pair, audio, visual, 1, 100, HAND[i][j], HAND[i][j] / 100)
         for (i, audio), (j, visual) in itertools.product(enumerate(AUDIO), enumerate(VISUAL))
     ]
-    names = "streams levels fusion_depth placement placement_options end "
+    names = "streams levels fusion_depth placement placement_options end varied_settings "
     names += "train_audio_snr train_visual_snr test_audio_snr test_visual_snr"
     return pd.DataFrame(rows, columns=[*names.split(), "seeds", "n", "accuracy_sum", "accuracy"])
 
@@ -46,6 +46,7 @@ def test_the_numbers_by_hand() -> None:
         "placement": "{}",
         "placement_options": "{}",
         "end": "",
+        "varied_settings": "{}",
         "train_audio_snr": 1.0,
         "train_visual_snr": 2.0,
         "seeds": 1,
@@ -101,7 +102,7 @@ def test_one_axis_and_less_that_is_better() -> None:
     of = TaskDescription(task="one", streams=("emg", "video"), axes=(axis,), metrics=(metric,))
     tested = (math.inf, 10.0, 0.0, -math.inf)
     rows = [
-        ("", "{}", "{}", "", 10.0, snr, 1, 9, error)
+        ("", "{}", "{}", "", "{}", 10.0, snr, 1, 9, error)
         for snr, error in zip(tested, (1.0, 2.0, 4.0, 9.0), strict=True)
     ]
     columns = [
@@ -109,6 +110,7 @@ def test_one_axis_and_less_that_is_better() -> None:
         "placement",
         "placement_options",
         "end",
+        "varied_settings",
         "train_emg_snr",
         "test_emg_snr",
         "seeds",

@@ -38,11 +38,17 @@ def write_any(
     fold: int = 0,
     streams: tuple[str, ...] = (),
     placement: Mapping[str, Mapping[str, str]] | None = None,
+    settings: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """One trial whose first metric is ``value`` of the test condition; the others are 0.5."""
+    """One trial whose first metric is ``value`` of the test condition; the others are 0.5.
+
+    ``settings`` are what the search varies.
+    """
     write_description(search, description)
-    name = "-".join(map(str, ("t", *train, seed, fold, *streams, *(placement or {}))))
+    told = [f"{one}{value}" for one, value in (settings or {}).items()]
+    name = "-".join(map(str, ("t", *train, seed, fold, *streams, *(placement or {}), *told)))
+    groups = {"network": settings or {}, "data": {}, "training": {}, "evaluation": {}}
     trial_id = "".join(one if one.isalnum() else "_" for one in name)
     key = {"schema_version": SCHEMA_VERSION, "search": "made-up", "trial_id": trial_id}
     first = description.metric.name
@@ -57,6 +63,7 @@ def write_any(
         **{"started_at": BEGIN, "ended_at": BEGIN + timedelta(minutes=1), "seconds": 60.0},
         **{"data_note": "made up", "data_fingerprint": "0"},
         **{f"{what}_{first}": 0.5 for what in ("validation", "mean")},
+        "specification": json.dumps({**groups, "varied": [*(settings or {})]}),
         **(extra or {}),
     }
     write_rows(search, "trials", trial_id, [row], description.schema("trials"))

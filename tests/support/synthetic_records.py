@@ -39,6 +39,7 @@ class Trial:
     absent: bool = False
     fold: int = 0
     placement: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -47,7 +48,8 @@ class Trial:
         what = "".join(self.streams) or "both"
         folds = f"f{self.fold}" * bool(self.fold)
         placed = "".join(kind for site in self.placement.values() for kind in site.values())
-        name = f"{what}{self.depth}{placed}a{audio:g}v{visual:g}s{self.seed}{folds}"
+        varied = "".join(f"{name}{value}" for name, value in self.settings.items())
+        name = f"{what}{self.depth}{placed}{varied}a{audio:g}v{visual:g}s{self.seed}{folds}"
         return name.replace(".", "p")
 
     @property
@@ -68,6 +70,7 @@ class Trial:
             "train": train_text(audio_snr=self.pair[0], visual_snr=self.pair[1]),
             "fold": self.fold,
             "seed": self.seed,
+            "settings": self.settings,
         }
 
 

@@ -13,7 +13,11 @@ from descriptions import digit_description, write_description
 
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import mean_objective
-from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.selection import (
+    VARIED_SEEDS,
+    VARIED_SETTINGS,
+    Search,
+)
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 
@@ -75,7 +79,8 @@ def placement(**sites: dict[str, str]) -> str:
 
 def frame(rows: list[dict[str, Any]], description: TaskDescription = DIGITS) -> pd.DataFrame:
     """The ``trials`` table of these rows, with all its columns, as a :class:`Search` has it."""
-    return pd.DataFrame(rows, columns=description.schema("trials").names)
+    table = pd.DataFrame(rows, columns=description.schema("trials").names)
+    return table.assign(**{VARIED_SETTINGS: "{}", VARIED_SEEDS: "{}"})
 
 
 def random_search(count: int = 60, stopped: int = 40, levels: int = 3) -> pd.DataFrame:

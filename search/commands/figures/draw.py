@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from fusion_search.analysis.conditions import (
     TrainCondition,
     at_train,
+    network_title,
     networks,
     of_network,
+    repetition_words,
     train_conditions,
     train_label,
 )
@@ -19,9 +23,12 @@ from fusion_search.analysis.dependence import compute_dependence
 from fusion_search.analysis.figures.curves import compute_curves, draw_curves, draw_intervals
 from fusion_search.analysis.figures.drawing import value_scale
 from fusion_search.analysis.figures.fusion import (
+    comparable,
     compute_fusion,
+    differing_words,
     draw_fusion,
     fusion_conditions,
+    shared_words,
     summarise_fusion,
 )
 from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
@@ -29,11 +36,11 @@ from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 from fusion_search.analysis.figures.timeline import choose_trial, draw_timeline, read_activations
 from fusion_search.analysis.paired import difference_text, region_lines
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import objectives_of, placement_words, rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import (
     DEPTH,
+    VARIED_SETTINGS,
     AnalysisError,
     Search,
     depth_name,
@@ -75,7 +82,7 @@ def grids(options: argparse.Namespace) -> int:
     for network in networks(search.planned, description):
         planned = train_conditions(of_network(search.planned, network), description)
         declared = [one for one in wanted if one in planned]
-        words = placement_words(network).removesuffix(": plain")
+        words = network_title(network)
         if not declared:
             say(f"{words} was not declared at these train conditions: no figure")
             continue
@@ -87,20 +94,28 @@ def grids(options: argparse.Namespace) -> int:
             description.metric,
             scale=scale,
             title=f"{search.name}: {words}",
-            caption=data_caption(search),
+            caption=_caption(search),
         )
-        save(options, figure, part, f"{search.name}-grids{_suffix(network, description)}")
+        save(options, figure, part, f"{search.name}-grids{_suffix(network)}")
     save_numbers(options, compute_dependence(sheet, description), f"{search.name}-dependence")
     return 0
 
 
-def _suffix(network: dict[str, object], description: TaskDescription) -> str:
-    """Of a figure's name: the fusion depth, and what else tells a network."""
-    words = [f"-depth{network[DEPTH]}"] if DEPTH in description.layout_fields else []
-    placed = [str(network.get(name) or "{}") for name in ("placement", "placement_options")]
+def _caption(search: Search) -> str:
+    """What the trials saw, and what is pooled."""
+    return f"{data_caption(search)} {repetition_words(search.finished)}".strip()
+
+
+def _suffix(network: Mapping[str, object]) -> str:
+    """Of a figure's name: the fusion depth, and what else tells its networks."""
+    words = [f"-depth{network[DEPTH]}"] if DEPTH in network else []
+    texts = ("placement", "placement_options", VARIED_SETTINGS)
+    placed = [str(network.get(name) or "{}") for name in texts]
     told = [one for one in placed if one != "{}"]
     told += [str(network["end"])] if network.get("end") else []
-    return "".join([*words, *(f"-{re.sub(r'[^A-Za-z0-9]+', '-', one).strip('-')}" for one in told)])
+    return "".join(
+        [*words, *(f"-{re.sub(r'[^A-Za-z0-9.-]+', '-', one).strip('-')}" for one in told)]
+    )
 
 
 def _curves(options: argparse.Namespace, search: Search, figure: str) -> int:
@@ -119,7 +134,7 @@ def _curves(options: argparse.Namespace, search: Search, figure: str) -> int:
                 part,
                 description,
                 title=f"{search.name}: {description.metric.words}",
-                caption=data_caption(search),
+                caption=_caption(search),
             )
             save(options, drawn, part, f"{search.name}-{name}")
     return 0
@@ -134,15 +149,29 @@ def fusion(options: argparse.Namespace) -> int:
             f"{description.task} has {len(description.axes)} axes; fusion depths are compared on "
             "maps of two"
         )
-    comparable = fusion_conditions(search)
-    wanted = wanted_conditions(search, options) if options.train else comparable
-    if not wanted:
+    groups, left_out = comparable(search)
+    for words in left_out:
+        say(f"left out, of no other fusion depth in this search: {words}")
+    if not any(fusion_conditions(own) for _, own in groups):
         raise AnalysisError(
             f"search {search.name} has no train condition with more than one fusion depth to "
             "compare"
         )
+    drawn = [_fusions(options, shared, own) for shared, own in groups]
+    if not any(drawn):
+        raise AnalysisError(f"search {search.name} has no finished trial at these train conditions")
+    return 0
+
+
+def _fusions(options: argparse.Namespace, shared: Mapping[str, Any], search: Search) -> int:
+    """The figures of networks that share what is told; how many."""
+    description = search.description
+    words = shared_words(shared, description)
+    wanted = fusion_conditions(search)
+    if options.train and wanted:
+        wanted = wanted_conditions(search, options)
     told = "; ".join(train_label(one, description) for one in wanted)
-    print(f"train conditions compared: {told}")
+    print(f"train conditions compared{f', of {words}' if words else ''}: {told or 'none'}")
     tables = []
     for condition in wanted:
         table, regions = compute_fusion(search, condition)
@@ -150,37 +179,40 @@ def fusion(options: argparse.Namespace) -> int:
             label = train_label(condition, description)
             say(f"no finished trial at train condition {label}: no figure")
             continue
-        _draw_fusion(options, search, condition, table, regions)
+        title = f"{search.name}{f', {words}' if words else ''}"
+        name = f"{search.name}-fusion{_suffix(shared)}"
+        _draw_fusion(options, search, condition, (table, regions), title, name)
         tables.append((table, regions))
-    if not tables:
-        raise AnalysisError(f"search {search.name} has no finished trial at these train conditions")
-    cells, by_region = (pd.concat(each) for each in zip(*tables, strict=True))
-    _print_summary(summarise_fusion(cells, description), by_region, search)
-    return 0
+    if tables:
+        cells, by_region = (pd.concat(each) for each in zip(*tables, strict=True))
+        _print_summary(summarise_fusion(cells, description), by_region, search)
+    return len(tables)
 
 
 def _draw_fusion(
     options: argparse.Namespace,
     search: Search,
     condition: TrainCondition,
-    table: pd.DataFrame,
-    regions: pd.DataFrame,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    title: str,
+    name: str,
 ) -> None:
     description = search.description
+    table, regions = tables
     planned = at_train(search.planned, condition, description)[DEPTH].unique()
     figure = draw_fusion(
         table,
         condition,
         {int(depth): depth_name(int(depth), levels_of(search)) for depth in planned},
         description,
-        title=f"{search.name}: trained at {train_label(condition, description)}",
-        caption=data_caption(search),
+        title=f"{title}: trained at {train_label(condition, description)}",
+        caption=f"{_caption(search)} {differing_words(search)}".strip(),
     )
     snrs = [
         f"{axis.short.replace(' ', '-')}{snr_label(snr)}"
         for axis, snr in zip(description.axes, condition, strict=True)
     ]
-    name = "-".join([f"{search.name}-fusion", *snrs])
+    name = "-".join([name, *snrs])
     save(options, figure, table, name)
     write(options, regions.to_csv(index=False).encode(), f"{name}-regions.csv")
 

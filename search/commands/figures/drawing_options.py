@@ -39,7 +39,7 @@ def open_whole(options: argparse.Namespace, depths: Sequence[int] | None = None)
     """
     search = opened(options).whole(depths)
     at = "" if depths is None else f" at fusion depth {', '.join(map(str, depths))}"
-    return _told(search, f"has no finished trial of all streams{at}")
+    return _told(search, f"of all streams{at}")
 
 
 def open_parts(options: argparse.Namespace) -> Search:
@@ -48,14 +48,16 @@ def open_parts(options: argparse.Namespace) -> Search:
     Raises:
         AnalysisError: no such trial finished.
     """
-    return _told(opened(options).parts(), "has no finished trial of some streams alone")
+    return _told(opened(options).parts(), "of some streams alone")
 
 
-def _told(search: Search, nothing: str) -> Search:
+def _told(search: Search, which: str) -> Search:
+    if search.planned.empty:
+        raise AnalysisError(f"search {search.name} has no network {which}")
     for line in (*search.notes, *search.gaps()):
         say(line)
     if search.finished.empty:
-        raise AnalysisError(f"search {search.name} {nothing}")
+        raise AnalysisError(f"search {search.name} has no finished trial {which}")
     return search
 
 
@@ -100,7 +102,7 @@ def wanted_conditions(search: Search, options: argparse.Namespace) -> list[Train
         raise AnalysisError(
             f"no finished trial at these train conditions; finished are: {finished}"
         )
-    return list(dict.fromkeys(wanted))
+    return [one for one in dict.fromkeys(wanted) if one in known]
 
 
 def _condition(given: Sequence[str], description: TaskDescription) -> TrainCondition:

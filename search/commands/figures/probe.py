@@ -148,6 +148,7 @@ def _write(storage: Storage, search: str, trial_id: str, found: Sequence[Probed]
             **_snrs(one, description),
             "number": one.number,
             "label": one.label,
+            "target": one.target,
             "name": one.name,
             "shape": list(one.values.shape),
             "values": one.values.double().flatten().tolist(),

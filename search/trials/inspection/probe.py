@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ class Probed:
         condition: axis -> SNR.
         number: of the example in its split.
         label: its class; -1 where it has none.
+        target: what the network is to give; NaN where it has a class, or that is no number.
         name: ``input.STREAM``, or as ``Task.probe`` calls it.
         values: without the batch's dimension.
     """
@@ -36,6 +38,7 @@ class Probed:
     condition: Condition
     number: int
     label: int
+    target: float
     name: str
     values: Tensor
 
@@ -90,14 +93,15 @@ def probe(
     """
     for number in numbers:
         for condition, met in shown(opened, data, number, conditions, seed=seed):
-            label = _label(data, met)
+            label, target = _label(data, met), _target(data, met)
             with torch.inference_mode():
                 found = {
                     **{f"{INPUT}{name}": one for name, one in _tensors(met.inputs)},
                     **opened.task.probe(network, met),
                 }
             for name, values in found.items():
-                yield Probed(condition, number, label, name, values[0].float().cpu())
+                array = values[0].float().cpu()
+                yield Probed(condition, number, label, target, name, array)
 
 
 def shown(
@@ -113,6 +117,12 @@ def shown(
 def _label(data: Data, batch: Batch) -> int:
     is_class = data.classes and isinstance(batch.targets, Tensor) and batch.targets.dim() == 1
     return int(batch.targets[0]) if is_class else -1
+
+
+def _target(data: Data, batch: Batch) -> float:
+    found = batch.targets
+    is_number = not data.classes and isinstance(found, Tensor) and found.numel() == 1
+    return float(found) if is_number else math.nan
 
 
 def _tensors(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

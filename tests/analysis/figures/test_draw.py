@@ -110,9 +110,12 @@ def test_noise_draws_one_example_at_ten_snrs(
     [
         (["grids", "none"], "there is no search 'none'"),
         (["grids", "none"], "searches there: made-up"),
-        (["unimodal", "made-up"], "has no finished trial of some streams alone"),
+        (["unimodal", "made-up"], "has no network of some streams alone"),
         (["fusion", "made-up"], "no train condition with more than one fusion depth"),
-        (["grids", "made-up", "--fusion-depth", "7"], "has no finished trial"),
+        (
+            ["grids", "made-up", "--fusion-depth", "7"],
+            "has no network of all streams at fusion depth 7",
+        ),
         (
             ["grids", "made-up", "--train", "9", "9"],
             "no finished trial at these train conditions",

@@ -98,7 +98,8 @@ def test_axes_are_called_as_in_the_records() -> None:
         {"train_touch_snr": t, "train_smell_snr": s, "test_touch_snr": 1.0, "test_smell_snr": 1.0}
         for t, s in pairs
     ]
-    sheet = pd.DataFrame(rows).assign(seeds=1, folds=1, n=2, accuracy_sum=1.0, accuracy=0.5)
+    sheet = pd.DataFrame(rows).assign(seeds=1, folds=1, trials=1, n=2, accuracy_sum=1.0)
+    sheet["accuracy"] = 0.5
     figure = draw_sheet(sheet, pairs, of, of.metric)
     assert figure.get_supylabel() == "test touch SNR, dB"
     assert figure.get_supxlabel() == "test smell SNR, dB"
@@ -268,7 +269,8 @@ def activations(axes: Sequence[str], conditions: Sequence[tuple[float, ...]]) ->
     arrays = {"input.image": np.zeros((1, 4, 4)), "input.audio": sound, "logits": values}
     return pd.DataFrame(
         [
-            {**dict(zip(axes, snrs, strict=True)), "label": 11, "name": name, "values": array}
+            {**dict(zip(axes, snrs, strict=True)), "label": 11, "target": math.nan}
+            | {"name": name, "values": array}
             for snrs in conditions
             for name, array in arrays.items()
         ]
@@ -290,10 +292,17 @@ def test_every_class_over_time_has_its_own_colour_under_every_pair_that_is_given
 def test_an_example_of_a_task_without_axes_is_one_column() -> None:
     of = sensors_description()
     rows = [
-        {"label": -1, "name": "input.ecg", "values": np.zeros((2, 40))},
-        {"label": -1, "name": "output", "values": np.ones(1)},
+        {"label": -1, "target": 3.5, "name": "input.ecg", "values": np.zeros((2, 40))},
+        {"label": -1, "target": 3.5, "name": "output", "values": np.ones(1)},
     ]
     figure = draw_timeline(pd.DataFrame(rows), of)
     assert len(figure.axes) == 2
     assert not figure.legends
+    given, output = figure.axes
+    assert not [one for one in given.get_lines() if one.get_color() == "red"]
+    (target,) = output.get_lines()
+    assert set(target.get_ydata()) == {3.5}
+    low, high = output.get_ylim()
+    assert low <= 0 < 3.5 < high
+    assert "Dotted red: the target, 3.5." in figure.texts[-1].get_text()
     assert "class" not in " ".join(text.get_text() for text in figure.texts)

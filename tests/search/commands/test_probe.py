@@ -143,12 +143,15 @@ def test_a_regression_is_probed_without_axes(
     assert list(table["name"]) == ["input.ecg", "input.motion", "input.heat", "output"]
     assert set(table["label"]) == {-1}
     network = trained_network(trial, opened, storage.read(CHECKPOINTS, f"{trial.trial_id}.pt"))
-    inputs, _ = opened.first.test[0]
+    inputs, target = opened.first.test[0]
     with torch.inference_mode():
         expected = network(**{name: one[None] for name, one in inputs.items()})
     np.testing.assert_allclose(table["values"].iloc[-1], expected[0].numpy(), atol=1e-6)
+    assert table["target"].to_numpy() == pytest.approx(float(target))
     out = ["--output", str(tmp_path / "figures")]
     assert main(["draw", "timeline", "one", *place, *out]) == 0
+    (drawn,) = (tmp_path / "figures").glob("*.csv")
+    assert pd.read_csv(drawn)["target"].to_numpy() == pytest.approx(float(target))
 
 
 def test_a_checkpoint_of_another_network_is_refused(

@@ -56,6 +56,15 @@ def test_a_sweep_is_the_product_of_its_choices_each_trial_once() -> None:
     assert {one.evaluation.split for one in trials} == {"test"}
 
 
+def test_blocks_of_a_sweep_are_told_apart_by_what_differs_between_them() -> None:
+    blocks = [{"network": {"units": units}, "data": {"split_seed": units}} for units in (4, 8)]
+    search = build_search({"name": "x", "task": "digits", "train": [[1, 1]], "sweep": blocks})
+    trials = search.planned_trials()
+    assert len({one.trial_name for one in trials}) == 2
+    settings = [one.planned()["settings"] for one in trials]
+    assert settings == [{"units": units, "split_seed": units} for units in (4, 8)]
+
+
 def test_without_sweep_or_searcher_everything_declared_is_run() -> None:
     search = build_search(
         {

@@ -112,6 +112,32 @@ def test_a_search_that_is_claimed_is_left_alone(
     assert not (folder / DRIVER_FILE).exists()
 
 
+def test_of_two_threads_of_a_process_one_runs_the_search(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "test")
+    (tmp_path / "link").symlink_to(tmp_path)
+    refused = []
+
+    def second(location: Path) -> None:
+        try:
+            with claimed(open_storage(location), "test"):
+                raise AssertionError("it is the first's")
+        except ValueError as error:
+            refused.append(str(error))
+
+    with claimed(storage, "test"):
+        for location in (tmp_path / "test", tmp_path / "link" / "test"):
+            other = threading.Thread(target=second, args=(location,))
+            other.start()
+            other.join()
+        assert storage.exists(DRIVER_FILE)
+    assert (
+        refused
+        == ["search 'test' is being run by this process already; wait until that has ended"] * 2
+    )
+    with claimed(storage, "test"):
+        assert storage.exists(DRIVER_FILE)
+
+
 @pytest.mark.parametrize("stale", [False, True], ids=["nobody's", "a dead process's"])
 def test_of_many_that_claim_at_once_one_succeeds(
     stale: bool, tmp_path: Path, processes: ExitStack

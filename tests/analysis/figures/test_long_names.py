@@ -1,0 +1,93 @@
+"""Nothing lies on its neighbour or outside the paper, however many and long the names are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from any_records import write_any
+from descriptions import sensors_description
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from synthetic_search import DIGITS, MEAN, frame, row
+
+from fusion_search.analysis.figures.curves import compute_curves, draw_intervals
+from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
+from fusion_search.analysis.figures.timeline import draw_timeline
+from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.storage import open_storage
+
+LONG = "a_setting_with_quite_a_long_name"
+
+
+def boxes(figure: Figure, texts: Iterable[Text]) -> list[Bbox]:
+    """Where texts are drawn."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return [one.get_window_extent(canvas.get_renderer()) for one in texts]
+
+
+def parallel(count: int, samples: int = 6) -> Figure:
+    options = ["my_lab.couplings:BottleneckOfMine", "squeeze_excitation", "none"]
+    rows = [
+        row(
+            number,
+            0.5 + 0.01 * number,
+            sample=json.dumps({f"{LONG}_{one}": options[number % 3] for one in range(count)}),
+        )
+        for number in range(samples)
+    ]
+    return draw_parallel(compute_parallel(frame(rows), MEAN, DIGITS), MEAN)
+
+
+def test_a_single_dimension_has_lines_in_the_colours_of_their_samples() -> None:
+    figure = parallel(1)
+    (lines,) = (one for one in figure.axes[0].collections if isinstance(one, LineCollection))
+    assert [np.ptp(one[:, 0]) > 0.1 for one in lines.get_segments()] == [True] * 3
+    assert len({tuple(one) for one in lines.get_colors()}) == 3
+    # No sample lacks it, so nothing is absent.
+    assert "absent" not in [one.get_text() for one in figure.axes[0].texts]
+
+
+def test_many_dimensions_are_drawn_on_several_lines_without_touching() -> None:
+    figure = parallel(16, 3)
+    panels = [one for one in figure.axes if one.get_label() != "<colorbar>"]
+    headings = [one.get_xticklabels() for one in panels]
+    assert [len(one) for one in headings] == [14, 2]
+    for own in headings:
+        places = boxes(figure, own)
+        assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(places))
+    options = boxes(figure, panels[0].texts)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(options, 2))
+
+
+def test_titles_and_labels_of_long_placements_stay_on_the_paper(tmp_path: Path) -> None:
+    of = sensors_description()
+    storage = open_storage(tmp_path)
+    placed = {f"s{site}": {"coupling": f"my_lab:{'Bottleneck' * 3}"} for site in range(4)}
+    write_any(storage.below("made-up"), of, lambda: 0.5, placement=placed)
+    figure = draw_intervals(compute_curves(open_search(storage, "made-up")), of)
+    (label,) = boxes(figure, figure.axes[0].get_yticklabels())
+    width = figure.get_size_inches()[0] * figure.dpi
+    assert 0 <= label.x0 < label.x1 < width / 2
+    example = {"label": -1, "target": math.nan, "name": "output", "values": np.ones(1)}
+    narrow = draw_timeline(pd.DataFrame([example]), of, title="a long title of words " * 4)
+    (title,) = boxes(narrow, [narrow._suptitle])  # type: ignore[attr-defined]
+    assert 0 <= title.x0 < title.x1 <= narrow.get_size_inches()[0] * narrow.dpi
+
+
+def test_few_values_are_told_by_name_and_a_single_one_needs_no_place() -> None:
+    of = replace(sensors_description(), classes=3, labels=("rest", "fist", "point"))
+    for values, told in ((np.ones(3), ["rest", "fist", "point"]), (np.ones(1), [])):
+        example = {"label": -1, "target": math.nan, "name": "output", "values": values}
+        (axes,) = draw_timeline(pd.DataFrame([example]), of).axes
+        assert [one.get_text() for one in axes.get_xticklabels()] == told
