@@ -99,7 +99,7 @@ class Examples:
         for row, word in enumerate(words.tolist()):
             if word not in SPLITS:
                 raise DataError(
-                    f"the column that splits says {word!r} in row {row}; allowed: "
+                    f"the column that splits says {word!r} of example {row}; allowed: "
                     f"{', '.join(SPLITS)}"
                 )
         train, validation, test = (np.flatnonzero(words == name) for name in SPLITS)
@@ -166,9 +166,11 @@ class Examples:
         groups = self._kept[numbers]
         present = len(np.unique(groups))
         if present < 2:
+            count = len(np.unique(self._kept))
             raise DataError(
-                f"there are {len(np.unique(self._kept))} groups, too few for train, validation "
-                "and test without a common one; give fewer folds, or groups=False to cut groups"
+                f"{count} group{'s are' if count > 1 else ' is'} too few for train, validation and "
+                "test without a common one; give fewer folds, or let groups be cut (groups=False, "
+                "or a table without group)"
             )
         if self.strata is None:
             count = min(max(round(share * present), 1), present - 1)
@@ -181,6 +183,8 @@ class Examples:
         taken, of = part.numerator, part.denominator
         if not 0 < taken < of:
             taken, of = max(taken * (most - 1), 1), most
+        if present == len(SPLITS):  # two more splits may be to come
+            taken, of = 1, present
         held = np.concatenate([one for _, one in self._folds(numbers, of, seed)[:taken]])
         return np.setdiff1d(numbers, held), np.sort(held)
 
@@ -215,8 +219,8 @@ class Examples:
             example = numbers[self.strata[numbers] == values[counts.argmin()]][0]
             raise DataError(
                 f"{counts.min()} example{'' if counts.min() == 1 else 's'} of the class of example "
-                f"{example} cannot be shared out to {least} parts; give stratify=False, or fewer "
-                "folds"
+                f"{example} cannot be shared out to {least} parts; give more of it, fewer folds "
+                "or stratify=False"
             )
 
 
@@ -230,7 +234,8 @@ def _of_scikit_learn() -> Iterator[None]:
     except ValueError as error:
         words = " ".join(str(error).split())
         raise DataError(
-            f"scikit-learn cannot split so: {words}; give stratify=False, or other fractions"
+            f"scikit-learn cannot split so: {words}; give more examples, other fractions or "
+            "stratify=False"
         ) from error
 
 

@@ -7,6 +7,7 @@ memory or time than its size says (aliases of aliases, endless nesting) is refus
 from __future__ import annotations
 
 import json
+import math
 import re
 import reprlib
 from datetime import date, datetime
@@ -184,6 +185,19 @@ def to_yaml(value: Any) -> str:
     """Plain data as YAML, which :func:`parse_yaml` reads back."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
+
+
+def to_yaml_line(value: Any) -> str:
+    """The same as a part of one line."""
+    text: str = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=True,
+        width=math.inf,
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def parse_json(content: bytes, where: str) -> Any:

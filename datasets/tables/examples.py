@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset, default_collate
 from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.tables.cells import as_input, decode, is_array
-from fusion_search.datasets.tables.files import FileError
+from fusion_search.datasets.tables.files import FileError, check_file
 from fusion_search.datasets.tables.settings import Input, TableData
 from fusion_search.datasets.tables.table import (
     Table,
@@ -66,7 +65,7 @@ class TableExamples(Dataset[Any]):
         self.numbers = {
             name: torch.from_numpy(
                 np.stack([number_column(table, column) for column in one.columns], axis=1)
-            ).float()
+            )  # float64: a date in seconds differs from others in digits that float32 lacks
             for name, one in settings.inputs.items()
             if one.kind == "numbers"
         }
@@ -120,7 +119,8 @@ class TableExamples(Dataset[Any]):
         else:
             found = as_input(one, self.decoded(name, number))
         scale = self.scales.get(name)
-        return found if scale is None else _scaled(found, scale)
+        made = found if scale is None else _scaled(found, scale)
+        return made.float() if isinstance(made, Tensor) else made
 
     def decoded(self, name: str, number: int) -> NDArray[Any]:
         """What a cell names or holds, kept in memory while there is room."""
@@ -158,18 +158,15 @@ class TableExamples(Dataset[Any]):
             if one.kind == "numbers":
                 continue
             for number, cell in enumerate(self.table.columns[one.column]):
-                if not is_empty(cell) and is_array(cell):
-                    continue
-                try:
-                    sizes.append(os.stat(self.path(cell)).st_size if cell else -1)  # noqa: PTH116
-                except (OSError, ValueError):
-                    sizes.append(-1)
-                if sizes[-1] < 0:
-                    missing.append((number, one.column))
+                if is_empty(cell):
+                    missing.append((number, one.column, "is empty"))
+                elif not is_array(cell):
+                    try:
+                        sizes.append(check_file(self.path(cell)))
+                    except FileError as error:
+                        missing.append((number, one.column, f"{shown_cell(cell)} {error}"))
         if missing:
-            number, column = missing[0]
-            cell = self.table.columns[column][number]
-            what = "is empty" if is_empty(cell) else f"{shown_cell(cell)} is not there"
+            number, column, what = missing[0]
             many = f" (and so for {len(missing) - 1:,} other cells)" if len(missing) > 1 else ""
             raise DataError(
                 f"{self.table.at(number, column)}: {what}{many}; file names are relative to "
@@ -187,7 +184,8 @@ class TableExamples(Dataset[Any]):
         some = train[np.arange(min(_SAMPLE, len(train))) * len(train) // min(_SAMPLE, len(train))]
         for name, one in self.settings.inputs.items():
             if one.kind == "numbers":
-                self.scales[name] = _scale(self.numbers[name][torch.from_numpy(train)])
+                train_numbers = self.numbers[name][torch.from_numpy(train)]
+                self.scales[name] = _scale(train_numbers, torch.float64)
             elif one.kind != "sound" and not self._is_bytes(name, int(some[0])):
                 decoded = [_floats(self.decoded(name, int(number))) for number in some]
                 if one.kind == "vector":
@@ -233,11 +231,11 @@ def _floats(decoded: NDArray[Any]) -> NDArray[Any]:
     return decoded / np.float32(255) if decoded.dtype == np.uint8 else decoded
 
 
-def _scale(values: Tensor) -> Scale:
+def _scale(values: Tensor, dtype: torch.dtype = torch.float32) -> Scale:
     """Of [N, C]. A channel that does not vary is brought to 0."""
     deviation, mean = torch.std_mean(values.double(), dim=0, correction=0)
     deviation = torch.where(deviation > 0, deviation, 1.0)
-    return Scale(mean.float(), deviation.float())
+    return Scale(mean.to(dtype), deviation.to(dtype))
 
 
 def _scaled(values: Tensor | dict[str, Tensor], scale: Scale) -> Tensor | dict[str, Tensor]:

@@ -6,9 +6,10 @@ Errors say in a few words what is wrong with the file; who asks knows row and co
 from __future__ import annotations
 
 import json
+import os
+import stat
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -33,8 +34,21 @@ class FileError(ValueError):
     """A file or cell cannot be used; the message says what about it, in a few words."""
 
 
+def check_file(path: str) -> int:
+    """Bytes of a file; no folder, and no pipe, which would be waited for."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 (50,000 of these a second)
+    except (OSError, ValueError) as error:
+        # A name that is no file's, such as a very long one, is one that is not there.
+        raise FileError("is not there") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError("is a folder" if stat.S_ISDIR(found.st_mode) else "is no file")
+    return found.st_size
+
+
 def read_array(path: str) -> Array:
     """The numbers of a .npy file, never its pickles."""
+    check_file(path)
     try:
         # Mapped, so that a header that promises more than there is allocates nothing.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -42,7 +56,7 @@ def read_array(path: str) -> Array:
         raise _unread(error) from error
     except (ValueError, EOFError, SyntaxError, OverflowError, MemoryError) as error:
         raise FileError(f"is no .npy file of numbers: {_said(error)}") from error
-    if not isinstance(mapped, np.ndarray):
+    if not isinstance(mapped, np.ndarray):  # of .npz
         raise FileError("is no .npy file of one array")
     return checked_array(mapped)
 
@@ -51,13 +65,16 @@ def checked_array(array: Array) -> Array:
     """A copy in memory of numbers that are finite, within bounds."""
     if array.dtype.kind not in "buif":
         raise FileError(f"holds {array.dtype}; allowed: numbers")
+    if not array.ndim:
+        raise FileError("holds one number and no array")
     if not array.size:
         raise FileError(f"holds an array of shape {list(array.shape)}, which is empty")
     if array.nbytes > _MOST_BYTES:
         raise FileError(f"holds {array.nbytes:,} bytes; allowed: {_MOST_BYTES:,} an example")
-    copied = np.array(array) if array.dtype == np.uint8 else np.array(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold comes to infinity
+        copied = np.array(array, dtype=np.uint8 if array.dtype == np.uint8 else np.float32)
     if not np.isfinite(copied).all():
-        raise FileError("holds values that are not finite")
+        raise FileError("holds values that are not finite, or are too large for float32")
     return copied
 
 
@@ -78,21 +95,16 @@ def read_sound(path: str, seconds: float | None = None) -> tuple[NDArray[np.floa
         path: of a file that libsndfile reads.
         seconds: how much of its beginning is read; None for all.
     """
+    check_file(path)
     try:
         with soundfile.SoundFile(path) as file:
-            rate = int(file.samplerate)
-            if not _RATES[0] <= rate <= _RATES[1]:
-                raise FileError(f"is at {rate:,} Hz; {_RATES[0]:,} to {_RATES[1]:,} can be read")
+            rate = _checked_rate(file.samplerate)
             frames = file.frames if seconds is None else min(file.frames, int(seconds * rate) + 1)
             # Before anything is allocated: a small file can promise, or pack, years of silence.
             if frames * file.channels * 4 > _MOST_BYTES:
                 raise FileError(f"lasts {frames / rate:,.0f} s with {file.channels} channels")
             values = file.read(frames, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        if not Path(path).is_file():
-            raise _unread(FileNotFoundError()) from error
-        raise FileError(f"is no sound that libsndfile reads: {_said(error)}") from error
-    except (OSError, RuntimeError, TypeError) as error:
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:
         raise FileError(f"is no sound that libsndfile reads: {_said(error)}") from error
     if not len(values) or len(values) < frames:
         raise FileError(f"has {len(values):,} samples and promises {frames:,}")
@@ -102,12 +114,21 @@ def read_sound(path: str, seconds: float | None = None) -> tuple[NDArray[np.floa
 
 
 def sound_length(path: str) -> tuple[int, int]:
-    """Samples of a sound and their rate, as its header says."""
+    """Samples of a sound, at least one, and their rate, as its header says."""
+    check_file(path)
     try:
         info = soundfile.info(path)
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise FileError(f"is no sound that libsndfile reads: {_said(error)}") from error
-    return info.frames, int(info.samplerate)
+    if not info.frames:
+        raise FileError("has no samples")
+    return info.frames, _checked_rate(info.samplerate)
+
+
+def _checked_rate(rate: float) -> int:
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise FileError(f"is at {rate:,} Hz; {_RATES[0]:,} to {_RATES[1]:,} can be read")
+    return int(rate)
 
 
 def read_image(path: str, size: tuple[int, int] | None = None, *, colour: bool = True) -> Array:
@@ -120,6 +141,7 @@ def read_image(path: str, size: tuple[int, int] | None = None, *, colour: bool =
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -140,8 +162,6 @@ def read_image(path: str, size: tuple[int, int] | None = None, *, colour: bool =
                 values = np.array(made)
     except UnidentifiedImageError as error:
         raise FileError(f"is no image of {', '.join(_FORMATS)}") from error
-    except FileNotFoundError as error:
-        raise _unread(error) from error
     except (OSError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
         raise FileError(f"is no whole image: {_said(error)}") from error
     except (ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError) as error:
@@ -168,10 +188,9 @@ def read_video(path: str, size: tuple[int, int] | None = None, *, colour: bool =
         raise FileError(
             "is a video; to read them: pip install 'fusion-search[video]', which brings av"
         ) from error
+    check_file(path)
     try:
         return np.stack(list(_frames(av, path, size, "rgb24" if colour else "gray")))
-    except FileNotFoundError as error:
-        raise _unread(error) from error
     except FileError:
         raise
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
@@ -197,8 +216,6 @@ def _frames(av: Any, path: str, size: tuple[int, int] | None, form: str) -> Iter
 
 
 def _unread(error: OSError) -> FileError:
-    if isinstance(error, FileNotFoundError):
-        return FileError("is not there")
     return FileError(f"cannot be read: {error.strerror or _said(error)}")
 
 

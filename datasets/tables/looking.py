@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from torch import nn
+
 from fusion_search.datasets.batch import SPLITS
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.tables.cells import decode, is_array
@@ -113,12 +115,18 @@ def look(
             f"{table.path.name} has no column called {', '.join(_TARGETS)}; say what is to be "
             f"predicted with --target COLUMN; it has {_some(table.names)}"
         )
-    group = group or _named(table, _GROUPS, but=target)
+    group = group or _group(table, target, unused)
     found = Looked(table, target, _target_kind(table, target), group, "", unused=unused)
     found.broken += [Broken(row, target, why) for row, why in _bad_targets(found)]
+    if group:
+        found.broken += [
+            Broken(int(row), group, "is empty")
+            for row, cell in zip(table.rows, table.columns[group], strict=True)
+            if is_empty(cell)
+        ]
     numbers: list[str] = []
     for name in table.columns:
-        if name not in (target, group):
+        if name not in (target, group, *unused):
             _look_at(found, name, numbers)
     if numbers:
         found.inputs[_stream("numbers", found.inputs)] = Input(
@@ -152,6 +160,19 @@ def _named(table: Table, words: Sequence[str], but: str = "") -> str:
     """The first column that is called so, or so and "id"; "" for none."""
     plain = {re.sub(r"[_\s-]*id$", "", name.casefold()): name for name in reversed(table.columns)}
     return next((plain[one] for one in words if one in plain and plain[one] != but), "")
+
+
+def _group(table: Table, target: str, unused: dict[str, str]) -> str:
+    """The column that is called like one of groups, if there are as many as splits."""
+    name = _named(table, _GROUPS, but=target)
+    if not name:
+        return ""
+    count = len({text_of(one) for one in _there(table, name)})
+    if count < len(SPLITS):
+        groups = f"{count} group{'s' * (count != 1)}"
+        unused[name] = f"names {groups}, too few to keep them whole in {len(SPLITS)} splits"
+        return ""
+    return name
 
 
 def _some(names: Sequence[str]) -> str:
@@ -190,7 +211,11 @@ def _look_at(found: Looked, name: str, numbers: list[str]) -> None:
     elif sum(map(is_number, cells)) >= _MOST * len(cells):
         _look_at_numbers(found, name, numbers)
     elif sum(map(is_array, cells)) >= _MOST * len(cells):
-        _add(found, name, input_of_arrays(name, [one for one in cells if is_array(one)]))
+        measured = input_of_arrays(name, [one for one in cells if is_array(one)])
+        if isinstance(measured, str):  # dates, lists of words
+            found.unused[name] = measured
+        else:
+            _add(found, name, measured)
     elif kinds := Counter(kind for one in cells if (kind := kind_of_file(one))):
         kind, count = kinds.most_common(1)[0]
         if count < _MOST * len(cells):
@@ -231,9 +256,10 @@ def _add(found: Looked, name: str, measured: Measured | str) -> None:
 
 
 def _stream(name: str, taken: dict[str, Input]) -> str:
-    """A column's name as a stream's: letters, digits and _."""
+    """A column's name as a stream's: letters, digits and _, and none that PyTorch has taken."""
     plain = re.sub(r"\W+", "_", name).strip("_").lower() or "stream"
-    plain = plain if plain.isidentifier() else f"stream_{plain}"
+    if not plain.isidentifier() or hasattr(nn.ModuleDict, plain):
+        plain = f"stream_{plain}"
     others = (f"{plain}_{number}" for number in range(2, len(taken) + 3))
     return plain if plain not in taken else next(one for one in others if one not in taken)
 

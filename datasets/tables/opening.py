@@ -58,7 +58,7 @@ def open_table(
         data = split(
             examples,
             fractions=settings.fractions,
-            column=text_column(table, settings.split_column) if settings.split_column else None,
+            column=_split_column(table, settings.split_column) if settings.split_column else None,
             groups=groups,
             folds=settings.folds,
             fold=fold,
@@ -109,6 +109,14 @@ def other_examples(path: Path, known: TableExamples, labels: Sequence[str]) -> T
     examples.scales, examples.target_scale = known.scales, known.target_scale
     examples.file_sizes()
     return examples
+
+
+def _split_column(table: Table, name: str) -> list[str]:
+    words = text_column(table, name)
+    for number, word in enumerate(words):
+        if word not in SPLITS:
+            raise DataError(f"{table.at(number, name)} is {word!r}; allowed: {', '.join(SPLITS)}")
+    return words
 
 
 def _check_whole(table: Table, settings: TableData, groups: Sequence[str], data: Data) -> None:

@@ -26,6 +26,7 @@ _SEPARATORS: Final = (",", ";", "\t")
 _SHOWN: Final = 60  # characters of a cell
 _NAMED: Final = 3  # rows in one sentence
 _PARQUET: Final = b"PAR1"
+_LARGEST_NUMBER: Final = float(np.finfo(np.float32).max)
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -72,6 +73,8 @@ class Table:
         if not len(left_out):
             return self
         kept = np.flatnonzero(~np.isin(self.rows, left_out))
+        if not len(kept):
+            raise DataError(f"{self.path.name} has no example but those that leave_out names")
         columns: dict[str, Sequence[Any]] = {
             name: [one[int(n)] for n in kept] for name, one in self.columns.items()
         }
@@ -131,7 +134,8 @@ def _read_csv(path: Path, wanted: Iterable[str] | None) -> Table:
         lines.extend(reader)
     except csv.Error as error:
         raise DataError(
-            f"{path.name}, row {len(lines) + 1} is no CSV: {error}; are its quotes closed?"
+            f"{path.name}, row {len(lines) + 1} is no CSV: {error}; are its quotes closed? Arrays "
+            f"of more than {csv.field_size_limit():,} characters belong into .npy files"
         ) from error
     names = _header(path, lines[0])
     places = {name: names.index(name) for name in missing_columns(path, names, wanted or names)}
@@ -200,17 +204,21 @@ def _read_parquet(path: Path, wanted: Iterable[str] | None) -> Table:
         with pq.ParquetFile(path) as file:
             names = _header(path, file.schema_arrow.names)
             asked = missing_columns(path, names, wanted or names)
-            _check_size(path, file.metadata, asked)
-            read = file.read(columns=asked)
+            # As they are called there, maybe with spaces around.
+            called = dict(zip(names, file.schema_arrow.names, strict=True))
+            _check_size(path, file.metadata, [called[name] for name in asked])
+            read = file.read(columns=[called[name] for name in asked])
             read.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         said = " ".join(str(error).split())[:200]
-        raise DataError(f"{path.name} is no whole Parquet file: {said}") from error
+        raise DataError(
+            f"{path.name} is no whole Parquet file, or none that can be read: {said}"
+        ) from error
     if not len(read):
         raise DataError(f"{path.name} has no example; each of its rows is to be one")
-    columns = {name: _values(path, name, read.column(name)) for name in asked}
+    columns = {name: _values(path, name, read.column(called[name])) for name in asked}
     digest = _file_digest(path)
     return Table(path, tuple(names), columns, np.arange(2, len(read) + 2), digest)
 
@@ -221,7 +229,7 @@ def parquet_columns(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_schema(path).names)
+        return [name.strip() for name in pq.read_schema(path).names]
     except (pa.ArrowException, OSError, ValueError):
         return []
 
@@ -234,7 +242,8 @@ def _check_size(path: Path, metadata: Any, asked: Sequence[str]) -> None:
         row_group = metadata.row_group(group)
         for number in range(row_group.num_columns):
             one = row_group.column(number)
-            if one.path_in_schema.partition(".")[0] in asked:
+            # A name may itself hold a dot.
+            if any(f"{one.path_in_schema}.".startswith(f"{name}.") for name in asked):
                 size += one.total_uncompressed_size
     if size > _LARGEST:
         raise DataError(
@@ -276,8 +285,10 @@ def _file_digest(path: Path) -> str:
 
 
 def is_empty(cell: Any) -> bool:
-    """Whether a cell holds nothing."""
-    return cell is None or cell == "" if not isinstance(cell, np.ndarray) else False
+    """Whether a cell holds nothing: no text, Parquet's null, or NaN, as pandas writes that."""
+    if isinstance(cell, str):
+        return not cell
+    return cell is None or (isinstance(cell, float) and cell != cell)
 
 
 def shown_cell(cell: Any) -> str:
@@ -302,24 +313,24 @@ def number_column(table: Table, name: str) -> NDArray[np.float64]:
     cells = table.columns[name]
     try:
         numbers = np.array([float(one) for one in cells])
-        if np.isfinite(numbers).all():
+        if (np.abs(numbers) <= _LARGEST_NUMBER).all():  # NaN is not
             return numbers
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     bad = [n for n, one in enumerate(cells) if not is_number(one)]
     what = "is empty" if is_empty(cells[bad[0]]) else f"is {shown_cell(cells[bad[0]])}"
     more = f" (so are {len(bad) - 1:,} others of its column)" if len(bad) > 1 else ""
     raise DataError(
-        f"{table.at(bad[0], name)} {what}; allowed: a finite number{more}; mend it, or leave the "
-        "row out with leave_out"
+        f"{table.at(bad[0], name)} {what}; allowed: a finite number, of up to 38 digits{more}; "
+        "mend it, or leave the row out with leave_out"
     )
 
 
 def is_number(cell: Any) -> bool:
-    """Whether a cell is a finite number, or the text of one."""
+    """Whether a cell is a finite number that float32 holds, or the text of one."""
     try:
-        return bool(np.isfinite(float(cell)))
-    except (TypeError, ValueError):
+        return abs(float(cell)) <= _LARGEST_NUMBER
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -92,7 +92,7 @@ def text_column(table: Table, name: str) -> list[str]:
         DataError: a cell is empty.
     """
     cells = table.columns[name]
-    empty = [n for n, one in enumerate(cells) if is_empty(one) or one != one]
+    empty = [n for n, one in enumerate(cells) if is_empty(one)]
     if empty:
         raise DataError(
             f"{table.path.name}, column {name!r} is empty in {some_rows(table, empty)}; fill it "

@@ -195,11 +195,14 @@ def test_parts_hand_on_what_is_known_of_each_example() -> None:
         ({"folds": 3, "fold": 3}, "fold is 3; allowed: 0 to 2"),
         ({"folds": 17}, "there are 16 groups, too few for 17 folds; give fewer"),
         ({"folds": 241, "groups": False}, "there are 240 examples, too few for 241 folds"),
-        ({"groups": ["a"] * 120 + ["b"] * 120}, "there are 2 groups, too few for train,"),
+        ({"groups": ["a"] * 120 + ["b"] * 120}, "2 groups are too few for train,"),
         ({"groups": "person"}, "groups is 'person', and TensorData has no such attribute"),
         ({"groups": [1, 2]}, r"groups has shape \[2\]; allowed: a value of each of 240"),
         ({"groups": [*PERSON[:5], None, *PERSON[6:]]}, "groups of example 5 is missing"),
-        ({"column": ["train"] * 3 + ["valid"] * 237}, "says 'valid' in row 3; allowed: train, va"),
+        (
+            {"column": ["train"] * 3 + ["valid"] * 237},
+            "says 'valid' of example 3; allowed: train, va",
+        ),
         ({"column": ["train"] * 240}, "the test split would have none of 240 examples"),
         ({"column": ["train"] * 240, "folds": 3}, "both column and folds are given"),
         ({"classes": 2}, "the target of example 5 is 2; allowed with 2 classes: 0 to 1"),
@@ -226,3 +229,11 @@ def test_a_class_that_only_held_out_groups_have_is_named() -> None:
         with pytest.raises(DataError, match="class 3 has no example in train, and 15 in all"):
             split(whole, **words, classes=4)
     assert 1 <= refused < PERSONS
+
+
+def test_three_groups_suffice_for_three_splits() -> None:
+    groups, targets = [n % 3 for n in range(30)], [n // 3 % 2 for n in range(30)]
+    examples = TensorData({"x": torch.arange(30)[:, None]}, torch.tensor(targets), groups=groups)
+    for seed in range(5):
+        found = split(examples, classes=2, seed=seed)
+        assert [len({groups[n] for n in part}) for part in parts(found)] == [1, 1, 1]

@@ -9,9 +9,8 @@ from dataclasses import MISSING, dataclass, fields
 from importlib.util import find_spec
 from typing import Any, Final
 
-import yaml
-
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.plain_data import to_yaml_line as line
 from fusion_search.datasets.tables.looking import Broken, Looked, groups_of
 from fusion_search.datasets.tables.settings import Input, TableData
 
@@ -63,42 +62,42 @@ def _data(found: Looked, name: str, table: str) -> Iterator[str]:
     yield f"#   {command('plan', file)}       how long it takes"
     yield f"#   {command('launch', file)}"
     yield f"#   {command('report', name)}"
-    yield f"name: {_yaml(name)}"
+    yield f"name: {line(name)}"
     yield "task: table"
     yield "data:"
-    yield f"  table: {_yaml(table)}"
+    yield f"  table: {line(table)}"
     yield "  inputs:      # a stream each; its name is free"
     for stream, one in found.inputs.items():
         words = found.words.get(stream) or f"columns of numbers: {len(one.columns)}"
-        yield f"    {_yaml(stream)}:      # {words}"
+        yield f"    {line(stream)}:      # {words}"
         for field, value in _settings(one):
-            yield f"      {field}: {_yaml(value)}"
+            yield f"      {field}: {line(value)}"
         if one.kind in ("image", "clip"):
             yield f"      # {_backbone_words()}"
     for column, why in found.unused.items():
         yield f"  # not used: column {_comment(column)} {_comment(why)}"
-    yield f"  target: {_yaml(found.target)}"
+    yield f"  target: {line(found.target)}"
     if found.target_kind == "number":
         yield "  target_kind: number      # or class; judged by the mean absolute error"
     else:
         yield "  target_kind: class       # or number; judged by accuracy and macro_f1"
     if found.group:
-        yield f"  group: {_yaml(found.group)}      # {groups:,} of them; no split cuts one"
+        yield f"  group: {line(found.group)}      # {groups:,} of them; no split cuts one"
     else:
         yield "  # group: COLUMN      # whose an example is (person, session); no split cuts one"
     if found.split_column:
-        yield f"  split_column: {_yaml(found.split_column)}      # says train, validation or test"
+        yield f"  split_column: {line(found.split_column)}      # says train, validation or test"
     elif _folds(found):
         yield f"  folds: {_folds(found)}      # each holds out other {found.group} groups as test"
     else:
-        yield f"  fractions: {_yaml(list(_SHARES))}      # train, validation, test; or folds: 5"
+        yield f"  fractions: {line(list(_SHARES))}      # train, validation, test; or folds: 5"
     if found.broken:
         yield "  # Rows with a cell that cannot be read. Mend them, and take them out of this list."
         for words in _shown(found.broken):
             yield f"  #   {_comment(words)}"
-        yield f"  leave_out: {_yaml(list(found.broken_rows))}"
+        yield f"  leave_out: {line(list(found.broken_rows))}"
     snrs = ["original" if math.isinf(one) else one for one in _data_settings(found).snrs]
-    yield f"  test_snrs: {_yaml(snrs)}      # of every input in the grid; beside it each one absent"
+    yield f"  test_snrs: {line(snrs)}      # of every input in the grid; beside it each one absent"
 
 
 def _search(found: Looked, measured: Measured) -> Iterator[str]:
@@ -119,7 +118,7 @@ def _search(found: Looked, measured: Measured) -> Iterator[str]:
         yield "  couplings: [none, mmtm, squeeze_excitation, bottleneck]"
         sets = [streams, *([one] for one in streams)] if number <= _FEW_STREAMS else [streams]
         yield "  # Subsets of the streams: what each alone can do is what fusion has to beat."
-        yield f"  streams: {_yaml(sets)}"
+        yield f"  streams: {line(sets)}"
     axes = ", ".join(f"{one}_snr" for one in streams)
     yield from textwrap.wrap(
         f"Train conditions, an entry per axis: {axes}.",
@@ -129,7 +128,7 @@ def _search(found: Looked, measured: Measured) -> Iterator[str]:
     )
     yield "# An amplitude ratio such as 2, original (no noise), absent, or drawn for every example:"
     yield "# {any: [original, absent]} leaves the input out half the time (modality dropout)."
-    yield f"train: [{_yaml(['original'] * number)}]"
+    yield f"train: [{line(['original'] * number)}]"
     if _folds(found) and not found.split_column:
         yield f"folds: [0]                 # all: every one, {_folds(found)} times as long"
     yield "seeds: [0]"
@@ -186,11 +185,6 @@ def _shown(broken: Sequence[Broken]) -> Iterator[str]:
         yield f"row {one.row}, column {one.column}: {one.reason}"
     if len(broken) > _NAMED:
         yield f"and {len(broken) - _NAMED:,} more"
-
-
-def _yaml(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
-    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _comment(text: str) -> str:

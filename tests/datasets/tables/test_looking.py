@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,54 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str, words
 def test_no_example_is_written_over_other_files(gestures: Path) -> None:
     with pytest.raises(DataError, match="is not empty"):
         write_sample(gestures.parent)
+
+
+def test_times_and_lists_of_words_are_no_inputs_and_stop_nothing(tmp_path: Path) -> None:
+    day = datetime.datetime(2020, 1, 1)
+    columns = {
+        "label": ["a", "b"] * 5,
+        "x": [float(n * n) for n in range(10)],
+        "when": [day + datetime.timedelta(n) for n in range(10)],
+        "day": [(day + datetime.timedelta(n)).date() for n in range(10)],
+        "tags": [["u", "v"]] * 10,
+        "ragged": [[[1.0, 2.0], [3.0]]] * 10,
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    found = look(tmp_path / "t.parquet")
+    assert set(found.unused) == {"when", "day", "tags", "ragged"}
+    assert set(found.inputs) == {"numbers"}
+
+
+def test_an_empty_target_or_group_is_a_broken_cell(tmp_path: Path) -> None:
+    columns = {
+        "label": [float("nan"), *[0.0, 1.0] * 10],
+        "x": [float(n * n) for n in range(21)],
+        "person": [None, None, *["u", "v", "w"] * 6, "u"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    found = look(tmp_path / "t.parquet")
+    assert [(one.row, one.column) for one in found.broken] == [
+        (2, "label"),
+        (2, "person"),
+        (3, "person"),
+    ]
+
+
+def test_a_column_is_a_group_only_where_there_are_as_many_groups_as_splits(tmp_path: Path) -> None:
+    rows = [{"x": n * n, "session": n % 2, "person": "u", "label": n % 2} for n in range(20)]
+    table = write_csv(tmp_path / "t.csv", rows)
+    found = look(table)
+    assert (found.group, set(found.unused)) == ("", {"person"})
+    assert found.inputs["numbers"].columns == ("x", "session")
+    del rows[0]["person"]
+    two = write_csv(
+        tmp_path / "u.csv", [{**row, "person": "uv"[n % 2]} for n, row in enumerate(rows)]
+    )
+    assert "2 groups, too few" in look(two).unused["person"]
+    assert look(two, group="person").group == "person"
+
+
+def test_a_stream_is_called_by_no_name_that_torch_has_taken(tmp_path: Path) -> None:
+    columns = {"label": ["a", "b"] * 5, "train": [[1.0, 2.0]] * 10, "x": [[3.0]] * 10}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert set(look(tmp_path / "t.parquet").inputs) == {"stream_train", "x"}

@@ -119,7 +119,7 @@ def test_another_table_is_read_to_the_scale_and_classes_of_the_first(tmp_path: P
     found = other_examples(write_csv(tmp_path / "new.csv", rows), known, first.labels)
     assert [int(found[n][1]) for n in range(2)] == [1, 0]
     expected = (torch.tensor([[1.0, 7.0], [2.0, 3.0]]) - scale.mean) / scale.deviation
-    torch.testing.assert_close(torch.stack([found[n][0]["a"] for n in range(2)]), expected)
+    torch.testing.assert_close(torch.stack([found[n][0]["a"] for n in range(2)]), expected.float())
     assert found.groups is None  # this one has no column of them
     write_csv(tmp_path / "new.csv", [*rows, {"b": "1", "a": "1", "y": "w"}])
     with pytest.raises(DataError, match=r"new.csv, row 4, column 'y': class 'w' is none .*: u, v"):
@@ -246,3 +246,38 @@ def test_the_grid_is_as_fine_as_the_number_of_streams_allows() -> None:
 
     # k ** n + n * k ** (n - 1) conditions: 24, 112, 189, 112, 256.
     assert [snrs(count) for count in (2, 3, 4, 5, 6, 7)] == [4, 4, 3, 2, 2, 1]
+
+
+def test_numbers_keep_the_digits_in_which_they_differ(tmp_path: Path) -> None:
+    rows = [{"a": 1_700_000_000 + n, "y": "uv"[n % 2]} for n in range(40)]
+    write_csv(tmp_path / "t.csv", rows)
+    inputs = {"a": Input(kind="numbers", columns=("a",))}
+    data = open_table(replace(NUMBERS, inputs=inputs), tmp_path)
+    given = torch.stack([data.train[n][0]["a"] for n in range(len(data.train))])[:, 0]
+    assert isinstance(data.train, Part)
+    raw = data.train.numbers.double()
+    expected = (raw - raw.mean()) / raw.std(correction=0)
+    torch.testing.assert_close(given, expected.float())
+
+
+def test_a_table_of_which_all_is_left_out_is_refused(tmp_path: Path) -> None:
+    numbers_table(tmp_path)
+    with pytest.raises(DataError, match="no example but those that leave_out names"):
+        open_table(replace(NUMBERS, leave_out=tuple(range(2, 42))), tmp_path)
+
+
+def test_a_word_that_is_no_split_is_named_by_row_and_column(tmp_path: Path) -> None:
+    rows = read_csv(numbers_table(tmp_path))
+    rows[3]["part"] = "Train"
+    write_csv(tmp_path / "t.csv", rows)
+    with pytest.raises(DataError, match=r"row 5, column 'part' is 'Train'; allowed: train"):
+        open_table(replace(NUMBERS, split_column="part"), tmp_path)
+
+
+def test_a_folder_that_a_cell_names_is_refused_on_opening(gestures: Path, tmp_path: Path) -> None:
+    table = copied(gestures, tmp_path)
+    photo = tmp_path / read_csv(table)[0]["photo"]
+    photo.unlink()
+    photo.mkdir()
+    with pytest.raises(DataError, match=r"row 2, column 'photo': .* is a folder"):
+        open_table(GESTURES, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from PIL import Image
 
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.tables.cells import as_input, decode
-from fusion_search.datasets.tables.files import FileError
+from fusion_search.datasets.tables.files import (
+    FileError,
+    check_file,
+    read_array,
+    read_sound,
+    sound_length,
+)
 from fusion_search.datasets.tables.settings import Input
 from fusion_search.datasets.tables.table import number_column, read_table
 
@@ -180,3 +187,51 @@ def test_a_broken_cell_says_what_is_wrong(
         (tmp_path / cell).write_bytes(content)
     with pytest.raises(FileError, match=words):
         decode(one, cell, str(tmp_path / cell))
+
+
+def test_a_cell_that_is_too_long_for_the_reader_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 2 .* 131,072 characters belong into \.npy files"):
+        read_table(written(tmp_path, f"a\tb\n[{'0,' * 70_000}0]\tx\n"))
+
+
+def test_names_of_parquet_may_have_spaces_around_them_and_dots(tmp_path: Path) -> None:
+    pq.write_table(pa.table({" a ": [1.0], "a.b": [[2.0]]}), tmp_path / "t.parquet")
+    columns = read_table(tmp_path / "t.parquet").columns
+    assert columns["a"] == [1.0]
+    assert columns["a.b"][0].tolist() == [2.0]
+
+
+def test_a_number_that_float32_does_not_hold_is_named(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, f"a,b\n1,x\n1e300,x\n{'9' * 400},x\n"))
+    with pytest.raises(DataError, match=r"row 3, column 'a' is '1e300'.*so are 1 others"):
+        number_column(table, "a")
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")  # opening it would wait for ever
+    (tmp_path / "folder.wav").mkdir()
+    for name, words in (
+        ("pipe.wav", "is no file"),
+        ("folder.wav", "is a folder"),
+        ("none.wav", "is not there"),
+        ("a" * 5000, "is not there"),
+        ("a\0.wav", "is not there"),
+    ):
+        with pytest.raises(FileError, match=words):
+            check_file(str(tmp_path / name))
+    for read in (read_array, read_sound, sound_length):
+        with pytest.raises(FileError, match="is no file"):
+            read(str(tmp_path / "pipe.wav"))
+
+
+def test_a_file_of_one_number_or_of_no_sound_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "n.npy", np.array(3.0))
+    with pytest.raises(FileError, match="one number and no array"):
+        read_array(str(tmp_path / "n.npy"))
+    np.save(tmp_path / "n.npy", np.array([1e300]))
+    with pytest.raises(FileError, match="too large for float32"):
+        read_array(str(tmp_path / "n.npy"))
+    for samples, rate, words in ((0, 8000, "no samples"), (9, 500, "is at 500 Hz")):
+        soundfile.write(tmp_path / "s.wav", np.zeros(samples), rate)
+        with pytest.raises(FileError, match=words):
+            sound_length(str(tmp_path / "s.wav"))

@@ -13,7 +13,7 @@ from small_tables import copied, read_csv, write_csv
 
 from fusion_search.datasets.tables.looking import look
 from fusion_search.search.commands.command_line import main
-from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.declaration.configuration import build_search, parse_yaml
 from fusion_search.search.tasks.base import open_task
 from fusion_search.search.tasks.table.suggested import Measured, suggested
 
@@ -47,12 +47,14 @@ def test_a_table_of_one_stream_and_a_number_has_no_placement(tmp_path: Path) -> 
 
 
 def test_names_that_yaml_reads_otherwise_stay_names(tmp_path: Path) -> None:
-    rows = [{"yes": n % 5 * n, "null": n % 2, "1: [": f"# {n // 8}"} for n in range(80)]
+    rows = [
+        {"yes": n % 5 * n, "1e3": n * n, "null": n % 2, "1: [": f"# {n // 8}"} for n in range(80)
+    ]
     table = write_csv(tmp_path / "no.csv", rows)
-    raw = yaml.safe_load(text_of(table, target="null", group="1: ["))
+    raw = parse_yaml(text_of(table, target="null", group="1: ["), "text")
     assert raw["data"]["target"] == "null"
     assert raw["data"]["group"] == "1: ["
-    assert raw["data"]["inputs"]["numbers"]["columns"] == ["yes"]
+    assert raw["data"]["inputs"]["numbers"]["columns"] == ["yes", "1e3"]
     build_search(raw, None)
 
 
