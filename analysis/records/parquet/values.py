@@ -44,11 +44,12 @@ def needed(description: TaskDescription, status: str) -> tuple[str, ...]:
 def check_rows(part: pa.Table | pa.RecordBatch, description: TaskDescription) -> None:
     """Raise ``ValueError`` when a row lacks a value or has one that nothing can be counted with.
 
-    Of the tables that only a trial with results has: none of their columns is ever null.
+    Of the tables that only a trial with results has: none of their columns is ever null, but the
+    target of an example of which it is no number.
     """
     names = set(part.schema.names)
     for name in part.schema.names:
-        if part[name].null_count:
+        if part[name].null_count and name != "target":
             raise ValueError(f"its {name} is missing")
         _check_times(name, part[name])
     for name in names.intersection(description.test_columns):
