@@ -171,7 +171,7 @@ class TensorData(Dataset[Any]):
         groups: [N], whose each example is, as numbers or texts; ``split`` cuts none of them.
 
     Raises:
-        ValueError: the tensors do not have one length.
+        ValueError: something is no tensor, or they do not have one length.
     """
 
     def __init__(
@@ -182,6 +182,15 @@ class TensorData(Dataset[Any]):
         | None = None,
         groups: Sequence[Any] | Tensor | None = None,
     ) -> None:
+        for words, one in (
+            *((f"input {name!r}", one) for name, one in inputs.items()),
+            ("targets", targets),
+        ):
+            if not isinstance(one, Tensor) or not one.dim():
+                raise ValueError(
+                    f"{words} of TensorData came as {_kind(one)}; allowed: a tensor [N, ...], such "
+                    "as torch.as_tensor makes"
+                )
         lengths = {f"input {name!r} has": len(one) for name, one in inputs.items()}
         if groups is not None:
             lengths["groups have"] = len(groups)
@@ -224,6 +233,10 @@ class TensorData(Dataset[Any]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         inputs = {name: _tensor(one) for name, one in state["inputs"].items()}
         self.__dict__.update({**state, "inputs": inputs, "targets": _tensor(state["targets"])})
+
+
+def _kind(one: Any) -> str:
+    return "a tensor of one number" if isinstance(one, Tensor) else f"a {type(one).__name__}"
 
 
 def _spread(size: int) -> range:

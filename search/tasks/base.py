@@ -228,7 +228,18 @@ class Classification(Task):
 
     def loss(self, outputs: Tree, batch: Batch) -> Tensor:
         """Cross-entropy of each example, [B]."""
+        _check_kind(batch.targets)
         return functional.cross_entropy(outputs, batch.targets, reduction="none")
+
+
+def _check_kind(targets: Tensor) -> None:
+    """Refuse what is no class of each example."""
+    if targets.dim() != 1 or targets.dtype not in (torch.int64, torch.uint8):
+        kind = str(targets.dtype).removeprefix("torch.")
+        raise TaskError(
+            f"targets of a batch are {kind} of shape {list(targets.shape)}; a classification takes "
+            "the class of each example, [B] int64, such as targets.long() gives"
+        )
 
 
 class Regression(Task):
@@ -268,7 +279,10 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     Raises:
         TaskError: a data set is empty, or there is no such fold.
     """
-    opened = task.open(data, fold)
+    try:
+        opened = task.open(data, fold)
+    except SystemExit as error:
+        raise TaskError(f"open of {type(task).__name__} ends the program") from error
     if not isinstance(opened, Data):
         raise TaskError(f"open gave a {type(opened).__name__}; a task's open gives Data")
     if not 0 <= fold < opened.folds:
@@ -287,6 +301,8 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
             f"the data have {opened.classes} classes; a classification's open says how many, as "
             "Data(..., classes=10) or split(..., classes=10)"
         )
+    if isinstance(task, Classification):
+        _check_classes(opened)
     # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
     if opened.axes is not None:
         task.axes = opened.axes
@@ -298,6 +314,24 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     _note_weights(opened)
     opened.inputs = example_inputs(task, opened)
     return opened
+
+
+def _check_classes(data: Data) -> None:
+    """Refuse a target that is no class: cross-entropy leaves out those of -100, and says nothing.
+
+    Of data sets that lie in memory; others are not loaded for this.
+    """
+    for split in SPLITS:
+        targets = getattr(data.split(split), "targets", None)
+        if isinstance(targets, Tensor) and targets.dim() == 1:
+            wrong = torch.nonzero((targets < 0) | (targets >= data.classes))
+            if len(wrong):
+                number = int(wrong[0])
+                raise TaskError(
+                    f"the target of example {number} of the {split} split is "
+                    f"{targets[number].item():g}; allowed with {data.classes} classes: 0 to "
+                    f"{data.classes - 1}"
+                )
 
 
 def _note_weights(data: Data) -> None:

@@ -13,7 +13,7 @@ from odd_tasks import Captions, Imbalanced, NoisySensors, Sensors, Widths
 from sklearn.metrics import f1_score
 from torch import nn
 
-from fusion_search.datasets.batch import Batch, Data
+from fusion_search.datasets.batch import Batch, Data, TensorData
 from fusion_search.datasets.conditions import ABSENT, absent, grid
 from fusion_search.datasets.loading import Loaders
 from fusion_search.models.layout import Placement
@@ -239,6 +239,47 @@ def test_a_task_that_breaks_the_contract_is_told_so() -> None:
     assert settings_fields(Nothing) == ()
     with pytest.raises(TaskError, match="dict is to be a frozen dataclass"):
         settings_fields(dict)
+
+
+@pytest.mark.parametrize(
+    "targets", [torch.zeros(4, dtype=torch.int32), torch.zeros(4), torch.zeros(4, 1).long()]
+)
+def test_what_is_no_class_of_each_example_is_named(targets: torch.Tensor) -> None:
+    with pytest.raises(TaskError, match=r"targets of a batch are .*; .* \[B\] int64"):
+        Classification().loss(torch.zeros(4, 3), Batch({}, targets))
+    Classification().loss(torch.zeros(4, 3), Batch({}, torch.zeros(4).byte()))
+
+
+class Classes(Classification):
+    def __init__(self, *targets: int) -> None:
+        self.targets = torch.tensor(targets)
+
+    def open(self, data: Any, fold: int = 0) -> Data:
+        if not len(self.targets):
+            raise SystemExit(3)
+        one = TensorData({"x": torch.zeros(len(self.targets), 1)}, self.targets)
+        return Data(one, one, one, classes=3)
+
+
+@pytest.mark.parametrize("wrong", [-100, -1, 3])
+def test_a_target_that_is_no_class_is_refused_on_opening(wrong: int) -> None:
+    open_task(Classes(0, 1, 2), Nothing())
+    words = f"target of example 1 of the train split is {wrong}; allowed with 3 classes: 0 to 2"
+    with pytest.raises(TaskError, match=words):
+        open_task(Classes(0, wrong, 2), Nothing())
+
+
+def test_data_that_end_the_program_are_named() -> None:
+    with pytest.raises(TaskError, match="open of Classes ends the program"):
+        open_task(Classes(), Nothing())
+
+
+def test_tensor_data_of_lists_are_refused() -> None:
+    x = torch.zeros(2, 1)
+    with pytest.raises(ValueError, match=r"targets of TensorData came as a list; .*as_tensor"):
+        TensorData({"x": x}, [0, 1])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="input 'x' of TensorData came as a ndarray"):
+        TensorData({"x": x.numpy()}, torch.zeros(2))  # type: ignore[dict-item]
 
 
 def test_regressions_of_several_values_are_means_over_them() -> None:
