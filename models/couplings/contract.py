@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ Features = Mapping[str, Feature]
 Streams = Mapping[str, Tensor]
 Masks = Mapping[str, Tensor]
 """Stream -> [B, *size] bool, True where there is something; of those alone that are padded."""
+
+FAILURES: Final = (Exception, SystemExit)  # whatever somebody's code raises
 
 
 class Coupling(Protocol):
@@ -79,8 +81,9 @@ def check_coupling(
         came = {name: one.clone() for name, one in streams.items()}
         try:
             given = copy.deepcopy(coupling).eval()(streams, {})
-        except Exception as error:  # whatever somebody's raises
-            raise ValueError(f"coupling {kind} fails on {_words(shapes)}: {error}") from error
+        except FAILURES as error:
+            words = f"coupling {kind} fails on {_words(shapes)}: {said(error)}"
+            raise ValueError(words) from error
     if not isinstance(given, Mapping):
         raise ValueError(
             f"coupling {kind} gave a {type(given).__name__}; expected a mapping of every stream: "
@@ -101,6 +104,11 @@ def check_coupling(
             raise ValueError(
                 f"coupling {kind} changed {name}, which is not gated; expected it as it came"
             )
+
+
+def said(error: BaseException) -> str:
+    """Why code of somebody's failed."""
+    return "it ends the program" if isinstance(error, SystemExit) else str(error)
 
 
 def _words(shapes: Mapping[str, tuple[int, ...]]) -> str:

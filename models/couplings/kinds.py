@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from torch import nn
 
 from fusion_search.models.couplings.bottleneck import AttentionBottleneck
-from fusion_search.models.couplings.contract import Features, check_coupling
+from fusion_search.models.couplings.contract import FAILURES, Features, check_coupling, said
 from fusion_search.models.couplings.gating import (
     MultimodalTransfer,
     OwnGates,
@@ -42,9 +44,10 @@ def find_coupling(kind: str) -> type[Any]:
     if not colon or not all(one.isidentifier() for one in (*module.split("."), name)):
         raise ValueError(f"coupling is {kind!r}; allowed: {known}")
     try:
-        found = getattr(importlib.import_module(module), name, None)
-    except Exception as error:  # whatever a module of somebody's raises
-        raise ValueError(f"coupling {kind!r} cannot be imported: {error}") from error
+        with contextlib.redirect_stdout(sys.stderr):  # what its author prints is no answer of ours
+            found = getattr(importlib.import_module(module), name, None)
+    except FAILURES as error:
+        raise ValueError(f"coupling {kind!r} cannot be imported: {said(error)}") from error
     if not isinstance(found, type):
         raise ValueError(f"coupling {kind!r} is no class; allowed: {known}")
     if not issubclass(found, nn.Module):
@@ -65,8 +68,8 @@ def coupling_fits(kind: str, features: Features) -> bool:
     found = find_coupling(kind)
     try:
         return bool(found.fits(features))
-    except Exception as error:  # whatever somebody's raises
-        raise ValueError(f"coupling {kind} cannot say whether it fits: {error}") from error
+    except FAILURES as error:
+        raise ValueError(f"coupling {kind} cannot say whether it fits: {said(error)}") from error
 
 
 def make_coupling(
@@ -88,8 +91,8 @@ def make_coupling(
         return ours
     try:
         made: nn.Module = found(features, gated, **options)
-    except Exception as error:  # whatever somebody's raises
-        said = ", ".join(f"{name} {feature}" for name, feature in features.items())
-        raise ValueError(f"coupling {kind} cannot be made of {said}: {error}") from error
+    except FAILURES as error:
+        given = ", ".join(f"{name} {feature}" for name, feature in features.items())
+        raise ValueError(f"coupling {kind} cannot be made of {given}: {said(error)}") from error
     check_coupling(kind, made, features, gated)
     return made

@@ -32,7 +32,11 @@ def evaluated(
     device: torch.device,
 ) -> pd.DataFrame:
     """See ``TrainedTrial.evaluate``."""
-    count = len(dataset)  # type: ignore[arg-type]
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise ConfigurationError(
+            f"the examples came as {type(dataset).__name__}; give a map-style data set, or a file"
+        )
+    count = len(dataset)
     if not count:
         raise ConfigurationError("the data set has no example; give one that has some")
     _check_streams(trial, dataset)

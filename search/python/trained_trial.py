@@ -75,7 +75,7 @@ class TrainedTrial:
         content = io.BytesIO()
         torch.save(self.network.state_dict(), content)
         folder, slash, name = str(file).rpartition("/")
-        if not name:
+        if name in ("", ".", "..") or Path(str(file)).is_dir():
             raise ConfigurationError(f"file is {str(file)!r}; give one, such as winner.pt")
         open_storage(folder or slash or ".").write(content.getvalue(), name)
 

@@ -65,6 +65,8 @@ class Misbehaving(Bottleneck):
             self.secret = [nn.Linear(2, 2)]
         if fault == "unmade":
             raise RuntimeError("out of luck")
+        if fault == "ends":
+            raise SystemExit(2)
 
     def forward(self, streams: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Any:
         moved = super().forward(streams, masks)
@@ -80,6 +82,8 @@ class Misbehaving(Bottleneck):
                 moved[name] = moved[name] + 1
             case "in place":
                 moved[name].add_(1)
+            case "exits":
+                raise SystemExit(2)
             case "fails":
                 raise RuntimeError("out of luck")
         return moved

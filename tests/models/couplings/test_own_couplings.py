@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fusion_search.models.coupled.exchange import Exchange
@@ -37,6 +39,8 @@ def test_what_a_kind_takes_is_read_from_its_constructor() -> None:
     [
         ("hidden", "keeps weights in secret, where they are neither found nor trained"),
         ("unmade", r"cannot be made of a .*: out of luck"),
+        ("ends", r"cannot be made of a .*: it ends the program"),
+        ("exits", r"fails on a .*: it ends the program"),
         ("list", "gave a list; expected a mapping of every stream"),
         ("lost", "did not return stream a; expected every stream"),
         ("shape", r"made a \[2, 1, 4, 4\]; expected \[2, 6, 4, 4\], the shape that came"),
@@ -66,6 +70,16 @@ def test_a_coupling_that_breaks_the_contract_is_told_how(fault: str, message: st
 def test_what_is_no_coupling_is_named(kind: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_coupling(kind)
+
+
+def test_a_module_that_prints_or_ends_the_program_harms_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ending_couplings.py").write_text("print('hello')\nraise SystemExit(2)\n")
+    with pytest.raises(ValueError, match="cannot be imported: it ends the program"):
+        find_coupling("ending_couplings:Any")
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_options_and_fits_of_ones_own_that_fail_are_named() -> None:

@@ -65,6 +65,9 @@ def test_a_saved_network_is_the_same_for_torch_alone(search: str, tmp_path: Path
     assert state.keys() == own.keys()
     assert all(torch.equal(state[name], own[name]) for name in own)
     assert [one.name for one in (tmp_path / "new").iterdir()] == ["winner.pt"]
+    for name in (tmp_path, "."):
+        with pytest.raises(ValueError, match=r"file is .*; give one, such as winner.pt"):
+            winner.save(name)
 
 
 def test_lost_weights_are_said_with_the_remedy_which_gives_them_again(search: str) -> None:
@@ -92,6 +95,8 @@ def test_what_is_no_digits_is_refused_and_so_are_its_own_train_examples(search: 
         winner.evaluate("clips.csv")
     with pytest.raises(ValueError, match="groups are of 2 examples; there are"):
         winner.evaluate(groups=[0, 1])
+    with pytest.raises(ValueError, match="the examples came as int; give a map-style data set"):
+        winner.evaluate(3)  # type: ignore[arg-type]
 
 
 def test_trials_are_those_planned(search: str) -> None:
