@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from torch import nn
 
 from fusion_search.datasets.batch import SPLITS
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.tables.cells import decode, is_array
+from fusion_search.datasets.tables.cells import MOST, decimal_comma, decode, is_array
 from fusion_search.datasets.tables.files import FileError
 from fusion_search.datasets.tables.measuring import (
     Measured,
@@ -42,8 +43,8 @@ _GROUPS: Final = (
 )
 _SPLIT: Final = ("split", "set", "subset", "partition")
 _IDS: Final = ("id", "index", "row", "number", "nr", "no")
+_GROUP_ROWS: Final = 2  # on average, of texts that could be groups
 _MOST_CLASSES: Final = 20  # that whole numbers are taken for
-_MOST: Final = 0.9  # of a column's cells that are of one kind
 _MOST_BROKEN: Final = 0.5  # of a column's cells
 
 
@@ -188,7 +189,9 @@ def _target_kind(table: Table, name: str) -> str:
     if not cells:
         raise DataError(f"{table.path.name}, column {name!r} is empty in every row")
     numbers = [float(one) for one in cells if is_number(one)]
-    if len(numbers) < _MOST * len(cells):
+    if len(numbers) < MOST * len(cells):
+        if comma := decimal_comma(cells):
+            raise DataError(f"{table.path.name}, column {name!r} {_comma_words(comma)}")
         return "class"
     counts = Counter(numbers)
     whole = all(one.is_integer() for one in counts)
@@ -208,9 +211,9 @@ def _look_at(found: Looked, name: str, numbers: list[str]) -> None:
     table, cells = found.table, _there(found.table, name)
     if not cells:
         found.unused[name] = "is empty in every row"
-    elif sum(map(is_number, cells)) >= _MOST * len(cells):
+    elif sum(map(is_number, cells)) >= MOST * len(cells):
         _look_at_numbers(found, name, numbers)
-    elif sum(map(is_array, cells)) >= _MOST * len(cells):
+    elif sum(map(is_array, cells)) >= MOST * len(cells):
         measured = input_of_arrays(name, [one for one in cells if is_array(one)])
         if isinstance(measured, str):  # dates, lists of words
             found.unused[name] = measured
@@ -218,7 +221,7 @@ def _look_at(found: Looked, name: str, numbers: list[str]) -> None:
             _add(found, name, measured)
     elif kinds := Counter(kind for one in cells if (kind := kind_of_file(one))):
         kind, count = kinds.most_common(1)[0]
-        if count < _MOST * len(cells):
+        if count < MOST * len(cells):
             what = ", ".join(f"{n:,} {one}" for one, n in kinds.most_common())
             found.unused[name] = f"names files of several kinds, {what} in {len(cells):,} rows"
             return
@@ -226,9 +229,21 @@ def _look_at(found: Looked, name: str, numbers: list[str]) -> None:
         _add(found, name, input_of_files(name, kind, files))
     elif name.casefold() in _SPLIT and set(cells) <= set(SPLITS) and len(cells) == len(table):
         found.split_column = name
+    elif comma := decimal_comma(cells):
+        found.unused[name] = _comma_words(comma)
     else:
         values = len(set(map(str, cells)))
         found.unused[name] = f"holds {values:,} different texts, and no file names or numbers"
+        if not found.group and len(SPLITS) <= values <= len(cells) // _GROUP_ROWS:
+            option = f"--group {shlex.quote(name)}"
+            found.unused[name] += f"; if they say whose an example is, add {option}"
+
+
+def _comma_words(cell: str) -> str:
+    return (
+        f"holds numbers with a decimal comma, such as {cell!r}; save the table with points "
+        "(pandas: read_csv with decimal=',', then to_csv)"
+    )
 
 
 def _look_at_numbers(found: Looked, name: str, numbers: list[str]) -> None:

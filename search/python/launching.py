@@ -93,7 +93,7 @@ def launch(
     if given is None:
         raise ConfigurationError('task is missing; say what is fused, such as task="digits"')
     name = given if isinstance(given, str) else name_of(given)
-    found = task_of(None if isinstance(given, str) else given, name, data_folder)
+    found = task_of(given, name, data_folder)
     search = build_search({**raw, "task": name}, environment.data_folder, found)
     code = launching.launch(search, environment)
     return LaunchedSearch(open_storage(search.storage).named(search.name), code, found)

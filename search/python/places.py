@@ -12,8 +12,8 @@ from fusion_search.search.tasks.base import Task, TaskError
 from fusion_search.search.tasks.current_folder import make_importable
 from fusion_search.search.tasks.named import UNNAMED, find_task
 
-GivenTask = Task | type[Task] | None
-"""An object, a class, or None to find the task by its name."""
+GivenTask = Task | type[Task] | str | None
+"""An object, a class, a name, or None to find the task by the name that its search has."""
 
 
 def folder_of(search: str | Path) -> tuple[Storage, str]:
@@ -40,9 +40,9 @@ def task_of(given: GivenTask, name: str, data: str | Path | None) -> Task:
         ValueError: there is none, or it is no task.
     """
     folder = None if data is None else Path(data)
-    if given is None:
+    if given is None or isinstance(given, str):
         make_importable(Path.cwd())
-        return find_task(name, folder)
+        return find_task(given or name, folder)
     task = given() if inspect.isclass(given) else given
     if not isinstance(task, Task):
         raise TaskError(

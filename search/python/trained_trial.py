@@ -154,8 +154,8 @@ def load_trial(
         search: its folder, ``results/NAME``, or a URI such as ``s3://bucket/results/NAME``.
         trial: its name, its id, or the beginning of either; ``best`` is the best trial of the best
             sample, as the search's last line and ``status`` name it.
-        task: the task, where it is known here alone, as one of a notebook is; else found by its
-            name.
+        task: the task, where it is known here alone, as one of a notebook is, or its name; else
+            found by the name that its search has.
         data_folder: of the real data (``FUSION_SEARCH_DATA``, else the cache folder).
         retrain: train it again, here and now, from its record: one that keeps no weights because
             it was stopped, failed or lost them. It warns where data or code have changed since.

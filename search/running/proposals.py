@@ -312,6 +312,9 @@ def _read_sample(
     if row["task"] != space.name:
         left_out[f"of the task {row['task']}"] += 1
         return None, None
+    if json.loads(row["train"]).keys() != {axis.name for axis in space.task.axes}:
+        left_out["with other axes"] += 1  # a table's, whose data say what its streams are
+        return None, None
     trial = parse_specification(row["specification"], space.task)
     sample = space.sample_of(trial)
     if trial.fold not in space.folds:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,11 @@ from fusion_search.search.tasks.base import Task, TrialError
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.inspection.probe import fresh_network, trained_network
-from fusion_search.search.trials.specification import TrialSpecification, parse_specification
+from fusion_search.search.trials.specification import (
+    TrialSpecification,
+    parse_data,
+    parse_specification,
+)
 from fusion_search.search.trials.trial import run_trial
 
 
@@ -139,12 +144,22 @@ def recorded(storage: Storage, row: pd.Series, task: Task) -> Recorded:
         ConfigurationError: the task has other settings than when the trial was run.
         ValueError: the data cannot be opened.
     """
+    text = str(row["specification"])
+    with _of_task(row):
+        data, fold = parse_data(text, task)
+    # Before the rest is read: only then a task has the axes that depend on its data.
+    opened = OpenedTask(task, data, fold)
+    with _of_task(row):
+        specification = parse_specification(text, task)
+    return Recorded(specification, opened, storage, {str(name): one for name, one in row.items()})
+
+
+@contextmanager
+def _of_task(row: pd.Series) -> Iterator[None]:
     try:
-        specification = parse_specification(str(row["specification"]), task)
+        yield
     except ValueError as error:
         raise ConfigurationError(
             f"trial {row['trial_id']} is none of task {row['task']} as its code is now ({error}); "
             "take the code that trained it"
         ) from error
-    opened = OpenedTask(task, specification.data, specification.fold)
-    return Recorded(specification, opened, storage, {str(name): one for name, one in row.items()})

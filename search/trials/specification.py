@@ -251,8 +251,26 @@ def make_train(task: Task, train: Mapping[str, Any], streams: tuple[str, ...]) -
     return made
 
 
+def parse_data(text: str, task: Task) -> tuple[Any, int]:
+    """Data settings and fold of a trial's JSON: what its task is opened with.
+
+    Raises:
+        ValueError: it has none.
+    """
+    plain = known([one.name for one in fields(TrialSpecification)], json.loads(text), "")
+    for name in ("data", "fold"):
+        if name not in plain:
+            raise ValueError(f"{name} is missing")
+    data = typed(task.data, parse_value(plain["data"], task.data), "data.")
+    return data, value_of(int, plain["fold"], "fold")
+
+
 def parse_specification(text: str, task: Task) -> TrialSpecification:
     """The inverse of ``TrialSpecification.to_json``, of a trial of this task.
+
+    Args:
+        text: the JSON.
+        task: opened, where its axes are those of its data.
 
     Raises:
         ValueError: it is none.

@@ -20,7 +20,7 @@ _EPOCH_EXAMPLES: Final = 5000
 _TESTED: Final = (100, 500)  # examples, at least and at most
 _ANSWERS: Final = 20_000  # over all conditions, about
 _FOLDS: Final = 5
-_FEW_STREAMS: Final = 4  # of which each by itself is a baseline
+_FEW_STREAMS: Final = 4  # of which each by itself is named as a baseline
 _SHARES: Final = (0.7, 0.15, 0.15)
 _NAMED: Final = 20  # broken cells
 
@@ -116,9 +116,12 @@ def _search(found: Looked, measured: Measured) -> Iterator[str]:
         yield "placement:"
         yield "  # What may sit behind each level, between the streams that fit."
         yield "  couplings: [none, mmtm, squeeze_excitation, bottleneck]"
-        sets = [streams, *([one] for one in streams)] if number <= _FEW_STREAMS else [streams]
-        yield "  # Subsets of the streams: what each alone can do is what fusion has to beat."
-        yield f"  streams: {line(sets)}"
+        yield f"  streams: {line([streams])}"
+        alone = [[one] for one in (streams if number <= _FEW_STREAMS else streams[:1])]
+        yield "  # What a stream alone can do is what fusion has to beat; to search that, too:"
+        yield f"  #   streams: {line([streams, *alone])}"
+        yield "  # Each subset takes its share of the samples from fusion: for as many with all"
+        yield f"  # streams, propose {len(alone) + 1} times as many."
     axes = ", ".join(f"{one}_snr" for one in streams)
     yield from textwrap.wrap(
         f"Train conditions, an entry per axis: {axes}.",

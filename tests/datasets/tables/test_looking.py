@@ -171,3 +171,28 @@ def test_a_stream_is_called_by_no_name_that_torch_has_taken(tmp_path: Path) -> N
     columns = {"label": ["a", "b"] * 5, "train": [[1.0, 2.0]] * 10, "x": [[3.0]] * 10}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     assert set(look(tmp_path / "t.parquet").inputs) == {"stream_train", "x"}
+
+
+def test_texts_of_several_rows_each_are_offered_as_groups(tmp_path: Path) -> None:
+    rows = [
+        {"x": n * n, "the owner": f"o{n % 8}", "side": "lr"[n % 2], "note": f"n{n}", "y": n % 3}
+        for n in range(80)
+    ]
+    table = write_csv(tmp_path / "t.csv", rows)
+    hinted = {name for name, why in look(table).unused.items() if "--group" in why}
+    assert hinted == {"the owner"}  # two cannot be kept whole in three splits
+    assert look(table).unused["the owner"].endswith("add --group 'the owner'")
+    assert "--group" not in look(table, group="note").unused["the owner"]
+
+
+def test_numbers_with_a_decimal_comma_are_no_classes(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x;size;y\n" + "".join(f"{n * n};{n},5;{n // 9},25\n" for n in range(60)))
+    with pytest.raises(
+        DataError, match=r"t.csv, column 'y' .* comma, such as '0,25'; save .*point"
+    ):
+        look(path, target="y")
+    path.write_text(path.read_text().replace(",25\n", "\n"))
+    found = look(path, target="y")
+    assert found.target_kind == "class"
+    assert "decimal comma, such as '0,5'" in found.unused["size"]

@@ -38,6 +38,18 @@ def test_the_configuration_is_one_that_can_be_built(gestures: Path) -> None:
     assert "# Said." in text
 
 
+def test_the_comment_on_subsets_is_a_line_that_can_be_taken(tmp_path: Path) -> None:
+    columns = {"a": "[1, 2]", "b": "[3, 4]"}
+    rows = [{**columns, "label": n % 2} for n in range(40)]
+    text = text_of(write_csv(tmp_path / "t.csv", rows))
+    assert yaml.safe_load(text)["placement"]["streams"] == [["a", "b"]]
+    written, commented = re.findall(r"^ +(?:#   )?streams: .*$", text, re.MULTILINE)
+    assert "#" not in written
+    taken = yaml.safe_load(text.replace(written, commented.replace("#   ", "")))
+    assert taken["placement"]["streams"] == [["a", "b"], ["a"], ["b"]]
+    build_search(taken, None)
+
+
 def test_a_table_of_one_stream_and_a_number_has_no_placement(tmp_path: Path) -> None:
     rows = [{"x": (n * n) % 17, "target": n / 7} for n in range(80)]
     raw = yaml.safe_load(text_of(write_csv(tmp_path / "t.csv", rows)))

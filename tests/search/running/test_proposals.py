@@ -21,6 +21,7 @@ from fusion_search.search.declaration.specification import Confirmation, Searche
 from fusion_search.search.running.confirmation import choose_candidates, confirmation_search
 from fusion_search.search.running.proposals import (
     Proposals,
+    _read_sample,
     known_observations,
     observation,
     read_proposals,
@@ -313,6 +314,13 @@ def test_seeded_dropout_is_reproducible_and_leaves_the_callers_generator(
     assert first.epochs[0].train_loss == second.epochs[0].train_loss
     without = run_trial(changed(trial, dropout=0.0), small_opened)
     assert without.epochs[0].train_loss != first.epochs[0].train_loss
+
+
+def test_of_a_table_with_other_streams_a_searcher_learns_nothing() -> None:
+    left_out = Counter[str]()
+    row = {"task": "digits", "train": '{"first_snr": 2.0}', "specification": "{}"}
+    assert _read_sample(small_space(), row, left_out) == (None, None)
+    assert left_out == {"with other axes": 1}
 
 
 def test_an_observation_of_several_objectives_keeps_their_order() -> None:
