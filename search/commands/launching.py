@@ -12,8 +12,8 @@ from fusion_search.analysis.confirmation import (
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.columns import COLUMNS
-from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
@@ -28,8 +28,6 @@ from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import (
     load_outline,
     load_search,
-    planned_ids,
-    read_records,
 )
 from fusion_search.search.records.task_code import CHANGED_CODE, check_task_code
 from fusion_search.search.running.confirmation import (
@@ -161,7 +159,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
         confirming = _confirming(search, storage, environment, begin=begin, anew=anew)
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
-        _say_confirmed(storage)
+        _say_confirmed(storage, name)
     return code
 
 
@@ -186,11 +184,11 @@ def _confirming(
     return confirming
 
 
-def _say_confirmed(storage: Storage) -> None:
+def _say_confirmed(storage: Storage, name: str) -> None:
     """The sentence on the grid's mean, and what its regions and conditions say."""
-    trials, _ = read_records(storage, planned_ids(storage))
+    confirmed = open_search(storage.parent, name)  # as the report reads it
+    trials, description = confirmed.trials, confirmed.description
     candidates = read_candidates(storage)
-    description = read_description(storage)
     measure = measures(description)[f"mean_{description.metric.name}"]
     table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
