@@ -70,7 +70,9 @@ def build_report(
     sections: dict[str, Sequence[str]] = {}
     is_search = is_space(specification) or bool(search.trials["sample"].notna().any())
     if is_search:
-        sections["Confirmation"] = confirmation_section(confirmation, objectives[0], commands)
+        sections["Confirmation"] = confirmation_section(
+            search, confirmation, objectives[0], commands
+        )
     sections["Best trials"] = best_section(search, objectives, commands)
     if is_search:
         sections |= course_sections(search, objectives, commands)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fusion_search.analysis.confirmation import (
+    budget_words,
     compute_confirmation,
     confirmation_sentence,
     measures,
@@ -159,7 +160,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
         confirming = _confirming(search, storage, environment, begin=begin, anew=anew)
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
-        _say_confirmed(storage, name)
+        _say_confirmed(storage.parent, search.name)
     return code
 
 
@@ -184,17 +185,24 @@ def _confirming(
     return confirming
 
 
-def _say_confirmed(storage: Storage, name: str) -> None:
+def _say_confirmed(folder: Storage, name: str) -> None:
     """The sentence on the grid's mean, and what its regions and conditions say."""
-    confirmed = open_search(storage.parent, name)  # as the report reads it
-    trials, description = confirmed.trials, confirmed.description
+    confirmed = open_search(folder, name + CONFIRMATION_SUFFIX)  # as the report reads it
+    trials, description, storage = confirmed.trials, confirmed.description, confirmed.storage
     candidates = read_candidates(storage)
     measure = measures(description)[f"mean_{description.metric.name}"]
     table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
-    grid = read_table(storage, "grid", on_damage=lambda _, damage: print(f"left out: {damage}"))
+    budget = budget_words(trials, open_search(folder, name, _say_left_out).trials)
+    if budget:
+        print(budget)
+    grid = read_table(storage, "grid", on_damage=_say_left_out)
     if grid.empty or not description.axes:
         return
     tables = compute_confirmation_grid(trials, grid, candidates, description)
     for line in grid_lines(*tables, candidates, description.metric):
         print(printable(line))
+
+
+def _say_left_out(_: str, damage: str) -> None:
+    print(f"left out: {damage}")
