@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,12 +75,13 @@ def measures(
     """
     metric = metric or description.metric
     words, size = metric.words, " x ".join(str(len(axis.test)) for axis in description.axes)
+    over = "conditions" if len(description.axes) == 1 else "grid"
     average = f"a mean {words}".replace("a mean mean", "an average mean")
     if not description.axes:
         found = [(f"mean_{metric.name}", _a(words), "on the {split} split")]
     else:
         found = [
-            (f"mean_{metric.name}", average, f"over the {size} {{split}} grid"),
+            (f"mean_{metric.name}", average, f"over the {size} {{split}} {over}"),
             (
                 f"train_condition_{metric.name}",
                 _a(words),
@@ -134,6 +136,27 @@ def settings_words(trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]
         return ""
     said = "; ".join(f"{label}: {varied_words(text)}" for label, text in told.items())
     return f"The networks differ in settings, too: {said}."
+
+
+def budget_words(confirmation: pd.DataFrame, search: pd.DataFrame) -> str:
+    """A sentence where a confirmation trains for epochs that its search never did, else empty.
+
+    Args:
+        confirmation, search: their ``trials`` tables.
+    """
+    here, there = _epochs(confirmation), _epochs(search)
+    if not there or here <= there:
+        return ""
+    own, others = (", ".join(map(str, sorted(one))) for one in (here, there))
+    return (
+        f"Its networks are trained for up to {own} epochs here, for up to {others} in the search."
+    )
+
+
+def _epochs(trials: pd.DataFrame) -> set[int]:
+    """As the trials' specifications declare them; early stopping may end one before."""
+    texts = trials["specification"].dropna().unique()
+    return {int(json.loads(text)["training"]["epochs"]) for text in texts}
 
 
 def _mended(folder: Storage) -> str:

@@ -62,11 +62,12 @@ def compute_confirmation_grid(
     cells = values.unstack("trial_id").sort_index(ascending=False)  # condition x trial
     wanted = {trial for one in candidates for trial in one["trial_ids"]} & set(cells.columns)
     own = trials[(trials["status"] == FINISHED) & trials["trial_id"].isin(list(wanted))]
-    conditions, regions = [], []  # of each train condition and fold
-    for _, part in own.groupby([*train, "fold"], sort=False):
+    conditions, numbers = [], []  # of each train condition and fold
+    # By the condition's text: what is drawn has no number, and groups leave out NaN.
+    for _, part in own.groupby(["train", "fold"], sort=False):
         conditions.append(cells[part["trial_id"].to_list()])
-        numbers = train_numbers(tuple(part[train].iloc[0]))
-        regions.append(region_means(conditions[-1], numbers, description))
+        numbers.append(train_numbers(tuple(part[train].iloc[0])))
+    regions = region_means(conditions, numbers, description)
     seeds = own.set_index("trial_id")["seed"]
     return (
         _compare(conditions, seeds, candidates, snrs),

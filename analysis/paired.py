@@ -63,24 +63,30 @@ def _decision(row: Mapping[str, Any], column: str, comparisons: int) -> str:
 
 
 def region_means(
-    cells: pd.DataFrame, train: Sequence[float], description: TaskDescription
-) -> pd.DataFrame:
-    """Every region's mean over its cells.
+    tables: Sequence[pd.DataFrame], trains: Sequence[Sequence[float]], description: TaskDescription
+) -> list[pd.DataFrame]:
+    """Every region's mean over its cells, of one train condition after the other.
 
     Args:
-        cells: one row per condition, its SNRs in the index levels ``test_<axis>``, any columns.
-        train: SNR in training on every axis; NaN where it is drawn.
+        tables: of each train condition one row per test condition, its SNRs in the index levels
+            ``test_<axis>``, any columns; the same rows in all.
+        trains: of each train condition the SNR on every axis; NaN where it is drawn.
         description: of the search.
 
     Returns:
-        One row per region that has cells, in the order declared, same columns; NaN where a cell
-        of the region is.
+        As many tables: one row per region that all have, in the order declared, same columns; NaN
+        where a cell of the region is.
     """
-    conditions = cells.index.to_frame()[list(description.test_columns)]
+    if not tables:
+        return []
+    conditions = tables[0].index.to_frame()[list(description.test_columns)]
     names = [axis.short for axis in description.axes]
-    members = regions(conditions.to_numpy(dtype=float), train, names)
-    means = {name: cells[own].mean(skipna=False) for name, own in members.items()}
-    return pd.DataFrame(means, index=cells.columns).T.rename_axis("region")
+    members = regions(conditions.to_numpy(dtype=float), trains, names)
+    found = []
+    for number, cells in enumerate(tables):
+        means = {name: cells[own[number]].mean(skipna=False) for name, own in members.items()}
+        found.append(pd.DataFrame(means, index=cells.columns).T.rename_axis("region"))
+    return found
 
 
 def p_words(p: float) -> str:

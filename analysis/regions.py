@@ -30,22 +30,33 @@ _OF_AN_AXIS: Final[Mapping[str, _AxisRule]] = {
 
 
 def regions(
-    conditions: npt.NDArray[np.float64], train: Sequence[float], axes: Sequence[str]
+    conditions: npt.NDArray[np.float64], trains: Sequence[Sequence[float]], axes: Sequence[str]
 ) -> dict[str, Cells]:
-    """Name -> which cells belong to it [cells]; a region without a cell is left out.
+    """Name -> which cells belong to it in each train condition [train conditions, cells].
+
+    A region that has no cell in one of them is left out, and so is one whose cells are those of a
+    region before it: tested twice, it would make every test of the family more cautious.
 
     Args:
         conditions: SNRs [cells, axes]; infinity is no noise.
-        train: the SNR of each axis in training.
+        trains: of every train condition the SNR of each axis.
         axes: their names.
     """
     clean = np.zeros(conditions.shape, dtype=bool)
     for axis in range(len(axes)):
         levels = np.unique(conditions[:, axis])
         clean[:, axis] = conditions[:, axis] >= levels[len(levels) // 2]
-    trained = conditions == np.asarray(train)
-    found = {name: rule(clean, trained) for name, rule in _OF_THE_GRID.items()}
+    trained = [conditions == np.asarray(train) for train in trains]
+    named = {
+        name: np.array([rule(clean, one) for one in trained]) for name, rule in _OF_THE_GRID.items()
+    }
     for axis, axis_name in enumerate(axes):
         for name, axis_rule in _OF_AN_AXIS.items():
-            found[name.format(axis_name)] = axis_rule(clean, axis)
-    return {name: cells for name, cells in found.items() if cells.any()}
+            named[name.format(axis_name)] = np.array([axis_rule(clean, axis) for _ in trained])
+    found: dict[str, Cells] = {}
+    for name, cells in named.items():
+        if cells.any(axis=1).all() and not any(
+            np.array_equal(cells, one) for one in found.values()
+        ):
+            found[name] = cells
+    return found

@@ -187,7 +187,7 @@ def compute_fusion(
         here = {**place, DEPTH: depth}
         cells.append(seen.join(compare(differences)).reset_index().assign(**here))
         if len(seeds):
-            means = region_means(differences, train_numbers(condition), description)
+            (means,) = region_means([differences], [train_numbers(condition)], description)
             regions.append(compare(means).reset_index().assign(**here))
     where = [*description.train_columns, DEPTH]
     columns = [*where, *tests, "seeds", "folds", "trials", metric.name, *PAIRED_COLUMNS]

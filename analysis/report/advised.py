@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
+
+import pandas as pd
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.selection import Search
@@ -32,11 +35,25 @@ def is_space(specification: Mapping[str, Any]) -> bool:
     return "searcher" in specification
 
 
-def searched(specification: Mapping[str, Any]) -> dict[str, Any]:
-    """What a declared space leaves a choice of: name -> options or range."""
+def searched(
+    specification: Mapping[str, Any], varied: Collection[str] | None = None
+) -> dict[str, Any]:
+    """What a declared space leaves a choice of: name -> options or range.
+
+    Args:
+        specification: as plain data.
+        varied: the settings that its trials say were searched. A list alone does not tell a choice
+            from a value that is a list, such as the sizes of an image; None, before any trial has
+            ended, takes each for a choice.
+    """
     found: dict[str, Any] = {}
     for group in ("network", "data", "training"):
-        found |= _mapping(specification.get(group))
+        found |= {
+            name: options
+            for name, options in _mapping(specification.get(group)).items()
+            if (_is_range(options) or isinstance(options, list))
+            and (varied is None or name in varied)
+        }
     placement = _mapping(specification.get("placement"))
     for name, options in placement.items():
         if name == "connections":
@@ -52,14 +69,26 @@ def searched(specification: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options for name, options in found.items() if _is_choice(options)}
 
 
+def varied_settings(trials: pd.DataFrame) -> set[str] | None:
+    """The settings that a search varies, as its trials' records name them; None without trials."""
+    texts = trials["specification"].dropna()
+    if texts.empty:
+        return None
+    return {name for text in texts.unique() for name in json.loads(text).get("varied", ())}
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _is_range(options: Any) -> bool:
+    return isinstance(options, Mapping) and "low" in options
 
 
 def _is_choice(options: Any) -> bool:
     """A range, a list of several options, or at some site one of these."""
     if isinstance(options, Mapping):
-        return "low" in options or any(map(_is_choice, options.values()))
+        return _is_range(options) or any(map(_is_choice, options.values()))
     return isinstance(options, list) and len(options) > 1
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.confirmation import (
+    budget_words,
     compute_confirmation,
     confirmation_sentence,
     measures,
@@ -32,9 +33,9 @@ _TEST_HEADINGS: Final = ("p", "max-T p", "Holm p", "by max-T")
 
 
 def confirmation_section(
-    confirmation: Search | None, objective: Objective, commands: Commands
+    search: Search, confirmation: Search | None, objective: Objective, commands: Commands
 ) -> list[str]:
-    """The best against plain fusion, with fresh seeds."""
+    """The best of a search against plain fusion, with fresh seeds."""
     confirm = commands.get("confirm")
     if confirmation is None:
         return [html.missing("The best are not confirmed with fresh seeds yet.", confirm)]
@@ -57,6 +58,9 @@ def confirmation_section(
         for number, row in enumerate(rows_of(table))
     ]
     settings = settings_words(confirmation.trials, candidates)
+    budget = budget_words(confirmation.trials, search.trials)
+    splits = ", ".join(sorted(set(table["split"]) - {""}))
+    measured = f"measured on the {splits} split" if splits else "not measured yet"
     unit = ", %" if metric.share else ""
     headings = ["network", "seeds", *(f"{one.words}{unit} (95 % CI)" for one in known.values())]
     pieces = [
@@ -64,10 +68,10 @@ def confirmation_section(
         html.table(headings, rows),
         html.picture(
             draw_confirmation(table, measure, caption=data_words(confirmation)),
-            "Each row is one network, trained again with fresh seeds and measured on the split "
-            "named above. Compare the differences below rather than the bars: seeds are paired.",
+            f"Each row is one network, trained again with fresh seeds and {measured}. Compare "
+            "the differences below rather than the bars: seeds are paired.",
         ),
-        *([html.paragraph(settings)] if settings else []),
+        *(html.paragraph(one) for one in (budget, settings) if one),
         *_tests(("label", "baseline"), comparisons, ("network", "against"), metric),
         *_where_on_the_grid(confirmation, candidates, metric),
     ]

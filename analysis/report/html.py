@@ -37,7 +37,7 @@ a { color: var(--accent); }
 table { border-collapse: collapse; font-size: .88rem; margin: .6rem 0; }
 th, td { padding: .3rem .65rem; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { color: var(--soft); font-weight: 600; }
+th, th.number { color: var(--soft); font-weight: 600; white-space: normal; }
 td:first-child:not(.number) { min-width: 9rem; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem; }

@@ -28,7 +28,13 @@ from fusion_search.analysis.records.selection import (
 from fusion_search.analysis.records.storage import Storage, UnfitError
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
-from fusion_search.analysis.report.advised import advised, figures_of_sweep, is_space, searched
+from fusion_search.analysis.report.advised import (
+    advised,
+    figures_of_sweep,
+    is_space,
+    searched,
+    varied_settings,
+)
 from fusion_search.analysis.report.confirmation import confirmation_section
 from fusion_search.analysis.report.sections import (
     best_section,
@@ -64,7 +70,9 @@ def build_report(
     sections: dict[str, Sequence[str]] = {}
     is_search = is_space(specification) or bool(search.trials["sample"].notna().any())
     if is_search:
-        sections["Confirmation"] = confirmation_section(confirmation, objectives[0], commands)
+        sections["Confirmation"] = confirmation_section(
+            search, confirmation, objectives[0], commands
+        )
     sections["Best trials"] = best_section(search, objectives, commands)
     if is_search:
         sections |= course_sections(search, objectives, commands)
@@ -100,7 +108,8 @@ def _summary(
     ]
     if is_space(specification):
         searcher, scheduler = specification.get("searcher", {}), specification.get("scheduler", {})
-        tried = ", ".join(name.replace("_", " ") for name in searched(specification))
+        names = searched(specification, varied_settings(trials))
+        tried = ", ".join(name.replace("_", " ") for name in names)
         goals = " and ".join(f"{one.words} ({one.direction})" for one in objectives)
         words.append(
             f"Searched: {tried or 'nothing'}, by {searcher.get('name', 'an unknown searcher')} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fusion_search.analysis.confirmation import (
+    budget_words,
     compute_confirmation,
     confirmation_sentence,
     measures,
@@ -12,8 +13,8 @@ from fusion_search.analysis.confirmation import (
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.columns import COLUMNS
-from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
@@ -28,8 +29,6 @@ from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import (
     load_outline,
     load_search,
-    planned_ids,
-    read_records,
 )
 from fusion_search.search.records.task_code import CHANGED_CODE, check_task_code
 from fusion_search.search.running.confirmation import (
@@ -161,7 +160,7 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
         confirming = _confirming(search, storage, environment, begin=begin, anew=anew)
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
-        _say_confirmed(storage)
+        _say_confirmed(storage.parent, search.name)
     return code
 
 
@@ -186,17 +185,24 @@ def _confirming(
     return confirming
 
 
-def _say_confirmed(storage: Storage) -> None:
+def _say_confirmed(folder: Storage, name: str) -> None:
     """The sentence on the grid's mean, and what its regions and conditions say."""
-    trials, _ = read_records(storage, planned_ids(storage))
+    confirmed = open_search(folder, name + CONFIRMATION_SUFFIX)  # as the report reads it
+    trials, description, storage = confirmed.trials, confirmed.description, confirmed.storage
     candidates = read_candidates(storage)
-    description = read_description(storage)
     measure = measures(description)[f"mean_{description.metric.name}"]
     table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
-    grid = read_table(storage, "grid", on_damage=lambda _, damage: print(f"left out: {damage}"))
+    budget = budget_words(trials, open_search(folder, name, _say_left_out).trials)
+    if budget:
+        print(budget)
+    grid = read_table(storage, "grid", on_damage=_say_left_out)
     if grid.empty or not description.axes:
         return
     tables = compute_confirmation_grid(trials, grid, candidates, description)
     for line in grid_lines(*tables, candidates, description.metric):
         print(printable(line))
+
+
+def _say_left_out(_: str, damage: str) -> None:
+    print(f"left out: {damage}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,17 @@ def correct(number: int, seed: int, pair: int, audio: float, visual: float) -> i
     return int(100 + 40 * (number == 0 and audio < 2) + 3 * seed + noise.integers(-2, 3))
 
 
-def confirmed(folder: Path, seeds: int) -> tuple[Any, list[dict[str, Any]]]:
+# As records hold a train condition that is drawn for every example: it has no number.
+DRAWN = {
+    "train": json.dumps({"audio_snr": {"any": ["original", "absent"]}, "visual_snr": 16.0}),
+    "train_audio_snr": None,
+}
+
+
+def confirmed(
+    folder: Path, seeds: int, second: dict[str, Any] | None = None
+) -> tuple[Any, list[dict[str, Any]]]:
+    """The networks at both train pairs; ``second`` changes the records of the second."""
     storage, candidates = open_storage(folder).below("made-up"), []
     for number, (label, role, rank) in enumerate(NETWORKS):
         ids = []
@@ -49,6 +60,7 @@ def confirmed(folder: Path, seeds: int) -> tuple[Any, list[dict[str, Any]]]:
                 depth=number,
                 seed=1000 + seed,
                 n=200,
+                extra=second or {} if place else {},
                 correct=lambda a, v, k=(number, seed, place): correct(*k, a, v),  # type: ignore[misc]
             )
             write_trial(storage, trial)
@@ -119,6 +131,20 @@ def test_regions_and_conditions_are_means_over_pairs_by_seed(tmp_path: Path) -> 
         assert len(axes.get_lines()) == (one.loc[(1, plain), "p_max_t"] <= 0.05).sum() >= 50
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=60)
+
+
+def test_a_drawn_train_condition_counts_however_the_records_are_read(tmp_path: Path) -> None:
+    search, candidates = confirmed(tmp_path, 6, DRAWN)
+    grid = read_table(search.storage, "grid")
+    cells = list(itertools.product(SNRS, SNRS))
+    values = [mean(0, seed, [cells] * 2) - mean(3, seed, [cells] * 2) for seed in range(6)]
+    for trials in (search.trials, read_table(search.storage, "trials")):
+        _, regions = compute_confirmation_grid(trials, grid, candidates, DIGITS)
+        told = regions.set_index(["rank", "baseline_place", "region"])["difference"]
+        assert told[1, 3, "grid"] == pytest.approx(np.mean(values))
+        # What is drawn is no condition of the grid; the others are in the order declared.
+        assert list(told[1, 3].index[:3]) == ["grid", "all noisy", "audio clean"]
+        assert len(told) == 4 * 8
 
 
 def test_a_seed_needs_all_its_pairs_and_five_tell_nothing(tmp_path: Path) -> None:

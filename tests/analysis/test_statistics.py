@@ -161,9 +161,10 @@ SNRS = (math.inf, 8.0, 4.0, 1.0, 0.5)
 
 def test_regions_by_hand() -> None:
     conditions = np.array(list(itertools.product(SNRS, (16.0, 2.0))))
-    found = regions(conditions, (4.0, 2.0), ("sound", "picture"))
+    found = regions(conditions, [(4.0, 2.0)], ("sound", "picture"))
     named = {
-        name: [(float(a), float(b)) for a, b in conditions[cells]] for name, cells in found.items()
+        name: [(float(a), float(b)) for a, b in conditions[cells]]
+        for name, (cells,) in found.items()
     }
     assert len(named["grid"]) == 10
     assert named["train condition"] == [(4.0, 2.0)]
@@ -174,8 +175,26 @@ def test_regions_by_hand() -> None:
     assert {b for _, b in named["picture clean"]} == {16.0}
     assert named["sound alone clean"] == [(math.inf, 2.0), (8.0, 2.0), (4.0, 2.0)]
     assert named["picture alone clean"] == [(1.0, 16.0), (0.5, 16.0)]
-    away = regions(conditions, (3.0, 2.0), ("sound", "picture"))
+    away = regions(conditions, [(3.0, 2.0)], ("sound", "picture"))
     assert set(named) - set(away) == {"train condition"}
+    drawn = regions(conditions, [(4.0, 2.0), (4.0, math.nan)], ("sound", "picture"))
+    assert list(drawn) == list(away)  # one of the train conditions is no cell
+
+
+def test_equal_regions_are_one() -> None:
+    one_axis = np.array([[math.inf], [1.0], [0.5], [0.25]])
+    found = regions(one_axis, [(math.inf,)], ("sound",))
+    assert {name: int(cells.sum()) for name, cells in found.items()} == {
+        "grid": 4,
+        "train condition": 1,
+        "all noisy": 2,
+        "sound clean": 2,
+    }
+    few = one_axis[:2]  # trained where the sound is clean, the region is that of the training
+    assert list(regions(few, [(math.inf,)], ("sound",))) == ["grid", "train condition", "all noisy"]
+    # Of two train conditions it is another region in one of them.
+    both = regions(few, [(math.inf,), (1.0,)], ("sound",))
+    assert list(both) == ["grid", "train condition", "all noisy", "sound clean"]
 
 
 SHARE = MetricDescription("accuracy", share=True)
@@ -197,7 +216,7 @@ def made_up(seeds: int) -> pd.DataFrame:
 
 def test_regions_are_means_and_their_test_is_over_regions() -> None:
     cells = made_up(6)
-    means = region_means(cells, (0.5, 1.0), OF)
+    (means,) = region_means([cells], [(0.5, 1.0)], OF)
     clean = [snr >= 4 for snr in cells.index.get_level_values("test_a_snr")]
     np.testing.assert_allclose(means.loc["a clean"], cells[clean].mean())
     np.testing.assert_allclose(means.loc["train condition"], cells.loc[(0.5, 1.0)])
@@ -215,7 +234,8 @@ def test_regions_are_means_and_their_test_is_over_regions() -> None:
     error = region_lines(table.reset_index(), MetricDescription("error", "minimize"))
     assert "points" not in error[0]
     assert error[0].split()[1] == f"{table['difference']['grid']:+.3g},"
-    many = compare(region_means(made_up(9), (0.5, 1.0), OF)).reset_index()
+    (means,) = region_means([made_up(9)], [(0.5, 1.0)], OF)
+    many = compare(means).reset_index()
     lines = region_lines(many, SHARE)
     assert len(lines) == 9
     assert lines[0].endswith("higher (max-T p = 0.004, Holm p = 0.035)")

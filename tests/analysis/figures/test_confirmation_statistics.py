@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from scipy import stats
 from synthetic_records import train_text
 
 from fusion_search.analysis.confirmation import (
+    budget_words,
     compute_confirmation,
     confirmation_sentence,
     measures,
@@ -122,6 +124,25 @@ def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
     assert "plain depth 0 it cannot be decided with 5 seeds; 6 would do (difference" in sentence
     assert "above" not in sentence
     assert "p =" not in sentence
+
+
+def test_other_epochs_than_the_search_s_are_named() -> None:
+    def trained(*epochs: int) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"specification": [json.dumps({"training": {"epochs": e}}) for e in epochs]}
+        )
+
+    assert budget_words(trained(20, 20), trained(3, 5)) == (
+        "Its networks are trained for up to 20 epochs here, for up to 3, 5 in the search."
+    )
+    assert budget_words(trained(5, 5), trained(3, 5)) == ""
+    assert budget_words(trained(5), trained()) == ""
+
+
+def test_one_axis_has_conditions_and_no_grid() -> None:
+    one = replace(DIGITS, axes=DIGITS.axes[:1])
+    assert measures(one)[MEAN].where == "over the 10 {split} conditions"
+    assert measures(DIGITS)[MEAN].where == "over the 10 x 10 {split} grid"
 
 
 def test_a_significant_loss_is_told_as_one() -> None:

@@ -32,7 +32,7 @@ from fusion_search.analysis.records.samples import (
 )
 from fusion_search.analysis.records.selection import AnalysisError, read_specification
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
-from fusion_search.analysis.report.advised import is_countable, searched
+from fusion_search.analysis.report.advised import is_countable, searched, varied_settings
 
 FEWER = Objective("multiply_accumulates", "minimize", 1)
 
@@ -225,6 +225,26 @@ def test_options_of_kinds_are_choices_of_a_space() -> None:
     assert is_countable(declared)
     declared["placement"]["options"] = {"residual": {"dropout": {"low": 0.0, "high": 0.5}}}
     assert not is_countable(declared)
+
+
+def test_a_setting_that_is_a_list_or_a_mapping_is_no_choice() -> None:
+    declared = {
+        "searcher": {},
+        "network": {"width": [8, 16], "levels": 3},
+        "data": {
+            "inputs": {"photo": {"columns": ["a", "b"], "size": [24, 32]}},
+            "fractions": [0.7, 0.15, 0.15],
+            "bands": [[1, 4], [4, 8]],
+        },
+        "training": {"learning_rate": {"low": 0.001, "high": 0.01}},
+    }
+    text = json.dumps({"varied": ["width", "bands", "learning_rate"]})
+    trials = pd.DataFrame({"specification": [text, None]})
+    chosen = ["width", "bands", "learning_rate"]
+    assert list(searched(declared, varied_settings(trials))) == chosen
+    # Before any trial has ended, what is a list may be a choice; a mapping is none.
+    assert varied_settings(trials[1:]) is None
+    assert list(searched(declared)) == ["width", "fractions", "bands", "learning_rate"]
 
 
 def test_objectives_are_called_after_the_task_s_metrics() -> None:

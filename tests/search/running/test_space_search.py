@@ -130,6 +130,8 @@ def test_early_stopping_confirmation_and_report(
     assert (again["epochs_run"] == 1).all()
     assert "The best placement (levels 2, fusion_depth " in output, output
     assert "second-layer fusion" in output
+    budget = "trained for up to 1 epochs here, for up to 3 in the search"
+    assert budget in output
 
     at = ["--storage", str(tmp_path / "results")]
     assert main(["confirm", "test", *at]) == 0
@@ -154,6 +156,8 @@ def test_early_stopping_confirmation_and_report(
     assert main(["report", "test", *at, *figures]) == 0
     page = (tmp_path / "figures" / "test-report.html").read_text()
     assert "The best placement (levels 2, fusion_depth " in page
+    assert budget in page
+    assert "measured on the test split" in page
     for table, rows in (("comparisons", 2), ("conditions", 200)):
         written = pd.read_csv(tmp_path / "figures" / f"test-confirmation-{table}.csv")
         assert len(written) == rows
