@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from two_streams import drawn
 
 import fusion_search
 from fusion_search.datasets.batch import Batch
@@ -116,7 +117,7 @@ def test_the_network_with_views_in_the_guide_leaves_padding_out(
     _, program, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(program, names)
-    network, example = names["network"].eval(), names["example"]
+    network, example = drawn(names["network"]).eval(), names["example"]
     answer = network(**example)
     assert answer.shape == (2, 4)
     ids = example["text"]["input_ids"].clone()

@@ -201,7 +201,7 @@ def test_streams_of_tensors_by_name_are_data_of_tensors() -> None:
     assert torch.equal(inputs["imu"]["values"], values[2])
     assert (inputs["imu"]["lengths"], target) == (2, 2)
     inputs["imu"]["values"].zero_()
-    assert torch.equal(found[2][0]["imu"]["values"], values[2])  # an example is a copy
+    assert found[2][0]["imu"]["values"].sum() == sum(range(12, 18))  # an example is a copy
     assert found.memory_bytes == 24 * 4 + 4 * 8 + 4 * 8
     assert found.fingerprint == of(lengths.clone()).fingerprint != of(lengths + 1).fingerprint
     travelled = pickle.loads(pickle.dumps(found))

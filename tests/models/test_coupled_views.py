@@ -80,6 +80,15 @@ def test_a_view_in_a_wrong_place_is_said_in_a_sentence() -> None:
         Site("s", {"text": "layer"}, views={"text": "TOKENS"})  # type: ignore[dict-item]
 
 
+def test_a_dropped_stream_takes_its_view_along() -> None:
+    streams = {"text": Text(), **ready()}
+    sites = [Site("s", {"text": "layer", "video": "a", "emg": "x"}, views={"text": TOKENS})]
+    placement = Placement({"s": {"coupling": "mmtm"}}, streams=("video", "emg"))
+    example = {"text": words(5, 5, 3), **EXAMPLE}
+    network = network_of(streams, placement, sites=sites, example=example)
+    assert network(**EXAMPLE).shape[0] == 2
+
+
 def test_a_head_that_takes_no_masks_is_said_in_a_sentence() -> None:
     class Plain(nn.Module):
         def forward(self, ends: Any) -> Tensor:
