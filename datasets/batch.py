@@ -164,7 +164,7 @@ class TensorData(Dataset[Any]):
     it; an example is a copy.
 
     Attributes:
-        inputs: stream -> [N, ...].
+        inputs: stream -> [N, ...], or such tensors by name.
         targets: [N, ...].
         transform: changes (inputs, target) of one example, as random augmentation does; its draws
             from torch's, NumPy's and Python's global generators are the same whoever loads.
@@ -176,14 +176,18 @@ class TensorData(Dataset[Any]):
 
     def __init__(
         self,
-        inputs: Mapping[str, Tensor],
+        inputs: Mapping[str, Tensor | Mapping[str, Tensor]],
         targets: Tensor,
-        transform: Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Tensor]]
+        transform: Callable[[dict[str, Tree], Tensor], tuple[dict[str, Tree], Tensor]]
         | None = None,
         groups: Sequence[Any] | Tensor | None = None,
     ) -> None:
+        self.inputs: dict[str, Tree] = {
+            name: dict(one) if isinstance(one, Mapping) else one for name, one in inputs.items()
+        }
+        named = self._named()
         for words, one in (
-            *((f"input {name!r}", one) for name, one in inputs.items()),
+            *((f"input {name!r}", one) for name, one in named),
             ("targets", targets),
         ):
             if not isinstance(one, Tensor) or not one.dim():
@@ -191,33 +195,32 @@ class TensorData(Dataset[Any]):
                     f"{words} of TensorData came as {_kind(one)}; allowed: a tensor [N, ...], such "
                     "as torch.as_tensor makes"
                 )
-        lengths = {f"input {name!r} has": len(one) for name, one in inputs.items()}
+        lengths = {f"input {name!r} has": len(one) for name, one in named}
         if groups is not None:
             lengths["groups have"] = len(groups)
         for words, length in lengths.items():
             if length != len(targets):
                 raise ValueError(f"{words} {length:,} examples, the targets have {len(targets):,}")
-        self.inputs, self.targets, self.transform = dict(inputs), targets, transform
-        self.groups = groups
+        self.targets, self.transform, self.groups = targets, transform, groups
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, number: int) -> tuple[dict[str, Tensor], Tensor]:
-        inputs = {name: one[number].clone() for name, one in self.inputs.items()}
+    def __getitem__(self, number: int) -> tuple[dict[str, Tree], Tensor]:
+        inputs = tree_map(lambda one: one[number].clone(), self.inputs)
         item = inputs, self.targets[number].clone()
         return self.transform(*item) if self.transform else item
 
     @property
     def memory_bytes(self) -> int:
         """What its tensors take."""
-        return sum(one.nbytes for one in (*self.inputs.values(), self.targets))
+        return sum(one.nbytes for one in tree_leaves((self.inputs, self.targets)))
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over the tensors; of long ones over parts spread evenly."""
         digest = hashlib.sha256()
-        for name, one in (*self.inputs.items(), ("", self.targets)):
+        for name, one in (*self._named(), ("", self.targets)):
             digest.update(f"{name} {list(one.shape)} {one.dtype}".encode())
             content = one.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
             for first in _spread(len(content)):
@@ -225,13 +228,21 @@ class TensorData(Dataset[Any]):
         digest.update(repr(None if self.groups is None else list(self.groups)).encode())
         return digest.hexdigest()[:16]
 
+    def _named(self) -> list[tuple[str, Tensor]]:
+        """The inputs as ``stream`` or ``stream.name``, with their tensors."""
+        found: list[tuple[str, Tensor]] = []
+        for stream, one in self.inputs.items():
+            parts = one.items() if isinstance(one, dict) else [("", one)]
+            found += [(f"{stream}.{name}" if name else stream, part) for name, part in parts]
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
         """Arrays, which pickle hands over as buffers: processes of a machine can share them."""
-        inputs = {name: _array(one) for name, one in self.inputs.items()}
+        inputs = tree_map(_array, self.inputs)
         return {**self.__dict__, "inputs": inputs, "targets": _array(self.targets)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        inputs = {name: _tensor(one) for name, one in state["inputs"].items()}
+        inputs = tree_map(_tensor, state["inputs"])
         self.__dict__.update({**state, "inputs": inputs, "targets": _tensor(state["targets"])})
 
 

@@ -28,7 +28,7 @@ class Columns(Dataset[Any]):
     ``transform`` here. It is opened by every process that loads, and does not travel.
 
     Args:
-        dataset: its items are dictionaries or tuples.
+        dataset: its items are dictionaries or tuples; a list of such is one.
         inputs: stream -> column, or several columns, which become tensors by name.
         target: the column.
         extra: columns that metrics see, and the network does not.
@@ -55,8 +55,8 @@ class Columns(Dataset[Any]):
             )
         self.dataset, self.inputs, self.target = dataset, dict(inputs), target
         self.extra, self.transform = tuple(extra), transform
-        known = getattr(dataset, "column_names", None)
-        if known is not None:
+        known = self.column_names
+        if known or hasattr(dataset, "column_names"):
             for name in self._used():
                 if name not in known:
                     raise DataError(
@@ -86,11 +86,14 @@ class Columns(Dataset[Any]):
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """Of the data set, where it names them."""
-        return tuple(getattr(self.dataset, "column_names", None) or ())
+        """Of the data set, where it names them or is a list of dictionaries."""
+        first = self.dataset[0] if self._listed else {}
+        return tuple(getattr(self.dataset, "column_names", None) or first)
 
     def column(self, name: str) -> list[Any]:
         """The values of a column in all examples, as they are stored."""
+        if self._listed:
+            return [self._value(row, name) for row in self.dataset]
         # As stored: a format or transform may ask for the other columns, too.
         plain = getattr(self.dataset, "with_format", lambda kind: self.dataset)(None)
         return list(plain[name])
@@ -109,6 +112,11 @@ class Columns(Dataset[Any]):
         own = getattr(self.dataset, "fingerprint", "")
         words = (own, kinds, len(self), self.inputs, self.target, self.extra)
         return hashlib.sha256(repr(words).encode()).hexdigest()[:16]
+
+    @property
+    def _listed(self) -> bool:
+        rows = self.dataset
+        return isinstance(rows, list | tuple) and bool(rows) and isinstance(rows[0], Mapping)
 
     def _used(self) -> list[Column]:
         found: list[Column] = [self.target, *self.extra]

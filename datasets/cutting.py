@@ -269,7 +269,7 @@ def values_of(dataset: Dataset[Any], given: Any, what: str) -> NDArray[Any]:
             names = ", ".join(getattr(dataset, "column_names", ())) or "none"
             raise DataError(
                 f"{what} is {given!r}, and {type(dataset).__name__} has no such attribute; "
-                f"columns: {names}"
+                f"columns: {names}; or give {what} the values, one of each example"
             )
         given = found
     array = _array(given)

@@ -184,6 +184,23 @@ class Site:
                 raise ValueError(
                     f"site {self.name} gates {one!r}; allowed: {', '.join(self.after)}"
                 )
+        for stream, level in self.after.items():
+            if not isinstance(level, str):
+                raise ValueError(
+                    f"site {self.name} lies after {level!r} of {stream}; allowed: the name of a "
+                    f'level, as {{"{stream}": "encoder.layer.0"}}; views are given by '
+                    f'views={{"{stream}": view}}'
+                )
+        for stream, view in self.views.items():
+            if stream not in self.after:
+                raise ValueError(
+                    f"site {self.name} has a view of {stream!r}; allowed: {', '.join(self.after)}"
+                )
+            if not isinstance(view, View):
+                raise ValueError(
+                    f"site {self.name} sees {stream} by a {type(view).__name__}; allowed: a View, "
+                    "such as TOKENS"
+                )
         for name in ("after", "views", "options"):
             object.__setattr__(self, name, dict(getattr(self, name)))
 

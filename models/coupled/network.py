@@ -5,6 +5,7 @@ Shapes: B examples; at a site every stream's tensor is seen as [B, C, *size].
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -56,7 +57,8 @@ class CoupledNetwork(nn.Module):
         suspended: names of the streams that are left behind submodules; the others are levels.
 
     Raises:
-        ValueError: sites cross, or name a stream or level that is not there.
+        ValueError: sites cross, or name a stream or level that is not there; or ends are padded,
+            and the head takes no masks.
     """
 
     def __init__(
@@ -96,6 +98,8 @@ class CoupledNetwork(nn.Module):
         self.layout = self._layout(tuple(streams), trace, head)
         self.layout.check(self.placement)
         self.head = self._made_head(head, trace)
+        if padded := [name for name, view in self._ends.items() if view.mask]:
+            _check_masked(self.head, padded)
         self.train()
 
     def forward(self, **inputs: Tree) -> Tree:
@@ -260,6 +264,17 @@ def _check_placement(
                     raise ValueError(f"{site}.{name} connects {stream!r}; allowed: {there}")
 
 
+def _check_masked(head: nn.Module, padded: Sequence[str]) -> None:
+    try:
+        inspect.signature(head.forward).bind({}, {})
+    except TypeError as error:
+        raise ValueError(
+            f"the head {type(head).__name__} takes the ends alone, and the view of the end of "
+            f"{', '.join(padded)} has a mask; allowed: forward(self, ends, masks), whose masks are "
+            "{stream: [B, *size]}, or a view without one"
+        ) from error
+
+
 def _among(sites: Sequence[Site], names: Sequence[str]) -> tuple[Site, ...]:
     """The sites where at least two of these streams meet."""
     kept = []
@@ -267,5 +282,6 @@ def _among(sites: Sequence[Site], names: Sequence[str]) -> tuple[Site, ...]:
         after = {name: level for name, level in site.after.items() if name in names}
         if len(after) > 1:
             gated = None if site.gated is None else tuple(one for one in site.gated if one in after)
-            kept.append(replace(site, after=after, gated=gated))
+            views = {name: view for name, view in site.views.items() if name in names}
+            kept.append(replace(site, after=after, views=views, gated=gated))
     return tuple(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,10 @@ def evaluated(
             value, low, high = next(answers)
             row |= {metric.name: value, f"{metric.name}_low": low, f"{metric.name}_high": high}
         rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    of = "examples" if groups is None else "groups"
+    table.attrs["intervals"] = f"95 % over {units.count:,} {of}"
+    return table
 
 
 def _check_streams(trial: Recorded, dataset: Dataset[Any]) -> None:
@@ -68,6 +71,18 @@ def _check_streams(trial: Recorded, dataset: Dataset[Any]) -> None:
             f"the examples have no {', '.join(missing)}; task {trial.specification.task} takes "
             f"{', '.join(trial.data.inputs)}, and they have {', '.join(given)}"
         )
+    for name, own in trial.data.inputs.items() if given else ():
+        if _parts(own) != _parts(given[name]):
+            raise ConfigurationError(
+                f"{name} of the examples is {_parts(given[name])}; task "
+                f"{trial.specification.task} takes {_parts(own)}"
+            )
+
+
+def _parts(one: Any) -> str:
+    if isinstance(one, Mapping):
+        return f"a dictionary of {', '.join(sorted(one))}"
+    return f"a {type(one).__name__}"
 
 
 def _units(count: int, groups: Sequence[Any] | None, resamples: int, seed: int) -> Units:

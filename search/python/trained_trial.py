@@ -103,6 +103,7 @@ class TrainedTrial:
             A row per condition: ``test_<axis>``, ``n``, ``loss`` and each metric with the ends
             of its 95 % interval, ``<metric>_low`` and ``<metric>_high``: Wilson's of a share of
             examples, else percentiles of the bootstrap; NaN where there is one example or group.
+            ``attrs["intervals"]`` says over what they are, as ``95 % over 12 groups``.
 
         Raises:
             ValueError: there is no example, or they are none of the task.

@@ -262,10 +262,20 @@ class Regression(Task):
         if outputs.shape != batch.targets.shape:
             raise TaskError(
                 f"outputs have shape {list(outputs.shape)}, targets {list(batch.targets.shape)}; "
-                "a regression needs them equal"
+                f"a regression needs them equal{_remedy(outputs, batch.targets)}"
             )
         error = functional.mse_loss(outputs, batch.targets, reduction="none")
         return error.flatten(1).mean(1) if error.dim() > 1 else error
+
+
+def _remedy(outputs: Tensor, targets: Tensor) -> str:
+    if outputs.shape == (len(targets), 1) and targets.dim() == 1:
+        return (
+            "; let an example's target be [1] (target[None]), or squeeze the outputs (squeeze(1))"
+        )
+    if targets.shape == (len(outputs), 1) and outputs.dim() == 1:
+        return "; let an example's target be [] (target[0]), or give outputs[:, None]"
+    return ""
 
 
 def open_task(task: Task, data: Any, fold: int = 0) -> Data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,23 @@ def test_columns_split_by_their_groups() -> None:
     assert item[0]["audio"].tolist() == [10.0, 1.0]
 
 
+def test_a_list_of_dictionaries_has_columns() -> None:
+    listed = [HuggingFace(rows()).row(number) for number in range(N)]
+    found, same = (
+        split(Columns(one, INPUTS, "label"), groups="speaker", classes=3)
+        for one in (listed, HuggingFace(rows()))
+    )
+    assert found.note == same.note
+    assert found.train.numbers.tolist() == same.train.numbers.tolist()  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="list has no column 'sonud'; it has sound, ids, mask, lab"):
+        Columns(listed, {"audio": "sonud"}, "label")
+    del listed[4]["speaker"]
+    with pytest.raises(DataError, match="items of list have no column 'speaker'; they have sound"):
+        split(Columns(listed, INPUTS, "label"), groups="speaker")
+    with pytest.raises(DataError, match="or give groups the values, one of each example"):
+        split(Columns(Pairs(), {"image": 0}, 1), groups="speaker")
+
+
 class Pairs:
     """Tuples of an image and a label, as torchvision's data sets have."""
 
@@ -169,3 +187,26 @@ def test_data_of_tensors_have_a_fingerprint_and_travel() -> None:
     assert len(of(1).fingerprint) == 16
     own: Tensor = of(1).train[0][0]["x"]
     assert own == 0
+
+
+def test_streams_of_tensors_by_name_are_data_of_tensors() -> None:
+    values, lengths = torch.arange(24.0).view(4, 2, 3), torch.tensor([3, 1, 2, 3])
+
+    def of(lengths: Tensor) -> TensorData:
+        return TensorData({"imu": {"values": values, "lengths": lengths}}, torch.arange(4))
+
+    found = of(lengths)
+    assert len(found) == 4
+    inputs, target = found[2]
+    assert torch.equal(inputs["imu"]["values"], values[2])
+    assert (inputs["imu"]["lengths"], target) == (2, 2)
+    inputs["imu"]["values"].zero_()
+    assert found[2][0]["imu"]["values"].sum() == sum(range(12, 18))  # an example is a copy
+    assert found.memory_bytes == 24 * 4 + 4 * 8 + 4 * 8
+    assert found.fingerprint == of(lengths.clone()).fingerprint != of(lengths + 1).fingerprint
+    travelled = pickle.loads(pickle.dumps(found))
+    assert torch.equal(travelled[3][0]["imu"]["values"], values[3])
+    batch, _ = next(load(found, [[Presentation(1, 0), Presentation(0, 1)]], seed=0))
+    assert batch.inputs["imu"]["lengths"].tolist() == [1, 3]
+    with pytest.raises(ValueError, match=r"input 'imu.lengths' has 3 examples, the targets have 4"):
+        of(lengths[:3])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from two_streams import EXAMPLE, drawn, network_of, ready
 
 from fusion_search.datasets.batch import Examples
+from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.layout import (
     TOKENS,
     Feature,
@@ -68,6 +69,37 @@ def words(length: int, *lengths: int) -> dict[str, Tensor]:
     ids = (torch.arange(2 * length) % 8 + 1).view(2, length)
     mask = torch.arange(length) < torch.tensor(lengths)[:, None]
     return {"input_ids": ids, "attention_mask": mask.long()}
+
+
+def test_a_view_in_a_wrong_place_is_said_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"lies after .* of text; allowed: the name of a level"):
+        Site("s", {"text": ("layer", TOKENS)})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="site s has a view of 'txt'; allowed: text, video"):
+        Site("s", {"text": "layer", "video": "a"}, views={"txt": TOKENS})
+    with pytest.raises(ValueError, match="site s sees text by a str; allowed: a View"):
+        Site("s", {"text": "layer"}, views={"text": "TOKENS"})  # type: ignore[dict-item]
+
+
+def test_a_dropped_stream_takes_its_view_along() -> None:
+    streams = {"text": Text(), **ready()}
+    sites = [Site("s", {"text": "layer", "video": "a", "emg": "x"}, views={"text": TOKENS})]
+    placement = Placement({"s": {"coupling": "mmtm"}}, streams=("video", "emg"))
+    example = {"text": words(5, 5, 3), **EXAMPLE}
+    network = network_of(streams, placement, sites=sites, example=example)
+    assert network(**EXAMPLE).shape[0] == 2
+
+
+def test_a_head_that_takes_no_masks_is_said_in_a_sentence() -> None:
+    class Plain(nn.Module):
+        def forward(self, ends: Any) -> Tensor:
+            return torch.zeros(2, 1)
+
+    streams, example = {"text": Text()}, {"text": words(5, 5, 3)}
+    view = entry_of("last_hidden_state", TOKENS)
+    CoupledNetwork(streams, [], Plain(), example, ends={"text": view})
+    message = r"the head Plain takes the ends alone, .* of text has a mask; allowed: forward\(self,"
+    with pytest.raises(ValueError, match=message):
+        CoupledNetwork(streams, [], Plain(), example, ends={"text": TEXT_END})
 
 
 TEXT_END = masked_by("attention_mask", entry_of("last_hidden_state", TOKENS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fusion_search.analysis.records.tables import read_table
 from fusion_search.datasets.batch import TensorData
 from fusion_search.datasets.conditions import ORIGINAL, Range
 from fusion_search.datasets.metrics import Metric
+from fusion_search.search.python.evaluation import _check_streams
 from fusion_search.search.python.intervals import Units, intervals, wilson
 from fusion_search.search.python.launching import _declared
 from fusion_search.search.python.places import name_of
@@ -97,6 +99,17 @@ def test_what_is_no_digits_is_refused_and_so_are_its_own_train_examples(search: 
         winner.evaluate(groups=[0, 1])
     with pytest.raises(ValueError, match="the examples came as int; give a map-style data set"):
         winner.evaluate(3)  # type: ignore[arg-type]
+
+
+def test_a_stream_of_another_kind_is_said_in_a_sentence() -> None:
+    words = {"input_ids": torch.ones(2, 5), "attention_mask": torch.ones(2, 5)}
+    trial: Any = SimpleNamespace(
+        data=SimpleNamespace(inputs={"text": words}), specification=SimpleNamespace(task="reads")
+    )
+    _check_streams(trial, TensorData({"text": words}, torch.zeros(2)))
+    message = "text of the examples is a Tensor; task reads takes a dictionary of attention_mask, i"
+    with pytest.raises(ValueError, match=message):
+        _check_streams(trial, TensorData({"text": words["input_ids"]}, torch.zeros(2)))
 
 
 def test_trials_are_those_planned(search: str) -> None:
@@ -190,5 +203,7 @@ def test_the_program_of_the_page_runs(
     printed = capsys.readouterr().out
     assert f"best trial: {names['winner'].record['trial_name']} with" in printed
     assert len(names["table"]) == 3  # original, 1 and absent
+    assert names["table"].attrs["intervals"] == "95 % over 60 examples"
+    assert names["by_person"].attrs["intervals"] == "95 % over 12 groups"
     assert (tmp_path / "winner.pt").is_file()
     assert names["rows"]["status"].tolist() == ["finished"] * 2

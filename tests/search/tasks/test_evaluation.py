@@ -233,8 +233,13 @@ def test_a_task_that_breaks_the_contract_is_told_so() -> None:
     ):
         with pytest.raises(TaskError, match=message):
             open_task(task, task.data())
-    with pytest.raises(TaskError, match=r"outputs have shape \[4, 1\], targets \[4\]"):
-        Regression().loss(torch.zeros(4, 1), Batch({}, torch.zeros(4)))
+    for outputs, targets, message in (
+        ((4, 1), (4,), r"outputs have shape \[4, 1\], targets \[4\]; .*target\[None\].*squeeze"),
+        ((4,), (4, 1), r"outputs have shape \[4\], targets \[4, 1\]; .*target\[0\].*outputs\[:"),
+        ((4, 2), (4, 3), "a regression needs them equal$"),
+    ):
+        with pytest.raises(TaskError, match=message):
+            Regression().loss(torch.zeros(outputs), Batch({}, torch.zeros(targets)))
     assert settings_fields(Widths) == ("width", "dropout")
     assert settings_fields(Nothing) == ()
     with pytest.raises(TaskError, match="dict is to be a frozen dataclass"):
