@@ -149,7 +149,8 @@ def budget_words(confirmation: pd.DataFrame, search: pd.DataFrame) -> str:
         return ""
     own, others = (", ".join(map(str, sorted(one))) for one in (here, there))
     return (
-        f"Its networks are trained for up to {own} epochs here, for up to {others} in the search."
+        f"Its networks are trained for another number of epochs, up to {own}; the search's, up to "
+        f"{others}."
     )
 
 
