@@ -72,6 +72,8 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Names of data are those of the folder of the command, in workers too.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    # Each trial is a thread of its worker; in arenas of their own, freed memory would pile up.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     folder = Path.cwd() if address != "local" and uses_folder(Path.cwd()) else None
     with connection(address, Sent(folder, resources.requirements)):
         # What befalls trials is told by us, without tracebacks.

@@ -7,7 +7,6 @@ by the next ``resume``.
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import sys
 from collections.abc import Sequence
@@ -198,9 +197,6 @@ def _trainable(
     except (SearchStoppedError, StorageError) as error:
         reporter()("stop", {"reason": str(error)})
         raise
-    finally:
-        # Networks hold themselves in cycles, and Ray's processes collect these seldom.
-        gc.collect()
 
 
 def _run(

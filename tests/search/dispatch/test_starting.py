@@ -141,3 +141,9 @@ def test_a_stack_that_a_lost_node_leaves_is_not_printed(capfd: pytest.CaptureFix
     # As Ray does with what a node's daemon had to say.
     print_to_stdstream({"lines": [stack], "pid": "raylet", "is_err": False}, ignore_prefix=False)
     assert capfd.readouterr() == ("", "")
+
+
+@on_one_ray
+def test_threads_of_a_worker_share_one_arena_of_memory() -> None:
+    arenas = ray.get(ray.remote(lambda: os.environ.get("MALLOC_ARENA_MAX")).remote())
+    assert arenas == "1"
