@@ -149,7 +149,7 @@ def budget_words(confirmation: pd.DataFrame, search: pd.DataFrame) -> str:
         return ""
     own, others = (", ".join(map(str, sorted(one))) for one in (here, there))
     return (
-        f"Its networks are trained for another number of epochs, up to {own}; the search's, up to "
+        f"Its networks are trained for another number of epochs, up to {own}; in the search up to "
         f"{others}."
     )
 

@@ -44,7 +44,7 @@ def test_the_tutorial_leads_to_its_reports(tmp_path: Path, monkeypatch: pytest.M
         said[command] = run([sys.executable, "-m", "fusion_search", *words], tmp_path)
     assert "about 10^32 placements" in said["fusion-search check gestures.yaml"]
     assert "size: 29 samples" in said["fusion-search space discs.yaml"]
-    assert "2 of 2 trials finished" in said["fusion-search status discs"]
+    assert "search discs: ended" in said["fusion-search status discs"]
     for name in ("gestures", "discs"):
         assert (tmp_path / "figures" / f"{name}-report.html").stat().st_size > 10_000
     assert "accuracy" in run([sys.executable, "-c", python], tmp_path)

@@ -133,7 +133,7 @@ def test_other_epochs_than_the_search_s_are_named() -> None:
         )
 
     assert budget_words(trained(20, 20), trained(3, 5)) == (
-        "Its networks are trained for another number of epochs, up to 20; the search's, up to 3, 5."
+        "Its networks are trained for another number of epochs, up to 20; in the search up to 3, 5."
     )
     assert budget_words(trained(5, 5), trained(3, 5)) == ""
     assert budget_words(trained(5), trained()) == ""

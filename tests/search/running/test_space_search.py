@@ -130,7 +130,7 @@ def test_early_stopping_confirmation_and_report(
     assert (again["epochs_run"] == 1).all()
     assert "The best placement (levels 2, fusion_depth " in output, output
     assert "second-layer fusion" in output
-    budget = "trained for another number of epochs, up to 1; the search's, up to 3"
+    budget = "trained for another number of epochs, up to 1; in the search up to 3"
     assert budget in output
 
     at = ["--storage", str(tmp_path / "results")]
