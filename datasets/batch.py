@@ -140,9 +140,10 @@ class Data:
             sizes = [getattr(self.split(name), "memory_bytes", None) for name in SPLITS]
             known = [one for one in sizes if one is not None]
             self.shared = len(known) == len(SPLITS) and sum(known) <= SHARED_BYTES
-        own = [getattr(self.split(name), "fingerprint", "") for name in SPLITS]
-        if not self.fingerprint and all(own):
-            self.fingerprint = hashlib.sha256(" ".join(own).encode()).hexdigest()[:16]
+        if not self.fingerprint:  # a split hashes what it holds
+            own = [getattr(self.split(name), "fingerprint", "") for name in SPLITS]
+            if all(own):
+                self.fingerprint = hashlib.sha256(" ".join(own).encode()).hexdigest()[:16]
 
     def on(self, device: torch.device) -> Data:
         """The same, with what makes whole batches on a device (a data set's ``on``) there."""
