@@ -188,12 +188,9 @@ class TableExamples(Dataset[Any]):
                 self.scales[name] = _scale(train_numbers, torch.float64)
             elif one.kind != "sound" and not self._is_bytes(name, int(some[0])):
                 decoded = [_floats(self.decoded(name, int(number))) for number in some]
-                if one.kind == "vector":
-                    self.scales[name] = self._vectors(name, decoded, some)
-                else:
-                    rows = [each.reshape(-1, each.shape[-1]) for each in decoded]
-                    self._check_widths(name, rows, some)
-                    self.scales[name] = _scale(torch.from_numpy(np.concatenate(rows)))
+                self._check_widths(name, decoded, some)
+                rows = [each.reshape(-1, each.shape[-1]) for each in decoded]
+                self.scales[name] = _scale(torch.from_numpy(np.concatenate(rows)))
         if self.settings.target_kind == "number":
             self.target_scale = _scale(torch.from_numpy(self.targets[train]).float())
 
@@ -201,12 +198,6 @@ class TableExamples(Dataset[Any]):
         """Whether an example has pixels of 8 bits; it stands for all, for decoding takes long."""
         pixels = self.settings.inputs[name].kind in ("image", "clip")
         return pixels and self.decoded(name, number).dtype == np.uint8
-
-    def _vectors(
-        self, name: str, decoded: Sequence[NDArray[Any]], numbers: NDArray[np.int64]
-    ) -> Scale:
-        self._check_widths(name, decoded, numbers)
-        return _scale(torch.from_numpy(np.stack(decoded)))
 
     def _check_widths(
         self, name: str, decoded: Sequence[NDArray[Any]], numbers: NDArray[np.int64]
