@@ -30,7 +30,7 @@ from fusion_search.datasets.tables.files import (
     read_video,
 )
 from fusion_search.datasets.tables.settings import Input
-from fusion_search.datasets.tables.table import is_number
+from fusion_search.datasets.tables.table import file_path, is_empty, is_number
 
 Array = NDArray[Any]
 
@@ -53,7 +53,7 @@ def ending(cell: str) -> str:
     return PurePath(cell.replace("\\", "/")).suffix.lower()
 
 
-def decode(one: Input, cell: Any, path: str) -> Array:
+def decode(one: Input, cell: Any, folder: str) -> Array:
     """What a cell holds: [D], [T, C], [S] at the input's rate, [H, W, C] or [T, H, W, C].
 
     Series, sounds and clips are cut to the input's length; pixels are uint8, or float32.
@@ -61,14 +61,16 @@ def decode(one: Input, cell: Any, path: str) -> Array:
     Args:
         one: the input.
         cell: as the table has it.
-        path: of the file, where the cell names one.
+        folder: of the table, where the files lie that cells name.
 
     Raises:
-        FileError: it cannot be read, or is of another kind.
+        FileError: it is empty, cannot be read, or is of another kind.
     """
+    if is_empty(cell):
+        raise FileError("is empty")
     if is_array(cell):
         return _array(one, cell_array(cell))
-    last = ending(cell)
+    last, path = ending(cell), file_path(folder, cell)
     if last in ARRAYS:
         return _array(one, read_array(path))
     allowed = (*_ENDINGS.get(one.kind, ()), *ARRAYS)

@@ -136,16 +136,10 @@ class TableExamples(Dataset[Any]):
     def _decode(self, one: Input, number: int) -> NDArray[Any]:
         cell = self.table.columns[one.column][number]
         try:
-            if is_empty(cell):
-                raise FileError("is empty")
-            return decode(one, cell, "" if is_array(cell) else self.path(cell))
+            return decode(one, cell, self.folder)
         except FileError as error:
             named = f" {cell!r}" if isinstance(cell, str) and not is_array(cell) else ""
             raise DataError(f"{self.table.at(number, one.column)}:{named} {error}") from error
-
-    def path(self, cell: str) -> str:
-        """Of the file that a cell names."""
-        return file_path(self.folder, cell)
 
     def file_sizes(self) -> list[int]:
         """Bytes of every file that is named, stream by stream.
@@ -162,7 +156,7 @@ class TableExamples(Dataset[Any]):
                     missing.append((number, one.column, "is empty"))
                 elif not is_array(cell):
                     try:
-                        sizes.append(check_file(self.path(cell)))
+                        sizes.append(check_file(file_path(self.folder, cell)))
                     except FileError as error:
                         missing.append((number, one.column, f"{shown_cell(cell)} {error}"))
         if missing:

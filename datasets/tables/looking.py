@@ -285,12 +285,9 @@ def _read_all(found: Looked, on_read: Callable[[int], object]) -> None:
 
     def reason(one: Input, cell: Any) -> str:
         try:
-            if is_empty(cell):
-                return "is empty"
-            path = "" if is_array(cell) else file_path(folder, cell)
-            decode(one, cell, path)
+            decode(one, cell, folder)
         except FileError as error:
-            named = "" if is_array(cell) else f"{cell} "
+            named = "" if is_empty(cell) or is_array(cell) else f"{cell} "
             return f"{named}{error}"
         return ""
 

@@ -108,18 +108,18 @@ def test_an_image_is_what_pillow_reads(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "i.png")
     one = Input(kind="image", column="i", size=(6, 8))
-    decoded = decode(one, "i.png", str(tmp_path / "i.png"))
+    decoded = decode(one, "i.png", str(tmp_path))
     assert (decoded == pixels).all()
     given = as_input(one, decoded)
     assert isinstance(given, torch.Tensor)
     torch.testing.assert_close(given, torch.from_numpy(pixels).movedim(2, 0) / 255)
     half = Input(kind="image", column="i", size=(3, 4), colour=False)
-    assert decode(half, "i.png", str(tmp_path / "i.png")).shape == (3, 4, 1)
+    assert decode(half, "i.png", str(tmp_path)).shape == (3, 4, 1)
     deep = (np.arange(48).reshape(6, 8) * 1365).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "d.png")
     grey = Input(kind="image", column="i", size=(6, 8), colour=False)
     np.testing.assert_allclose(
-        decode(grey, "d.png", str(tmp_path / "d.png"))[..., 0], deep / 65535, atol=1e-6
+        decode(grey, "d.png", str(tmp_path))[..., 0], deep / 65535, atol=1e-6
     )
 
 
@@ -128,11 +128,11 @@ def test_a_sound_is_mixed_down_resampled_cut_and_padded(tmp_path: Path) -> None:
     tone = np.sin(2 * np.pi * 200 * times)
     soundfile.write(tmp_path / "s.wav", np.stack([tone, 0 * tone], axis=1), 8000, subtype="FLOAT")
     one = Input(kind="sound", column="s", seconds=0.5, rate=4000)
-    samples = decode(one, "s.wav", str(tmp_path / "s.wav"))
+    samples = decode(one, "s.wav", str(tmp_path))
     expected = 0.5 * np.sin(2 * np.pi * 200 * np.arange(2000) / 4000)
     np.testing.assert_allclose(samples[50:-50], expected[50:-50], atol=5e-3)
     long = Input(kind="sound", column="s", seconds=2, rate=8000)
-    given = as_input(long, decode(long, "s.wav", str(tmp_path / "s.wav")))
+    given = as_input(long, decode(long, "s.wav", str(tmp_path)))
     assert isinstance(given, dict)
     assert given["values"].shape == (1, 16000)
     assert given["lengths"] == 8000
@@ -186,7 +186,7 @@ def test_a_broken_cell_says_what_is_wrong(
     if content is not None:
         (tmp_path / cell).write_bytes(content)
     with pytest.raises(FileError, match=words):
-        decode(one, cell, str(tmp_path / cell))
+        decode(one, cell, str(tmp_path))
 
 
 def test_a_cell_that_is_too_long_for_the_reader_is_said_to_be_so(tmp_path: Path) -> None:
