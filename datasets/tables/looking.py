@@ -30,9 +30,11 @@ from fusion_search.datasets.tables.table import (
     file_path,
     is_empty,
     is_number,
+    missing_columns,
     parquet_columns,
     read_table,
     shown_cell,
+    some_names,
 )
 from fusion_search.datasets.tables.targets import text_of
 
@@ -103,18 +105,14 @@ def look(
     """
     table, unused = _readable(path)
     target = target or _named(table, _TARGETS)
-    for name in (target, group):
-        if name and name not in table.columns:
-            why = unused.get(name)
-            raise DataError(
-                f"{table.path.name}, column {name!r} {why}"
-                if why
-                else f"{table.path.name} has no column {name!r}; it has {_some(table.names)}"
-            )
+    for name in filter(None, (target, group)):
+        missing_columns(table.path, table.names, [name])
+        if name in unused:
+            raise DataError(f"{table.path.name}, column {name!r} {unused[name]}")
     if not target:
         raise DataError(
             f"{table.path.name} has no column called {', '.join(_TARGETS)}; say what is to be "
-            f"predicted with --target COLUMN; it has {_some(table.names)}"
+            f"predicted with --target COLUMN; it has {some_names(table.names)}"
         )
     group = group or _group(table, target, unused)
     found = Looked(table, target, _target_kind(table, target), group, "", unused=unused)
@@ -174,10 +172,6 @@ def _group(table: Table, target: str, unused: dict[str, str]) -> str:
         unused[name] = f"names {groups}, too few to keep them whole in {len(SPLITS)} splits"
         return ""
     return name
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:20])) + (" and more" if len(names) > 20 else "")
 
 
 def _there(table: Table, name: str) -> list[Any]:

@@ -117,11 +117,13 @@ def missing_columns(path: Path, names: Sequence[str], wanted: Iterable[str]) -> 
     asked = list(wanted)
     for name in asked:
         if name not in names:
-            raise DataError(
-                f"{path.name} has no column {name!r}; it has {', '.join(map(repr, names[:20]))}"
-                + (" and more" if len(names) > 20 else "")
-            )
+            raise DataError(f"{path.name} has no column {name!r}; it has {some_names(names)}")
     return asked
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first columns of a table, for errors."""
+    return ", ".join(map(repr, names[:20])) + (" and more" if len(names) > 20 else "")
 
 
 def _read_csv(path: Path, wanted: Iterable[str] | None) -> Table:
