@@ -6,8 +6,6 @@ Shapes: T steps or frames, S samples, C channels, H x W pixels; what is decoded 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -30,17 +28,13 @@ from fusion_search.datasets.tables.files import (
     read_video,
 )
 from fusion_search.datasets.tables.settings import Input
-from fusion_search.datasets.tables.table import file_path, is_empty, is_number
+from fusion_search.datasets.tables.table import file_path, is_empty
 
 Array = NDArray[Any]
-
-MOST: Final = 0.9
-"""Of a column's cells: how many are of one kind where the column is of it."""
 
 _ENDINGS: Final = {"sound": SOUNDS, "image": IMAGES, "clip": (*VIDEOS, ".gif")}
 _WORDS: Final = {"vector": "[D]", "series": "[T, channels]", "sound": "[samples]"}
 _CHANNELS: Final = (1, 3)
-_COMMA: Final = re.compile(r"[+-]?\d[\d.]*,\d+(?:[eE][+-]?\d+)?")
 
 
 def is_array(cell: Any) -> bool:
@@ -176,10 +170,3 @@ def _padded(values: Tensor, length: int) -> dict[str, Tensor]:
     there = values.shape[1]
     behind = [0, 0] * (values.dim() - 2) + [0, length - there]
     return {"values": functional.pad(values, behind), "lengths": torch.tensor(there)}
-
-
-def decimal_comma(cells: Sequence[Any]) -> str:
-    """The first of a column's cells such as ``1,5``, if nearly all are that or numbers; else ""."""
-    commas = [one for one in cells if isinstance(one, str) and _COMMA.fullmatch(one)]
-    numbers = sum(map(is_number, cells))
-    return commas[0] if commas and len(commas) + numbers >= MOST * len(cells) else ""

@@ -16,10 +16,12 @@ from torch import nn
 
 from fusion_search.datasets.batch import SPLITS
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.tables.cells import MOST, decimal_comma, decode, is_array
+from fusion_search.datasets.tables.cells import decode, is_array
 from fusion_search.datasets.tables.files import FileError
 from fusion_search.datasets.tables.measuring import (
+    MOST,
     Measured,
+    decimal_comma,
     input_of_arrays,
     input_of_files,
     kind_of_file,

@@ -1,8 +1,9 @@
-"""How long and how large a column's files and arrays are, and thus what its stream takes."""
+"""What a column's cells are, how long and large its files and arrays, and what its stream takes."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,10 @@ from fusion_search.datasets.tables.files import (
     sound_length,
 )
 from fusion_search.datasets.tables.settings import Input, Kind
+from fusion_search.datasets.tables.table import is_number
+
+MOST: Final = 0.9
+"""Of a column's cells: how many are of one kind where the column is of it."""
 
 _MOST_SECONDS: Final = 10.0
 _MOST_RATE: Final = 16000
@@ -31,6 +36,7 @@ _MOST_FRAMES: Final = 16
 _MOST_SIDE: Final = 64
 _READ: Final = {"sound": 50_000, "array": 2000, "image": 50, "clip": 20}  # of a column, at most
 
+_COMMA: Final = re.compile(r"[+-]?\d[\d.]*,\d+(?:[eE][+-]?\d+)?")
 _KINDS: Final = {"sound": SOUNDS, "image": IMAGES, "clip": VIDEOS, "array": ARRAYS}
 
 Measured = tuple[Input, str]
@@ -43,6 +49,13 @@ def kind_of_file(cell: Any) -> str:
         return ""
     last = ending(cell)
     return next((kind for kind, endings in _KINDS.items() if last in endings), "")
+
+
+def decimal_comma(cells: Sequence[Any]) -> str:
+    """The first of a column's cells such as ``1,5``, if nearly all are that or numbers; else ""."""
+    commas = [one for one in cells if isinstance(one, str) and _COMMA.fullmatch(one)]
+    numbers = sum(map(is_number, cells))
+    return commas[0] if commas and len(commas) + numbers >= MOST * len(cells) else ""
 
 
 def input_of_files(column: str, kind: str, paths: Sequence[str]) -> Measured | str:
