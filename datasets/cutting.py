@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import SPLITS
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, said
 
 Numbers = NDArray[np.int64]
 OfEach = str | Sequence[Any] | NDArray[Any] | Tensor
@@ -232,9 +232,8 @@ def _of_scikit_learn() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="The least populated class")
             yield
     except ValueError as error:
-        words = " ".join(str(error).split())
         raise DataError(
-            f"scikit-learn cannot split so: {words}; give more examples, other fractions or "
+            f"scikit-learn cannot split so: {said(error)}; give more examples, other fractions or "
             "stratify=False"
         ) from error
 

@@ -23,8 +23,8 @@ from typing import Final
 
 import numpy as np
 
-from fusion_search.datasets.clips.clip import Clip, Values
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.clips.clip import Clip, Values, damaged
+from fusion_search.datasets.errors import DataError, said
 
 NAME: Final = "AVletters"
 FINGERPRINT: Final = "90111cb7f0c39c8b"
@@ -127,7 +127,7 @@ def parse_lips(content: bytes, path: str) -> Values:
     except DataError:
         raise
     except Exception as error:  # scipy raises whatever its parser meets
-        raise _damaged(path, f"no whole MATLAB file: {_said(error)}") from error
+        raise damaged(path, f"no whole MATLAB file: {said(error)}") from error
     if columns.dtype != np.uint8 or columns.shape != shape or sizes != [*_SIDES, shape[1]]:
         raise _unusable(path, "vid is no uint8, or siz not 60, 80 and the number of its columns")
     return np.ascontiguousarray(columns.T).reshape(-1, _SIDES[1], _SIDES[0])
@@ -140,15 +140,15 @@ def parse_coefficients(content: bytes, path: str) -> Values:
         DataError: it is damaged, or holds something else.
     """
     if len(content) < _HEADER.size:
-        raise _damaged(path, "shorter than HTK's header")
+        raise damaged(path, "shorter than HTK's header")
     count, *form = _HEADER.unpack_from(content)
     if form != [_PERIOD, _VECTOR, _KIND]:
         raise _unusable(path, "its header is not that of 26 coefficients every 20 ms")
     if count < 1 or len(content) != _HEADER.size + count * _VECTOR:
-        raise _damaged(path, f"{len(content):,} bytes for {count:,} vectors")
+        raise damaged(path, f"{len(content):,} bytes for {count:,} vectors")
     found = np.frombuffer(content, ">f4", offset=_HEADER.size).reshape(count, -1)
     if not np.isfinite(found).all():
-        raise _damaged(path, "a coefficient is no number")
+        raise damaged(path, "a coefficient is no number")
     return found.astype(np.float32)
 
 
@@ -192,16 +192,8 @@ def _unpacked(path: Path) -> Mapping[str, Read]:
     except DataError:
         raise
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as error:
-        raise _damaged(str(path), f"no whole archive: {_said(error)}") from error
+        raise damaged(str(path), f"no whole archive: {said(error)}") from error
     return found
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _damaged(path: str, reason: str) -> DataError:
-    return DataError(f"{path} is damaged ({reason}): put a whole copy in its place")
 
 
 def _unusable(path: str, reason: str) -> DataError:

@@ -1,12 +1,15 @@
-"""One clip, and how its frames and coefficients are brought to one length."""
+"""One clip, how its two parts come to one length, and what is said of a file that is not whole."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fusion_search.datasets.errors import DataError
 
 Values = NDArray[Any]
 
@@ -28,6 +31,11 @@ class Clip:
     take: str
     frames: Values
     coefficients: Values
+
+
+def damaged(path: str | Path, reason: str) -> DataError:
+    """Build the error for a file that is not whole."""
+    return DataError(f"{path} is damaged ({reason}): put a whole copy in its place")
 
 
 def averaged(values: Values, count: int) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from typing import Final
 
 import numpy as np
 
-from fusion_search.datasets.clips.clip import Clip, Values
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.clips.clip import Clip, Values, damaged
+from fusion_search.datasets.errors import DataError, said
 
 FRAMES, COEFFICIENTS = "Video frames", "MFCCs"
 _SIDES: Final = (90, 120)
@@ -124,7 +124,7 @@ def _arrays(path: Path) -> tuple[Values, Values]:
     except DataError:
         raise
     except Exception as error:  # zipfile and NumPy raise whatever their parsers meet
-        raise _damaged(path, f"no whole .npz: {_said(error)}") from error
+        raise damaged(path, f"no whole .npz: {said(error)}") from error
     return _values(path, frames, 3, "frames [n, H, W]"), _values(
         path, coefficients, 2, "coefficients [m, C]"
     )
@@ -160,16 +160,8 @@ def _finite(path: Path, found: Values) -> Values:
     with np.errstate(over="ignore", invalid="ignore"):
         small = found.astype(np.float32)
     if not np.isfinite(small).all():
-        raise _damaged(path, "a value is no number")
+        raise damaged(path, "a value is no number")
     return small
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(f"{path} is damaged ({reason}): put a whole copy in its place")
 
 
 def _unusable(path: Path, reason: str) -> DataError:

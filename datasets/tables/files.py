@@ -16,6 +16,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from fusion_search.datasets.errors import said
+
 SOUNDS: Final = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 IMAGES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 VIDEOS: Final = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v")
@@ -220,4 +222,4 @@ def _unread(error: OSError) -> FileError:
 
 
 def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return said(error)[:200]

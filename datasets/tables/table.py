@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, said
 
 _LARGEST: Final = 1 << 30  # bytes of a CSV file, or of the columns wanted of a Parquet file
 _MOST_ROWS: Final = 5_000_000
@@ -214,9 +214,8 @@ def _read_parquet(path: Path, wanted: Iterable[str] | None) -> Table:
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        said = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path.name} is no whole Parquet file, or none that can be read: {said}"
+            f"{path.name} is no whole Parquet file, or none that can be read: {said(error)[:200]}"
         ) from error
     if not len(read):
         raise DataError(f"{path.name} has no example; each of its rows is to be one")
