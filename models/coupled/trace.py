@@ -85,7 +85,7 @@ class Trace:
             if name not in self.start:
                 self._note_input(name, given[name])
             if isinstance(one, nn.Module):
-                shapes = _shapes_of(one, given[name])
+                shapes = shapes_of(one, given[name])
                 runs[name] = _Beside([ModuleRun(shapes, self.named[name]) for _ in examples])
             else:
                 self.made[name] = nn.ModuleDict()
@@ -111,7 +111,7 @@ class Trace:
         with seeded(self.seed, f"stream {name} level {level}"):
             module = made if isinstance(made, nn.Module) else made(feature_of(values))
         self.made[name][level] = module
-        shapes = _shapes_of(module, values)
+        shapes = shapes_of(module, values)
         given = tuple(shapes(one) for one in values)
         if self.start.get(name) == level:
             self._note_input(name, given)
@@ -262,7 +262,7 @@ def _with_channels(tensor: Tensor, channels: int) -> Tensor:
     return tensor.new_zeros((len(tensor), channels, *tensor.shape[2:]))
 
 
-def _shapes_of(module: nn.Module, given: Tree) -> nn.Module:
+def shapes_of(module: nn.Module, given: Tree) -> nn.Module:
     """A copy in evaluation mode, without values where what it takes has none."""
     leaves = tree_leaves(given)
     if not any(isinstance(one, Tensor) and one.is_meta for one in leaves):
