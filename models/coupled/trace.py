@@ -22,6 +22,7 @@ from fusion_search.models.coupled.exchange import Exchange
 from fusion_search.models.coupled.lockstep import LevelRun, Run, drive
 from fusion_search.models.coupled.suspended import ModuleRun
 from fusion_search.models.couplings.kinds import COUPLINGS
+from fusion_search.models.couplings.options import gated_at
 from fusion_search.models.couplings.transfer import kinds_between
 from fusion_search.models.layout import (
     COUPLING,
@@ -141,7 +142,7 @@ class Trace:
         }
 
     def _choices(self, site: Site, seen: Mapping[str, _Values]) -> _Choices:
-        gated = tuple(seen) if site.gated is None else site.gated
+        gated = gated_at(site, tuple(seen))
         # In every batch and in both: two sizes that vary are equal only where both batches say so.
         batches = [
             {name: feature_of(values[number : number + 1]) for name, values in seen.items()}
