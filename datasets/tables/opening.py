@@ -72,11 +72,12 @@ def open_table(
         raise DataError(f"{table.path.name}: {error}") from error
     if settings.split_column and groups is not None:
         _check_whole(table, settings, groups, data)
-    weights = {name: _digest(folder, one.weights) for name, one in settings.inputs.items()}
-    loaded = [f"{name} begins with weights {one}" for name, one in weights.items() if one]
-    data.note = "; ".join([data.note, *loaded])
-    content = f"{data.fingerprint} {sizes} {weights}".encode()
-    data.fingerprint = hashlib.sha256(content).hexdigest()[:16]
+    weights = {name: one.weights for name, one in settings.inputs.items() if one.weights}
+    for name, file in weights.items():
+        if file == DEFAULT_WEIGHTS:  # torchvision checks what it downloads
+            data.note += f"; {name} begins with weights {file}"
+    data.weights = {name: folder / one for name, one in weights.items() if one != DEFAULT_WEIGHTS}
+    data.fingerprint = hashlib.sha256(f"{data.fingerprint} {sizes}".encode()).hexdigest()[:16]
     assert isinstance(data.train, Part)
     examples.standardise(data.train.numbers.numpy())
     data.axes = tuple(axis_of(name, settings) for name in settings.inputs)
@@ -134,17 +135,6 @@ def _check_whole(table: Table, settings: TableData, groups: Sequence[str], data:
                     f"by column {settings.split_column!r}; put a group into one split, or take "
                     "group out of the configuration"
                 )
-
-
-def _digest(folder: Path, weights: str) -> str:
-    """Of a file of weights; what torchvision downloads is checked by torchvision."""
-    if not weights or weights == DEFAULT_WEIGHTS:
-        return weights
-    try:
-        with (folder / weights).open("rb") as file:
-            return f"{weights} (SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()})"
-    except OSError as error:
-        raise DataError(f"weights {weights!r} cannot be read: {error.strerror}") from error
 
 
 class There:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fusion_search.models.coupled.lockstep import LevelRun, Run, Steps, drive
+from fusion_search.models.coupled.lockstep import LevelRun, Run, drive
 from fusion_search.models.coupled.suspended import ModuleRun, suspend
 from fusion_search.models.coupled.trace import (
     PLAIN,
@@ -110,7 +110,9 @@ class CoupledNetwork(nn.Module):
         if self.suspended:
             return self._run_suspended(inputs)
         starts = dict(inputs)
-        return self._run(inputs, starts, self._level_runs(self.names, starts))
+        return self._run(
+            inputs, starts, {name: self._level_run(name, starts) for name in self.names}
+        )
 
     def train(self, mode: bool = True) -> CoupledNetwork:
         """As of any module, but a stream that is frozen stays in evaluation mode."""
@@ -127,20 +129,18 @@ class CoupledNetwork(nn.Module):
     def _run_suspended(self, inputs: dict[str, Tree]) -> Tree:
         starts = dict(inputs)
         runs: dict[str, Run] = {
-            name: ModuleRun(self.streams[name], self._named[name]) for name in self.suspended
+            name: ModuleRun(self.streams[name], self._named[name])
+            if name in self.suspended
+            else self._level_run(name, starts)
+            for name in self.names
         }
-        levels = [name for name in self.names if name not in runs]
-        runs = {**runs, **self._level_runs(levels, starts)}
         try:
-            return self._run(inputs, starts, {name: runs[name] for name in self.names})
+            return self._run(inputs, starts, runs)
         finally:
             for run in runs.values():
                 run.close()
 
-    def _level_runs(self, names: Sequence[str], starts: dict[str, Tree]) -> dict[str, Run]:
-        return {name: LevelRun(self._steps(name, starts), self._named[name]) for name in names}
-
-    def _steps(self, name: str, starts: dict[str, Tree]) -> Steps:
+    def _level_run(self, name: str, starts: dict[str, Tree]) -> LevelRun:
         levels = self.streams[name]
         assert isinstance(levels, nn.ModuleDict)
 
@@ -148,10 +148,11 @@ class CoupledNetwork(nn.Module):
             starts[name] = levels[self._start[name]](value)
             return starts[name]
 
-        return [
+        steps = [
             (level, first if self._start.get(name) == level else module)
             for level, module in levels.items()
         ]
+        return LevelRun(steps, self._named[name])
 
     def _run(
         self, inputs: dict[str, Tree], starts: dict[str, Tree], runs: Mapping[str, Run]

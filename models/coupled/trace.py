@@ -22,6 +22,7 @@ from fusion_search.models.coupled.exchange import Exchange
 from fusion_search.models.coupled.lockstep import LevelRun, Run, drive
 from fusion_search.models.coupled.suspended import ModuleRun
 from fusion_search.models.couplings.kinds import COUPLINGS
+from fusion_search.models.couplings.options import gated_at
 from fusion_search.models.couplings.transfer import kinds_between
 from fusion_search.models.layout import (
     COUPLING,
@@ -85,7 +86,7 @@ class Trace:
             if name not in self.start:
                 self._note_input(name, given[name])
             if isinstance(one, nn.Module):
-                shapes = _shapes_of(one, given[name])
+                shapes = shapes_of(one, given[name])
                 runs[name] = _Beside([ModuleRun(shapes, self.named[name]) for _ in examples])
             else:
                 self.made[name] = nn.ModuleDict()
@@ -111,7 +112,7 @@ class Trace:
         with seeded(self.seed, f"stream {name} level {level}"):
             module = made if isinstance(made, nn.Module) else made(feature_of(values))
         self.made[name][level] = module
-        shapes = _shapes_of(module, values)
+        shapes = shapes_of(module, values)
         given = tuple(shapes(one) for one in values)
         if self.start.get(name) == level:
             self._note_input(name, given)
@@ -141,7 +142,7 @@ class Trace:
         }
 
     def _choices(self, site: Site, seen: Mapping[str, _Values]) -> _Choices:
-        gated = tuple(seen) if site.gated is None else site.gated
+        gated = gated_at(site, tuple(seen))
         # In every batch and in both: two sizes that vary are equal only where both batches say so.
         batches = [
             {name: feature_of(values[number : number + 1]) for name, values in seen.items()}
@@ -262,7 +263,7 @@ def _with_channels(tensor: Tensor, channels: int) -> Tensor:
     return tensor.new_zeros((len(tensor), channels, *tensor.shape[2:]))
 
 
-def _shapes_of(module: nn.Module, given: Tree) -> nn.Module:
+def shapes_of(module: nn.Module, given: Tree) -> nn.Module:
     """A copy in evaluation mode, without values where what it takes has none."""
     leaves = tree_leaves(given)
     if not any(isinstance(one, Tensor) and one.is_meta for one in leaves):

@@ -152,19 +152,25 @@ def arguments(name: str, part: str, taken: Mapping[str, Option], *given: Options
         ValueError: there is no such option, or one is missing.
     """
     found: dict[str, Any] = {}
-    for options in given:
-        for key in option_keys(name, part):
-            for option, value in options.get(key, {}).items():
-                if option in taken:
-                    found[option] = value
-                elif " " in key or option not in options_of_key(key):
-                    raise ValueError(
-                        f"{key} has no option {option!r}; allowed: {', '.join(taken) or 'none'}"
-                    )
+    for key, option, value in _said(name, part, *given):
+        if option in taken:
+            found[option] = value
+        elif " " in key or option not in options_of_key(key):
+            raise ValueError(
+                f"{key} has no option {option!r}; allowed: {', '.join(taken) or 'none'}"
+            )
     for option, one in taken.items():
         if one.required and option not in found:
             raise ValueError(f"option {option!r} of {part} is missing; it has no default")
     return found
+
+
+def _said(name: str, part: str, *given: Options) -> Iterator[tuple[str, str, Any]]:
+    """(key, option, value): what holds of an option is said last."""
+    for options in given:
+        for key in option_keys(name, part):
+            for option, value in options.get(key, {}).items():
+                yield key, option, value
 
 
 def gated_at(
@@ -253,11 +259,10 @@ def _values(layout: Layout, placement: Placement) -> dict[tuple[str, str, str, s
     sites = {site.name: site for site, _ in layout.sites}
     found = {}
     for site, name, part in placed_parts(placement):
+        said = _said(name, part, sites[site].options, placement.options)
+        values = {option: value for _, option, value in said}
         for option, one in options_at(layout, site, name, part).items():
-            value = one.default
-            for given in (sites[site].options, placement.options):
-                for key in option_keys(name, part):
-                    value = given.get(key, {}).get(option, value)
+            value = values.get(option, one.default)
             if option == GATED and name == COUPLING:
                 value = gated_at(sites[site], _streams_at(layout, site, placement), value)
             found[site, name, part, option] = value

@@ -5,7 +5,6 @@ Shapes: B examples of T frames, pixels in 0 .. 1, [B, 1 or 3, H, W] or [B, 1 or 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from fusion_search.models.coupled.trace import shapes_of
 from fusion_search.models.couplings.mmtm import squeeze
 from fusion_search.models.encoders.small import LENGTHS, VALUES, time_mask
 from fusion_search.models.layout import View, frames
@@ -99,14 +99,15 @@ def clip_view(count: int, size: tuple[int, int]) -> View:
 def map_sizes(backbone: Backbone, names: tuple[str, ...], size: tuple[int, int]) -> dict[str, Any]:
     """Height and width behind submodules of the network, for frames of a size."""
     found = {}
-    network = copy.deepcopy(backbone.network).to("meta").eval()
+    pixels = torch.empty(1, 3, *size, device="meta")
+    network = shapes_of(backbone.network, pixels)
     for name in names:
 
         def note(module: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
             found[name] = tuple(output.shape[2:])
 
         network.get_submodule(name).register_forward_hook(note)
-    network(torch.empty(1, 3, *size, device="meta"))
+    network(pixels)
     return found
 
 

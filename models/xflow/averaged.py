@@ -19,7 +19,7 @@ from fusion_search.models.coupled.trace import Levels
 from fusion_search.models.couplings.contract import Features
 from fusion_search.models.layout import Feature, Placement, Tree
 from fusion_search.models.xflow.norm import as_published
-from fusion_search.models.xflow.sites import AUDIO, IMAGE, connected, xflow_sites
+from fusion_search.models.xflow.sites import AUDIO, IMAGE, connected, dense_of, xflow_sites
 from fusion_search.models.xflow.widths import Widths
 
 CROSS_SIZES = (64, 128)
@@ -56,14 +56,14 @@ class AveragedXFlow(CoupledNetwork):
             "norm": nn.BatchNorm2d(image.shape[1]),
             "level1": lambda feature: _convolved(feature, width(16)),
             "level2": lambda feature: _convolved(feature, width(32)),
-            "dense": lambda feature: _dense(feature, width(256)),
+            "dense": lambda feature: dense_of(feature, width(256)),
         }
         levels_of_audio: Levels = {
-            "level1": lambda feature: _regular(_dense(feature, width(128)), width(128)),
+            "level1": lambda feature: _regular(dense_of(feature, width(128)), width(128)),
             "level2": lambda feature: (
-                _regular(_dense(feature, width(128)), width(128))
+                _regular(dense_of(feature, width(128)), width(128))
                 if more
-                else _dense(feature, width(128))
+                else dense_of(feature, width(128))
             ),
         }
         sides = (image.shape[2], image.shape[3])
@@ -102,14 +102,6 @@ def _convolved(feature: Feature, channels: int) -> nn.Module:
         nn.MaxPool2d(2),
         nn.Dropout(0.25),
     )
-
-
-def _dense(feature: Feature, size: int) -> nn.Module:
-    values = feature.channels
-    for side in feature.size:
-        assert side is not None
-        values *= side
-    return nn.Sequential(nn.Flatten(), nn.Linear(values, size), nn.ReLU(inplace=True))
 
 
 def _regular(module: nn.Module, size: int) -> nn.Module:

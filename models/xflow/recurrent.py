@@ -23,7 +23,7 @@ from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.couplings.contract import Features
 from fusion_search.models.layout import Feature, Placement, Tree
 from fusion_search.models.xflow.norm import StepNorm
-from fusion_search.models.xflow.sites import AUDIO, IMAGE, connected, xflow_sites
+from fusion_search.models.xflow.sites import AUDIO, IMAGE, connected, dense_of, xflow_sites
 from fusion_search.models.xflow.widths import Widths
 
 CROSS_SIZES = (32, 64)
@@ -74,11 +74,11 @@ class RecurrentXFlow(CoupledNetwork):
                 IMAGE: {
                     "level1": lambda feature: _convolved(feature, width(8)),
                     "level2": lambda feature: _convolved(feature, width(16)),
-                    "dense": lambda feature: _dense(feature, width(64)),
+                    "dense": lambda feature: dense_of(feature, width(64)),
                 },
                 AUDIO: {
-                    "level1": lambda feature: _dense(feature, width(32)),
-                    "level2": lambda feature: _dense(feature, width(32)),
+                    "level1": lambda feature: dense_of(feature, width(32)),
+                    "level2": lambda feature: dense_of(feature, width(32)),
                 },
             },
             xflow_sites(
@@ -123,14 +123,6 @@ def _convolved(feature: Feature, channels: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(feature.channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)
     )
-
-
-def _dense(feature: Feature, size: int) -> nn.Module:
-    values = feature.channels
-    for side in feature.size:
-        assert side is not None
-        values *= side
-    return nn.Sequential(nn.Flatten(), nn.Linear(values, size), nn.ReLU(inplace=True))
 
 
 def _merged(level: int, stream: str, feature: Feature) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What the two networks of XFlow share: where their streams meet, and how connections are made.
+"""What the two networks of XFlow share: where streams meet, how these connect, a dense layer.
 
 Cangea, Velickovic, Lio: "XFlow: Cross-modal Deep Neural Networks for Audiovisual Classification".
 
@@ -99,3 +99,12 @@ def xflow_sites(
         after = {IMAGE: name, AUDIO: name}
         sites.append(Site(name, after, options=options, merged=partial(merged, number + 1)))
     return sites
+
+
+def dense_of(feature: Feature, size: int) -> nn.Module:
+    """[B, C, *size] to [B, size]: a dense layer of all values, and ReLU."""
+    values = feature.channels
+    for side in feature.size:
+        assert side is not None
+        values *= side
+    return nn.Sequential(nn.Flatten(), nn.Linear(values, size), nn.ReLU(inplace=True))

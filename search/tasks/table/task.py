@@ -103,14 +103,14 @@ class Table(Task):
         is 1; on all else to the example's own RMS.
         """
         streams: Mapping[str, Input] = batch.extra[INPUTS]
-        numbers = [axis for axis in self.axes if _kind(axis, streams) == "numbers"]
-        others = {one: snrs for one, snrs in condition.items() if one not in map(_name, numbers)}
+        numbers = {one.name: one for one in self.axes if _kind(one, streams) == "numbers"}
+        others = {name: snrs for name, snrs in condition.items() if name not in numbers}
         met = impaired(batch, self.axes, others, keys, seed=seed)
         inputs = dict(met.inputs)
-        for axis in numbers:
-            if axis.name in condition:
+        for name, axis in numbers.items():
+            if name in condition:
                 inputs[axis.input] = noisy_numbers(
-                    inputs[axis.input], condition[axis.name], keys, seed, self.axes.index(axis)
+                    inputs[axis.input], condition[name], keys, seed, self.axes.index(axis)
                 )
         for name, one in streams.items():
             if one.kind == "sound":
@@ -131,10 +131,6 @@ class Table(Task):
 
 def _kind(axis: Axis, streams: Mapping[str, Input]) -> str:
     return streams[axis.input.partition(".")[0]].kind
-
-
-def _name(axis: Axis) -> str:
-    return axis.name
 
 
 def noisy_numbers(clean: Tensor, snr: Tensor, keys: Tensor, seed: int, stream: int) -> Tensor:

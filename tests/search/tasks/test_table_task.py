@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,13 @@ import torch
 from sklearn.metrics import f1_score
 from small_tables import GESTURES, read_csv, write_csv
 
-from fusion_search.datasets.batch import Batch
+from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
 from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.tables.log_mel import log_mel
 from fusion_search.datasets.tables.settings import Input, TableData
 from fusion_search.models.layout import Placement
-from fusion_search.search.tasks.base import open_task
+from fusion_search.search.tasks.base import TaskError, open_task
 from fusion_search.search.tasks.table.network import TableNetwork
 from fusion_search.search.tasks.table.task import CLASS_METRICS, Table, noisy_numbers
 from fusion_search.search.trials.inspection.contract import Contract
@@ -26,7 +27,7 @@ from fusion_search.search.trials.inspection.contract import Contract
 SMALL = TableNetwork(levels=2, width=4)
 
 
-def opened(gestures: Path, settings: TableData = GESTURES) -> tuple[Table, object]:
+def opened(gestures: Path, settings: TableData = GESTURES) -> tuple[Table, Data]:
     task = Table()
     task.data_folder = gestures.parent
     return task, open_task(task, settings)
@@ -71,13 +72,13 @@ def test_metrics_of_classes_are_those_of_scikit_learn() -> None:
 
 def test_streams_are_met_at_their_own_conditions(gestures: Path) -> None:
     task, data = opened(gestures)
-    original = data.inputs  # type: ignore[attr-defined]
+    original = data.inputs
     assert original["sound"]["values"].shape == (2, 8, 41)
     assert [axis.name for axis in task.axes] == [f"{name}_snr" for name in GESTURES.inputs]
     from fusion_search.datasets.loading import Presentation, load
 
     shown = [[Presentation(n, n) for n in range(2)]]
-    batch, keys = next(load(data.validation, shown, seed=0))  # type: ignore[attr-defined]
+    batch, keys = next(load(data.validation, shown, seed=0))
     condition = {axis.name: torch.full((2,), ORIGINAL) for axis in task.axes}
     condition |= {"photo_snr": torch.full((2,), ABSENT), "motion_snr": torch.ones(2)}
     met = task.impair(batch, condition, keys, 0).inputs
@@ -100,10 +101,33 @@ def test_a_table_keeps_the_contract_of_searches(gestures: Path) -> None:
     task, data = opened(gestures, settings)
     broken = [
         clause.words
-        for clause in Contract(task, SMALL, settings, data).clauses()  # type: ignore[arg-type]
+        for clause in Contract(task, SMALL, settings, data).clauses()
         if not clause.holds
     ]
     assert broken == []
+
+
+def test_a_table_knows_what_its_networks_start_from(gestures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    named = os.path.relpath(file, gestures.parent)
+
+    def data(weights: str) -> Data:
+        photo = replace(GESTURES.inputs["photo"], encoder="resnet18", weights=weights)
+        inputs = {**GESTURES.inputs, "photo": photo}
+        return opened(gestures, replace(GESTURES, inputs=inputs))[1]
+
+    with pytest.raises(TaskError, match=r"weights .*w\.pt cannot be read"):
+        data(named)
+    file.write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of FIPS 180-2
+    first = data(named)
+    assert f"weights of photo from w.pt {known}" in first.note
+    assert data(named).fingerprint == first.fingerprint
+    file.write_bytes(b"abcd")
+    assert data(named).fingerprint != first.fingerprint
+    downloaded = data("default")
+    assert "photo begins with weights default" in downloaded.note
+    assert not downloaded.weights
 
 
 def test_a_number_is_predicted_in_its_own_units(tmp_path: Path) -> None:
@@ -113,8 +137,8 @@ def test_a_number_is_predicted_in_its_own_units(tmp_path: Path) -> None:
     inputs = {"a": Input(kind="numbers", columns=("a",))}
     settings = TableData(table="t.csv", target="y", target_kind="number", inputs=inputs)
     task, data = opened(path, settings)
-    network = task.build(SMALL, data, Placement())  # type: ignore[arg-type]
-    outputs = network(**data.inputs).detach()  # type: ignore[attr-defined]
+    network = task.build(SMALL, data, Placement())
+    outputs = network(**data.inputs).detach()
     assert outputs.shape == (2,)
     assert float((outputs - 500).abs().max()) < 50
     assert [one.name for one in task.metrics] == ["mean_absolute_error"]
