@@ -171,12 +171,15 @@ def test_objectives_by_hand() -> None:
         Objective(name="quantile_accuracy", quantile=2)
 
 
-@pytest.fixture
-def recorded(tmp_path: Any, small_opened: OpenedTask) -> tuple[Any, Storage]:
-    """A search of four samples, run without Ray."""
+@pytest.fixture(scope="module")
+def recorded(
+    tmp_path_factory: pytest.TempPathFactory, small_opened: OpenedTask
+) -> tuple[Any, Storage]:
+    """A search of four samples, run without Ray; tests only read it."""
+    folder = tmp_path_factory.mktemp("recorded")
     search = build_search(
         small_configuration(
-            storage=str(tmp_path),
+            storage=str(folder),
             fusion_depth=[0, 1, 2],
             placement={"couplings": {"level1": ["mmtm"], "level2": ["none", "mmtm"]}},
             train=[[2, 1]],
@@ -185,7 +188,7 @@ def recorded(tmp_path: Any, small_opened: OpenedTask) -> tuple[Any, Storage]:
             confirmation={"top": 2, "seeds": 3, "training": {"examples": 100}},
         )
     )
-    storage = open_storage(tmp_path / "test")
+    storage = open_storage(folder / "test")
     recorder = small_recorder(storage, small_opened, search.objectives)
     space = search.space
     assert space is not None
