@@ -96,7 +96,8 @@ def print_trials(name: str, location: str) -> int:
     search = load_outline(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
-    metric = read_description(storage).metric
+    description = read_description(storage)
+    metric = description.metric
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
     records = {row["trial_id"]: row for row in rows_of(trials)}
     planned = read_plan(storage) or [*records.values(), *_nameless(damaged)]
@@ -136,7 +137,7 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} left out: another of its sample failed or stopped")
         else:
             print(f"{start} not run")
-    best = BestSample(chosen_by(search, read_description(storage)), rows_of(trials))
+    best = BestSample(chosen_by(search, description), rows_of(trials))
     if best.trial_ids:
         print(f"best trial: {printable(best.trial_name)}; chosen by {best.words}")
     if count > len(planned):

@@ -152,8 +152,8 @@ def check_process(expected: Expectation, opened: OpenedTask) -> None:
     if expected.token in _checked:
         return
     own = ray.get_runtime_context().get_node_id()
-    trouble = None if own == expected.node else node_trouble(expected)
-    trouble = trouble or code_trouble(expected) or opening_trouble(expected, opened)
+    check = code_trouble if own == expected.node else node_trouble
+    trouble = check(expected) or opening_trouble(expected, opened)
     if trouble:
         name = next((_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
         raise SearchStoppedError(f"node {name} {trouble}")
@@ -194,7 +194,7 @@ def _machine_trouble(expected: Expectation, by_path: OpenedTask | None) -> str |
     trouble = node_trouble(expected)
     if trouble or by_path is None:
         return trouble
-    return code_trouble(expected) or opening_trouble(expected, by_path)
+    return opening_trouble(expected, by_path)
 
 
 def code_trouble(expected: Expectation) -> str | None:

@@ -65,13 +65,15 @@ def evaluated(
 
 def _check_streams(trial: Recorded, dataset: Dataset[Any]) -> None:
     given = next(load(dataset, [[Presentation(0, 0)]], seed=0))[0].inputs
+    if not given:  # of digits they are made later
+        return
     missing = [name for name in trial.data.inputs if name not in given]
-    if given and missing:  # of digits they are made later
+    if missing:
         raise ConfigurationError(
             f"the examples have no {', '.join(missing)}; task {trial.specification.task} takes "
             f"{', '.join(trial.data.inputs)}, and they have {', '.join(given)}"
         )
-    for name, own in trial.data.inputs.items() if given else ():
+    for name, own in trial.data.inputs.items():
         if _parts(own) != _parts(given[name]):
             raise ConfigurationError(
                 f"{name} of the examples is {_parts(given[name])}; task "

@@ -59,7 +59,7 @@ def name_of(given: Task | type[Task]) -> str:
     known only where it was defined: ``__main__:Class``.
     """
     kind = given if inspect.isclass(given) else type(given)
-    own = {} if inspect.isclass(given) else {**vars(given), "data_folder": None}
+    own = set() if inspect.isclass(given) else set(vars(given))
     found = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
-    alone = found is kind and set(own) <= {"data_folder"}
+    alone = found is kind and own <= {"data_folder"}
     return f"{kind.__module__ if alone else UNNAMED}:{kind.__name__}"

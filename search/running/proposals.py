@@ -273,7 +273,7 @@ def known_observations(
         storage: the earlier search's folder.
         left_out: counts why trials are left out, in words.
     """
-    counted = Counter[str]() if left_out is None else left_out
+    left_out = Counter() if left_out is None else left_out
     told = read_rows(storage, "trials", on_damage=warn_of_damage)
     rows = {row["trial_id"]: row for row in told if row["status"] == FINISHED}
     cells: dict[str, list[dict[str, Any]]] = {}
@@ -282,8 +282,12 @@ def known_observations(
             cells.setdefault(cell["trial_id"], []).append(cell)
     found: dict[str, tuple[Sample, dict[str, list[dict[str, Any]]]]] = {}
     for trial_id, row in rows.items():
-        sample, trial = _read_sample(space, row, counted)
-        if sample is None or trial is None or trial_id not in cells:
+        read = _read_sample(space, row)
+        if isinstance(read, str):
+            left_out[read] += 1
+            continue
+        sample, trial = read
+        if trial_id not in cells:
             continue
         if any(row.get(one.name) is None for one in objectives if not one.is_quantile):
             continue
@@ -293,38 +297,30 @@ def known_observations(
         seeds.setdefault(at, []).append({**row, "objective_values": values})
     needed = (1 if space.choose else len(space.train)) * len(space.folds)
     metric = space.task.metrics[0]
-    whole = [(sample, seeds) for sample, seeds in found.values() if len(seeds) == needed]
-    lacking = [seeds for _, seeds in found.values() if len(seeds) != needed]
-    if lacking:
-        counted["whose sample lacks a fold or train condition of this search"] += sum(
-            len(rows) for seeds in lacking for rows in seeds.values()
-        )
-    return [
-        observation(sample, [row for rows in seeds.values() for row in rows], metric)
-        for sample, seeds in whole
-    ]
+    observations = []
+    for sample, seeds in found.values():
+        own = [row for rows in seeds.values() for row in rows]
+        if len(seeds) == needed:
+            observations.append(observation(sample, own, metric))
+        else:
+            left_out["whose sample lacks a fold or train condition of this search"] += len(own)
+    return observations
 
 
-def _read_sample(
-    space: Space, row: Mapping[str, Any], left_out: Counter[str]
-) -> tuple[Sample | None, TrialSpecification | None]:
-    """The sample and trial of a row, if it can be compared with those of this space."""
+def _read_sample(space: Space, row: Mapping[str, Any]) -> tuple[Sample, TrialSpecification] | str:
+    """The sample and trial of a row; else, in words, why no trial of this space compares to it."""
     if row["task"] != space.name:
-        left_out[f"of the task {row['task']}"] += 1
-        return None, None
+        return f"of the task {row['task']}"
     if json.loads(row["train"]).keys() != {axis.name for axis in space.task.axes}:
-        left_out["with other axes"] += 1  # a table's, whose data say what its streams are
-        return None, None
+        return "with other axes"  # a table's, whose data say what its streams are
     trial = parse_specification(row["specification"], space.task)
     sample = space.sample_of(trial)
     if trial.fold not in space.folds:
-        left_out[f"of fold {trial.fold}, which this search does not have"] += 1
-    elif trial.evaluation.split != space.evaluation.split:
-        left_out[f"tested on the {trial.evaluation.split} split"] += 1
-    elif sample is None:
-        left_out["outside this space, or trained at other conditions"] += 1
-    elif space.trials(sample)[0].data != trial.data:
-        left_out["with other data settings"] += 1
-    else:
-        return sample, trial
-    return None, None
+        return f"of fold {trial.fold}, which this search does not have"
+    if trial.evaluation.split != space.evaluation.split:
+        return f"tested on the {trial.evaluation.split} split"
+    if sample is None:
+        return "outside this space, or trained at other conditions"
+    if space.trials(sample)[0].data != trial.data:
+        return "with other data settings"
+    return sample, trial

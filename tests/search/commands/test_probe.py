@@ -12,42 +12,27 @@ import pandas as pd
 import pytest
 import torch
 from odd_tasks import Amount, Sensors, Widths
+from small_recorder import one_recorded
 from small_trials import small_trial
 
 from fusion_search.analysis.figures.timeline import read_activations
-from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.selection import open_search
-from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CHECKPOINTS
 from fusion_search.datasets.digits.data import load_digits
 from fusion_search.search.commands.command_line import main
-from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder, write_plan
-from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
-from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.inspection.probe import trained_network
 from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification
-
-
-def recorded(folder: Path, trial: TrialSpecification, opened: OpenedTask) -> Storage:
-    """A search of one trial that has run."""
-    storage = open_storage(folder).below("one")
-    streams = opened.task.layout(trial.network, lambda: opened.first).streams
-    description = describe(trial.task, opened.task, opened.first, streams)
-    storage.write(description.to_json().encode(), TASK_FILE)
-    write_plan(storage, [trial], 1)
-    execute(trial, opened, Recorder(storage, "one", description, provenance()))
-    return storage
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrialSpecification]:
     folder = tmp_path_factory.mktemp("probe")
     trial = small_trial(epochs=1, test_examples=2, fusion_depth=1, seed=4)
-    recorded(folder, trial, OpenedTask(Digits(), trial.data))
+    one_recorded(folder, trial, OpenedTask(Digits(), trial.data))
     return folder, trial
 
 
@@ -134,7 +119,7 @@ def test_a_regression_is_probed_without_axes(
         data=Amount(size=8),
         training=TrainingSettings(epochs=1, batch_size=4, device="cpu"),
     )
-    storage = recorded(tmp_path, trial, opened)
+    storage = one_recorded(tmp_path, trial, opened)
     place = ["--storage", str(tmp_path)]
     assert main(["draw", "timeline", "one", *place]) == 2
     assert "was not probed" in capsys.readouterr().err
@@ -160,7 +145,7 @@ def test_a_checkpoint_of_another_network_is_refused(
     folder, trial = digits
     opened = OpenedTask(Digits(), trial.data)
     narrow = small_trial(epochs=1, test_examples=2, fusion_depth=1, units=2, seed=4)
-    storage = recorded(tmp_path, narrow, opened)
+    storage = one_recorded(tmp_path, narrow, opened)
     wrong = open_storage(folder).below("one").read(CHECKPOINTS, f"{trial.trial_id}.pt")
     storage.write(wrong, CHECKPOINTS, f"{narrow.trial_id}.pt")
     assert main(["probe", "one", "--storage", str(tmp_path)]) == 2
@@ -175,7 +160,7 @@ def test_a_checkpoint_of_another_trial_is_refused(
 ) -> None:
     folder, trial = digits
     other = small_trial(epochs=1, test_examples=2, fusion_depth=1, seed=5)
-    storage = recorded(tmp_path, other, OpenedTask(Digits(), trial.data))
+    storage = one_recorded(tmp_path, other, OpenedTask(Digits(), trial.data))
     # Of the same architecture, and so without a fault in its weights.
     wrong = open_storage(folder).below("one").read(CHECKPOINTS, f"{trial.trial_id}.pt")
     storage.write(wrong, CHECKPOINTS, f"{other.trial_id}.pt")

@@ -81,6 +81,8 @@ def test_a_node_that_differs_says_in_what(expected: Expectation, tmp_path: Path)
     installed = torch.__version__.partition("+")[0]
     assert f"has torch {installed} and the driver has 2.0.1" in (node_trouble(older) or "")
     assert "other source files" in (node_trouble(replace(expected, code="0" * 16)) or "")
+    other_task = replace(expected, task_code="0" * 16)
+    assert "has other code of task digits than the search" in (node_trouble(other_task) or "")
     elsewhere = replace(expected, storage=open_storage(tmp_path / "elsewhere"))
     assert "--storage a folder that all machines mount" in (node_trouble(elsewhere) or "")
     # A folder of the same path and content, but of an earlier driver.

@@ -7,20 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_recorder import one_recorded
 from small_tables import write_csv
 
 from fusion_search import load_trial
-from fusion_search.analysis.records.description import TASK_FILE
-from fusion_search.analysis.records.storage import open_storage
 from fusion_search.datasets.tables.settings import Input, TableData
 from fusion_search.search.commands.command_line import main
-from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder, write_plan
-from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tasks.table.network import TableNetwork
 from fusion_search.search.tasks.table.task import Table
-from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -48,13 +43,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train={"first_snr": 2.0, "second_snr": math.inf},
         training=TrainingSettings(epochs=8, batch_size=8, learning_rate=0.05, device="cpu"),
     )
-    opened = OpenedTask(Table(), data)
-    storage = open_storage(folder).below("one")
-    streams = opened.task.layout(trial.network, lambda: opened.first).streams
-    description = describe(trial.task, opened.task, opened.first, streams)
-    storage.write(description.to_json().encode(), TASK_FILE)
-    write_plan(storage, [trial], 1)
-    execute(trial, opened, Recorder(storage, "one", description, provenance()))
+    one_recorded(folder, trial, OpenedTask(Table(), data))
     return folder
 
 
