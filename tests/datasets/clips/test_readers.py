@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_clips import clip, htk, letter, write_letter
 
-from fusion_search.datasets.clips import avletters
+from fusion_search.datasets.clips import avletters, folder
 from fusion_search.datasets.clips.avletters import find_avletters, read_avletters
 from fusion_search.datasets.clips.clip import Clip
 from fusion_search.datasets.clips.decoded import decoded, in_memory
@@ -186,3 +187,43 @@ def test_avletters_itself() -> None:
     lengths = {one.name: len(one.frames) for one in clips}
     assert (min(lengths.values()), max(lengths.values())) == (11, 39)
     assert [lengths[one] for one in ("M1_Verity", "M2_Anya", "X3_Nicola")] == [15, 19, 23]
+
+
+def test_files_larger_than_a_clip_or_the_data_are_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lips_file, mfcc = write_letter(tmp_path / "avletters", "A1_Yi", *letter(5, 9))
+    sizes = [path.stat().st_size for path in (lips_file, mfcc)]
+    archive = tmp_path / "packed/avletters.tar.xz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:xz") as file:
+        for path in (lips_file, mfcc):
+            file.add(path, f"avletters/{path.relative_to(tmp_path / 'avletters')}")
+
+    def read(place: Path, **most: int) -> int:
+        for name, value in most.items():
+            monkeypatch.setattr(avletters, name, value)
+        return len(list(read_avletters(find_avletters(place))))
+
+    bounds = {"_MOST_BYTES": max(sizes), "_MOST_UNPACKED": sum(sizes)}
+    assert read(tmp_path, **bounds) == read(archive.parent, **bounds) == 1
+    for place in (tmp_path, archive.parent):
+        with pytest.raises(DataError, match=r"larger than"):
+            read(place, _MOST_BYTES=max(sizes) - 1, _MOST_UNPACKED=sum(sizes))
+    with pytest.raises(DataError, match=r"makes it larger than is read"):
+        read(archive.parent, _MOST_BYTES=max(sizes), _MOST_UNPACKED=sum(sizes) - 1)
+
+
+def test_arrays_larger_than_a_clip_are_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = clip("ann_one_1")
+    path = tmp_path / "ann_one_1.npz"
+    np.savez_compressed(path, frames=one.frames, coefficients=one.coefficients)
+    with zipfile.ZipFile(path) as archive:
+        most = max(entry.file_size for entry in archive.infolist())
+    monkeypatch.setattr(folder, "_MOST_BYTES", most)
+    assert len(list(read_clips(find_clips(tmp_path)))) == 1
+    monkeypatch.setattr(folder, "_MOST_BYTES", most - 1)
+    with pytest.raises(DataError, match=f"is larger than {most - 1:,} bytes"):
+        list(read_clips(find_clips(tmp_path)))

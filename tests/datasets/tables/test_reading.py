@@ -15,11 +15,13 @@ import torch
 from PIL import Image
 
 from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.tables import files
 from fusion_search.datasets.tables.cells import as_input, decode
 from fusion_search.datasets.tables.files import (
     FileError,
     check_file,
     read_array,
+    read_image,
     read_sound,
     sound_length,
 )
@@ -235,3 +237,25 @@ def test_a_file_of_one_number_or_of_no_sound_is_refused(tmp_path: Path) -> None:
         soundfile.write(tmp_path / "s.wav", np.zeros(samples), rate)
         with pytest.raises(FileError, match=words):
             sound_length(str(tmp_path / "s.wav"))
+
+
+def test_what_is_larger_than_an_example_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array, sound, image = (str(tmp_path / name) for name in ("a.npy", "s.wav", "p.png"))
+    np.save(array, np.zeros((8, 4), np.float32))  # 128 bytes
+    soundfile.write(sound, np.zeros(32), 8000)  # 128 bytes as float32
+    Image.new("L", (16, 8)).save(image)  # 128 pixels
+    for name in ("_MOST_BYTES", "_MOST_PIXELS"):
+        monkeypatch.setattr(files, name, 128)
+    assert read_array(array).shape == (8, 4)
+    assert len(read_sound(sound)[0]) == 32
+    assert read_image(image, colour=False).size == 128
+    for name in ("_MOST_BYTES", "_MOST_PIXELS"):
+        monkeypatch.setattr(files, name, 127)
+    with pytest.raises(FileError, match="holds 128 bytes; allowed: 127"):
+        read_array(array)
+    with pytest.raises(FileError, match="lasts 0 s with 1 channels"):
+        read_sound(sound)
+    with pytest.raises(FileError, match="has 16 x 8 pixels; allowed: 127"):
+        read_image(image, colour=False)
