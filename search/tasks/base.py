@@ -306,11 +306,6 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
             )
         if not len(given):
             raise TaskError(f"the {split} split of fold {fold} has no example")
-    if isinstance(task, Classification) and opened.classes < 2:
-        raise TaskError(
-            f"the data have {opened.classes} classes; a classification's open says how many, as "
-            "Data(..., classes=10) or split(..., classes=10)"
-        )
     if isinstance(task, Classification):
         _check_classes(opened)
     # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
@@ -327,10 +322,16 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
 
 
 def _check_classes(data: Data) -> None:
-    """Refuse a target that is no class: cross-entropy leaves out those of -100, and says nothing.
+    """Refuse data without classes, and a target that is none.
 
-    Of data sets that lie in memory; others are not loaded for this.
+    Cross-entropy leaves out those of -100, and says nothing. Targets are looked at where they lie
+    in memory; others are not loaded for this.
     """
+    if data.classes < 2:
+        raise TaskError(
+            f"the data have {data.classes} classes; a classification's open says how many, as "
+            "Data(..., classes=10) or split(..., classes=10)"
+        )
     for split in SPLITS:
         targets = getattr(data.split(split), "targets", None)
         if isinstance(targets, Tensor) and targets.dim() == 1:
