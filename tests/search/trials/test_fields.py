@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -189,6 +190,8 @@ class Bounds:
     mode: str = "original"
     either: float | str = "absent"
     nested: Augmentation = Augmentation(-math.inf)
+    named: dict[str, Augmentation] = field(default_factory=lambda: {"a": Augmentation(math.inf)})
+    rates: Mapping[str, float] = field(default_factory=lambda: {"a": 0.5, "b": math.inf})
 
 
 class BoundedSensors(Sensors):
