@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from odd_tasks import Amount, Sensors
 
-from fusion_search.search.tasks.base import open_task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.fields import ConfigurationError, typed
 from fusion_search.search.trials.plain import column_type

@@ -17,7 +17,8 @@ from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Range
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Placement
-from fusion_search.search.tasks.base import Task, TrialError, open_task
+from fusion_search.search.tasks.base import Task, TrialError
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.results import Epoch, Tally
 from fusion_search.search.trials.settings import (
     EvaluationSettings,
