@@ -118,7 +118,7 @@ class Data:
         weights: files that networks start from, by a name of yours. Their hashes become part of the
             fingerprint and of the note.
         inputs: two examples without noise, from which networks learn their shapes; set by
-            ``fusion_search.search.tasks.base.open_task``.
+            ``fusion_search.search.tasks.opened.open_task``.
     """
 
     train: Dataset[Any]

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from fusion_search.search.python.launching import launch, resume
     from fusion_search.search.python.tables import trials
     from fusion_search.search.python.trained_trial import load_trial
-    from fusion_search.search.tasks.base import Classification, Regression, Task, open_task
+    from fusion_search.search.tasks.base import Classification, Regression, Task
     from fusion_search.search.tasks.named import find_task
-    from fusion_search.search.tasks.opened import OpenedTask
+    from fusion_search.search.tasks.opened import OpenedTask, open_task
     from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
     from fusion_search.search.trials.specification import TrialSpecification
     from fusion_search.search.trials.task_trial import TaskTrial
@@ -117,7 +117,7 @@ _HOMES: Final = {
     "load_weights": "models.weights",
     "masked_by": "models.layout",
     "Metric": "datasets.metrics",
-    "open_task": "search.tasks.base",
+    "open_task": "search.tasks.opened",
     "OpenedTask": "search.tasks.opened",
     "ORIGINAL": "datasets.conditions",
     "Placement": "models.layout",

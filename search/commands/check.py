@@ -10,8 +10,9 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
 from fusion_search.search.declaration.setting_names import check_columns, check_names
-from fusion_search.search.tasks.base import Task, open_task
+from fusion_search.search.tasks.base import Task
 from fusion_search.search.tasks.named import find_task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.fields import ConfigurationError, typed
 from fusion_search.search.trials.inspection.contract import Contract
 

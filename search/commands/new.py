@@ -22,7 +22,7 @@ from fusion_search.search.declaration.configuration import build_search, parse_y
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.plan import Plan, make_plan
 from fusion_search.search.planning.units import count_kinds, unit_seconds
-from fusion_search.search.tasks.base import open_task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.table.suggested import Measured, suggested
 from fusion_search.search.trials.fields import ConfigurationError
 

@@ -42,6 +42,7 @@ from fusion_search.search.trials.fields import (
     value_of,
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
+from fusion_search.search.trials.specification import GROUPS
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -242,7 +243,7 @@ def _outline(raw: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_MAPPINGS: Final = ("network", "data", "training", "evaluation", "placement")
+_MAPPINGS: Final = (*GROUPS, "placement")
 
 
 def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -> dict[str, Any]:
@@ -280,8 +281,8 @@ def _block(
     """What is declared for all blocks, with what one says instead."""
     merged = dict(own)
     for part, value in known(list(PARTS), block, where).items():
-        both = isinstance(value, Mapping) and isinstance(own.get(part), Mapping)
-        merged[part] = {**own[part], **value} if both and part != "train" else value
+        both = part in _MAPPINGS and isinstance(value, Mapping)
+        merged[part] = {**own.get(part, {}), **value} if both else value
     if merged.get("data") != own.get("data"):
         layout = Layouts(task, merged.get("data", {}))
     space = build_space(merged, name, task, layout, split="test", folds=layout.folds)

@@ -12,7 +12,8 @@ from fusion_search.datasets.batch import Data
 from fusion_search.models.layout import Layout
 from fusion_search.search.declaration.setting_fields import settings_of
 from fusion_search.search.spaces.parameters import options_of
-from fusion_search.search.tasks.base import Task, open_task
+from fusion_search.search.tasks.base import Task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.fields import ConfigurationError
 
 _MOST_OPENED: Final = 16  # of data with other settings, to compare their folds

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fusion_search.analysis.records.plain_data import shown
+from fusion_search.models.couplings.options import canonical
 from fusion_search.models.layout import COUPLING, Layout, Placement, direction
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.tasks.base import Task
@@ -55,7 +56,7 @@ def _trial(raw: Any, where: str, task: Task, name: str) -> TrialSpecification:
 
 
 def _placed(trial: TrialSpecification, layouts: Layouts, where: str) -> TrialSpecification:
-    """The trial with its streams in the network's order, if there is such a trial."""
+    """The trial as a search has it, streams in the network's order, if there is such a trial."""
     layout = layouts(trial.network)
     try:
         layout.check(trial.placement)
@@ -68,8 +69,8 @@ def _placed(trial: TrialSpecification, layouts: Layouts, where: str) -> TrialSpe
     placement = trial.placement
     _check_streams(placement, layout, where)
     end = "" if placement.end in layout.ends[:1] else placement.end
-    same = Placement(placement.sites, end, layout.ordered(placement.streams))
-    return replace(trial, placement=same)
+    same = replace(placement, end=end, streams=layout.ordered(placement.streams))
+    return replace(trial, placement=canonical(layout, same) if same.options else same)
 
 
 def _check_streams(placement: Placement, layout: Layout, where: str) -> None:

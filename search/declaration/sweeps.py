@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.fields import ConfigurationError
-from fusion_search.search.trials.specification import GROUPS, TrialSpecification
+from fusion_search.search.trials.specification import TrialSpecification
 
 _MOST: Final = 100_000
 
@@ -48,11 +47,6 @@ def swept_trials(blocks: Sequence[Space]) -> list[TrialSpecification]:
 
 def _named(trials: list[TrialSpecification]) -> list[TrialSpecification]:
     """The same trials, whose names tell what differs between blocks, too."""
-    values: dict[str, set[str]] = {}
-    for trial in trials:
-        plain = trial.to_plain()
-        for group in GROUPS:
-            for name, one in plain[group].items():
-                values.setdefault(name, set()).add(json.dumps(one, sort_keys=True))
-    varied = tuple(name for name, several in values.items() if len(several) > 1)
+    first, *others = [one.settings() for one in trials]
+    varied = [name for name in first if any(one[name] != first[name] for one in others)]
     return [replace(one, varied=tuple(dict.fromkeys((*one.varied, *varied)))) for one in trials]

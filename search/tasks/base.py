@@ -5,24 +5,21 @@ Spaces, searchers, trials, records, figures and clusters know tasks through this
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
-from fusion_search.datasets.batch import SPLITS, Batch, Data, Examples, Tree
-from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, drawn, impaired
-from fusion_search.datasets.loading import Presentation, chunks, load
+from fusion_search.datasets.batch import Batch, Data, Tree
+from fusion_search.datasets.conditions import Axis, TrainCondition, drawn, impaired
+from fusion_search.datasets.loading import Presentation, chunks
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Layout, Placement
-from fusion_search.models.weights import WeightsError, weights_hash
 from fusion_search.search.tasks.run import Run
 
 Condition = Mapping[str, TrainCondition]
@@ -276,117 +273,6 @@ def _remedy(outputs: Tensor, targets: Tensor) -> str:
     if targets.shape == (len(outputs), 1) and outputs.dim() == 1:
         return "; let an example's target be [] (target[0]), or give outputs[:, None]"
     return ""
-
-
-def open_task(task: Task, data: Any, fold: int = 0) -> Data:
-    """Open a fold, take over what depends on the data, and find two examples for shapes.
-
-    Args:
-        task: its ``axes`` and ``metrics`` become those of the data where these have some.
-        data: an instance of ``task.data``.
-        fold: from 0 on.
-
-    Raises:
-        TaskError: a data set is empty, or there is no such fold.
-    """
-    try:
-        opened = task.open(data, fold)
-    except SystemExit as error:
-        raise TaskError(f"open of {type(task).__name__} ends the program") from error
-    if not isinstance(opened, Data):
-        raise TaskError(f"open gave a {type(opened).__name__}; a task's open gives Data")
-    if not 0 <= fold < opened.folds:
-        raise TaskError(f"fold is {fold}; allowed: 0 to {opened.folds - 1}")
-    for split in SPLITS:
-        given = opened.split(split)
-        if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
-            raise TaskError(
-                f"the {split} split is a {type(given).__name__} without a length or items by "
-                "number; a split is a map-style data set"
-            )
-        if not len(given):
-            raise TaskError(f"the {split} split of fold {fold} has no example")
-    if isinstance(task, Classification) and opened.classes < 2:
-        raise TaskError(
-            f"the data have {opened.classes} classes; a classification's open says how many, as "
-            "Data(..., classes=10) or split(..., classes=10)"
-        )
-    if isinstance(task, Classification):
-        _check_classes(opened)
-    # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
-    if opened.axes is not None:
-        task.axes = opened.axes
-    if opened.metrics is not None:
-        task.metrics = opened.metrics
-    if not task.metrics:
-        raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
-    opened.note = opened.note or type(task).__name__
-    _note_weights(opened)
-    opened.inputs = example_inputs(task, opened)
-    return opened
-
-
-def _check_classes(data: Data) -> None:
-    """Refuse a target that is no class: cross-entropy leaves out those of -100, and says nothing.
-
-    Of data sets that lie in memory; others are not loaded for this.
-    """
-    for split in SPLITS:
-        targets = getattr(data.split(split), "targets", None)
-        if isinstance(targets, Tensor) and targets.dim() == 1:
-            wrong = torch.nonzero((targets < 0) | (targets >= data.classes))
-            if len(wrong):
-                number = int(wrong[0])
-                raise TaskError(
-                    f"the target of example {number} of the {split} split is "
-                    f"{targets[number].item():g}; allowed with {data.classes} classes: 0 to "
-                    f"{data.classes - 1}"
-                )
-
-
-def _note_weights(data: Data) -> None:
-    """A search does not go on with other weights, and its records say which they were."""
-    try:
-        hashes = {name: weights_hash(path) for name, path in sorted(data.weights.items())}
-    except WeightsError as error:
-        raise TaskError(str(error)) from error
-    if hashes:
-        whole = repr((data.fingerprint, hashes))
-        data.fingerprint = hashlib.sha256(whole.encode()).hexdigest()[:16]
-        words = (f"{name} from {Path(data.weights[name]).name} {hashes[name]}" for name in hashes)
-        data.note += f"; weights of {', '.join(words)} (SHA-256)"
-
-
-_LOOKED_AT: Final = 8
-"""Examples among which other lengths are looked for."""
-
-
-def example_inputs(task: Task, data: Data) -> Examples:
-    """Two validation examples through ``impair`` without noise, as networks take them.
-
-    A data set that puts batches together itself may have examples of several lengths: then also
-    one of another length, twice.
-    """
-    count = len(data.validation)  # type: ignore[arg-type]
-    original = {axis.name: torch.full((2,), ORIGINAL) for axis in task.axes}
-
-    def inputs(first: int, second: int) -> dict[str, Tree]:
-        shown = [Presentation(first % count, 0), Presentation(second % count, 1)]
-        batch, keys = next(load(data.validation, [shown], seed=0))
-        return task.impair(batch, original, keys, 0).inputs
-
-    examples = Examples(inputs(0, 1))
-    if hasattr(data.validation, "collate") or hasattr(data.validation, "batch"):
-        for number in sorted({count * part // _LOOKED_AT for part in range(_LOOKED_AT)}):
-            other = inputs(number, number)
-            if _shapes(other) != _shapes(examples):
-                examples.other = other
-                break
-    return examples
-
-
-def _shapes(inputs: Mapping[str, Tree]) -> list[torch.Size]:
-    return [one.shape for one in tree_leaves(dict(inputs)) if isinstance(one, Tensor)]
 
 
 def settings_fields(settings: type) -> tuple[str, ...]:

@@ -1,11 +1,21 @@
-"""A task with the data that its trials share, opened once each."""
+"""Opening a task's data, which are checked there, and sharing them between its trials."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
-from fusion_search.datasets.batch import Data
-from fusion_search.search.tasks.base import Task, open_task
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from fusion_search.datasets.batch import SPLITS, Data, Examples, Tree
+from fusion_search.datasets.conditions import ORIGINAL
+from fusion_search.datasets.loading import Presentation, load
+from fusion_search.models.weights import WeightsError, weights_hash
+from fusion_search.search.tasks.base import Classification, Task, TaskError
 
 
 class OpenedTask:
@@ -45,3 +55,115 @@ class OpenedTask:
         # What does not lie in memory, such as an open file, is opened where it is needed.
         kept = {key: data for key, data in self._opened.items() if data.shared}
         return {**self.__dict__, "_opened": kept}
+
+
+def open_task(task: Task, data: Any, fold: int = 0) -> Data:
+    """Open a fold, take over what depends on the data, and find two examples for shapes.
+
+    Args:
+        task: its ``axes`` and ``metrics`` become those of the data where these have some.
+        data: an instance of ``task.data``.
+        fold: from 0 on.
+
+    Raises:
+        TaskError: a data set is empty, or there is no such fold.
+    """
+    try:
+        opened = task.open(data, fold)
+    except SystemExit as error:
+        raise TaskError(f"open of {type(task).__name__} ends the program") from error
+    if not isinstance(opened, Data):
+        raise TaskError(f"open gave a {type(opened).__name__}; a task's open gives Data")
+    if not 0 <= fold < opened.folds:
+        raise TaskError(f"fold is {fold}; allowed: 0 to {opened.folds - 1}")
+    for split in SPLITS:
+        given = opened.split(split)
+        if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
+            raise TaskError(
+                f"the {split} split is a {type(given).__name__} without a length or items by "
+                "number; a split is a map-style data set"
+            )
+        if not len(given):
+            raise TaskError(f"the {split} split of fold {fold} has no example")
+    if isinstance(task, Classification):
+        _check_classes(opened)
+    # Left to the class where the data have none: metrics are often lambdas, which are not pickled.
+    if opened.axes is not None:
+        task.axes = opened.axes
+    if opened.metrics is not None:
+        task.metrics = opened.metrics
+    if not task.metrics:
+        raise TaskError(f"{type(task).__name__} has no metric; the first one chooses networks")
+    opened.note = opened.note or type(task).__name__
+    _note_weights(opened)
+    opened.inputs = example_inputs(task, opened)
+    return opened
+
+
+def _check_classes(data: Data) -> None:
+    """Refuse data without classes, and a target that is none.
+
+    Cross-entropy leaves out those of -100, and says nothing. Targets are looked at where they lie
+    in memory; others are not loaded for this.
+    """
+    if data.classes < 2:
+        raise TaskError(
+            f"the data have {data.classes} classes; a classification's open says how many, as "
+            "Data(..., classes=10) or split(..., classes=10)"
+        )
+    for split in SPLITS:
+        targets = getattr(data.split(split), "targets", None)
+        if isinstance(targets, Tensor) and targets.dim() == 1:
+            wrong = torch.nonzero((targets < 0) | (targets >= data.classes))
+            if len(wrong):
+                number = int(wrong[0])
+                raise TaskError(
+                    f"the target of example {number} of the {split} split is "
+                    f"{targets[number].item():g}; allowed with {data.classes} classes: 0 to "
+                    f"{data.classes - 1}"
+                )
+
+
+def _note_weights(data: Data) -> None:
+    """A search does not go on with other weights, and its records say which they were."""
+    try:
+        hashes = {name: weights_hash(path) for name, path in sorted(data.weights.items())}
+    except WeightsError as error:
+        raise TaskError(str(error)) from error
+    if hashes:
+        whole = repr((data.fingerprint, hashes))
+        data.fingerprint = hashlib.sha256(whole.encode()).hexdigest()[:16]
+        words = (f"{name} from {Path(data.weights[name]).name} {hashes[name]}" for name in hashes)
+        data.note += f"; weights of {', '.join(words)} (SHA-256)"
+
+
+_LOOKED_AT: Final = 8
+"""Examples among which other lengths are looked for."""
+
+
+def example_inputs(task: Task, data: Data) -> Examples:
+    """Two validation examples through ``impair`` without noise, as networks take them.
+
+    A data set that puts batches together itself may have examples of several lengths: then also
+    one of another length, twice.
+    """
+    count = len(data.validation)  # type: ignore[arg-type]
+    original = {axis.name: torch.full((2,), ORIGINAL) for axis in task.axes}
+
+    def inputs(first: int, second: int) -> dict[str, Tree]:
+        shown = [Presentation(first % count, 0), Presentation(second % count, 1)]
+        batch, keys = next(load(data.validation, [shown], seed=0))
+        return task.impair(batch, original, keys, 0).inputs
+
+    examples = Examples(inputs(0, 1))
+    if hasattr(data.validation, "collate") or hasattr(data.validation, "batch"):
+        for number in sorted({count * part // _LOOKED_AT for part in range(_LOOKED_AT)}):
+            other = inputs(number, number)
+            if _shapes(other) != _shapes(examples):
+                examples.other = other
+                break
+    return examples
+
+
+def _shapes(inputs: Mapping[str, Tree]) -> list[torch.Size]:
+    return [one.shape for one in tree_leaves(dict(inputs)) if isinstance(one, Tensor)]

@@ -59,6 +59,8 @@ def parse_value(plain: Any, kind: Any) -> Any:
         if isinstance(plain, Mapping) and is_dataclass(one):
             hints = get_type_hints(one)
             return {name: parse_value(value, hints.get(name)) for name, value in plain.items()}
+        if isinstance(plain, Mapping) and get_origin(one) in (dict, Mapping) and parts:
+            return {name: parse_value(value, parts[1]) for name, value in plain.items()}
     return plain
 
 

@@ -255,14 +255,10 @@ def parse_data(text: str, task: Task) -> tuple[Any, int]:
     """Data settings and fold of a trial's JSON: what its task is opened with.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it is no trial's.
     """
-    plain = known([one.name for one in fields(TrialSpecification)], json.loads(text), "")
-    for name in ("data", "fold"):
-        if name not in plain:
-            raise ValueError(f"{name} is missing")
-    data = typed(task.data, parse_value(plain["data"], task.data), "data.")
-    return data, value_of(int, plain["fold"], "fold")
+    plain = _whole(text)
+    return _settings(task.data, plain, "data"), value_of(int, plain["fold"], "fold")
 
 
 def parse_specification(text: str, task: Task) -> TrialSpecification:
@@ -275,17 +271,7 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
     Raises:
         ValueError: it is none.
     """
-    kinds = {
-        "network": task.network,
-        "data": task.data,
-        "training": TrainingSettings,
-        "evaluation": EvaluationSettings,
-    }
-    names = [one.name for one in fields(TrialSpecification)]
-    plain = known(names, json.loads(text), "")
-    for name in names:
-        if name not in plain:
-            raise ValueError(f"{name} is missing")
+    plain = _whole(text)
     placed = known(["sites", "end", "streams", "options"], plain["placement"], "placement.")
     placement = Placement(
         value_of(dict[str, dict[str, str]], placed.get("sites", {}), "placement.sites"),
@@ -296,10 +282,10 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
     train = known([axis.name for axis in task.axes], plain["train"], "train.")
     return TrialSpecification(
         task=value_of(str, plain["task"], "task"),
-        **{
-            name: typed(kind, parse_value(plain[name], kind), f"{name}.")
-            for name, kind in kinds.items()
-        },
+        network=_settings(task.network, plain, "network"),
+        data=_settings(task.data, plain, "data"),
+        training=_settings(TrainingSettings, plain, "training"),
+        evaluation=_settings(EvaluationSettings, plain, "evaluation"),
         placement=placement,
         train=make_train(
             task, {name: parse_train(one) for name, one in train.items()}, placement.streams
@@ -308,3 +294,16 @@ def parse_specification(text: str, task: Task) -> TrialSpecification:
         seed=value_of(int, plain["seed"], "seed"),
         varied=value_of(tuple[str, ...], plain["varied"], "varied"),
     )
+
+
+def _whole(text: str) -> dict[str, Any]:
+    """The JSON of a trial, with every field and no other."""
+    plain = known(TrialSpecification, json.loads(text), "")
+    for one in fields(TrialSpecification):
+        if one.name not in plain:
+            raise ValueError(f"{one.name} is missing")
+    return plain
+
+
+def _settings(kind: type, plain: Mapping[str, Any], name: str) -> Any:
+    return typed(kind, parse_value(plain[name], kind), f"{name}.")

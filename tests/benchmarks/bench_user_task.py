@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader
 from fusion_search.datasets.batch import Data, TensorData
 from fusion_search.datasets.conditions import ORIGINAL, Axis
 from fusion_search.models.layout import Layout, Placement
-from fusion_search.search.tasks.base import Classification, open_task
+from fusion_search.search.tasks.base import Classification
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.task_trial import TaskTrial
 from fusion_search.search.trials.trial import run_task_trial

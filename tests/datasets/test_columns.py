@@ -18,7 +18,8 @@ from fusion_search.datasets.columns import Columns
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.datasets.splits import split
-from fusion_search.search.tasks.base import Classification, TaskError, open_task
+from fusion_search.search.tasks.base import Classification, TaskError
+from fusion_search.search.tasks.opened import open_task
 
 N = 30
 

@@ -14,7 +14,7 @@ from small_tables import copied, read_csv, write_csv
 from fusion_search.datasets.tables.looking import look
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, parse_yaml
-from fusion_search.search.tasks.base import open_task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.table.suggested import Measured, suggested
 
 

@@ -12,6 +12,7 @@ from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.batch import Data
 from fusion_search.models.layout import Feature, Layout, Site
 from fusion_search.search.declaration.layouts import Layouts
+from fusion_search.search.declaration.listed import listed_trials
 from fusion_search.search.declaration.space_fields import build_space
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.parameters import Choice, Range
@@ -147,6 +148,16 @@ def test_an_option_at_its_default_is_the_trial_that_says_none() -> None:
     assert said.trials({"mmtm.ratio": 4}) == (silent,)
     assert said.sample_of(silent) == {"mmtm.ratio": 4}
     assert said.trials({"mmtm.ratio": 2})[0].trial_id != silent.trial_id
+
+
+def test_a_listed_trial_keeps_its_options() -> None:
+    whole, task = space(**COUPLINGS), Open()
+    trials = [whole.trials(sample)[0] for sample in enumerate_samples(whole)]
+    found = listed_trials([one.to_plain() for one in trials], task, whole.name)
+    assert [one.trial_id for one in found] == [one.trial_id for one in trials]
+    silent = space(couplings={"s1": "mmtm"}).any_trial().to_plain()
+    default = {**silent["placement"], "options": {"mmtm": {"ratio": 4}}}
+    assert len(listed_trials([silent, {**silent, "placement": default}], task, whole.name)) == 1
 
 
 def test_gated_streams_are_a_choice_among_subsets() -> None:

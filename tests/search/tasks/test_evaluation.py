@@ -24,10 +24,10 @@ from fusion_search.search.tasks.base import (
     Regression,
     Task,
     TaskError,
-    open_task,
     settings_fields,
 )
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.run import Run
 
 CPU = torch.device("cpu")

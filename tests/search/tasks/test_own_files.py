@@ -14,8 +14,9 @@ from fusion_search.datasets.batch import Data, TensorData
 from fusion_search.models.coupled.heads import Concatenate
 from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.layout import Placement, Site
-from fusion_search.search.tasks.base import Classification, Task, TaskError, open_task
+from fusion_search.search.tasks.base import Classification, Task, TaskError
 from fusion_search.search.tasks.named import find_task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.task_trial import TaskTrial
 from fusion_search.search.trials.trial import TrialResult, run_task_trial

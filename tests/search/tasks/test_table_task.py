@@ -19,7 +19,8 @@ from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.tables.log_mel import log_mel
 from fusion_search.datasets.tables.settings import Input, TableData
 from fusion_search.models.layout import Placement
-from fusion_search.search.tasks.base import TaskError, open_task
+from fusion_search.search.tasks.base import TaskError
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.table.network import TableNetwork
 from fusion_search.search.tasks.table.task import CLASS_METRICS, Table, noisy_numbers
 from fusion_search.search.trials.inspection.contract import Contract

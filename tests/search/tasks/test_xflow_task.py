@@ -16,8 +16,8 @@ from fusion_search.models.xflow.averaged import AveragedXFlow
 from fusion_search.models.xflow.recurrent import RecurrentXFlow
 from fusion_search.models.xflow.widths import WHOLE, trainable
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.tasks.base import open_task
 from fusion_search.search.tasks.named import find_task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.xflow.task import XFlow
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.task_trial import TaskTrial

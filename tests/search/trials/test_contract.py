@@ -17,8 +17,9 @@ from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Placement
 from fusion_search.search.commands.command_line import main
-from fusion_search.search.tasks.base import Task, open_task
+from fusion_search.search.tasks.base import Task
 from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.inspection.contract import Contract
 
 NAMES = [

@@ -9,8 +9,7 @@ from descriptions import digit_description
 from odd_tasks import Amount, Captions, NoisySensors, Sensors, Widths
 
 from fusion_search.analysis.records.description import AxisDescription, TaskDescription
-from fusion_search.search.tasks.base import open_task
-from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.tasks.opened import OpenedTask, open_task
 from fusion_search.search.trials.describe import describe
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
 from odd_tasks import Amount, Sensors
 
-from fusion_search.search.tasks.base import open_task
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.fields import ConfigurationError, typed
 from fusion_search.search.trials.plain import column_type
@@ -189,6 +190,8 @@ class Bounds:
     mode: str = "original"
     either: float | str = "absent"
     nested: Augmentation = Augmentation(-math.inf)
+    named: dict[str, Augmentation] = field(default_factory=lambda: {"a": Augmentation(math.inf)})
+    rates: Mapping[str, float] = field(default_factory=lambda: {"a": 0.5, "b": math.inf})
 
 
 class BoundedSensors(Sensors):

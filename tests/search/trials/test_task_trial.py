@@ -12,12 +12,15 @@ import pytest
 import torch
 from odd_tasks import Amount, Captions, Imbalanced, NoisySensors, Sensors, Widths
 from torch import nn
+from torch.utils.data import DataLoader
 
+from fusion_search.datasets import loading
 from fusion_search.datasets.batch import Batch
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Range
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Placement
-from fusion_search.search.tasks.base import Task, TrialError, open_task
+from fusion_search.search.tasks.base import Task, TrialError
+from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.results import Epoch, Tally
 from fusion_search.search.trials.settings import (
     EvaluationSettings,
@@ -61,10 +64,21 @@ def numbers(result: TrialResult) -> list[Any]:
     ],
     ids=["regression", "noisy", "imbalanced", "captions"],
 )
-def test_workers_and_an_interruption_change_no_number(trial: TaskTrial) -> None:
+def test_workers_and_an_interruption_change_no_number(
+    trial: TaskTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+
+    def noted(*given: Any, num_workers: int, **more: Any) -> Any:
+        begun.append(num_workers)
+        return DataLoader(*given, num_workers=num_workers, **more)
+
+    monkeypatch.setattr(loading, "DataLoader", noted)
     whole = numbers(run(trial))
+    assert begun == []
     ahead = replace(trial, training=replace(trial.training, loader_workers=2))
     assert numbers(run(ahead)) == whole
+    assert begun == [2]  # once, for all epochs and splits
     saved: list[bytes] = []
     run(trial, continuation=Continuation(save=saved.append))
     again = run(trial, continuation=Continuation(saved=saved[0]))
