@@ -37,6 +37,9 @@ TrainCondition: TypeAlias = tuple[float | str, ...]
 REPETITION: Final = ("fold", VARIED_SEEDS, "seed")
 """What the trials of one network at one train condition differ in."""
 
+COUNTS: Final = ("seeds", "folds", "trials")
+"""Columns of a table that say of how many a value is."""
+
 
 def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str, Any]]:
     """The distinct networks of a table with ``network_columns``, whole and plain ones first."""
@@ -143,14 +146,19 @@ def by_seed(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) 
     return seeds.mean().where(seeds.count().eq(wanted, axis=0)).T
 
 
-def repeated(seeds: int, folds: int, trials: int | None = None) -> str:
-    """How often something was trained, for people: "2 seeds" or "2 seeds x 3 folds".
+def repeated(rows: pd.DataFrame) -> str:
+    """How often something was trained at most, for people: "2 seeds" or "2 seeds x 3 folds".
 
-    Where so many ``trials`` are more than that, they are counted: "2 seeds, 4 trials".
+    Where the trials are more than that, they are counted: "2 seeds, 4 trials".
+
+    Args:
+        rows: with the columns ``COUNTS``.
     """
+    if rows.empty:
+        return "no trial"
+    seeds, folds, trials = (int(rows[one].max()) for one in COUNTS)
     words = count_label(seeds, "seed") + (f" x {folds} folds" if folds > 1 else "")
-    more = trials is not None and trials > seeds * folds
-    return f"{words}, {trials} trials" if more else words
+    return f"{words}, {trials} trials" if trials > seeds * folds else words
 
 
 def repetition_words(table: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import (
+    COUNTS,
     REPETITION,
     network_title,
     networks,
@@ -49,7 +50,6 @@ from fusion_search.analysis.statistics import bounds_of, interval
 _MOST_COLUMNS: Final = 4  # of panels
 _PANEL_WIDTH: Final = 4.4  # inches
 _LABEL_WIDTH: Final = 3.4
-_COUNTS: Final = ("seeds", "folds", "trials")
 _SPREAD: Final = ("deviation", "lowest", "highest", "low", "high")
 _FEWEST: Final = 5  # seeds; an interval of fewer is wider than the figure, and says little
 _MOST_LEVEL: Final = 8  # SNRs whose labels stand beside each other
@@ -99,7 +99,7 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         )
         for key, group in sorted(groups, key=lambda one: (train_order(one[0][1]), -one[0][2])):
             rows.append({**network, **dict(zip(keys, key, strict=True)), **_spread(group, metric)})
-    columns = [*network_columns(description), *keys, *_COUNTS, metric.name, *_SPREAD]
+    columns = [*network_columns(description), *keys, *COUNTS, metric.name, *_SPREAD]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -185,18 +185,13 @@ def _bar_words(table: pd.DataFrame, metric: MetricDescription) -> str:
     """What bars reach to, and over what."""
     if _are_few(table):
         return (
-            f"lowest and highest of the trials ({_counted(table)}; with fewer than {_FEWEST} "
+            f"lowest and highest of the trials ({repeated(table)}; with fewer than {_FEWEST} "
             "seeds, no interval)"
         )
-    seeds, folds, trials = (int(table[one].max()) for one in _COUNTS)
+    seeds, folds, trials = (int(table[one].max()) for one in COUNTS)
     several = f"{folds} folds" if folds > 1 else "its trials" if trials > seeds else ""
     each = f", each the mean over {several}" if several else ""
     return f"95 % t interval over n = {seeds} seeds{each}"
-
-
-def _counted(rows: pd.DataFrame) -> str:
-    """How often the networks of some rows were trained."""
-    return repeated(*(int(rows[one].max()) for one in _COUNTS))
 
 
 def _ends(table: pd.DataFrame) -> tuple[str, str]:
@@ -216,7 +211,7 @@ def _draw_lines(
     colours = mpl.colormaps["viridis"].resampled(256)
     for number, (train, line) in enumerate(lines):
         colour = colours(0.88 * number / max(len(lines) - 1, 1))
-        label = f"{snr_label(train)} ({_counted(line)})"
+        label = f"{snr_label(train)} ({repeated(line)})"
         shift = _APART * (number - (len(lines) - 1) / 2)
         for there, style in ((line["test_snr"] != ABSENT, "-"), (line["test_snr"] == ABSENT, "")):
             own = line[there]
@@ -277,9 +272,7 @@ def draw_intervals(
     metric = metric or description.metric
     ordered = table.sort_values(metric.name, ascending=metric.sign < 0, kind="stable")
     labels = [
-        wrapped(
-            f"{network_title(row)} ({repeated(*(row[one] for one in _COUNTS))})", _LABEL_WIDTH, 8
-        )
+        wrapped(f"{network_title(row)} ({repeated(pd.DataFrame([row]))})", _LABEL_WIDTH, 8)
         for row in rows_of(ordered)
     ]
     more = sum(label.count("\n") for label in labels)

@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import (
+    COUNTS,
     REPETITION,
     TrainCondition,
     at_train,
@@ -61,7 +62,6 @@ from fusion_search.analysis.records.selection import (
 from fusion_search.analysis.statistics import SIGNIFICANCE, TIE
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with
-_COUNTS: Final = ("seeds", "folds", "trials")
 _CLIPPED: Final = (
     f"Differences beyond {LARGEST_DIFFERENCE:g} either way have the colours of the ends."
 )
@@ -190,7 +190,7 @@ def compute_fusion(
             (means,) = region_means([differences], [train_numbers(condition)], description)
             regions.append(compare(means).reset_index().assign(**here))
     where = [*description.train_columns, DEPTH]
-    columns = [*where, *tests, "seeds", "folds", "trials", metric.name, *PAIRED_COLUMNS]
+    columns = [*where, *tests, *COUNTS, metric.name, *PAIRED_COLUMNS]
     return _stack(cells, columns), _stack(regions, [*where, "region", *PAIRED_COLUMNS])
 
 
@@ -283,9 +283,7 @@ def draw_fusion(
     extend = beyond(around_zero, differences.values())
     for column, depth in enumerate(depths):
         rows = table[table[DEPTH] == depth]
-        counts = [int(rows[one].iloc[0]) for one in _COUNTS] if len(rows) else []
-        seeds = repeated(*counts) if counts else "no trial"
-        panels[0, column].set_title(f"{depth_names[depth]} ({seeds})", fontsize=9)
+        panels[0, column].set_title(f"{depth_names[depth]} ({repeated(rows)})", fontsize=9)
         _draw_panel(panels[0, column], values[depth], scale, colours, condition)
         lower = panels[1, column]
         if depth == INITIAL:

@@ -243,6 +243,4 @@ def _positions(conditions: Sequence[TrainCondition]) -> dict[TrainCondition, tup
 
 
 def _panel_title(part: pd.DataFrame, train: TrainCondition, description: TaskDescription) -> str:
-    counts = [part[one].max() for one in ("seeds", "folds", "trials")]
-    count = repeated(*map(int, counts)) if len(part) else "no trial"
-    return f"train {train_label(train, description)} ({count})"
+    return f"train {train_label(train, description)} ({repeated(part)})"
