@@ -70,6 +70,19 @@ def network_title(network: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, (words, varied_words(network.get(VARIED_SETTINGS)))))
 
 
+def settings_sentence(what: str, settings: Mapping[str, str]) -> str:
+    """A sentence on the settings in which networks differ; empty where in none.
+
+    Args:
+        what: they are called.
+        settings: of each network, by its name for people, the text in ``VARIED_SETTINGS``.
+    """
+    if len(set(settings.values())) < 2:
+        return ""
+    said = "; ".join(f"{name}: {varied_words(text)}" for name, text in settings.items())
+    return f"The {what} differ in settings, too: {said}."
+
+
 def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[TrainCondition]:
     """The distinct train conditions, descending; the one without axes is ()."""
     found = table[list(description.train_columns)].drop_duplicates()

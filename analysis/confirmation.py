@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from fusion_search.analysis.conditions import settings_sentence
 from fusion_search.analysis.paired import (
     HIGHER,
     NOT_TOLD,
@@ -21,7 +22,7 @@ from fusion_search.analysis.paired import (
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import read_json
-from fusion_search.analysis.records.samples import rows_of, varied_words
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import (
     VARIED_SETTINGS,
     AnalysisError,
@@ -132,10 +133,7 @@ def settings_words(trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]
         if found:
             rank = f"{one['rank']}. " if one["role"] == TOP else ""
             told[f"{rank}{one['label']}"] = found[0]
-    if len(set(told.values())) < 2:
-        return ""
-    said = "; ".join(f"{label}: {varied_words(text)}" for label, text in told.items())
-    return f"The networks differ in settings, too: {said}."
+    return settings_sentence("networks", told)
 
 
 def budget_words(confirmation: pd.DataFrame, search: pd.DataFrame) -> str:

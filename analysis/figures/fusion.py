@@ -21,6 +21,7 @@ from fusion_search.analysis.conditions import (
     networks,
     of_network,
     repeated,
+    settings_sentence,
     tested_present,
     train_conditions,
     train_numbers,
@@ -114,10 +115,7 @@ def differing_words(search: Search) -> str:
     """In which settings networks of different fusion depths differ, too; empty where in none."""
     every = networks(search.planned, search.description)
     told = {depth_name(one[DEPTH], one.get("levels", 0)): one[VARIED_SETTINGS] for one in every}
-    if len(set(told.values())) < 2:
-        return ""
-    said = "; ".join(f"{name}: {varied_words(text)}" for name, text in told.items())
-    return f"The depths differ in settings, too: {said}."
+    return settings_sentence("depths", told)
 
 
 def fusion_conditions(search: Search) -> list[TrainCondition]:
