@@ -30,7 +30,7 @@ from fusion_search.analysis.records.selection import (
 )
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
-from fusion_search.analysis.statistics import bounds_of, interval
+from fusion_search.analysis.statistics import interval
 
 TOP: Final = "top"
 _GIVEN: Final = ("label", "role", "rank", "search_value")
@@ -200,9 +200,8 @@ def compute_confirmation(
     rows = []
     for one, values in zip(candidates, by_candidate, strict=True):
         own = wanted[wanted["trial_id"].isin(one["trial_ids"])]
-        known = values.to_numpy(dtype=float)
         mean, low, high = interval(
-            known, bounds_of(known, share=metric.share, minimize=metric.sign < 0)
+            values.to_numpy(dtype=float), share=metric.share, minimize=metric.sign < 0
         )
         rows.append(
             {

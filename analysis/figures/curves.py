@@ -45,7 +45,7 @@ from fusion_search.analysis.records.selection import (
     network_columns,
     snr_label,
 )
-from fusion_search.analysis.statistics import bounds_of, interval
+from fusion_search.analysis.statistics import interval
 
 _MOST_COLUMNS: Final = 4  # of panels
 _PANEL_WIDTH: Final = 4.4  # inches
@@ -107,8 +107,9 @@ def _spread(trials: pd.DataFrame, metric: MetricDescription) -> dict[str, Any]:
     """Mean and spread of a value per trial."""
     each = trials[metric.name]
     seeds = trials.groupby("seed")[metric.name].mean()
-    own = seeds.to_numpy(dtype=float)
-    mean, low, high = interval(own, bounds_of(own, share=metric.share, minimize=metric.sign < 0))
+    mean, low, high = interval(
+        seeds.to_numpy(dtype=float), share=metric.share, minimize=metric.sign < 0
+    )
     return {
         metric.name: mean,
         "low": low,

@@ -21,7 +21,7 @@ from fusion_search.analysis.figures.drawing import (
 )
 from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.statistics import bounds_of, holm, interval, undecided
+from fusion_search.analysis.statistics import holm, interval, undecided
 
 RANDOM: Final = "random"
 """The searcher that all others are compared with."""
@@ -63,8 +63,7 @@ def compute_replay(
         best = best.reindex(columns=range(1, longest + 1)).ffill(axis=1)
         for step in best.columns:
             values = best[step].dropna().to_numpy(dtype=float)
-            bounds = bounds_of(values, share=objective.is_share, minimize=sign < 0)
-            mean, low, high = interval(values, bounds)
+            mean, low, high = interval(values, share=objective.is_share, minimize=sign < 0)
             curves.append((searcher, step, len(values), mean, low, high))
         arrived = sign * (optimum - best) <= within + _ROUNDING
         needed = arrived.idxmax(axis=1).astype(float).where(arrived.any(axis=1))
