@@ -27,10 +27,11 @@ from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_title,
     axis_label,
+    draw_interval,
     drawn,
-    error_ends,
     new_figure,
     percent_axis,
+    row_figure,
     wrapped,
 )
 from fusion_search.analysis.records.description import (
@@ -276,20 +277,12 @@ def draw_intervals(
         wrapped(f"{network_title(row)} ({repeated(pd.DataFrame([row]))})", _LABEL_WIDTH, 8)
         for row in rows_of(ordered)
     ]
-    more = sum(label.count("\n") for label in labels)
-    figure = new_figure(8.2, 1.7 + 0.42 * max(len(ordered), 2) + 0.14 * more)
-    axes = figure.add_subplot()
+    figure, axes = row_figure(labels)
     for place, row in enumerate(rows_of(ordered)):
-        reach = error_ends(row[metric.name], *(row[one] for one in _ends(ordered)))
-        axes.errorbar(
-            row[metric.name], place, xerr=reach, fmt="D", color="tab:blue", capsize=4, markersize=6
-        )
-    axes.set_yticks(range(len(ordered)), labels)
-    axes.set_ylim(len(ordered) - 0.4, -0.6)
+        low, high = (row[one] for one in _ends(ordered))
+        draw_interval(axes, place, row[metric.name], low, high, "tab:blue")
     percent_axis(axes.xaxis, metric)
     axes.set_xlabel(metric.label, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
     bars = f"; bars: {_bar_words(ordered, metric)}" if _is_repeated(ordered) else ""
     note = f"Diamond: mean{bars}."
