@@ -37,6 +37,9 @@ TrainCondition: TypeAlias = tuple[float | str, ...]
 REPETITION: Final = ("fold", VARIED_SEEDS, "seed")
 """What the trials of one network at one train condition differ in."""
 
+COUNTS: Final = ("seeds", "folds", "trials")
+"""Columns of a table that say of how many a value is."""
+
 
 def networks(table: pd.DataFrame, description: TaskDescription) -> list[dict[str, Any]]:
     """The distinct networks of a table with ``network_columns``, whole and plain ones first."""
@@ -65,6 +68,19 @@ def network_title(network: Mapping[str, Any]) -> str:
     """A network for people, such as "second-layer fusion: MMTM at level1, width 8"."""
     words = placement_words(network).removesuffix(": plain")
     return ", ".join(filter(None, (words, varied_words(network.get(VARIED_SETTINGS)))))
+
+
+def settings_sentence(what: str, settings: Mapping[str, str]) -> str:
+    """A sentence on the settings in which networks differ; empty where in none.
+
+    Args:
+        what: they are called.
+        settings: of each network, by its name for people, the text in ``VARIED_SETTINGS``.
+    """
+    if len(set(settings.values())) < 2:
+        return ""
+    said = "; ".join(f"{name}: {varied_words(text)}" for name, text in settings.items())
+    return f"The {what} differ in settings, too: {said}."
 
 
 def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[TrainCondition]:
@@ -143,14 +159,19 @@ def by_seed(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) 
     return seeds.mean().where(seeds.count().eq(wanted, axis=0)).T
 
 
-def repeated(seeds: int, folds: int, trials: int | None = None) -> str:
-    """How often something was trained, for people: "2 seeds" or "2 seeds x 3 folds".
+def repeated(rows: pd.DataFrame) -> str:
+    """How often something was trained at most, for people: "2 seeds" or "2 seeds x 3 folds".
 
-    Where so many ``trials`` are more than that, they are counted: "2 seeds, 4 trials".
+    Where the trials are more than that, they are counted: "2 seeds, 4 trials".
+
+    Args:
+        rows: with the columns ``COUNTS``.
     """
+    if rows.empty:
+        return "no trial"
+    seeds, folds, trials = (int(rows[one].max()) for one in COUNTS)
     words = count_label(seeds, "seed") + (f" x {folds} folds" if folds > 1 else "")
-    more = trials is not None and trials > seeds * folds
-    return f"{words}, {trials} trials" if more else words
+    return f"{words}, {trials} trials" if trials > seeds * folds else words
 
 
 def repetition_words(table: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from fusion_search.analysis.conditions import settings_sentence
 from fusion_search.analysis.paired import (
     HIGHER,
     NOT_TOLD,
@@ -21,7 +22,7 @@ from fusion_search.analysis.paired import (
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import read_json
-from fusion_search.analysis.records.samples import rows_of, varied_words
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import (
     VARIED_SETTINGS,
     AnalysisError,
@@ -29,7 +30,7 @@ from fusion_search.analysis.records.selection import (
 )
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
-from fusion_search.analysis.statistics import bounds_of, interval
+from fusion_search.analysis.statistics import interval
 
 TOP: Final = "top"
 _GIVEN: Final = ("label", "role", "rank", "search_value")
@@ -132,10 +133,7 @@ def settings_words(trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]
         if found:
             rank = f"{one['rank']}. " if one["role"] == TOP else ""
             told[f"{rank}{one['label']}"] = found[0]
-    if len(set(told.values())) < 2:
-        return ""
-    said = "; ".join(f"{label}: {varied_words(text)}" for label, text in told.items())
-    return f"The networks differ in settings, too: {said}."
+    return settings_sentence("networks", told)
 
 
 def budget_words(confirmation: pd.DataFrame, search: pd.DataFrame) -> str:
@@ -202,9 +200,8 @@ def compute_confirmation(
     rows = []
     for one, values in zip(candidates, by_candidate, strict=True):
         own = wanted[wanted["trial_id"].isin(one["trial_ids"])]
-        known = values.to_numpy(dtype=float)
         mean, low, high = interval(
-            known, bounds_of(known, share=metric.share, minimize=metric.sign < 0)
+            values.to_numpy(dtype=float), share=metric.share, minimize=metric.sign < 0
         )
         rows.append(
             {

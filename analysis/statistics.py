@@ -127,15 +127,17 @@ def holm(p: Values) -> Values:
 
 
 def interval(
-    values: Values, bounds: tuple[float, float] = (-math.inf, math.inf)
+    values: Values, *, share: bool = False, minimize: bool = False
 ) -> tuple[float, float, float]:
     """Mean and its 95 % t interval [n]; NaN without values, the ends also for a single one.
 
-    An end beyond the bounds is moved to them, which loses nothing that the mean can be.
+    An end beyond what a value can be is moved there, which loses nothing that the mean can be: 0 to
+    1 of a share, 0 or more of an error, which is what is to be minimised and nowhere negative.
 
     Args:
         values: of independent repetitions.
-        bounds: what a value can be.
+        share: values lie in 0 to 1.
+        minimize: less is better.
     """
     if len(values) == 0:
         return math.nan, math.nan, math.nan
@@ -143,15 +145,6 @@ def interval(
     if len(values) == 1:
         return mean, math.nan, math.nan
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
-    return mean, max(bounds[0], mean - half), min(bounds[1], mean + half)
-
-
-def bounds_of(values: Values, *, share: bool, minimize: bool) -> tuple[float, float]:
-    """What a metric can be: 0 to 1 of a share, 0 or more of an error, else anything.
-
-    An error is what is to be minimised and nowhere negative.
-    """
-    if share:
-        return 0.0, 1.0
-    is_error = minimize and len(values) > 0 and float(values.min()) >= 0
-    return (0.0, math.inf) if is_error else (-math.inf, math.inf)
+    is_error = minimize and float(values.min()) >= 0
+    lowest = 0.0 if share or is_error else -math.inf
+    return mean, max(lowest, mean - half), min(1.0 if share else math.inf, mean + half)

@@ -19,11 +19,12 @@ from fusion_search.analysis.figures.drawing import (
     difference_colours,
     difference_scale,
     dots_note,
+    draw_interval,
     draw_map,
     drawn,
-    error_ends,
     new_figure,
     percent_axis,
+    row_figure,
 )
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.samples import rows_of
@@ -50,23 +51,16 @@ def draw_confirmation(
         textwrap.fill(f"{rank}{row['label']} (n={row['n']})", _LABEL_CHARACTERS)
         for rank, row in zip(ranks, rows_of(table), strict=True)
     ]
-    more = sum(label.count("\n") for label in labels)
-    figure = new_figure(8.2, 1.7 + 0.42 * max(len(table), 2) + 0.14 * more)
-    axes = figure.add_subplot()
+    figure, axes = row_figure(labels)
     for place, row in enumerate(rows_of(table)):
         colour = "tab:blue" if row["role"] == TOP else "0.4"
         axes.plot(row["values"], [place] * row["n"], "o", color=colour, markersize=4, alpha=0.45)
         if row["n"] == 0:
             axes.text(0.02, place, "missing", transform=axes.get_yaxis_transform(), fontsize=8)
             continue
-        ends = error_ends(row["mean"], row["low"], row["high"])
-        axes.errorbar(row["mean"], place, xerr=ends, fmt="D", color=colour, capsize=4, markersize=6)
-    axes.set_yticks(range(len(table)), labels)
-    axes.set_ylim(len(table) - 0.4, -0.6)
+        draw_interval(axes, place, row["mean"], row["low"], row["high"], colour)
     percent_axis(axes.xaxis, measure.metric)
     axes.set_xlabel(f"{measure.words} ({measure.metric.better_words})", fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
     note = (
         "Diamond and bar: mean over n seeds and its 95 % t interval; dots: single "

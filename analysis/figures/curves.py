@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import (
+    COUNTS,
     REPETITION,
     network_title,
     networks,
@@ -26,10 +27,11 @@ from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_title,
     axis_label,
+    draw_interval,
     drawn,
-    error_ends,
     new_figure,
     percent_axis,
+    row_figure,
     wrapped,
 )
 from fusion_search.analysis.records.description import (
@@ -44,12 +46,11 @@ from fusion_search.analysis.records.selection import (
     network_columns,
     snr_label,
 )
-from fusion_search.analysis.statistics import bounds_of, interval
+from fusion_search.analysis.statistics import interval
 
 _MOST_COLUMNS: Final = 4  # of panels
 _PANEL_WIDTH: Final = 4.4  # inches
 _LABEL_WIDTH: Final = 3.4
-_COUNTS: Final = ("seeds", "folds", "trials")
 _SPREAD: Final = ("deviation", "lowest", "highest", "low", "high")
 _FEWEST: Final = 5  # seeds; an interval of fewer is wider than the figure, and says little
 _MOST_LEVEL: Final = 8  # SNRs whose labels stand beside each other
@@ -99,7 +100,7 @@ def compute_curves(search: Search, metric: MetricDescription | None = None) -> p
         )
         for key, group in sorted(groups, key=lambda one: (train_order(one[0][1]), -one[0][2])):
             rows.append({**network, **dict(zip(keys, key, strict=True)), **_spread(group, metric)})
-    columns = [*network_columns(description), *keys, *_COUNTS, metric.name, *_SPREAD]
+    columns = [*network_columns(description), *keys, *COUNTS, metric.name, *_SPREAD]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -107,8 +108,9 @@ def _spread(trials: pd.DataFrame, metric: MetricDescription) -> dict[str, Any]:
     """Mean and spread of a value per trial."""
     each = trials[metric.name]
     seeds = trials.groupby("seed")[metric.name].mean()
-    own = seeds.to_numpy(dtype=float)
-    mean, low, high = interval(own, bounds_of(own, share=metric.share, minimize=metric.sign < 0))
+    mean, low, high = interval(
+        seeds.to_numpy(dtype=float), share=metric.share, minimize=metric.sign < 0
+    )
     return {
         metric.name: mean,
         "low": low,
@@ -185,18 +187,13 @@ def _bar_words(table: pd.DataFrame, metric: MetricDescription) -> str:
     """What bars reach to, and over what."""
     if _are_few(table):
         return (
-            f"lowest and highest of the trials ({_counted(table)}; with fewer than {_FEWEST} "
+            f"lowest and highest of the trials ({repeated(table)}; with fewer than {_FEWEST} "
             "seeds, no interval)"
         )
-    seeds, folds, trials = (int(table[one].max()) for one in _COUNTS)
+    seeds, folds, trials = (int(table[one].max()) for one in COUNTS)
     several = f"{folds} folds" if folds > 1 else "its trials" if trials > seeds else ""
     each = f", each the mean over {several}" if several else ""
     return f"95 % t interval over n = {seeds} seeds{each}"
-
-
-def _counted(rows: pd.DataFrame) -> str:
-    """How often the networks of some rows were trained."""
-    return repeated(*(int(rows[one].max()) for one in _COUNTS))
 
 
 def _ends(table: pd.DataFrame) -> tuple[str, str]:
@@ -216,7 +213,7 @@ def _draw_lines(
     colours = mpl.colormaps["viridis"].resampled(256)
     for number, (train, line) in enumerate(lines):
         colour = colours(0.88 * number / max(len(lines) - 1, 1))
-        label = f"{snr_label(train)} ({_counted(line)})"
+        label = f"{snr_label(train)} ({repeated(line)})"
         shift = _APART * (number - (len(lines) - 1) / 2)
         for there, style in ((line["test_snr"] != ABSENT, "-"), (line["test_snr"] == ABSENT, "")):
             own = line[there]
@@ -277,25 +274,15 @@ def draw_intervals(
     metric = metric or description.metric
     ordered = table.sort_values(metric.name, ascending=metric.sign < 0, kind="stable")
     labels = [
-        wrapped(
-            f"{network_title(row)} ({repeated(*(row[one] for one in _COUNTS))})", _LABEL_WIDTH, 8
-        )
+        wrapped(f"{network_title(row)} ({repeated(pd.DataFrame([row]))})", _LABEL_WIDTH, 8)
         for row in rows_of(ordered)
     ]
-    more = sum(label.count("\n") for label in labels)
-    figure = new_figure(8.2, 1.7 + 0.42 * max(len(ordered), 2) + 0.14 * more)
-    axes = figure.add_subplot()
+    figure, axes = row_figure(labels)
     for place, row in enumerate(rows_of(ordered)):
-        reach = error_ends(row[metric.name], *(row[one] for one in _ends(ordered)))
-        axes.errorbar(
-            row[metric.name], place, xerr=reach, fmt="D", color="tab:blue", capsize=4, markersize=6
-        )
-    axes.set_yticks(range(len(ordered)), labels)
-    axes.set_ylim(len(ordered) - 0.4, -0.6)
+        low, high = (row[one] for one in _ends(ordered))
+        draw_interval(axes, place, row[metric.name], low, high, "tab:blue")
     percent_axis(axes.xaxis, metric)
     axes.set_xlabel(metric.label, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(axis="x", alpha=0.25)
     axes.set_title(title, fontsize=10)
     bars = f"; bars: {_bar_words(ordered, metric)}" if _is_repeated(ordered) else ""
     note = f"Diamond: mean{bars}."

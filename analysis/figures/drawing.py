@@ -127,9 +127,24 @@ def percent_axis(axis: Axis, metric: MetricDescription | Objective, *, decimals:
         axis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
 
 
-def error_ends(mean: float, low: float, high: float) -> list[list[float]]:
-    """How far a bar reaches below and above a mean, as matplotlib takes it; NaN for not at all."""
-    return [[np.nan_to_num(mean - low)], [np.nan_to_num(high - mean)]]
+def row_figure(labels: Sequence[str]) -> tuple[Figure, Axes]:
+    """A figure with a row for each label, the first on top; a label may have several lines."""
+    more = sum(label.count("\n") for label in labels)
+    figure = new_figure(8.2, 1.7 + 0.42 * max(len(labels), 2) + 0.14 * more)
+    axes = figure.add_subplot()
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="x", alpha=0.25)
+    return figure, axes
+
+
+def draw_interval(
+    axes: Axes, place: int, mean: float, low: float, high: float, colour: str
+) -> None:
+    """A diamond at a mean and a bar to both ends, NaN for none, in a row of ``row_figure``."""
+    ends = [[np.nan_to_num(mean - low)], [np.nan_to_num(high - mean)]]
+    axes.errorbar(mean, place, xerr=ends, fmt="D", color=colour, capsize=4, markersize=6)
 
 
 def axis_label(axis: AxisDescription) -> str:

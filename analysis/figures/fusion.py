@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import (
+    COUNTS,
     REPETITION,
     TrainCondition,
     at_train,
@@ -20,6 +21,7 @@ from fusion_search.analysis.conditions import (
     networks,
     of_network,
     repeated,
+    settings_sentence,
     tested_present,
     train_conditions,
     train_numbers,
@@ -61,7 +63,6 @@ from fusion_search.analysis.records.selection import (
 from fusion_search.analysis.statistics import SIGNIFICANCE, TIE
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with
-_COUNTS: Final = ("seeds", "folds", "trials")
 _CLIPPED: Final = (
     f"Differences beyond {LARGEST_DIFFERENCE:g} either way have the colours of the ends."
 )
@@ -114,10 +115,7 @@ def differing_words(search: Search) -> str:
     """In which settings networks of different fusion depths differ, too; empty where in none."""
     every = networks(search.planned, search.description)
     told = {depth_name(one[DEPTH], one.get("levels", 0)): one[VARIED_SETTINGS] for one in every}
-    if len(set(told.values())) < 2:
-        return ""
-    said = "; ".join(f"{name}: {varied_words(text)}" for name, text in told.items())
-    return f"The depths differ in settings, too: {said}."
+    return settings_sentence("depths", told)
 
 
 def fusion_conditions(search: Search) -> list[TrainCondition]:
@@ -190,7 +188,7 @@ def compute_fusion(
             (means,) = region_means([differences], [train_numbers(condition)], description)
             regions.append(compare(means).reset_index().assign(**here))
     where = [*description.train_columns, DEPTH]
-    columns = [*where, *tests, "seeds", "folds", "trials", metric.name, *PAIRED_COLUMNS]
+    columns = [*where, *tests, *COUNTS, metric.name, *PAIRED_COLUMNS]
     return _stack(cells, columns), _stack(regions, [*where, "region", *PAIRED_COLUMNS])
 
 
@@ -283,9 +281,7 @@ def draw_fusion(
     extend = beyond(around_zero, differences.values())
     for column, depth in enumerate(depths):
         rows = table[table[DEPTH] == depth]
-        counts = [int(rows[one].iloc[0]) for one in _COUNTS] if len(rows) else []
-        seeds = repeated(*counts) if counts else "no trial"
-        panels[0, column].set_title(f"{depth_names[depth]} ({seeds})", fontsize=9)
+        panels[0, column].set_title(f"{depth_names[depth]} ({repeated(rows)})", fontsize=9)
         _draw_panel(panels[0, column], values[depth], scale, colours, condition)
         lower = panels[1, column]
         if depth == INITIAL:

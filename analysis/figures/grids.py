@@ -140,12 +140,15 @@ def compute_sheet(
     parts = [at_train(grid, one, description).assign(place=i) for i, one in enumerate(wanted)]
     grid = pd.concat([grid.iloc[:0].assign(place=0), *parts])
     groups = grid.groupby(["place", *keys], sort=False, dropna=False)
-    summed = {"n": ("n", "sum")}
+    columns = {
+        "seeds": ("seed", "nunique"),
+        "folds": ("fold", "nunique"),
+        "trials": ("trial_id", "nunique"),
+        "n": ("n", "sum"),
+    }
     if metric.is_mean:
-        summed[f"{metric.name}_sum"] = (f"{metric.name}_sum", "sum")
-    counted = {"seeds": "seed", "folds": "fold", "trials": "trial_id"}
-    summed |= {name: (column, "nunique") for name, column in counted.items()}
-    sheet = groups.agg(**{name: summed[name] for name in (*counted, *summed)})
+        columns[f"{metric.name}_sum"] = (f"{metric.name}_sum", "sum")
+    sheet = groups.agg(**columns)
     sheet = sheet.join(pooled(grid, ["place", *keys], metric)).reset_index()
     order = [*network, "place", *description.test_columns]
     ascending = [True] * (len(network) + 1) + [False] * len(description.axes)
@@ -240,6 +243,4 @@ def _positions(conditions: Sequence[TrainCondition]) -> dict[TrainCondition, tup
 
 
 def _panel_title(part: pd.DataFrame, train: TrainCondition, description: TaskDescription) -> str:
-    counts = [part[one].max() for one in ("seeds", "folds", "trials")]
-    count = repeated(*map(int, counts)) if len(part) else "no trial"
-    return f"train {train_label(train, description)} ({count})"
+    return f"train {train_label(train, description)} ({repeated(part)})"

@@ -21,7 +21,7 @@ from fusion_search.analysis.figures.drawing import (
 )
 from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.statistics import bounds_of, holm, interval, undecided
+from fusion_search.analysis.statistics import holm, interval, undecided
 
 RANDOM: Final = "random"
 """The searcher that all others are compared with."""
@@ -30,12 +30,7 @@ _ROUNDING: Final = 1e-12  # 0.5 - 0.005 must count as within 0.005 of 0.5
 
 
 def compute_replay(
-    table: pd.DataFrame,
-    optimum: float,
-    within: float = 0.005,
-    *,
-    minimize: bool = False,
-    share: bool = False,
+    table: pd.DataFrame, optimum: float, within: float = 0.005, *, objective: Objective
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """How the best value grows, and how many trials each searcher needs.
 
@@ -44,8 +39,7 @@ def compute_replay(
             (so far). A run that ends early keeps its best.
         optimum: the best recorded value.
         within: a run has arrived when its best is no further than this from the optimum.
-        minimize: less is better.
-        share: values lie in 0 to 1.
+        objective: whose values these are.
 
     Returns:
         Curves: one row per ``searcher`` and ``trial`` (from 1) with ``n`` seeds, ``mean`` best so
@@ -61,7 +55,7 @@ def compute_replay(
     ordered = table.sort_values(["searcher", "seed", "trial"], kind="stable")
     ordered = ordered.assign(step=ordered.groupby(["searcher", "seed"]).cumcount() + 1)
     longest = int(ordered["step"].max()) if len(ordered) else 0
-    sign = -1 if minimize else 1
+    sign = objective.sign
     curves, runs = [], []
     for searcher in sorted(ordered["searcher"].unique(), key=lambda one: (one != RANDOM, one)):
         own = ordered[ordered["searcher"] == searcher]
@@ -69,8 +63,7 @@ def compute_replay(
         best = best.reindex(columns=range(1, longest + 1)).ffill(axis=1)
         for step in best.columns:
             values = best[step].dropna().to_numpy(dtype=float)
-            bounds = bounds_of(values, share=share, minimize=minimize)
-            mean, low, high = interval(values, bounds)
+            mean, low, high = interval(values, share=objective.is_share, minimize=sign < 0)
             curves.append((searcher, step, len(values), mean, low, high))
         arrived = sign * (optimum - best) <= within + _ROUNDING
         needed = arrived.idxmax(axis=1).astype(float).where(arrived.any(axis=1))

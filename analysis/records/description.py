@@ -82,13 +82,34 @@ class AxisDescription:
         return f"test_{self.name}"
 
 
-def better_words(sign: int) -> str:
-    """Which way is better, where 1 is for more and -1 for less."""
-    return "higher is better" if sign > 0 else "lower is better"
+class Directed:
+    """Of what more is better, or less."""
+
+    direction: str
+
+    @property
+    def words(self) -> str:
+        """The name for people."""
+        raise NotImplementedError
+
+    @property
+    def sign(self) -> int:
+        """1 when more is better, -1 when less is."""
+        return 1 if self.direction == "maximize" else -1
+
+    @property
+    def better_words(self) -> str:
+        """Which way is better, in figures and reports."""
+        return "higher is better" if self.sign > 0 else "lower is better"
+
+    @property
+    def label(self) -> str:
+        """The name for people, and which way is better."""
+        return f"{self.words} ({self.better_words})"
 
 
 @dataclass(frozen=True)
-class MetricDescription:
+class MetricDescription(Directed):
     """What networks are judged by; the attributes of ``datasets.metrics.Metric`` that are data."""
 
     name: str
@@ -104,21 +125,6 @@ class MetricDescription:
                 f"direction of metric {self.name} is {shown(self.direction)}; allowed: "
                 f"{', '.join(DIRECTIONS)}"
             )
-
-    @property
-    def sign(self) -> int:
-        """1 when more is better, -1 when less is."""
-        return 1 if self.direction == "maximize" else -1
-
-    @property
-    def better_words(self) -> str:
-        """Beside the metric, in figures and reports."""
-        return better_words(self.sign)
-
-    @property
-    def label(self) -> str:
-        """The name for people, and which way is better."""
-        return f"{self.words} ({self.better_words})"
 
     def better(self, one: float, other: float) -> bool:
         """Whether ``one`` is better."""

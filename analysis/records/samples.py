@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from fusion_search.analysis.records.description import (
+    Directed,
     MetricDescription,
     TaskDescription,
-    better_words,
 )
 from fusion_search.analysis.records.selection import DEPTH, depth_name
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
@@ -60,7 +60,7 @@ _COSTS: Final = {
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Directed):
     """What is optimised, as the records hold it.
 
     Attributes:
@@ -79,11 +79,6 @@ class Objective:
     metric: MetricDescription | None = None
 
     @property
-    def sign(self) -> int:
-        """1 when more is better, -1 when less is."""
-        return 1 if self.direction == "maximize" else -1
-
-    @property
     def is_share(self) -> bool:
         """Whether values lie in 0 to 1."""
         return self.metric is not None and self.metric.share
@@ -98,16 +93,6 @@ class Objective:
             return f"{self.quantile:g} quantile of {self.metric.words}"
         said = _OVER[prefix].format(self.metric.words)
         return said.replace("mean mean", "average mean")
-
-    @property
-    def better_words(self) -> str:
-        """Beside the objective, in figures and reports."""
-        return better_words(self.sign)
-
-    @property
-    def label(self) -> str:
-        """For people, and which way is better."""
-        return f"{self.words} ({self.better_words})"
 
     def text(self, value: float) -> str:
         """A value, shares in per cent; a dash when there is none."""

@@ -181,10 +181,9 @@ def replay_section(
             said = "Its space has numbers drawn from ranges, which records cannot fill: no replay."
             return [html.paragraph(said, "absent")]
         return [html.missing("No searcher was replayed against the records yet.", again)]
-    minimize = objective.sign < 0
-    optimum = float(replay["best"].min() if minimize else replay["best"].max())
+    optimum = float(replay["best"].max() if objective.sign > 0 else replay["best"].min())
     within = _WITHIN if objective.is_share else _WITHIN * abs(optimum)
-    curves, runs, summary = compute_replay(replay, optimum, within, minimize=minimize)
+    curves, runs, summary = compute_replay(replay, optimum, within, objective=objective)
     figure = draw_replay(
         curves, runs, summary, optimum, within, objective=objective, caption=data_words(search)
     )

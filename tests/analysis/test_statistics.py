@@ -19,7 +19,6 @@ from fusion_search.analysis.records.description import (
 )
 from fusion_search.analysis.regions import regions
 from fusion_search.analysis.statistics import (
-    bounds_of,
     holm,
     interval,
     seeds_needed,
@@ -281,7 +280,7 @@ def test_intervals_end_where_what_they_are_of_ends(
     values: list[float], share: bool, minimize: bool, ends: tuple[float, float]
 ) -> None:
     known = np.array(values)
-    _, low, high = interval(known, bounds_of(known, share=share, minimize=minimize))
+    _, low, high = interval(known, share=share, minimize=minimize)
     assert (low, high) == pytest.approx(ends, abs=1e-4)
     # Two values: t of one degree of freedom is tan(0.475 pi) = 12.706.
     half = np.tan(0.475 * np.pi) * abs(known[0] - known[1]) / 2

@@ -275,11 +275,8 @@ def replay(options: argparse.Namespace) -> int:
             f"`{command('replay', options.name, storage=storage_of(options))}`"
         )
     objective = objectives_of(specification_of(search), search.description)[0]
-    minimize = objective.direction == "minimize"
-    optimum = float(table["value"].min() if minimize else table["value"].max())
-    curves, runs, summary = compute_replay(
-        table, optimum, options.within, minimize=minimize, share=objective.is_share
-    )
+    optimum = float(table["value"].max() if objective.sign > 0 else table["value"].min())
+    curves, runs, summary = compute_replay(table, optimum, options.within, objective=objective)
     figure = draw_replay(
         curves,
         runs,

@@ -12,6 +12,9 @@ from scipy import stats
 from synthetic_search import MEAN
 
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
+from fusion_search.analysis.records.samples import Objective
+
+SCORE = Objective("score")  # of any size
 
 
 def replay(values: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -34,7 +37,7 @@ BY_HAND = {
 
 
 def test_curves_and_arrivals_by_hand() -> None:
-    curves, runs, summary = compute_replay(replay(BY_HAND), optimum=0.9)
+    curves, runs, summary = compute_replay(replay(BY_HAND), optimum=0.9, objective=SCORE)
     assert summary["searcher"].tolist() == ["random", "tpe"]  # the baseline first
     tpe = curves[curves["searcher"] == "tpe"].set_index("trial")
     # The third run ends after two trials and keeps its best.
@@ -65,7 +68,7 @@ def test_wilcoxon_over_seeds_with_holm_over_searchers() -> None:
         return [[0.1] * int(at) + [0.9] for at in arrivals]
 
     values = {"random": runs(10, 40), "tpe": runs(2, 12), "surrogate": runs(8, 38)}
-    _, _, summary = compute_replay(replay(values), optimum=0.9)
+    _, _, summary = compute_replay(replay(values), optimum=0.9, objective=SCORE)
     found = summary.set_index("searcher")
     p = {}
     for searcher in ("surrogate", "tpe"):
@@ -77,7 +80,7 @@ def test_wilcoxon_over_seeds_with_holm_over_searchers() -> None:
     assert found.loc["surrogate", "p_holm"] == pytest.approx(max(p["surrogate"], 2 * p["tpe"]))
     assert set(found["undecided"]) == {""}
     few = {name: own[:6] for name, own in values.items()}
-    _, _, summary = compute_replay(replay(few), optimum=0.9)
+    _, _, summary = compute_replay(replay(few), optimum=0.9, objective=SCORE)
     # Two searchers against random: Holm asks for 0.025, which six signs cannot reach.
     words = ["", *["cannot be decided with 6 seeds; 7 would do"] * 2]
     assert sorted(summary["undecided"]) == words
@@ -85,24 +88,40 @@ def test_wilcoxon_over_seeds_with_holm_over_searchers() -> None:
 
 def test_a_searcher_that_is_random_search_differs_in_nothing() -> None:
     runs = [[0.1, 0.9], [0.9, 0.1]]
-    _, _, summary = compute_replay(replay({"random": runs, "tpe": runs}), optimum=0.9)
+    _, _, summary = compute_replay(
+        replay({"random": runs, "tpe": runs}), optimum=0.9, objective=SCORE
+    )
     assert summary["p"].tolist()[1] == 1.0
 
 
 def test_less_can_be_better() -> None:
     table = replay({"random": [[-5.0, -4.0, -2.0]]})
     table = table.assign(value=-table["value"], best=-table["best"])
-    _, runs, _ = compute_replay(table, optimum=2.0, within=0.5, minimize=True)
+    _, runs, _ = compute_replay(
+        table, optimum=2.0, within=0.5, objective=Objective("cost", "minimize")
+    )
     assert runs["needed"].tolist() == [3]
 
 
+def test_the_band_of_shares_ends_where_they_do() -> None:
+    table = replay({"random": [[0.1], [0.9]]})
+    ends = {
+        objective.is_share: compute_replay(table, 0.9, objective=objective)[0].iloc[0]
+        for objective in (SCORE, MEAN)
+    }
+    assert ends[False][["low", "high"]].tolist() == pytest.approx([-4.5825, 5.5825], abs=1e-4)
+    assert ends[True][["low", "high"]].tolist() == [0.0, 1.0]
+
+
 def test_the_edge_of_within_has_arrived() -> None:
-    _, runs, _ = compute_replay(replay({"random": [[0.5, 0.695, 0.7]]}), optimum=0.7)
+    _, runs, _ = compute_replay(
+        replay({"random": [[0.5, 0.695, 0.7]]}), optimum=0.7, objective=SCORE
+    )
     assert runs["needed"].tolist() == [2]
 
 
 def test_the_figure_names_the_baseline_and_carries_the_curves() -> None:
-    curves, runs, summary = compute_replay(replay(BY_HAND), optimum=0.9)
+    curves, runs, summary = compute_replay(replay(BY_HAND), optimum=0.9, objective=SCORE)
     figure = draw_replay(curves, runs, summary, 0.9, objective=MEAN)
     left, right = figure.axes
     lines = {line.get_label(): line for line in left.get_lines()}
@@ -118,6 +137,6 @@ def test_the_figure_names_the_baseline_and_carries_the_curves() -> None:
 
 
 def test_without_any_arrival_the_figure_is_drawn_all_the_same() -> None:
-    computed = compute_replay(replay({"random": [[0.1], [0.2]]}), optimum=0.9)
+    computed = compute_replay(replay({"random": [[0.1], [0.2]]}), optimum=0.9, objective=SCORE)
     figure = draw_replay(*computed, 0.9, objective=MEAN)
     assert "never " in [text.get_text() for text in figure.axes[1].texts]

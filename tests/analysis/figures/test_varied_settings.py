@@ -82,7 +82,8 @@ def test_maps_and_fusion_depths_are_of_one_width_each(
         '{"units": 16}': pytest.approx(0.605),
     }
     assert late["seeds"].tolist() == [2, 2]
-    assert draw_sheet(late[:1], [PAIR], search.description, search.description.metric)
+    figure = draw_sheet(late[:1], [PAIR], search.description, search.description.metric)
+    assert figure.axes[0].get_title().strip() == "train audio 2, visual 0.5 (2 seeds)"
     groups, left_out = comparable(search)
     assert left_out == ["second-layer fusion, units 32"]
     by_units = {}
