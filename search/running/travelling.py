@@ -22,7 +22,7 @@ from pathspec import GitIgnoreSpec
 from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.tables import PLANNED_FILE, SPECIFICATION_FILE
 from fusion_search.search.records.provenance import package_files
-from fusion_search.search.tasks.current_folder import COPY, OWN_FOLDERS, is_checkout
+from fusion_search.search.tasks.current_folder import COPY, own_folders
 from fusion_search.search.tasks.named import task_file
 from fusion_search.search.trials.fields import ConfigurationError
 
@@ -76,7 +76,7 @@ def _is_own(file: Path, folder: Path) -> bool:
     if file.suffix not in SENT or not file.is_relative_to(folder):
         return False
     parts = file.relative_to(folder).parts
-    if is_checkout(folder) and parts[0] in OWN_FOLDERS:
+    if parts[0] in own_folders(folder):
         return False
     return not any(one.startswith(".") or one in (*_LEFT_OUT, *_INSTALLED) for one in parts)
 
@@ -123,7 +123,7 @@ class _Walk:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.own = OWN_FOLDERS if is_checkout(root) else ()
+        self.own = own_folders(root)
         self.seen = 0
 
     def files(self, folder: Path, ignored: Sequence[_Ignored]) -> Iterator[Path]:

@@ -24,13 +24,13 @@ COPY: Final = "fusion_search_folder"
 FOLDER_VARIABLE: Final = "FUSION_SEARCH_FOLDER"
 """On a head node: the folder in which the command was given elsewhere. Here lies a copy of it."""
 
-OWN_FOLDERS: Final = ("search", "models", "datasets", "analysis", "tests")
+_OWN_FOLDERS: Final = ("search", "models", "datasets", "analysis", "tests")
 _MARK: Final = "search/tasks/current_folder.py"  # of any checkout of this project
 
 
-def is_checkout(folder: Path) -> bool:
-    """Whether this project itself lies there, whose ``OWN_FOLDERS`` are no user's."""
-    return (folder / _MARK).is_file()
+def own_folders(folder: Path) -> tuple[str, ...]:
+    """Those of this project, which are no user's, where it itself lies there; else none."""
+    return _OWN_FOLDERS if (folder / _MARK).is_file() else ()
 
 
 class _FolderFinder(MetaPathFinder):
@@ -39,7 +39,7 @@ class _FolderFinder(MetaPathFinder):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # Of a checkout only what a user put there: ``datasets`` is Hugging Face's.
-        self.hidden = OWN_FOLDERS if is_checkout(folder) else ()
+        self.hidden = own_folders(folder)
 
     def find_spec(
         self,
