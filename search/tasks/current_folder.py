@@ -78,7 +78,8 @@ _copies: Final[dict[Path, Path]] = {}  # a folder elsewhere -> its copy
 
 
 def _has_code(folder: Path) -> bool:
-    return next(folder.glob("*.py"), None) is not None
+    """In it or one folder below, no deeper: data may be millions of files."""
+    return any(next(folder.glob(one), None) is not None for one in ("*.py", "*/*.py"))
 
 
 def _folder_finders() -> list[_FolderFinder]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,26 @@ def test_a_file_names_a_task_by_any_path_and_whatever_it_is_called(folder: Path)
     assert not hasattr(__import__("json"), "Mine")
     with pytest.raises(TaskError, match=r"json comes before the file here, which is \./json\.py"):
         find_task("json:Mine")
+
+
+def test_files_of_one_name_in_folders_of_a_folder_without_files_are_told_apart(
+    folder: Path,
+) -> None:
+    for name, width in (("video", 3), ("audio", 4)):
+        (folder / "my_nets" / name).mkdir(parents=True)
+        (folder / "my_nets" / name / "helping.py").write_text(f"width = {width}\n")
+    imported = "from my_nets.video import helping as a\nfrom my_nets.audio import helping as b\n"
+    write(folder, twofold=f"{imported}{TASK}    widths = a.width, b.width\n")
+    assert find_task("./twofold.py:Mine").widths == (3, 4)  # type: ignore[attr-defined]
+    assert set(code_files("./twofold.py:Mine")) == {
+        "twofold.py",
+        "my_nets/video/helping.py",
+        "my_nets/audio/helping.py",
+    }
+    # A folder of data is no package, however it is called.
+    (folder / "no_such_library" / "train").mkdir(parents=True)
+    (folder / "no_such_library" / "train" / "1.npz").write_text("")
+    assert find_spec("no_such_library") is None
 
 
 @pytest.mark.parametrize(
