@@ -34,6 +34,9 @@ _SLOT: Final = 0.42  # width of one coupling
 _LEVEL: Final = 1.15  # width of a level's box
 _GAP: Final = 0.22
 _INCHES: Final = 0.98  # per unit
+_NAMES: Final = 1.0  # width of the streams' names, with the beginning of their lines
+_LETTER: Final = 0.105  # of such a name, in units
+_SITE_LETTERS: Final = 11  # of a site's name, as many as its box holds in full size
 _PARTS: Final = {
     "fusion_depth": "fusion depth d",
     "end": "how streams end",
@@ -68,7 +71,8 @@ def draw_placement(
     between = table[table["site"] != ""]
     slots = {site: rows_of(between[between["site"] == site]) for site in between["site"].unique()}
     widths = {site: max(len(found), 1) * _SLOT + 2 * _GAP for site, found in slots.items()}
-    total = 1.0 + sum(_LEVEL + width for width in widths.values()) + 0.7
+    names = max(_NAMES, _LETTER * max(map(len, description.streams)) + 0.3)
+    total = names + sum(_LEVEL + width for width in widths.values()) + 0.7
     streams = {name: _APART * at for at, name in enumerate(reversed(description.streams))}
     high = _APART * (len(streams) - 1)
     parts = list(dict.fromkeys(table.loc[table["site"] == "", "part"]))
@@ -86,7 +90,8 @@ def draw_placement(
     largest = float(np.nanmax(np.abs(effects), initial=0.0))
     scale = Normalize(-(largest or 1.0), largest or 1.0)
     colours = difference_colours(objective)
-    place = _draw_inputs(axes, streams, total)
+    _draw_inputs(axes, streams, names, total)
+    place = names
     for site, found in slots.items():
         place = _draw_site(axes, place, site, streams)
         for number, row in enumerate(found):
@@ -124,21 +129,21 @@ def _note(table: pd.DataFrame, objective: Objective) -> str:
     )
 
 
-def _draw_inputs(axes: Axes, streams: Mapping[str, float], total: float) -> float:
+def _draw_inputs(axes: Axes, streams: Mapping[str, float], names: float, total: float) -> None:
     for name, height in streams.items():
         axes.annotate(
             "",
             (total - 0.05, height),
-            (0.72, height),
+            (names - 0.28, height),
             arrowprops={"arrowstyle": "-|>", "color": "0.45", "linewidth": 1.6},
             zorder=1,
         )
         axes.text(0.05, height, name, fontsize=10, va="center", ha="left", weight="bold")
-    return 1.0
 
 
 def _draw_site(axes: Axes, left: float, site: str, streams: Mapping[str, float]) -> float:
     """All streams' boxes of what lies before a site; returns where they end."""
+    size = 9 * min(1.0, _SITE_LETTERS / len(site))
     for height in streams.values():
         axes.add_patch(
             FancyBboxPatch(
@@ -152,7 +157,7 @@ def _draw_site(axes: Axes, left: float, site: str, streams: Mapping[str, float])
             )
         )
         middle = left + (_LEVEL - 0.1) / 2
-        axes.text(middle, height, site, fontsize=9, ha="center", va="center", zorder=3)
+        axes.text(middle, height, site, fontsize=size, ha="center", va="center", zorder=3)
     return left + _LEVEL
 
 

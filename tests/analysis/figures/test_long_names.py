@@ -16,13 +16,16 @@ from descriptions import sensors_description
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
-from synthetic_search import DIGITS, MEAN, frame, row
+from synthetic_search import DIGITS, MEAN, frame, placement, row
 
 from fusion_search.analysis.figures.curves import compute_curves, draw_intervals
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
+from fusion_search.analysis.figures.placement import draw_placement
 from fusion_search.analysis.figures.timeline import draw_timeline
+from fusion_search.analysis.placement_effects import compute_placement
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
 
@@ -83,6 +86,23 @@ def test_titles_and_labels_of_long_placements_stay_on_the_paper(tmp_path: Path) 
     narrow = draw_timeline(pd.DataFrame([example]), of, title="a long title of words " * 4)
     (title,) = boxes(narrow, [narrow._suptitle])  # type: ignore[attr-defined]
     assert 0 <= title.x0 < title.x1 <= narrow.get_size_inches()[0] * narrow.dpi
+
+
+def test_streams_begin_behind_their_names_and_sites_stay_in_their_boxes() -> None:
+    site = "encoder.layer.3.output"
+    rows = [row(0, 0.5, placement=placement(**{site: {"coupling": "mmtm"}})), row(1, 0.4)]
+    of = replace(DIGITS, streams=("numbers", "accelerometer_of_the_wrist"))
+    axes = draw_placement(compute_placement(frame(rows), MEAN, DIGITS), MEAN, of).axes[0]
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    names = boxes(figure, [one for one in axes.texts if one.get_text() in of.streams])
+    lines = boxes(figure, [one for one in axes.texts if isinstance(one, Annotation)])
+    assert len(names) == len(lines) == 2
+    assert max(one.x1 for one in names) < min(one.x0 for one in lines)
+    sites = boxes(figure, [one for one in axes.texts if one.get_text() == site])
+    patches = [one for one in axes.patches if isinstance(one, FancyBboxPatch)][: len(sites)]
+    for words, box in zip(sites, (one.get_window_extent() for one in patches), strict=True):
+        assert box.x0 < words.x0 < words.x1 < box.x1
 
 
 def test_few_values_are_told_by_name_and_a_single_one_needs_no_place() -> None:
