@@ -6,7 +6,7 @@ The search chose by the validation split; these are measured on the test split.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -70,11 +70,12 @@ def candidates_among(
         for rank, ((trials, value), label) in enumerate(zip(ranked, labels, strict=False), start=1)
     ]
     best = ranked[0][0]
+    told = _varied_layout(search)
     found: dict[str, Candidate] = {}
     for trials in _plain_layouts(search, best):
         own = [(those, value) for those, value in ranked if _is_like(those[0], trials[0])]
         chosen, value = own[0] if own else (trials, None)
-        label = f"plain {_layout_words(chosen[0])}".strip()
+        label = f"plain {_layout_words(chosen[0], told)}"
         found.setdefault(label, Candidate(label, "plain", None, _fresh(chosen, settings), value))
     return [*candidates, *found.values()]
 
@@ -174,11 +175,18 @@ def _is_like(trial: TrialSpecification, plain: TrialSpecification) -> bool:
     return trial.placement == plain.placement and _layout_of(trial) == _layout_of(plain)
 
 
-def _layout_words(trial: TrialSpecification) -> str:
+def _varied_layout(search: SearchSpecification) -> set[str]:
+    """The settings by which layouts of a space are told apart."""
+    assert search.space is not None
+    there = list(search.space.by_layout.networks())
+    return {name for values in there for name in values if values[name] != there[0][name]}
+
+
+def _layout_words(trial: TrialSpecification, told: Container[str]) -> str:
     found = _layout_of(trial)
     if {"fusion_depth", "levels"} <= set(found):
         return depth_name(found["fusion_depth"], found["levels"])
-    words = ", ".join(f"{name} {value}" for name, value in found.items())
+    words = ", ".join(f"{name} {value}" for name, value in found.items() if name in told)
     alone = trial.placement.streams
     return words or (f"{' + '.join(alone)} alone" if alone else "fusion")
 

@@ -136,7 +136,7 @@ class Progress:
         best = self._best
         if best is None or not best.trial_ids:
             return ""
-        return f"best so far {best.objective.text(best.value)} ({best.trial_name})"
+        return f"best so far: {best.words} ({best.trial_name})"
 
     def _say_details(self, trial_id: str) -> None:
         with contextlib.suppress(StorageError):  # the failure is told all the same

@@ -14,6 +14,7 @@ from small_tables import copied, read_csv, write_csv
 from fusion_search.datasets.tables.looking import look
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, parse_yaml
+from fusion_search.search.running.confirmation import candidates_among
 from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.table.suggested import Measured, suggested
 
@@ -48,6 +49,22 @@ def test_the_comment_on_subsets_is_a_line_that_can_be_taken(tmp_path: Path) -> N
     taken = yaml.safe_load(text.replace(written, commented.replace("#   ", "")))
     assert taken["placement"]["streams"] == [["a", "b"], ["a"], ["b"]]
     build_search(taken, None)
+
+
+@pytest.mark.parametrize(
+    ("levels", "labels"),
+    [(3, ["plain fusion"]), ([2, 3], ["plain levels 2", "plain levels 3"])],
+)
+def test_a_plain_network_is_told_by_its_levels_where_there_are_others(
+    levels: object, labels: list[str], tmp_path: Path
+) -> None:
+    rows = [{"a": "[1, 2]", "b": "[3, 4]", "label": n % 2} for n in range(40)]
+    raw = yaml.safe_load(text_of(write_csv(tmp_path / "t.csv", rows)))
+    raw["network"]["levels"] = levels
+    search = build_search(raw, None)
+    assert search.space is not None
+    candidates = candidates_among([((search.space.any_trial(),), 0.5)], search)
+    assert [one.label for one in candidates if one.role == "plain"] == labels
 
 
 def test_a_table_of_one_stream_and_a_number_has_no_placement(tmp_path: Path) -> None:

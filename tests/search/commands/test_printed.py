@@ -172,7 +172,7 @@ def test_progress_shows_what_workers_say_and_obeys_none(
     progress.close()
     lines = clean(capsys.readouterr().out).splitlines()
     assert len(lines) == 4
-    assert f"best so far 10.0 % ({SHOWN})" in lines[0]
+    assert f"best so far: mean accuracy 10.0 % ({SHOWN})" in lines[0]
     assert all(SHOWN in line for line in lines)
 
 
