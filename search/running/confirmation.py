@@ -117,16 +117,20 @@ def write_candidates(storage: Storage, candidates: Sequence[Candidate]) -> None:
 def _ranked(
     search: SearchSpecification, storage: Storage
 ) -> list[tuple[tuple[TrialSpecification, ...], float]]:
-    """The finished samples' trials and first objective, best first."""
+    """The finished samples' trials and first objective, best first.
+
+    Of equal ones the first that ended is, as ``BestSample`` has it.
+    """
     assert search.space is not None
+    sign = 1 if search.objectives[0].direction == MINIMIZE else -1
     found = []
     for sample, rows in read_proposals(storage):
         trials = search.space.trials(sample)
         seen = observation(sample, rows, search.definition.metrics[0])
         if len(rows) == len(trials) and seen.state == FINISHED:
-            found.append((trials, seen.values[0]))
-    sign = 1 if search.objectives[0].direction == MINIMIZE else -1
-    return sorted(found, key=lambda one: sign * one[1])
+            value = seen.values[0]
+            found.append((sign * value, max(one["ended_at"] for one in rows), trials, value))
+    return [(trials, value) for *_, trials, value in sorted(found, key=lambda one: one[:2])]
 
 
 def _fresh(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from fusion_search.analysis.statistics import seeds_needed
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.declaration.configuration import build_search, to_plain
 from fusion_search.search.declaration.specification import Confirmation, SearcherSettings
+from fusion_search.search.running import confirmation
 from fusion_search.search.running.confirmation import choose_candidates, confirmation_search
 from fusion_search.search.running.proposals import (
     Proposals,
@@ -282,6 +285,26 @@ def test_candidates_are_the_best_and_plain_fusion_at_every_depth(
     ids = {trial.trial_id for one in candidates for trial in one.trials}
     assert {trial.trial_id for trial in confirming.planned_trials()} == ids
     assert build_search(to_plain(confirming)) == confirming
+
+
+def test_of_equal_samples_the_first_that_ended_is_confirmed_as_it_is_best_everywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = {"top": 1, "seeds": 1}
+    search = build_search(
+        small_configuration(fusion_depth=[0, 1, 2], searcher={}, confirmation=settings)
+    )
+    assert search.space is not None
+    ended = dict(zip((1, 0, 2), (3, 2, 1), strict=True))  # fusion depth -> hour
+    tied: list[tuple[Sample, list[dict[str, Any]]]] = [
+        ({"fusion_depth": depth}, [{"status": FINISHED, "objective_values": [0.5], "ended_at": at}])
+        for depth, hour in ended.items()
+        for at in [datetime(2026, 1, 1, hour, tzinfo=UTC)]
+    ]
+    monkeypatch.setattr(confirmation, "read_proposals", lambda _: tied)
+    (best, *_) = choose_candidates(search, open_storage(tmp_path))
+    assert best.role == "top"
+    assert best.trials[0].network.fusion_depth == 2
 
 
 def test_a_trial_that_goes_on_equals_one_that_was_never_interrupted(
