@@ -19,8 +19,9 @@ from fusion_search.analysis.records.secrets import printable
 DASH: Final = "-"
 INTERVALS: Final = (
     "Values are means over folds with their 95 % t interval, which takes folds for independent; "
-    "differences have the 95 % interval of the corrected resampled t-test (Nadeau and Bengio "
-    "2003), which allows for the train examples that folds share."
+    "differences are over the folds that both networks have, with the 95 % interval of the "
+    "corrected resampled t-test (Nadeau and Bengio 2003), which allows for the train examples "
+    "that folds share."
 )
 TESTS: Final = (
     "p of the paired t-test over folds (takes their differences for independent and normal), of "

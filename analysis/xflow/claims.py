@@ -84,7 +84,7 @@ def compute_claims(group: Group, metric: MetricDescription) -> pd.DataFrame:
     Returns:
         A row per part of a claim: ``group``, ``claim``, ``one``, ``other``, ``bound``, ``folds``
         (that both have), ``difference``, ``low``, ``high``, ``p`` (corrected resampled t-test
-        against 0), ``part`` (its verdict), ``missing`` (of which network no trial has finished),
+        against 0), ``part`` (its verdict), ``missing`` (which of the two is not there),
         ``verdict`` (the claim's) and ``sentence`` (likewise).
     """
     values = by_fold(with_chosen(group, f"train_condition_{metric.name}", metric), metric)
@@ -119,9 +119,9 @@ def _details(row: dict[str, Any], metric: MetricDescription) -> str:
     what = f"{row['one']} minus {row['other']}"
     folds = row["folds"]
     if row["missing"]:
-        return f"{what}: no finished trial of {row['missing']}"
+        return f"{what}: not there yet: {row['missing']}"
     if not folds:
-        return f"{what}: no fold that both have"
+        return f"{what}: there is no fold that both have"
     said = f"{what}: {difference_text(row['difference'], metric)}"
     if not math.isnan(row["low"]):
         low, high = (difference_text(row[end], metric) for end in ("low", "high"))

@@ -19,6 +19,7 @@ from fusion_search.analysis.folds.text import (
     value_text,
     whole_text,
 )
+from fusion_search.analysis.paired import difference_text
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.xflow.claims import RULE
@@ -91,9 +92,9 @@ def _sections(table: pd.DataFrame, group: Group, metric: MetricDescription) -> l
         _accuracies(honest, optimistic, group, metric),
         *_chosen(honest, optimistic),
         "### p-values of XFlow against its baseline",
-        _p_values(honest, optimistic, metric),
+        _p_values(honest, optimistic, group, metric),
         "### Ablation",
-        _ablation(honest, optimistic, metric),
+        _ablation(honest, optimistic, group, metric),
     ]
 
 
@@ -110,25 +111,28 @@ def _value(row: _Row | None, metric: MetricDescription) -> str:
     return DASH if row is None else value_text(row, metric)
 
 
-def _paper(row: _Row | None, metric: MetricDescription) -> str:
-    return DASH if row is None or pd.isna(row["paper"]) else metric.text(row["paper"])
+def _folds(row: _Row | None) -> str:
+    return DASH if row is None else count_text(row)
+
+
+def _paper(per_cent: float | None, metric: MetricDescription) -> str:
+    return DASH if per_cent is None else metric.text(per_cent / 100)
 
 
 def _accuracies(
     honest: dict[str, _Row], optimistic: dict[str, _Row], group: Group, metric: MetricDescription
 ) -> str:
+    printed = group.printed
+    known = (printed.baseline, printed.xflow) if printed else (None, None)
     rows = []
-    for label, one, other in (
-        (BASELINE, honest.get(BASELINE), optimistic.get(BASELINE)),
-        ("XFlow", honest.get(CHOSEN), optimistic.get(BEST)),
+    for label, one, other, paper in (
+        (BASELINE, honest.get(BASELINE), optimistic.get(BASELINE), known[0]),
+        ("XFlow", honest.get(CHOSEN), optimistic.get(BEST), known[1]),
     ):
-        known = one or other
-        folds = DASH if known is None else count_text(known)
-        rows.append(
-            [label, folds, _value(one, metric), _value(other, metric), _paper(known, metric)]
-        )
-    for name, accuracy in (group.printed.rivals if group.printed else {}).items():
-        rows.append([f"{name} (the paper's)", DASH, DASH, DASH, metric.text(accuracy / 100)])
+        told = [_folds(one or other), _value(one, metric), _value(other, metric)]
+        rows.append([label, *told, _paper(paper, metric)])
+    for name, accuracy in (printed.rivals if printed else {}).items():
+        rows.append([f"{name} (the paper's)", DASH, DASH, DASH, _paper(accuracy, metric)])
     ours = [f"{HONEST}, and the variant", f"{OPTIMISTIC} and variant"]
     return markdown_table(["network", "folds", *ours, "paper"], rows)
 
@@ -144,30 +148,34 @@ def _chosen(honest: dict[str, _Row], optimistic: dict[str, _Row]) -> list[str]:
 
 
 def _p_values(
-    honest: dict[str, _Row], optimistic: dict[str, _Row], metric: MetricDescription
+    honest: dict[str, _Row], optimistic: dict[str, _Row], group: Group, metric: MetricDescription
 ) -> str:
     tests = ("p_paired_t", "p_corrected_t", "p_repeated_t", "p_max_t")
     rows = []
     for label, row in ((HONEST, honest.get(CHOSEN)), (OPTIMISTIC, optimistic.get(BEST))):
         if row is not None:
             told = [difference_words(row, metric), *(p_text(row[one]) for one in tests)]
-            printed = DASH if pd.isna(row["paper_p"]) else f"{row['paper_p']:g}"
-            rows.append([label, *told, str(row["decision"]), printed])
+            rows.append([label, *told, str(row["decision"])])
+    printed = group.printed
+    if printed is not None and printed.p is not None:
+        gain = difference_text((printed.xflow - printed.baseline) / 100, metric)
+        rows.append(["the paper's", gain, f"{printed.p:g}", *[DASH] * 4])
     header = ["", "difference", "paired t", "corrected", "repeated", "sign flips", "decision"]
-    return markdown_table([*header, "paper (paired t)"], rows)
+    return markdown_table(header, rows)
 
 
 def _ablation(
-    honest: dict[str, _Row], optimistic: dict[str, _Row], metric: MetricDescription
+    honest: dict[str, _Row], optimistic: dict[str, _Row], group: Group, metric: MetricDescription
 ) -> str:
+    printed = group.printed
+    known = {**printed.variants, BASELINE: printed.baseline} if printed else {}
     rows = []
     for name in (BASELINE, *XFLOW, WIDENED):
         one, other = honest.get(name), optimistic.get(name)
-        known = one or other
-        if known is None:
+        if one is None and other is None and name not in known:
             continue
-        against = DASH if name == BASELINE else difference_words(known, metric)
-        told = [count_text(known), _value(one, metric), against, _value(other, metric)]
-        rows.append([name, *told, _paper(known, metric)])
+        against = DASH if one is None else difference_words(one, metric)
+        told = [_folds(one or other), _value(one, metric), against, _value(other, metric)]
+        rows.append([name, *told, _paper(known.get(name), metric)])
     header = ["network", "folds", HONEST, "difference to the baseline", OPTIMISTIC, "paper"]
     return markdown_table(header, rows)

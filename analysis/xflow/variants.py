@@ -9,14 +9,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.conditions import (
-    TrainCondition,
-    at_train,
-    train_conditions,
-    train_label,
-)
+from fusion_search.analysis.conditions import at_train, train_conditions, train_label
 from fusion_search.analysis.records.description import ORIGINAL
-from fusion_search.analysis.records.samples import varied_words
+from fusion_search.analysis.records.samples import rows_of, varied_words
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
 from fusion_search.analysis.xflow.paper import (
     BASELINE,
@@ -87,7 +82,9 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             "`fusion-search draw folds` is for any task"
         )
     trials = trials[trials["streams"] == ""]
-    trials = trials.assign(variant=[variant(row) for row in trials.to_dict("records")])
+    trials = trials.assign(
+        variant=pd.Series(list(map(variant, rows_of(trials))), trials.index, dtype=object)
+    )
     trials = trials[trials["variant"].notna()]
     if trials.empty:
         raise AnalysisError(
@@ -99,19 +96,23 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             f"search {search.name} is measured on the validation split; the paper's tables are of "
             "test persons, such as its confirmation's"
         )
-    rest = [_rest(text) for text in trials[VARIED_SETTINGS]]
+    keys = trials[["form", "source", "folder", "protocol"]].astype(str)
+    keys = keys.assign(rest=[_rest(text) for text in trials[VARIED_SETTINGS]])
     found = []
     for condition in train_conditions(trials, description):
-        at = at_train(trials.assign(rest=rest), condition, description)
-        keys = ["form", "source", "folder", "protocol", "rest"]
-        for (form, source, folder, protocol, other), part in at.groupby(keys, sort=False):
+        at = at_train(trials, condition, description)
+        own: list[tuple[Any, pd.DataFrame]] = list(
+            at.groupby([keys.loc[at.index, one] for one in keys], sort=False)
+        )
+        for (form, source, folder, protocol, rest), part in own:
             data = {"avletters": "AVletters", "builtin": STAND_IN}.get(source) or _known(folder)
             clean = all(one == ORIGINAL for one in condition)
+            told = "" if clean else f"trained at {train_label(condition, description)}"
             found.append(
                 Group(
                     data,
                     FORMS[form],
-                    _words(data, form, protocol, other, "" if clean else _at(condition, search)),
+                    _words(data, form, protocol, rest, told),
                     PRINTED.get((data, form, protocol)) if clean else None,
                     part,
                 )
@@ -128,10 +129,6 @@ def _rest(text: str) -> str:
 def _known(folder: str) -> str:
     """A folder of clips as the paper calls its content."""
     return {"cuave": "CUAVE", "digits": "Digits"}.get(folder.lower(), folder)
-
-
-def _at(condition: TrainCondition, search: Search) -> str:
-    return f"trained at {train_label(condition, search.description)}"
 
 
 def _words(data: str, form: str, protocol: str, rest: str, at: str) -> str:
