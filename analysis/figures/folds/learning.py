@@ -163,7 +163,10 @@ def draw_learning(
         panels[row, 0].set_ylabel(LOSS if metric is None else metric.words, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("epoch", fontsize=9)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    told = {}  # a network may have been tested where another was not
+    for axes in panels[0]:
+        told |= {line.get_label(): line for line in axes.lines if line.get_label() in SPLITS}
+    figure.legend(told.values(), told.keys(), loc="outside right upper", fontsize=8)
     add_title(figure, title)
     add_caption(figure, f"{caption} {_note(table, window)}".strip())
     return figure

@@ -35,7 +35,8 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
             0.5,
             curves={"train_accuracy": curve.tolist(), "train_loss": (2 - curve).tolist()},
         )
-    write_variant(storage.below("made-up"), "both", 0, 0.5)
+    tested = {"test_accuracy": [0.4, 0.6], "test_loss": [1.0, 0.5]}
+    write_variant(storage.below("made-up"), "both", 0, 0.5, curves=tested)
     return opened(storage)
 
 
@@ -63,6 +64,10 @@ def test_a_panel_per_network_and_quantity(search: Search) -> None:
     table = compute_learning(search)
     figure = draw_learning(table, search.description, 5)
     assert len(figure.axes) == 4
+    lines = {name: set(part["split"]) for name, part in table.groupby("network")}
+    assert sorted(map(len, lines.values())) == [2, 3]
+    (legend,) = figure.legends
+    assert [one.get_text() for one in legend.get_texts()] == ["train", "validation", "test"]
     (line,) = [one for one in figure.axes[0].lines if one.get_label() == "train"]
     assert len(line.get_xdata()) == 9
     assert math.isclose(float(line.get_ydata()[0]), np.mean(CURVES[:, :3]))  # type: ignore[index]
