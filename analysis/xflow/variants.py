@@ -96,14 +96,12 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             f"search {search.name} is measured on the validation split; the paper's tables are of "
             "test persons, such as its confirmation's"
         )
-    keys = trials[["form", "source", "folder", "protocol"]].astype(str)
-    keys = keys.assign(rest=[_rest(text) for text in trials[VARIED_SETTINGS]])
+    trials = trials.assign(rest=[_rest(text) for text in trials[VARIED_SETTINGS]])
+    keys = ["form", "source", "folder", "protocol", "rest"]
     found = []
     for condition in train_conditions(trials, description):
         at = at_train(trials, condition, description)
-        own: list[tuple[Any, pd.DataFrame]] = list(
-            at.groupby([keys.loc[at.index, one] for one in keys], sort=False)
-        )
+        own: list[tuple[Any, pd.DataFrame]] = list(at.groupby(keys, sort=False))
         for (form, source, folder, protocol, rest), part in own:
             data = {"avletters": "AVletters", "builtin": STAND_IN}.get(source) or _known(folder)
             clean = all(one == ORIGINAL for one in condition)
