@@ -106,7 +106,9 @@ def folds_text(
         f"# {metric.words.capitalize()} over folds",
         f"Compared with: {printable(table[BASELINE][0])}.",
     ]
-    header = ["network", "parameters", "folds", metric.words, "difference"]
+    networks = rows_of(table.drop_duplicates("number").sort_values("number"))
+    parts.append("\n".join(f"{row['number']}. {_network_words(row)}" for row in networks))
+    header = ["network", "folds", metric.words, "difference"]
     header += ["p paired t", "p corrected", "p repeated", "p sign flips", "decision"]
     for measure in measures:
         own = table[table["measure"] == measure.column]
@@ -120,8 +122,12 @@ def folds_text(
     return "\n\n".join([*parts, *said]) + "\n"
 
 
+def _network_words(row: Mapping[str, Any]) -> str:
+    return f"{printable(row['network'])} ({whole_text(row['parameters'])} parameters)"
+
+
 def _fold_cells(row: Mapping[str, Any], metric: MetricDescription) -> list[str]:
-    given = [f"{row['number']}. {row['network']}", whole_text(row["parameters"]), count_text(row)]
+    given = [str(row["number"]), count_text(row)]
     tests = ("p_paired_t", "p_corrected_t", "p_repeated_t", "p_max_t")
     told = [p_text(row[one]) for one in tests]
     decision = row["decision"] if isinstance(row["decision"], str) else BASELINE

@@ -8,6 +8,7 @@ from typing import Final
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
 from fusion_search.analysis.figures.drawing import (
@@ -20,7 +21,7 @@ from fusion_search.analysis.figures.drawing import (
 )
 from fusion_search.analysis.folds.runs import chosen_name, labelled
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
+from fusion_search.analysis.records.selection import AnalysisError, Search
 from fusion_search.analysis.records.tables import read_table
 
 MOST_NETWORKS: Final = 6  # beside each other
@@ -163,10 +164,11 @@ def draw_learning(
         panels[row, 0].set_ylabel(LOSS if metric is None else metric.words, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("epoch", fontsize=9)
-    told = {}  # a network may have been tested where another was not
-    for axes in panels[0]:
-        told |= {line.get_label(): line for line in axes.lines if line.get_label() in SPLITS}
-    figure.legend(told.values(), told.keys(), loc="outside right upper", fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # A network may have been tested where another was not.
+    lines = {str(line.get_label()): line for axes in panels[0] for line in axes.lines}
+    told = [one for one in SPLITS if one in lines]
+    figure.legend([lines[one] for one in told], told, loc="outside right upper", fontsize=8)
     add_title(figure, title)
     add_caption(figure, f"{caption} {_note(table, window)}".strip())
     return figure
@@ -188,11 +190,11 @@ def _draw_panel(axes: Axes, table: pd.DataFrame) -> None:
 
 def _note(table: pd.DataFrame, window: int) -> str:
     most, fewest = int(table["trials"].max()), int(table["trials"].min())
-    of = count_label(most, "trial") if most == fewest else f"{fewest} to {most} trials"
+    of = f"mean over {most if most == fewest else f'{fewest} to {most}'} trials"
     band = ""
     if most > 1:
         band = " Band: a standard deviation over trials either way, of the moving averages."
     return (
-        f"Thin: mean over {of}; thick: its moving average over {window} epochs.{band} Train values "
+        f"Thin: {'one trial' if most == 1 else of}; thick: its moving average over {window} epochs.{band} Train values "
         "are of the network as it is trained, with dropout and while it changes."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.xflow.claims import compute_claims
 from fusion_search.analysis.xflow.tables import compute_xflow
-from fusion_search.analysis.xflow.text import xflow_text
+from fusion_search.analysis.xflow.text import HONEST, xflow_text
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     open_all,
@@ -78,7 +79,10 @@ def xflow(options: argparse.Namespace) -> int:
     search = open_all(options)
     metric = search.description.metric
     table, groups = compute_xflow(search)
-    measures = fold_measures(search.finished, search.description)
+    measures = [
+        one if one.optimistic else replace(one, words=f"{metric.words}, {HONEST}")
+        for one in fold_measures(search.finished, search.description)
+    ]
     judged = [compute_claims(one, metric) for one in groups if one.printed]
     claims = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame()
     name = f"{search.name}-xflow"
