@@ -190,11 +190,12 @@ def _draw_panel(axes: Axes, table: pd.DataFrame) -> None:
 
 def _note(table: pd.DataFrame, window: int) -> str:
     most, fewest = int(table["trials"].max()), int(table["trials"].min())
-    of = f"mean over {most if most == fewest else f'{fewest} to {most}'} trials"
-    band = ""
+    count = str(most) if most == fewest else f"{fewest} to {most}"
+    thin, band = "one trial", ""
     if most > 1:
+        thin = f"mean over {count} trials"
         band = " Band: a standard deviation over trials either way, of the moving averages."
     return (
-        f"Thin: {'one trial' if most == 1 else of}; thick: its moving average over {window} epochs.{band} Train values "
-        "are of the network as it is trained, with dropout and while it changes."
+        f"Thin: {thin}; thick: its moving average over {window} epochs.{band} Train values are of "
+        "the network as it is trained, with dropout and while it changes."
     )
