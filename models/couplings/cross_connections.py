@@ -21,6 +21,9 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from fusion_search.models.couplings.spreading import Spreading
 
 SLOPE: Final = 0.25
 Sides = tuple[int, int]
@@ -52,7 +55,16 @@ class ElementPReLU(nn.Module):
                 f"the activation of one example has shape {list(activation.shape[1:])}; "
                 f"expected {list(self.slopes.shape)}"
             )
-        return torch.where(activation >= 0, activation, activation * self.slopes)
+        if activation.dtype != self.slopes.dtype:  # which PyTorch's own refuses
+            return torch.where(activation >= 0, activation, activation * self.slopes)
+        # To PyTorch an element is a channel, in whichever order they lie.
+        if _channels_last(activation):
+            flat = functional.prelu(
+                activation.movedim(1, -1).flatten(1), self.slopes.movedim(0, -1).flatten()
+            )
+            return flat.view(activation.movedim(1, -1).shape).movedim(-1, 1)
+        flat = functional.prelu(activation.flatten(1), self.slopes.flatten())
+        return flat.view(activation.shape)
 
 
 class MapToVector(nn.Module):
@@ -167,7 +179,7 @@ class VectorToMap(nn.Module):
             nn.BatchNorm1d(count) if batch_norm else nn.Identity(),
             nn.Dropout(dropout),
             nn.Unflatten(1, grid),
-            nn.ConvTranspose2d(1, channels, kernel),
+            Spreading(channels, kernel),
             ElementPReLU((channels, height, width), slope),
             nn.BatchNorm2d(channels) if final_batch_norm else nn.Identity(),
         )
@@ -234,6 +246,10 @@ class ResidualMapToVector(nn.Module):
         """Transfer."""
         result: Tensor = self.layers(images)
         return result
+
+
+def _channels_last(maps: Tensor) -> bool:
+    return maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last)
 
 
 def _check_positive(**sizes: int) -> None:
