@@ -121,9 +121,17 @@ class RecurrentXFlow(CoupledNetwork):
 
 def _convolved(feature: Feature, channels: int) -> nn.Module:
     # The maximum before ReLU: the same, of a quarter of the values.
-    return nn.Sequential(
+    return _InParts(
         nn.Conv2d(feature.channels, channels, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(inplace=True)
     )
+
+
+class _InParts(nn.Sequential):
+    """Layers of which frames know nothing of each other: some at a time, whose maps fit a cache."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[N, C, H, W] to what the layers give."""
+        return torch.cat([super(_InParts, self).forward(one) for one in frames.split(64)])
 
 
 def _merged(level: int, stream: str, feature: Feature) -> nn.Module:

@@ -1,8 +1,8 @@
 """A training step of XFlow's networks against the same layer by layer, on one thread.
 
-The baseline is the network as the paper's text goes: maps with their channels first, transposed
-convolutions by PyTorch, PReLU by its equation, and all steps of a padded clip computed, of which the
-LSTM's state behind the last valid one is taken.
+The baseline is the network as the paper goes: maps with their channels first, transposed
+convolutions by PyTorch, PReLU by its equation, and all steps of a padded clip computed, of which
+the state of the LSTM behind the last valid one is taken.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def pair(network: type[Any], plain: type[Plain], kind: str, given: Clips) -> lis
     """The plain network and ours, with the same weights."""
     torch.manual_seed(0)
     placed = {} if kind == "none" else dict.fromkeys(("image>audio", "audio>image"), kind)
-    ours = network(given, CLASSES, Placement({level: placed for level in LEVELS}))
+    ours = network(given, CLASSES, Placement(dict.fromkeys(LEVELS, placed)))
     theirs = plain(kind, given["image"]["frames"].shape[1])  # type: ignore[call-arg,arg-type]
     weights = {
         name.replace("module.layers.", "").replace("head.layers.", "head."): one
