@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusion_search.models.couplings.spreading import Spreading
+from fusion_search.models.couplings.spreading import LEAST, Spreading
 
 SLOPE: Final = 0.25
 Sides = tuple[int, int]
@@ -37,6 +37,7 @@ class ElementPReLU(nn.Module):
         shape: the activation of one example.
         slope: what slopes start at. 0.25 is PyTorch's own; the released code of XFlow has 0, and
             the paper does not say.
+        spread: the activation is what ``spread`` gives, with its channels last.
 
     Input and output: [B, *shape].
 
@@ -44,8 +45,9 @@ class ElementPReLU(nn.Module):
         ValueError: the input has another shape.
     """
 
-    def __init__(self, shape: Sequence[int], slope: float = SLOPE) -> None:
+    def __init__(self, shape: Sequence[int], slope: float = SLOPE, *, spread: bool = False) -> None:
         super().__init__()
+        self.spread = spread
         self.slopes = nn.Parameter(torch.full(tuple(shape), slope))
 
     def forward(self, activation: Tensor) -> Tensor:
@@ -55,16 +57,13 @@ class ElementPReLU(nn.Module):
                 f"the activation of one example has shape {list(activation.shape[1:])}; "
                 f"expected {list(self.slopes.shape)}"
             )
-        if activation.dtype != self.slopes.dtype:  # which PyTorch's own refuses
-            return torch.where(activation >= 0, activation, activation * self.slopes)
-        # To PyTorch an element is a channel, in whichever order they lie.
-        if _channels_last(activation):
-            flat = functional.prelu(
-                activation.movedim(1, -1).flatten(1), self.slopes.movedim(0, -1).flatten()
-            )
-            return flat.view(activation.movedim(1, -1).shape).movedim(-1, 1)
-        flat = functional.prelu(activation.flatten(1), self.slopes.flatten())
-        return flat.view(activation.shape)
+        last = activation.movedim(1, -1)
+        # Another dtype is one that PyTorch's own refuses.
+        if self.spread and last.is_contiguous() and activation.dtype == self.slopes.dtype:
+            # To PyTorch an element is a channel, in the order in which they lie.
+            flat = functional.prelu(last.flatten(1), self.slopes.movedim(0, -1).flatten())
+            return flat.view(last.shape).movedim(-1, 1)
+        return torch.where(activation >= 0, activation, activation * self.slopes)
 
 
 class MapToVector(nn.Module):
@@ -180,7 +179,7 @@ class VectorToMap(nn.Module):
             nn.Dropout(dropout),
             nn.Unflatten(1, grid),
             Spreading(channels, kernel),
-            ElementPReLU((channels, height, width), slope),
+            ElementPReLU((channels, height, width), slope, spread=kernel >= LEAST),
             nn.BatchNorm2d(channels) if final_batch_norm else nn.Identity(),
         )
 
@@ -246,10 +245,6 @@ class ResidualMapToVector(nn.Module):
         """Transfer."""
         result: Tensor = self.layers(images)
         return result
-
-
-def _channels_last(maps: Tensor) -> bool:
-    return maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last)
 
 
 def _check_positive(**sizes: int) -> None:

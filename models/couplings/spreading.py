@@ -17,7 +17,7 @@ from torch.nn import functional
 _BLOCKS: Final = 8
 """Into which the rows are cut: more multiply fewer zeros, in smaller matrices."""
 
-_LEAST: Final = 8
+LEAST: Final = 8
 """Side of a kernel. With smaller ones the matrices hold too many zeros."""
 
 _plain = ContextVar("plain", default=False)
@@ -48,7 +48,7 @@ class Spreading(nn.ConvTranspose2d):
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Every element of the map adds its multiple of the kernel."""
-        if _plain.get() or self.kernel_size[0] < _LEAST or maps.device.type != "cpu":
+        if _plain.get() or self.kernel_size[0] < LEAST or maps.device.type != "cpu":
             return super().forward(maps, output_size)
         assert self.bias is not None
         return spread(maps, self.weight, self.bias)
