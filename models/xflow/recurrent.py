@@ -131,7 +131,12 @@ class _InParts(nn.Sequential):
 
     def forward(self, frames: Tensor) -> Tensor:
         """[N, C, H, W] to what the layers give."""
-        return torch.cat([super(_InParts, self).forward(one) for one in frames.split(64)])
+        parts = list(frames.split(64))
+        for number, part in enumerate(parts):
+            for layer in self:
+                part = layer(part)
+            parts[number] = part
+        return torch.cat(parts)
 
 
 def _merged(level: int, stream: str, feature: Feature) -> nn.Module:
