@@ -48,7 +48,7 @@ class Spreading(nn.ConvTranspose2d):
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Every element of the map adds its multiple of the kernel."""
-        if _plain.get() or self.kernel_size[0] < LEAST or maps.device.type != "cpu":
+        if self.kernel_size[0] < LEAST or maps.device.type != "cpu" or _plain.get():
             return super().forward(maps, output_size)
         assert self.bias is not None
         return spread(maps, self.weight, self.bias)
