@@ -43,6 +43,7 @@ VARIED_SETTINGS: Final = "varied_settings"
 VARIED_SEEDS: Final = "varied_seeds"
 """Likewise of those that are called like seeds, such as split_seed: repetitions differ in them."""
 
+_NAMED: Final = 3  # of missing trials, whose names are long
 _LARGE: Final = 10**9  # from here on a number is said by its power of ten
 _SEED: Final = "_seed"
 _GROUPS: Final = ("network", "data", "training", "evaluation")  # of a trial's specification
@@ -160,7 +161,9 @@ class Search:
         lines = []
         for what, trials in (("not run yet", self.waiting), ("unreadable", self.unreadable)):
             if len(trials):
-                names = ", ".join(trials["trial_name"])
+                names = ", ".join(trials["trial_name"][:_NAMED])
+                if len(trials) > _NAMED:
+                    names += f" and {len(trials) - _NAMED} more"
                 count = f"{len(trials)} of {len(self.planned)} planned trials"
                 lines.append(f"missing, {what}: {count}: {names}")
         failed = self.trials[self.trials["status"] == FAILED]

@@ -48,6 +48,18 @@ def test_a_half_finished_search_draws_what_is_there_and_names_the_rest(
     assert figure.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_of_many_missing_trials_three_are_named(
+    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, *gone = [Trial((2.0, 1.0), seed=seed) for seed in range(6)]
+    write_planned(fill(storage, [there]), [there, *gone])
+    out = str(tmp_path / "out")
+    assert main(["draw", "grids", "made-up", "--storage", storage.location, "--output", out]) == 0
+    named = ", ".join(one.name for one in gone[:3])
+    told = f"missing, not run yet: 5 of 6 planned trials: {named} and 2 more\n"
+    assert told in capsys.readouterr().err
+
+
 def test_every_command_writes_png_svg_and_the_csv_of_its_table(
     storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
