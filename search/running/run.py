@@ -107,7 +107,8 @@ def open_data(
     if known:
         raise ConfigurationError(
             f"the data are not those this search began with (fingerprint {data.fingerprint}, the "
-            f"records have {', '.join(sorted(known))}); give it the same files with --data"
+            f"records have {', '.join(sorted(known))}); put its files back as they were, name "
+            "their folder with --data if they lie elsewhere, or launch a search of another name"
         )
     return opened
 

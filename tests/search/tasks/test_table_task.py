@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import f1_score
@@ -19,10 +20,13 @@ from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.tables.log_mel import log_mel
 from fusion_search.datasets.tables.settings import Input, TableData
 from fusion_search.models.layout import Placement
+from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.running.run import open_data
 from fusion_search.search.tasks.base import TaskError
 from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.table.network import TableNetwork
 from fusion_search.search.tasks.table.task import CLASS_METRICS, Table, noisy_numbers
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.inspection.contract import Contract
 
 SMALL = TableNetwork(levels=2, width=4)
@@ -32,6 +36,22 @@ def opened(gestures: Path, settings: TableData = GESTURES) -> tuple[Table, Data]
     task = Table()
     task.data_folder = gestures.parent
     return task, open_task(task, settings)
+
+
+def test_a_search_does_not_go_on_with_a_table_that_has_changed(tmp_path: Path) -> None:
+    rows = [{"x": float(number % 7), "label": number % 2} for number in range(40)]
+    table = write_csv(tmp_path / "t.csv", rows)
+    inputs = {"numbers": {"kind": "numbers", "columns": ["x"]}}
+    data = {"table": str(table), "inputs": inputs, "target": "label"}
+    search = build_search({"name": "t", "task": "table", "data": data}, None)
+    trial = search.planned_trials()[0]
+    began = open_data(search, trial, None).first.fingerprint
+    row = {**trial.columns(), "fold": trial.fold, "data_fingerprint": began}
+    records = pd.DataFrame([row])
+    open_data(search, trial, records)
+    write_csv(table, [{**rows[0], "x": 0.5}, *rows[1:]])
+    with pytest.raises(ConfigurationError, match=f"records have {began}.; put its files back as"):
+        open_data(search, trial, records)
 
 
 def test_noise_on_numbers_is_a_ratio_to_their_standard_deviation() -> None:
