@@ -19,10 +19,12 @@ from fusion_search.analysis.records.samples import (
     rows_of,
 )
 from fusion_search.analysis.records.selection import (
+    DROPPED_AFTER,
     AnalysisError,
     Search,
     confirmed_by,
     count_label,
+    dropped_words,
     read_specification,
 )
 from fusion_search.analysis.records.storage import Storage, UnfitError
@@ -103,6 +105,7 @@ def _summary(
     words = [
         f"{search.name}: {count_label(len(trials), 'trial')} ended: {counts[FINISHED]} finished, "
         f"{counts[STOPPED]} stopped early, {counts[FAILED]} failed"
+        + _dropped(trials)
         + (f"; {unreadable} unreadable" if unreadable else "")
         + (f"; {waiting} not run yet." if waiting else ".")
     ]
@@ -138,6 +141,13 @@ def _summary(
             }
         ),
     ]
+
+
+def _dropped(trials: pd.DataFrame) -> str:
+    if DROPPED_AFTER not in trials:
+        return ""
+    folds = trials.drop_duplicates("sample")[DROPPED_AFTER].dropna().astype(int).tolist()
+    return f"; {dropped_words(folds)}" if folds else ""
 
 
 def _failed(search: Search, commands: Mapping[str, str]) -> list[str]:

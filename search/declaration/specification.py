@@ -17,8 +17,9 @@ from fusion_search.search.spaces.space import Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.specification import TrialSpecification
 
-SchedulerName = Literal["none", "asha", "median", "pbt"]
+SchedulerName = Literal["none", "asha", "median", "pbt", "fold_rungs"]
 SCHEDULER_NAMES: Final = get_args(SchedulerName)
+FOLD_RUNGS: Final = "fold_rungs"
 PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
 """What population-based training may change while a network is trained."""
 MOST_SEEDS: Final = 1000
@@ -135,9 +136,11 @@ class SchedulerSettings:
     Attributes:
         name: none; asha (asynchronous successive halving); median (worse than the median of the
             others' running means); pbt (population-based training: the worst take over weights
-            and hyperparameters of the best, perturbed).
+            and hyperparameters of the best, perturbed); fold_rungs (no trial is stopped: a sample
+            is trained in fold after fold, and dropped between two when its mean of the objective so
+            far is not among the best; docs/fold-rungs.md).
         grace_epochs: epochs before a trial can be stopped, or between two perturbations.
-        reduction: of asha: one in so many goes on.
+        reduction: of asha and fold_rungs: one in so many goes on.
     """
 
     name: SchedulerName = "none"
@@ -151,6 +154,11 @@ class SchedulerSettings:
             raise ValueError(f"grace_epochs is {self.grace_epochs}; allowed: 1 or more")
         if self.reduction < 2:
             raise ValueError(f"reduction is {self.reduction}; allowed: 2 or more")
+        if self.name == FOLD_RUNGS and self.grace_epochs != 1:
+            raise ValueError(
+                f"grace_epochs is {self.grace_epochs} with fold_rungs, which stops no trial within "
+                "a fold; leave it out, or give asha or median"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +257,20 @@ class SearchSpecification(SearchOutline):
             )
         if self.scheduler.name == "pbt":
             self._check_population(self.space)
+        if self.scheduler.name == FOLD_RUNGS:
+            self._check_folds(self.space)
+
+    def _check_folds(self, space: Space) -> None:
+        if len(space.folds) < 2:
+            raise ValueError(
+                "scheduler.name is 'fold_rungs' with one fold, after which there is nothing to "
+                "drop; allowed: two or more folds, or another scheduler"
+            )
+        if len(self.objectives) > 1:
+            raise ValueError(
+                f"scheduler.name is 'fold_rungs' with {len(self.objectives)} objectives, by which "
+                "no sample is simply better than another; allowed: one objective"
+            )
 
     def _check_population(self, space: Space) -> None:
         if self.searcher.name not in ("random", "grid"):

@@ -18,9 +18,11 @@ from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, StorageError
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
 from fusion_search.search.records.driver_file import remove_driver_file, write_driver_file
+from fusion_search.search.spaces.fold_rungs import Decision
 
 _REST_SECONDS: Final = 1.0  # between two epochs that are told in the file
 _AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does not answer
@@ -131,6 +133,26 @@ class Progress:
             self.say(f"{label} FAILED: {row['reason']}")
             self._say_details(row["trial_id"])
         self._tell()
+
+    def dropped(self, row: Mapping[str, Any], decision: Decision, left_out: int) -> None:
+        """A sample is not trained further: fold rungs dropped it.
+
+        Args:
+            row: of its last trial.
+            decision: by which it was dropped.
+            left_out: how many of its trials are not run.
+        """
+        self._planned -= left_out
+        with _UNHEARD:
+            self._bar.total -= left_out * self._epochs
+        value = f"{decision.value:.4g}"
+        if self._best is not None:
+            value = f"{self._best.objective.words} {self._best.objective.text(decision.value)}"
+        self.say(
+            f"{row['trial_name']}: its sample is dropped after "
+            f"{count_label(decision.folds, 'fold')} with {value}, for {decision.better} of "
+            f"{count_label(decision.of - 1, 'sample')} before it are better"
+        )
 
     def _best_so_far(self) -> str:
         best = self._best

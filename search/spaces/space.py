@@ -89,10 +89,10 @@ class Space:
         return self._walk(chooser)[0]
 
     def trials(self, sample: Sample) -> tuple[TrialSpecification, ...]:
-        """The trials of a sample: one per train condition, fold and seed, each once."""
+        """The trials of a sample, fold by fold: one per seed and train condition, each once."""
         _, made, train = self._walk(Follow(sample))
         found: dict[str, TrialSpecification] = {}
-        for seed, fold, condition in itertools.product(self.seeds, self.folds, train):
+        for fold, seed, condition in itertools.product(self.folds, self.seeds, train):
             one = self._trial(made, condition, fold, seed)
             found.setdefault(one.trial_id, one)
         return tuple(found.values())
