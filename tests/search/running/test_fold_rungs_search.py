@@ -17,30 +17,36 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from odd_tasks import Amount, Sensors
 from synthetic_records import write_rows
 
 from fusion_search import trials as trials_of
+from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.samples import objectives_of, sample_table
 from fusion_search.analysis.records.selection import open_search, read_specification
-from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import FINISHED, STOPPED, read_rows
-from fusion_search.analysis.report.page import build_report
+from fusion_search.analysis.report.page import _summary
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.adapters import Driver
 from fusion_search.search.dispatch.messages import proposed, write_row
 from fusion_search.search.dispatch.schedulers import make_scheduler
-from fusion_search.search.records.recorder import read_decisions
+from fusion_search.search.records.provenance import Provenance
+from fusion_search.search.records.recorder import Recorder, read_decisions
 from fusion_search.search.running.confirmation import choose_candidates
+from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import read_proposals
-from fusion_search.search.running.run import Environment
+from fusion_search.search.running.run import Environment, write_specification
 from fusion_search.search.running.space_search import make_proposals, run_space
 from fusion_search.search.spaces.searchers.base import ranks
+from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.fields import ConfigurationError
 
 METRIC = "mean_absolute_error"
 REDUCTION = 2
-SAMPLES = 14
+SAMPLES = 12
 
 
 class KilledError(BaseException):
@@ -110,8 +116,8 @@ class Workers:
 
 
 def made_up(sample: Any, fold: int) -> dict[str, Any]:
-    """The results of a trial: one of six errors, so that many are equal."""
-    error = crc32(json.dumps([sample, fold]).encode()) % 6 / 6
+    """The results of a trial: one of ten errors, so that some are equal."""
+    error = crc32(json.dumps([sample, fold]).encode()) % 10 / 10
     return {
         "status": FINISHED,
         "device": "cpu",
@@ -125,7 +131,9 @@ def made_up(sample: Any, fold: int) -> dict[str, Any]:
     }
 
 
-def declared(parent: Path, name: str, searcher: str = "random") -> SearchSpecification:
+def declared(
+    parent: Path, name: str, searcher: str = "random", **fields: Any
+) -> SearchSpecification:
     return build_search(
         {
             "name": name,
@@ -137,18 +145,53 @@ def declared(parent: Path, name: str, searcher: str = "random") -> SearchSpecifi
             "scheduler": {"name": "fold_rungs", "reduction": REDUCTION},
             "mlflow": {"enabled": False},
             "storage": str(parent),
+            **fields,
         }
     )
 
 
-def run(search: SearchSpecification, workers: Workers, begin: bool) -> int | None:
-    """The exit code; None when the driver was killed."""
+def run(search: SearchSpecification, workers: Workers, begin: bool) -> int:
+    """As ``launch`` and ``resume`` do; returns the exit code."""
     storage = open_storage(search.storage).below(search.name)
     environment = Environment(data_folder=None, dispatcher=workers)
+    return run_space(search, storage, environment, begin=begin, failed_too=False)
+
+
+class Silent(Progress):
+    """Tells nobody."""
+
+    def __init__(self) -> None: ...
+
+    def started(self, row: Any) -> None: ...
+
+    def ended(self, row: Any) -> None: ...
+
+    def dropped(self, *_: Any) -> None: ...
+
+
+def go_on(search: SearchSpecification, workers: Workers, opened: OpenedTask) -> bool:
+    """The heart of the same, which costs less; whether the search came to its end."""
+    storage = open_storage(search.storage).below(search.name)
+    proposals = make_proposals(search, storage)
+    if storage.exists("planned.json"):
+        proposals.restore(read_proposals(storage), read_decisions(storage))
+    else:
+        assert search.space is not None
+        write_specification(search, storage, opened, search.space.any_trial())
+    origin = Provenance(git_commit="none", versions="{}", host="here")
+    description = read_description(storage)
+    recorder = Recorder(storage, search.name, description, origin, search.objectives)
     try:
-        return run_space(search, storage, environment, begin=begin, failed_too=False)
-    except KilledError:
-        return None
+        workers.run_trials(proposals, opened, recorder, search, Silent())
+    except (KilledError, KeyboardInterrupt):
+        return False
+    assert proposals.complete
+    return True
+
+
+@pytest.fixture(scope="module")
+def opened() -> OpenedTask:
+    return OpenedTask(Sensors(), Amount())
 
 
 @pytest.fixture(scope="module")
@@ -187,39 +230,42 @@ def check(storage: Storage) -> None:
         assert ended == [True] * ran + [False] * (3 - ran)
 
 
-def killed(search: SearchSpecification, workers: int, seed: int) -> Iterator[Workers]:
-    """Begin and resume until all is over; each driver but the last is killed after a few trials."""
-    begin, code = True, None
-    while code is None:
-        driver = Workers(workers, seed, ends=5 if begin or seed % 3 else 1)
-        code = run(search, driver, begin)
-        begin, seed = False, seed + 1
+def killed(
+    search: SearchSpecification, opened: OpenedTask, workers: int, seed: int
+) -> Iterator[Workers]:
+    """Begin and go on until all is over; each driver but the last is killed after a few trials."""
+    over = False
+    while not over:
+        driver = Workers(workers, seed, ends=1 + 2 * (seed % 3))
+        over = go_on(search, driver, opened)
+        seed += 1
         yield driver
-    assert code == 0
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_decisions_outlive_kills_and_nothing_is_repeated_or_lost(tmp_path: Path, seed: int) -> None:
+def test_decisions_outlive_kills_and_nothing_is_repeated_or_lost(
+    tmp_path: Path, opened: OpenedTask, seed: int
+) -> None:
     search = declared(tmp_path, "killed")
     storage = open_storage(tmp_path / "killed")
     ran: list[str] = []
     before: list[Any] = []
-    for number, workers in enumerate(killed(search, 3, seed)):
+    for number, workers in enumerate(killed(search, opened, 3, seed)):
         ran += workers.ran
         decisions = read_decisions(storage)
         assert decisions[: len(before)] == before
         before = decisions
-        assert number < 20
+        assert number < 40
     check(storage)
     assert len(ran) == len(set(ran))
     assert set(ran) == {row["trial_id"] for row in read_rows(storage, "trials")}
 
 
 def test_one_worker_that_is_killed_decides_as_one_that_never_was(
-    tmp_path: Path, undisturbed: SearchSpecification
+    tmp_path: Path, opened: OpenedTask, undisturbed: SearchSpecification
 ) -> None:
     search = declared(tmp_path, "killed", "tpe")
-    drivers = list(killed(search, 1, 0))
+    drivers = list(killed(search, opened, 1, 0))
     assert len(drivers) > 4
     whole = open_storage(undisturbed.storage).below("whole")
     check(whole)
@@ -285,9 +331,9 @@ def test_who_was_dropped_and_after_how_many_folds_is_said_everywhere(
     assert (samples["status"] == FINISHED).sum() == SAMPLES - len(dropped)
     assert samples.loc[samples["status"] == STOPPED, "value_0"].isna().all()
     assert search.gaps() == []
-    page = build_report(search)
-    assert words in page
-    assert "not run yet" not in page
+    (lead, *_) = _summary(search, read_specification(search), objectives)
+    assert words in lead
+    assert "not run yet" not in lead
 
 
 def test_whole_samples_alone_are_confirmed_and_a_resume_has_nothing_left(
@@ -319,3 +365,53 @@ def test_whole_samples_alone_are_confirmed_and_a_resume_has_nothing_left(
     assert f"{ended} of {ended} trials have ended before" in printed
     assert f"{ended} of {3 * SAMPLES} trials finished, 0 failed, 0 not run, " in printed
     assert "left out: their sample was dropped after some of its folds" in printed
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"folds": [1]}, "scheduler.name is 'fold_rungs' with one fold, after which"),
+        (
+            {"objectives": [f"mean_{METRIC}", "parameters"]},
+            "'fold_rungs' with 2 objectives, by which .*; allowed: one objective",
+        ),
+        (
+            {"scheduler": {"name": "fold_rungs", "grace_epochs": 2}},
+            "scheduler.grace_epochs is 2 with fold_rungs, which stops no trial within a fold",
+        ),
+        (
+            {"scheduler": {"name": "fold_rungs", "reduction": 1}},
+            "scheduler.reduction is 1; allowed: 2 or more",
+        ),
+        (
+            {"scheduler": {"name": "asha+fold_rungs"}},
+            "allowed: none, asha, median, pbt, fold_rungs",
+        ),
+    ],
+)
+def test_where_fold_rungs_mean_nothing_a_sentence_says_so(
+    tmp_path: Path, fields: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        declared(tmp_path, "refused", **fields)
+
+
+def test_nothing_follows_from_a_decision_that_cannot_be_written(
+    tmp_path: Path, opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = declared(tmp_path, "full")
+    storage = open_storage(tmp_path / "full")
+    write = Storage.write
+
+    def full(self: Storage, content: bytes, *names: str) -> None:
+        if names == ("planned.json",) and b"fold_rungs" in content:
+            raise StorageError("the disk is full")
+        write(self, content, *names)
+
+    monkeypatch.setattr(Storage, "write", full)
+    assert not go_on(search, Workers(1), opened)
+    assert len(read_rows(storage, "trials")) == 1
+    assert read_decisions(storage) == []
+    monkeypatch.undo()
+    assert go_on(search, Workers(2), opened)
+    check(storage)
