@@ -73,11 +73,11 @@ def make_scheduler(
     return None
 
 
-class _BetweenTrials(schedulers.FIFOScheduler):  # type: ignore[misc]
+class _BetweenTrials(schedulers.FIFOScheduler):
     """Stops a Ray trial between two of its trials, when we say so: its worker waits meanwhile."""
 
     def __init__(self, goes_on: GoesOn) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._goes_on = goes_on
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Row) -> str:

@@ -144,7 +144,7 @@ class Progress:
         """
         self._planned -= left_out
         with _UNHEARD:
-            self._bar.total -= left_out * self._epochs
+            self._bar.total = (self._bar.total or 0) - left_out * self._epochs
         value = f"{decision.value:.4g}"
         if self._best is not None:
             value = f"{self._best.objective.words} {self._best.objective.text(decision.value)}"
