@@ -169,10 +169,11 @@ class Driver(tune.Callback):
         """
         assert self._proposals is not None
         ended = {**self._news_of(trial).ended, row["trial_id"]: row}
-        kept = False  # where that cannot be written down
-        with self._stop_without_storage():
-            kept = self._proposals.goes_on(trial.config[PROPOSAL][NUMBER], list(ended.values()))
-        return kept
+        try:
+            return self._proposals.goes_on(trial.config[PROPOSAL][NUMBER], list(ended.values()))
+        except StorageError as error:  # it is not written down: nothing may follow from it
+            self._stop(str(error))
+            return False
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died too often, or could not write its records: say so in its stead."""
