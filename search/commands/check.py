@@ -22,7 +22,6 @@ BROKEN = 1
 def check(arguments: argparse.Namespace) -> int:
     """A line for every clause; the exit code is 1 when one does not hold."""
     task, network, data = _asked(arguments)
-    check_names(task)
     opened = open_task(task, data)
     check_columns(task)
     contract = Contract(task, network, data, opened)
@@ -49,4 +48,5 @@ def _asked(arguments: argparse.Namespace) -> tuple[Task, Any, Any]:
     if arguments.set:
         raise ConfigurationError("--set changes a configuration; give check one instead of a task")
     task = find_task(name, folder)
+    check_names(task)
     return task, typed(task.network, {}, "network."), typed(task.data, {}, "data.")

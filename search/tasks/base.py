@@ -275,12 +275,21 @@ def _remedy(outputs: Tensor, targets: Tensor) -> str:
     return ""
 
 
-def settings_fields(settings: type) -> tuple[str, ...]:
-    """Names of a settings dataclass.
+def settings_fields(task: Task, group: str) -> tuple[str, ...]:
+    """Names of a task's settings.
+
+    Args:
+        task: any.
+        group: "network" or "data".
 
     Raises:
-        TaskError: it is no frozen dataclass.
+        TaskError: they are no frozen dataclass.
     """
-    if not is_dataclass(settings) or not settings.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise TaskError(f"{settings.__name__} is to be a frozen dataclass of settings")
-    return tuple(one.name for one in fields(settings))
+    kind = getattr(task, group)
+    frozen = isinstance(kind, type) and is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    if not frozen:
+        raise TaskError(
+            f"{group} of {type(task).__name__} is {getattr(kind, '__name__', repr(kind))}; allowed: "
+            "a class of settings below @dataclass(frozen=True)"
+        )
+    return tuple(one.name for one in fields(kind))
