@@ -235,9 +235,7 @@ def canonical(layout: Layout, placement: Placement) -> Placement:
     """
     end = "" if placement.end in layout.ends[:1] else placement.end
     options = _canonical_options(layout, placement) if placement.options else {}
-    return replace(
-        placement, end=end, streams=layout.ordered(placement.streams), options=options
-    )
+    return replace(placement, end=end, streams=layout.ordered(placement.streams), options=options)
 
 
 def _canonical_options(layout: Layout, placement: Placement) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
 from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.records.task_code import read_task_code, task_code, write_task_code
-from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.progress import Progress, common_parts
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.summary import chosen_by, go_on_command
@@ -169,6 +169,7 @@ def run(
         epochs=epochs,
         best=BestSample(chosen_by(search, recorder.description), rows_of(before)),
         description=recorder.description,
+        common=common_parts(search),
     )
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)

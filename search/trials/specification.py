@@ -163,6 +163,11 @@ class TrialSpecification:
     @property
     def trial_name(self) -> str:
         """For people: where the streams meet and what couples them, train condition and seed."""
+        return ", ".join(self.name_parts)
+
+    @property
+    def name_parts(self) -> tuple[str, ...]:
+        """What the name consists of: first layout and placement, then settings, condition, seed."""
         layout_fields = getattr(self.network, "layout_fields", ())
         words = [f"{name} {getattr(self.network, name)}" for name in layout_fields]
         placed = self.placement.to_text()
@@ -173,7 +178,7 @@ class TrialSpecification:
         words += [f"{name} {_text(settings[name])}" for name in others]
         words += [f"{name} {train_text(one)}" for name, one in self.train.items()]
         words += [f"fold {self.fold}"] if self.fold else []
-        return ", ".join([*words, f"seed {self.seed}"])
+        return (*words, f"seed {self.seed}")
 
     def columns(self) -> dict[str, Any]:
         """What was tried, as columns of the ``trials`` table."""
