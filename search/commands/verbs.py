@@ -255,6 +255,12 @@ def _add_grids(parser: Parser) -> None:
         metavar="DEPTH",
         help="fusion depth to draw, of networks that have one; may be repeated (default: all)",
     )
+    parser.add_argument(
+        "--trial",
+        metavar="TRIAL",
+        help="draw one network alone: best (of a confirmation: the one that it confirms), a "
+        "candidate's label, or a trial's id or name, or the start of one",
+    )
 
 
 def _add_trial(parser: Parser) -> None:
