@@ -286,10 +286,13 @@ def settings_fields(task: Task, group: str) -> tuple[str, ...]:
         TaskError: they are no frozen dataclass.
     """
     kind = getattr(task, group)
-    frozen = isinstance(kind, type) and is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    if not frozen:
+    if not (isinstance(kind, type) and is_dataclass(kind) and _is_frozen(kind)):
         raise TaskError(
             f"{group} of {type(task).__name__} is {getattr(kind, '__name__', repr(kind))}; allowed: "
             "a class of settings below @dataclass(frozen=True)"
         )
     return tuple(one.name for one in fields(kind))
+
+
+def _is_frozen(kind: Any) -> bool:
+    return bool(kind.__dataclass_params__.frozen)

@@ -70,7 +70,6 @@ from fusion_search.search.commands.figures.drawing_options import (
 )
 from fusion_search.search.commands.options import storage_of
 
-
 BEST: Final = "best"
 """In place of a trial's name."""
 
