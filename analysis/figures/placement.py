@@ -118,8 +118,8 @@ def _note(table: pd.DataFrame, objective: Objective) -> str:
         f"better, red: worse; the scale leaves out what has no error): {objective.words}, average "
         "of the finished samples that have it minus that of those that could and do not, in "
         f"{unit}, with its standard error, and n with it. Whatever else was chosen is averaged "
-        "over; not told apart: from another choice, for these samples have no value of it in common "
-        "with the others. Below: averages with their standard errors. "
+        "over; not told apart: from another choice, of which no value is common to these "
+        "samples and the others. Below: averages with their standard errors. "
         f"Left out: {count_label(stopped, 'stopped sample')}."
     )
 

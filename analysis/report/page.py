@@ -200,7 +200,7 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
 
 
 def _own_code(search: Search) -> list[str]:
-    """Which files of its author's a task is, and how to see that they are the same; none of ours."""
+    """Which files of its author's a task is, and how to compare them; nothing of our own tasks."""
     task = search.description.task
     if ":" not in task:
         return []

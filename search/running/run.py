@@ -34,6 +34,7 @@ from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import packing_sentence
 from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import loading_trouble
 
 MLFLOW_WAIT_SECONDS = 60.0
 
@@ -96,6 +97,8 @@ def open_data(
     """
     opened = OpenedTask(search.definition, trial.data, trial.fold)
     data = opened.first
+    if trouble := loading_trouble(search.loader_workers, data):
+        raise ConfigurationError(f"training.{trouble}")
     print(f"data: {data.note} (fingerprint {data.fingerprint or 'none'})")
     if records is None:
         return opened

@@ -287,9 +287,10 @@ def settings_fields(task: Task, group: str) -> tuple[str, ...]:
     """
     kind = getattr(task, group)
     if not (isinstance(kind, type) and is_dataclass(kind) and _is_frozen(kind)):
+        named = getattr(kind, "__name__", repr(kind))
         raise TaskError(
-            f"{group} of {type(task).__name__} is {getattr(kind, '__name__', repr(kind))}; allowed: "
-            "a class of settings below @dataclass(frozen=True)"
+            f"{group} of {type(task).__name__} is {named}; allowed: a class of settings below "
+            "@dataclass(frozen=True)"
         )
     return tuple(one.name for one in fields(kind))
 
