@@ -50,7 +50,6 @@ from fusion_search.analysis.report.sections import (
     replay_section,
 )
 
-
 _FILES: Final = 10
 """So many are named in a command."""
 

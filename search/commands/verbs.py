@@ -185,6 +185,12 @@ def _confirm(verbs: Verbs) -> None:
     add_name(parser)
     parser.add_argument("--top", type=count, help="how many of the best (as declared, else 3)")
     parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="FIELD=VALUE",
+        help="of confirmation or resources, such as confirmation.training.epochs=20",
+    )
     _add_where(parser)
     _add_changed_code(parser)
     parser.set_defaults(run="launch:confirm")

@@ -92,7 +92,7 @@ def load_configuration(
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{where} must be a mapping with a name")
     for override in overrides:
-        _apply(raw, override)
+        apply_override(raw, override)
     _check_text(raw, content, overrides)
     _read_requirements(raw)
     return raw
@@ -130,7 +130,12 @@ def parse_yaml(content: str | bytes, where: str) -> Any:
         raise ConfigurationError(str(error)) from error
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Take one ``field=value`` over, as given to ``--set``.
+
+    Raises:
+        ConfigurationError: it has another form, or names no field.
+    """
     path, equals, value = override.partition("=")
     where = f"--set {shown(override)}"
     if not equals or not path:
