@@ -207,7 +207,7 @@ def _draw(verbs: Verbs) -> None:
     parser = verbs.add_parser("draw", help="draw figures (PNG, SVG) and their tables (CSV)")
     figures = parser.add_subparsers(metavar="FIGURE", required=True, parser_class=Parser)
 
-    def add(figure: str, words: str) -> Parser:
+    def add(figure: str, words: str, file: str = "draw") -> Parser:
         one = figures.add_parser(figure, help=words)
         add_output(one)
         if figure != "noise":
@@ -215,9 +215,7 @@ def _draw(verbs: Verbs) -> None:
             add_storage(one)
         if figure == "noise":
             add_data(one)
-        one.set_defaults(
-            run="figures.probe:noise" if figure == "noise" else f"figures.draw:{figure}"
-        )
+        one.set_defaults(run=f"figures.{file}:{figure}")
         return one
 
     _add_grids(
@@ -238,7 +236,32 @@ def _draw(verbs: Verbs) -> None:
         metavar="DIFFERENCE",
         help="a run has arrived when its objective is no further than this from the best (0.005)",
     )
-    _add_noise(add("noise", "one example at every test SNR (takes no search)"))
+    add("folds", "networks over folds, with tests against one of them", "folds").add_argument(
+        "--baseline",
+        type=filled,
+        metavar="NETWORK",
+        help="number or beginning of the name of the network that the others are compared with "
+        "(default: the plainest)",
+    )
+    _add_learning(add("learning", "training curves, with a moving average", "folds"))
+    add("xflow", "XFlow's variants beside its paper's tables, and its claims", "folds")
+    _add_noise(add("noise", "one example at every test SNR (takes no search)", "probe"))
+
+
+def _add_learning(parser: Parser) -> None:
+    parser.add_argument(
+        "--network",
+        dest="networks",
+        action="append",
+        type=filled,
+        metavar="NETWORK",
+        help="number or beginning of the name of a network, as `draw folds` prints them; may be "
+        "repeated (default: all)",
+    )
+    parser.add_argument("--fold", type=int, metavar="FOLD", help="one (default: all)")
+    parser.add_argument(
+        "--window", type=count, default=5, metavar="EPOCHS", help="of the moving average (5)"
+    )
 
 
 def _add_train(parser: Parser) -> None:

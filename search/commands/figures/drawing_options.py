@@ -60,6 +60,15 @@ def open_parts(options: argparse.Namespace) -> Search:
     return _told(opened(options).parts(), "of some streams alone")
 
 
+def open_all(options: argparse.Namespace) -> Search:
+    """The search with all its networks; says what is missing.
+
+    Raises:
+        AnalysisError: no trial finished.
+    """
+    return _told(opened(options), "at all")
+
+
 def _told(search: Search, which: str) -> Search:
     if search.planned.empty:
         raise AnalysisError(f"search {search.name} has no network {which}")
