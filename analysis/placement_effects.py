@@ -96,7 +96,7 @@ def compute_placement(
                 "stopped": int((table.loc[having, "status"] == STOPPED).sum()),
                 "confounded_with": ", ".join(
                     _readable(name)
-                    for name in own
+                    for name in map(str, own)
                     if _apart(own.loc[with_it.index, name], own.loc[without.index, name])
                 ),
             }
@@ -155,7 +155,7 @@ def _apart(one: pd.Series, other: pd.Series) -> bool:
         return False
     numbers = all(isinstance(value, int | float) for value in every)
     if numbers and len(set(every)) == len(every):  # from a range
-        return max(mine) < min(its) or max(its) < min(mine)
+        return bool(max(mine) < min(its) or max(its) < min(mine))
     return {str(value) for value in mine}.isdisjoint(str(value) for value in its)
 
 
