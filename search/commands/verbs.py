@@ -185,6 +185,12 @@ def _confirm(verbs: Verbs) -> None:
     add_name(parser)
     parser.add_argument("--top", type=count, help="how many of the best (as declared, else 3)")
     parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="FIELD=VALUE",
+        help="of confirmation or resources, such as confirmation.training.epochs=20",
+    )
     _add_where(parser)
     _add_changed_code(parser)
     parser.set_defaults(run="launch:confirm")
@@ -277,6 +283,12 @@ def _add_grids(parser: Parser) -> None:
         type=int,
         metavar="DEPTH",
         help="fusion depth to draw, of networks that have one; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--trial",
+        metavar="TRIAL",
+        help="draw one network alone: best (of a confirmation: the one that it confirms), a "
+        "candidate's label, or a trial's id or name, or the start of one",
     )
 
 

@@ -275,12 +275,25 @@ def _remedy(outputs: Tensor, targets: Tensor) -> str:
     return ""
 
 
-def settings_fields(settings: type) -> tuple[str, ...]:
-    """Names of a settings dataclass.
+def settings_fields(task: Task, group: str) -> tuple[str, ...]:
+    """Names of a task's settings.
+
+    Args:
+        task: any.
+        group: "network" or "data".
 
     Raises:
-        TaskError: it is no frozen dataclass.
+        TaskError: they are no frozen dataclass.
     """
-    if not is_dataclass(settings) or not settings.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise TaskError(f"{settings.__name__} is to be a frozen dataclass of settings")
-    return tuple(one.name for one in fields(settings))
+    kind = getattr(task, group)
+    if not (isinstance(kind, type) and is_dataclass(kind) and _is_frozen(kind)):
+        named = getattr(kind, "__name__", repr(kind))
+        raise TaskError(
+            f"{group} of {type(task).__name__} is {named}; allowed: a class of settings below "
+            "@dataclass(frozen=True)"
+        )
+    return tuple(one.name for one in fields(kind))
+
+
+def _is_frozen(kind: Any) -> bool:
+    return bool(kind.__dataclass_params__.frozen)
