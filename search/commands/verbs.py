@@ -201,7 +201,7 @@ def _draw(verbs: Verbs) -> None:
     parser = verbs.add_parser("draw", help="draw figures (PNG, SVG) and their tables (CSV)")
     figures = parser.add_subparsers(metavar="FIGURE", required=True, parser_class=Parser)
 
-    def add(figure: str, words: str) -> Parser:
+    def add(figure: str, words: str, file: str = "draw") -> Parser:
         one = figures.add_parser(figure, help=words)
         add_output(one)
         if figure != "noise":
@@ -209,9 +209,7 @@ def _draw(verbs: Verbs) -> None:
             add_storage(one)
         if figure == "noise":
             add_data(one)
-        one.set_defaults(
-            run="figures.probe:noise" if figure == "noise" else f"figures.draw:{figure}"
-        )
+        one.set_defaults(run=f"figures.{file}:{figure}")
         return one
 
     _add_grids(
@@ -232,7 +230,29 @@ def _draw(verbs: Verbs) -> None:
         metavar="DIFFERENCE",
         help="a run has arrived when its objective is no further than this from the best (0.005)",
     )
-    _add_noise(add("noise", "one example at every test SNR (takes no search)"))
+    _add_noise(add("noise", "one example at every test SNR (takes no search)", "probe"))
+    _add_array(add("embedding", "vectors of a probe by class, and whether they cluster", "probed"))
+    changes = add(
+        "changes", "how far arrays of a probe and their inputs change over time", "probed"
+    )
+    _add_array(changes)
+    changes.add_argument(
+        "--against",
+        type=filled,
+        metavar="INPUT",
+        help="array that the changes are held against, or the beginning of its name (default: the "
+        "input of the stream that a connection reads)",
+    )
+    maps = add("maps", "maps of a probe as pictures", "probed")
+    _add_array(maps)
+    maps.add_argument(
+        "--place", type=int, default=0, metavar="N", help="which of the probed examples (0)"
+    )
+    maps.add_argument(
+        "--transposed",
+        action="store_true",
+        help="the first axis of a picture runs from left to right, as in AVletters",
+    )
 
 
 def _add_train(parser: Parser) -> None:
@@ -266,9 +286,23 @@ def _add_trial(parser: Parser) -> None:
     )
 
 
+def _add_array(parser: Parser) -> None:
+    _add_trial(parser)
+    parser.add_argument(
+        "--array",
+        dest="arrays",
+        action="append",
+        type=filled,
+        metavar="NAME",
+        help="array of the probe, or the beginning of its name; may be repeated (default: all "
+        "that fit)",
+    )
+
+
 def _probe(verbs: Verbs) -> None:
     parser = verbs.add_parser(
-        "probe", help="run a trained network on test examples, for draw timeline"
+        "probe",
+        help="run a trained network on examples, for draw timeline, embedding, changes and maps",
     )
     add_name(parser)
     add_storage(parser)
@@ -279,7 +313,29 @@ def _probe(verbs: Verbs) -> None:
         action="append",
         type=int,
         metavar="N",
-        help="number of a test example, may be repeated (0)",
+        help="number of an example in its split, may be repeated (0)",
+    )
+    parser.add_argument(
+        "--per-class",
+        type=count,
+        metavar="N",
+        help="in place of numbers: the first N examples of every class, and of every person (or "
+        "other group) where the data say whose each is",
+    )
+    parser.add_argument(
+        "--split",
+        dest="splits",
+        action="append",
+        choices=["train", "validation", "test", "all"],
+        help="of which split the examples are, may be repeated (test)",
+    )
+    parser.add_argument(
+        "--array",
+        dest="arrays",
+        action="append",
+        type=filled,
+        metavar="NAME",
+        help="keep arrays whose names begin so; may be repeated (default: all)",
     )
     parser.add_argument(
         "--condition",
@@ -288,7 +344,7 @@ def _probe(verbs: Verbs) -> None:
         nargs="+",
         metavar="SNR",
         help="an SNR per axis, or original or absent; may be repeated (default: original, the "
-        "train condition, each input alone at its lowest SNR)",
+        "train condition, each input alone at its lowest SNR; with --per-class original alone)",
     )
     add_data(parser)
     parser.set_defaults(run="figures.probe:probe_trial")
