@@ -71,7 +71,8 @@ def nearest_of(values: Vectors) -> npt.NDArray[np.int64]:
     """[N, C] to the number of each one's nearest other, [N]."""
     distances = cdist(values, values)
     np.fill_diagonal(distances, np.inf)
-    return distances.argmin(axis=1)
+    nearest: npt.NDArray[np.int64] = distances.argmin(axis=1)
+    return nearest
 
 
 def parts_of(examples: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
@@ -109,7 +110,12 @@ def compute_contrasts(
             for one in (names[0], names[-1])
         )
         differences, of = by_unit((last - first)[there], list(groups[there]))
-        row = {"connection": way, "part": part, "first": names[0], "last": names[-1]}
+        row: dict[str, Any] = {
+            "connection": way,
+            "part": part,
+            "first": names[0],
+            "last": names[-1],
+        }
         row |= {"difference": differences.mean(), "units": len(differences), "of": of}
         row["p"] = float(sign_flips(differences[:, None]).p[0])
         row["verdict"] = _both(str(told[names[-1], part]), str(told[names[0], part]))

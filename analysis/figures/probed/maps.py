@@ -63,26 +63,31 @@ def draw_maps(
         caption: small text below.
     """
     rows = _over_time(maps, frames) if maps.ndim == 4 else _alone(maps)
+    if transposed:
+        rows = [(word, pictures.swapaxes(1, 2), titles) for word, pictures, titles in rows]
     across = max(len(pictures) for _, pictures, _ in rows)
-    height, width = maps.shape[-2:] if not transposed else maps.shape[:-3:-1]
-    figure = new_figure(1.25 * across + 0.6, (1.25 * height / width + 0.12) * len(rows) + 1.0)
-    panels = figure.subplots(len(rows), across, squeeze=False)
-    for axes_of_row, (word, pictures, titles) in zip(panels, rows, strict=True):
-        least, greatest = (float(of(pictures)) for of in (np.min, np.max))
-        for axes in axes_of_row:
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.set_frame_on(False)
-        for axes, picture, above in zip(axes_of_row, pictures, titles, strict=False):
-            shown = picture.T if transposed else picture
-            colours = "gray" if word == "input" else "viridis"
-            axes.imshow(shown, cmap=colours, vmin=least, vmax=greatest)
-            axes.set_title(above, fontsize=6)
-        axes_of_row[0].set_ylabel(word, fontsize=7)
+    shapes = [pictures.shape[1] / pictures.shape[2] for _, pictures, _ in rows]
+    figure = new_figure(1.2 * across + 0.8, 1.2 * sum(shapes) + 0.25 * len(rows) + 0.9)
+    panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=shapes)[:, 0]
+    for axes, (word, pictures, titles) in zip(panels, rows, strict=True):
+        width = pictures.shape[2] + 1
+        axes.imshow(_apart(pictures, across), cmap="gray" if word == INPUT else "viridis")
+        axes.set_ylabel(word.removesuffix("."), fontsize=7)
+        axes.set_xticks([(width - 2) / 2 + width * at for at in range(len(titles))], titles)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=6, length=0, labeltop=True, labelbottom=False)
+        axes.set_frame_on(False)
     add_title(figure, title)
-    of = "one row" if maps.ndim == 4 else "one row of channels"
-    add_caption(figure, f"{caption} Colours are from the least to the greatest value of {of}.")
+    add_caption(figure, f"{caption} Colours of a row: from its least to its greatest value.")
     return figure
+
+
+def _apart(pictures: Array, across: int) -> Array:
+    """[N, H, W] side by side with gaps, as wide as ``across`` of them."""
+    count, height, width = pictures.shape
+    row = np.full((height, across, width + 1), np.nan)
+    row[:, :count, :width] = pictures.swapaxes(0, 1)
+    return row.reshape(height, -1)[:, :-1]
 
 
 def _over_time(maps: Array, frames: Array | None) -> list[tuple[str, Array, list[str]]]:
@@ -91,24 +96,31 @@ def _over_time(maps: Array, frames: Array | None) -> list[tuple[str, Array, list
     varies = np.ptp(maps, axis=(0, 2, 3)) > 0
     channels = np.argsort(~varies, kind="stable")[:_CHANNELS]
     above = [f"step {step}" for step in steps]
-    none = [""] * len(steps)
-    rows = [(f"channel {one}", maps[steps, one], none) for one in channels]
+    rows: list[tuple[str, Array, list[str]]] = [
+        (f"channel {one}", maps[steps, one], []) for one in channels
+    ]
     if frames is not None and len(frames) == len(maps):
-        return [("input", frames[steps], above), *rows]
+        return [(INPUT, frames[steps], above), *rows]
     return [(rows[0][0], rows[0][1], above), *rows[1:]]
 
 
 def _alone(maps: Array) -> list[tuple[str, Array, list[str]]]:
     cuts = range(0, len(maps), _ACROSS)
     return [
-        ("", maps[at : at + _ACROSS], [f"channel {one}" for one in range(at, len(maps))])
+        (
+            "",
+            maps[at : at + _ACROSS],
+            [f"channel {one}" for one in range(at, min(at + _ACROSS, len(maps)))],
+        )
         for at in cuts
     ]
 
 
 def frames_of(rows: pd.DataFrame) -> Array | None:
     """The first input of an example that is pictures over time, [T, H, W]."""
+    name: str
+    values: Array
     for name, values in zip(rows["name"], rows["values"], strict=True):
-        if str(name).startswith(INPUT) and values.ndim == 3 and len(values) > 3:
+        if name.startswith(INPUT) and values.ndim == 3 and len(values) > 3:
             return values
     return None

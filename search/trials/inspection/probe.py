@@ -53,7 +53,8 @@ class Probed:
     """
 
     condition: Condition
-    number: int
+    example: Example
+    group: str
     label: int
     target: float
     name: str
