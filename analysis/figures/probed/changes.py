@@ -147,7 +147,7 @@ def draw_changes(
             above.set_ylabel(f"change of\n{array_words(str(summary['array']))}", fontsize=7)
             below.set_ylabel(f"change of\n{array_words(str(summary['against']))}", fontsize=7)
     _draw_correlations(figure.add_subplot(grid[:, -1]), told)
-    add_title(figure, f"{title}\n{following_words(summary)}", 10)
+    add_title(figure, f"{title}. {following_words(summary)}", 10)
     note = (
         "Changes: L2 norms from one step to the next. Correlations are of ranks, of the whole "
         "array with its input, an example each; beside them those with the input shifted in time."

@@ -56,7 +56,8 @@ def at_first_condition(
     columns = list(description.test_columns)
     first = table[columns].iloc[0]
     there = (table[columns] == first).all(axis=1)
-    return table[there], f"Tested at {condition_words([float(one) for one in first], description)}."
+    words = condition_words([float(one) for one in first], description)
+    return table[there], f"Tested at {words.removesuffix('.')}."
 
 
 def chosen_arrays(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -41,6 +41,16 @@ def is_embedded(name: str, values: Array) -> bool:
     return values.ndim in (1, 2) and not name.startswith(INPUT)
 
 
+def beside_their_like(names: Sequence[str]) -> list[str]:
+    """Arrays in an order in which connections of one kind and direction are neighbours."""
+
+    def key(name: str) -> tuple[bool, str]:
+        found = connection_of(name)
+        return (found is None, found.way if found else "")
+
+    return sorted(names, key=key)
+
+
 def vectors_of(table: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, dict[str, Array]]:
     """The examples and, of each array, their vectors: [C] as they are, [T, C] as means over time.
 
@@ -52,7 +62,8 @@ def vectors_of(table: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, dic
         [N] rows with split, number, group and label; array -> [N, C].
 
     Raises:
-        AnalysisError: an array is no vectors, or its vectors differ in length.
+        AnalysisError: an array is no vectors, its vectors differ in length, or a value is not
+            finite.
     """
     examples = examples_of(table)
     found = {}
@@ -67,6 +78,8 @@ def vectors_of(table: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, dic
         if len({len(one) for one in vectors}) > 1:
             raise AnalysisError(f"vectors of {name} differ in length")
         found[name] = np.stack(vectors)
+        if not np.isfinite(found[name]).all():
+            raise AnalysisError(f"{name} has values that are not finite")
     return examples, found
 
 
@@ -139,7 +152,7 @@ def draw_embedding(
         handles, told = panels[0].get_legend_handles_labels()
         figure.legend(handles, told, loc="outside right center", fontsize=8)
     add_title(figure, title)
-    bold = " Bold: of persons or groups that the network was not trained on." if held_out else ""
+    bold = " Bold: not trained on." if held_out else ""
     note = (
         "t-SNE; the numbers are of the vectors themselves: how many have a nearest neighbour of "
         "their class, and how far that is from chance (0) to all (1), with a 95 % interval."

@@ -65,13 +65,12 @@ def probe_trial(options: argparse.Namespace) -> int:
     found = probe(network, opened, data, examples, conditions, seed=specification.seed)
     kept = _kept(found, options.arrays or [])
     _write(search.storage, search.name, specification.trial_id, kept)
-    names = list(dict.fromkeys(one.name for one in kept))
+    names = dict.fromkeys(one.name for one in kept)
     print(f"arrays: {', '.join(map(printable, names))}")
-    storage = storage_of(options)
     named = (search.name, "--trial", specification.trial_id)
-    draw = command("draw", "timeline", *named, storage=storage)
+    draw = command("draw", "timeline", *named, storage=storage_of(options))
     print(f"{len(examples)} examples at {len(conditions)} conditions; figures: {draw}")
-    print("or draw embedding, changes or maps")
+    print("likewise: draw embedding, draw changes, draw maps")
     return 0
 
 

@@ -29,6 +29,7 @@ from fusion_search.analysis.figures.probed.clusters import (
     compute_contrasts,
 )
 from fusion_search.analysis.figures.probed.embedding import (
+    beside_their_like,
     cluster_words,
     compute_embedding,
     contrast_words,
@@ -53,7 +54,9 @@ from fusion_search.search.commands.figures.drawing_options import (
 def embedding(options: argparse.Namespace) -> int:
     """``draw embedding``: vectors of all examples in the plane, and whether they cluster."""
     search, trial, table, caption = _probed(options)
-    names = chosen_arrays(table, options.arrays, is_embedded, "vectors that a network gives")
+    names = beside_their_like(
+        chosen_arrays(table, options.arrays, is_embedded, "vectors that a network gives")
+    )
     examples, vectors = vectors_of(table, names)
     clusters = compute_clusters(examples, vectors)
     contrasts = compute_contrasts(examples, vectors, clusters)
@@ -125,7 +128,7 @@ def maps(options: argparse.Namespace) -> int:
             frames_of(rows),
             transposed=options.transposed,
             title=f"{_title(search, trial)}: {array_words(array)}",
-            caption=f"{caption} {example_words(example)}{label and f', class {label}'}.",
+            caption=f"{caption} Of {example_words(example)}{label and f', class {label}'}.",
         )
         place = f"{example['split']}{example['number']}"
         save(
