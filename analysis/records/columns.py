@@ -148,6 +148,10 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         *_listed(RESULT, parameters=whole, multiply_accumulates=whole),
         *_listed(RESULT, epochs_run=whole, best_epoch=whole),
         *_results("validation_", of.metrics),  # of the best epoch
+        # Of the epoch that is best by the test split: optimistic, for the test split chose it. Null
+        # unless evaluation.each_epoch asked for it.
+        *_listed(RESULT, optimistic_epoch=whole),
+        *_results("optimistic_", [one for one in of.metrics if one.each_epoch]),
         *_results("train_condition_", of.metrics),  # null where the grid has not that condition
         *_results("worst_", of.metrics),  # over the grid, without what is absent; so the means
         *_results("mean_", of.metrics),
@@ -173,6 +177,8 @@ def _epochs(of: TaskDescription) -> list[ColumnDescription]:
         *_results("train_", each),
         *_listed(RESULT, validation_loss="float64"),
         *_results("validation_", each),
+        *_listed(RESULT, test_loss="float64"),  # null unless evaluation.each_epoch; so the next
+        *_results("test_", each),
         *_listed(COST, seconds="float64", ended_at="timestamp"),  # since the trial's start
     ]
 

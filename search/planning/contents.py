@@ -206,7 +206,7 @@ def _result(trial: TrialSpecification, opened: OpenedTask) -> TrialResult:
         data_seconds=draw(),
         peak_memory_bytes=1,
     )
-    metrics = each_epoch(task.metrics)
+    metrics, tested = each_epoch(task.metrics), trial.evaluation.each_epoch
     for number in range(1, trial.training.epochs + 1):
         epoch = Epoch(
             epoch=number,
@@ -217,6 +217,8 @@ def _result(trial: TrialSpecification, opened: OpenedTask) -> TrialResult:
             validation={one.name: draw() for one in metrics},
             seconds=draw(),
             ended_at=datetime.now(UTC),
+            test_loss=draw() if tested else None,
+            test={one.name: draw() for one in metrics if tested},
         )
         result.keep(epoch, network)
     split = data.split(trial.evaluation.split)

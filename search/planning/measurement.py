@@ -50,7 +50,7 @@ class Cost:
     Attributes:
         build: network, optimiser and numbers of the examples.
         step: a whole batch, forward and back.
-        validation: after an epoch.
+        validation: after an epoch; and testing, where every epoch is tested.
         grid: all test conditions.
         warm_up: what the first of the kind in a process took beyond, compiling above all.
         memory_bytes: peak, as ``peak_memory_bytes`` counts it.
@@ -235,10 +235,12 @@ def measure_kind(kind: Kind, opened: OpenedTask, seconds: float, cpu: bool) -> t
                 _SHARES.items(), (work.step, work.validate, work.grid), strict=True
             )
         }
+    tested = work.sizes["grid"] if kind.trial.evaluation.each_epoch else 0
+    judged = 1 + tested / work.sizes["validation"]
     return work, Cost(
         build=build,
         step=lines["step"].seconds,
-        validation=kind.packed * lines["validation"].seconds,
+        validation=kind.packed * judged * lines["validation"].seconds,
         grid=kind.packed * lines["grid"].seconds,
         warm_up=max(0.0, first - build) + sum(one.warm_up for one in lines.values()),
         memory_bytes=peak_memory_bytes(device),

@@ -139,6 +139,7 @@ class Recorder:
             **({"changes": json.dumps(result.schedule)} if result.schedule else {}),
             "best_epoch": result.best.epoch,
             **{f"validation_{name}": value for name, value in result.best.validation.items()},
+            **self._optimistic([epoch.row() for epoch in result.epochs]),
             **self._over_grid(trial, result.grid),
             **_ended(clock),
             "train_seconds": result.train_seconds,
@@ -179,6 +180,7 @@ class Recorder:
             "epochs_run": len(epochs),
             "best_epoch": best["epoch"],
             **{name: best[name] for name in self._validated if name in best},
+            **self._optimistic(epochs),
             **_ended(clock),
             "train_seconds": epochs[-1]["seconds"],
         }
@@ -230,6 +232,20 @@ class Recorder:
             found[f"worst_{one.name}"] = min(values) if one.sign > 0 else max(values)
             found[f"mean_{one.name}"] = grid.mean(one.name)
         return found
+
+    def _optimistic(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The epoch that is best by the test split, and its metrics there; nothing untested."""
+        metric = self.description.metric
+        if any(one.get("test_loss") is None for one in epochs):
+            return {}
+        best = max(
+            epochs, key=lambda one: (metric.sign * one[f"test_{metric.name}"], -one["test_loss"])
+        )
+        tested = [one.name for one in self.description.metrics if one.each_epoch]
+        return {
+            "optimistic_epoch": best["epoch"],
+            **{f"optimistic_{name}": best[f"test_{name}"] for name in tested},
+        }
 
     @property
     def _validated(self) -> list[str]:

@@ -162,11 +162,7 @@ class Task:
         with observed(network) as found:
             outputs = self.predict(network, batch)
         given = dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
-        # A view may have put the frames of a clip into the batch.
-        over_time = {
-            name: one if len(one) == len(batch) else one[None] for name, one in found.items()
-        }
-        return {**given, **over_time}
+        return {**given, **found}
 
     def answers(
         self,

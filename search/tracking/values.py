@@ -41,7 +41,7 @@ SPECIFICATION_TAG: Final = "fusion_search.specification"
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DOTS_PER_INCH: Final = 100
 _PARAMETER_LENGTH: Final = 6000  # MLflow's limit
-_CURVES: Final = ("train_", "validation_")  # columns of EPOCHS
+_CURVES: Final = ("train_", "validation_", "test_")  # columns of EPOCHS
 
 
 class Point(NamedTuple):

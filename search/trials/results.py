@@ -25,6 +25,7 @@ class Epoch:
         examples_seen: since the trial began.
         train_loss, train: means and metrics over the epoch's training examples.
         validation_loss, validation: at the train condition, after the epoch.
+        test_loss, test: likewise, of the test split, where ``evaluation.each_epoch`` asked for it.
         seconds: since the trial began.
         ended_at: when.
     """
@@ -37,6 +38,8 @@ class Epoch:
     validation: Mapping[str, float]
     seconds: float
     ended_at: datetime
+    test_loss: float | None = None
+    test: Mapping[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """As columns of the ``epochs`` table, a metric's with its split before its name."""
@@ -47,6 +50,8 @@ class Epoch:
             **{f"train_{name}": value for name, value in self.train.items()},
             "validation_loss": self.validation_loss,
             **{f"validation_{name}": value for name, value in self.validation.items()},
+            "test_loss": self.test_loss,
+            **{f"test_{name}": value for name, value in self.test.items()},
             "seconds": self.seconds,
             "ended_at": self.ended_at,
         }

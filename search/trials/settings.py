@@ -24,6 +24,7 @@ class TrainingSettings:
 
     Attributes:
         optimizer: adam, adamw (decoupled weight decay) or sgd.
+        adam_epsilon: added to the denominator of adam and adamw.
         learning_rate, weight_decay: of the optimiser.
         momentum: of sgd.
         coupling_weight_decay: of the couplings alone, as MMTM's regularised gates have; None for
@@ -46,6 +47,7 @@ class TrainingSettings:
     """
 
     optimizer: Optimizer = "adamw"
+    adam_epsilon: float = 1e-8
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     momentum: float = 0.0
@@ -85,8 +87,9 @@ class TrainingSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value}; allowed: 0 or more, finite")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate}; allowed: above 0, finite")
+        for name in ("learning_rate", "adam_epsilon"):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; allowed: above 0, finite")
         if not 0 < self.step_factor <= 1:
             raise ValueError(f"step_factor is {self.step_factor}; allowed: above 0 to 1")
         if not 0 <= self.momentum < 1:
@@ -119,6 +122,9 @@ class EvaluationSettings:
         validation_examples, test_examples: drawn from those splits; 0 for all.
         predictions: also keep every single prediction of the grid: the largest output.
         absent: also test with each input absent, beside the grid and outside every mean.
+        each_epoch: also test after every epoch at the train condition, for learning curves and for
+            the optimistic score of a trial, its best epoch by the test split. Nothing is chosen
+            by it. With ``split: test`` alone.
 
     Raises:
         ValueError: a field is outside its range.
@@ -129,6 +135,7 @@ class EvaluationSettings:
     test_examples: int = 0
     predictions: bool = False
     absent: bool = False
+    each_epoch: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in get_args(Split):
@@ -136,6 +143,11 @@ class EvaluationSettings:
         for name in ("validation_examples", "test_examples"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 (all) or more")
+        if self.each_epoch and self.split != "test":
+            raise ValueError(
+                f"each_epoch is true with split {self.split}, which every epoch is validated on as "
+                "it is; allowed with: test"
+            )
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -147,10 +159,10 @@ def make_optimizer(network: nn.Module, settings: TrainingSettings) -> torch.opti
     rate = settings.learning_rate
     groups = list(_groups(network, settings))
     if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, rate)
+        return torch.optim.Adam(groups, rate, eps=settings.adam_epsilon)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, rate, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, rate)
+    return torch.optim.AdamW(groups, rate, eps=settings.adam_epsilon)
 
 
 def _groups(network: nn.Module, settings: TrainingSettings) -> Iterator[dict[str, Any]]:

@@ -146,7 +146,7 @@ class TrialTraining:
         )
 
     def end_epoch(self, number: int, seen: int, tally: Tally, clock: float) -> Epoch:
-        """Validate at the train condition.
+        """Validate at the train condition, and test there where that is asked for.
 
         Args:
             number: of the epoch.
@@ -157,9 +157,11 @@ class TrialTraining:
         if self.schedule is not None:
             self.schedule.step()
         metrics = each_epoch(self.task.metrics)
-        (validation,) = self.judge(
-            "validation", self.numbers["validation"], [self.trial.train], metrics
-        )
+        at = [self.trial.train]
+        (validation,) = self.judge("validation", self.numbers["validation"], at, metrics)
+        test = None
+        if self.trial.evaluation.each_epoch:
+            (test,) = self.judge("test", self.numbers["grid"], at, metrics)
         return Epoch(
             epoch=number,
             examples_seen=seen,
@@ -169,6 +171,8 @@ class TrialTraining:
             validation=validation.metrics,
             seconds=time.perf_counter() - clock,
             ended_at=datetime.now(UTC),
+            test_loss=test.loss if test else None,
+            test=test.metrics if test else {},
         )
 
     def judge(

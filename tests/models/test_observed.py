@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from two_streams import EXAMPLE, SITES, block1, block2
 
+from fusion_search.datasets.batch import Batch
 from fusion_search.models.coupled.heads import Concatenate
 from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.coupled.observed import observed
 from fusion_search.models.layout import Placement
+from fusion_search.search.tasks.base import Task
 
 
 def network(**first: str) -> CoupledNetwork:
@@ -53,6 +55,23 @@ def test_what_is_kept_is_what_is_added_and_concatenated() -> None:
     # To a sequence a connection gives the same at every step: a vector.
     assert found["s1.video>emg.residual"].shape == (2, 6)
     assert found["s2.video>emg.transfer"].shape == (2, 8)
+
+
+def test_any_task_shows_its_outputs_and_connections() -> None:
+    made = network(**{"emg>video": "transfer"})
+    one = {name: values[:1] for name, values in EXAMPLE.items()}
+    with torch.no_grad():
+        found = Task().probe(made, Batch(one))
+        expected = made(**one)
+    assert {name: list(values.shape) for name, values in found.items()} == {
+        "output": [1, 2],
+        "s1.video>emg.residual": [1, 6],
+        "s1.video>emg.cross": [1, 6],
+        "s1.emg>video.residual": [1, 6, 8, 8],
+        "s1.emg>video.cross": [1, 6, 8, 8],
+        "s2.emg>video.transfer": [1, 8],
+    }
+    assert torch.equal(found["output"], expected)
 
 
 def test_nothing_is_kept_afterwards_nor_of_a_network_without_sites() -> None:

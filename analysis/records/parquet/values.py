@@ -45,11 +45,12 @@ def check_rows(part: pa.Table | pa.RecordBatch, description: TaskDescription) ->
     """Raise ``ValueError`` when a row lacks a value or has one that nothing can be counted with.
 
     Of the tables that only a trial with results has: none of their columns is ever null, but the
-    target of an example of which it is no number.
+    target of an example of which it is no number, and what is tested only where that is asked for.
     """
     names = set(part.schema.names)
+    may_lack = {"target", "test_loss", *(f"test_{one.name}" for one in description.metrics)}
     for name in part.schema.names:
-        if part[name].null_count and name != "target":
+        if part[name].null_count and name not in may_lack:
             raise ValueError(f"its {name} is missing")
         _check_times(name, part[name])
     for name in names.intersection(description.test_columns):
@@ -140,7 +141,7 @@ def _is_sound(name: str, role: str, value: float, shares: set[str]) -> bool:
         return 0 <= value <= _LONGEST_SECONDS
     if role not in (RESULT, COST):
         return True  # a setting may be infinite
-    for prefix in ("validation_", "train_condition_", "worst_", "mean_"):
+    for prefix in ("validation_", "optimistic_", "train_condition_", "worst_", "mean_"):
         if name.removeprefix(prefix) in shares:
             return 0 <= value <= 1
     return math.isfinite(value)

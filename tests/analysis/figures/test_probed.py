@@ -39,6 +39,7 @@ from fusion_search.analysis.figures.probed.embedding import (
 )
 from fusion_search.analysis.figures.probed.following import changes, compute_following
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps
+from fusion_search.analysis.figures.timeline import draw_timeline
 from fusion_search.analysis.records.selection import AnalysisError
 
 FIRST, SECOND = "level1.image>audio.cross", "level2.image>audio.cross"
@@ -301,6 +302,22 @@ def test_maps_are_pictures_of_channels_and_steps() -> None:
     assert row["maximum"] == maps[3, 8].max()
     with pytest.raises(AnalysisError, match=r"m has shape \[5, 3\]"):
         compute_maps("m", maps[0, 0])
+
+
+def test_a_timeline_leaves_connections_out_and_shows_a_clips_frames() -> None:
+    of = sensors_description()
+    frames = np.random.default_rng(0).standard_normal((11, 4, 3))
+    row = {"label": -1, "target": np.nan}
+    arrays = {"input.video": frames, "output": np.ones(2), RESIDUAL: np.zeros((11, 2, 4, 4))}
+    table = pd.DataFrame([{**row, "name": name, "values": one} for name, one in arrays.items()])
+    given, output = draw_timeline(table, of).axes
+    picture = np.asarray(given.images[0].get_array())
+    assert picture.shape == (4, 3 * 8)  # eight of the frames, the first and the last among them
+    np.testing.assert_allclose(picture[:, :3], frames[0])
+    np.testing.assert_allclose(picture[:, -3:], frames[-1])
+    assert len(output.patches) == 2
+    with pytest.raises(AnalysisError, match="probe without --array"):
+        draw_timeline(table[table["name"] == RESIDUAL], of)
 
 
 def test_names_of_connections_are_told_from_others() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from descriptions import digit_description
 from small_recorder import small_recorder
-from small_trials import small_trial
+from small_trials import changed, small_trial
 
 from fusion_search.analysis.records.failures import (
     read_failure,
@@ -73,9 +73,10 @@ def test_a_finished_trial_is_recorded_whole(storage: Storage, small_opened: Open
     assert "NOT MNIST" in record["data_note"]
     assert set(json.loads(record["versions"])) == {"python", *PACKAGES}
     assert record["schema_version"] == SCHEMA_VERSION
-    # A sweep has neither samples nor objectives, and nobody changed its hyperparameters.
-    of_a_space = {"changes", "objective_values"}
-    assert set(row) == set(digit_description().schema("trials").names) - {"reason"} - of_a_space
+    # A sweep has neither samples nor objectives, nobody changed its hyperparameters, and no epoch
+    # was tested.
+    absent = {"reason", "changes", "objective_values", "optimistic_epoch", "optimistic_accuracy"}
+    assert set(row) == set(digit_description().schema("trials").names) - absent
     assert starts[0]["started_at"] == row["started_at"]
 
     assert len(grid) == 100
@@ -223,7 +224,8 @@ def test_the_checkpoint_gives_the_network_back(storage: Storage, small_opened: O
 
 
 def test_every_column_of_the_schema_is_filled(storage: Storage, small_opened: OpenedTask) -> None:
-    execute(small_trial(), small_opened, small_recorder(storage, small_opened))
+    trial = changed(small_trial(), each_epoch=True)
+    execute(trial, small_opened, small_recorder(storage, small_opened))
     for table in ("trials", "epochs", "grid"):
         frame: pd.DataFrame = read_table(storage, table)
         empty = [name for name in frame.columns if frame[name].isna().all()]
@@ -323,6 +325,8 @@ def test_epoch_rows_are_the_columns_of_the_table() -> None:
         validation={"accuracy": 0.25},
         seconds=3.0,
         ended_at=datetime.now(UTC),
+        test_loss=2.5,
+        test={"accuracy": 0.125},
     )
     columns = {*epoch.row()} | {"schema_version", "search", "trial_id"}
     assert columns == set(digit_description().schema("epochs").names)
