@@ -21,6 +21,9 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from fusion_search.models.couplings.spreading import LEAST, Spreading
 
 SLOPE: Final = 0.25
 Sides = tuple[int, int]
@@ -34,6 +37,7 @@ class ElementPReLU(nn.Module):
         shape: the activation of one example.
         slope: what slopes start at. 0.25 is PyTorch's own; the released code of XFlow has 0, and
             the paper does not say.
+        spread: the activation is what ``spread`` gives, with its channels last.
 
     Input and output: [B, *shape].
 
@@ -41,8 +45,9 @@ class ElementPReLU(nn.Module):
         ValueError: the input has another shape.
     """
 
-    def __init__(self, shape: Sequence[int], slope: float = SLOPE) -> None:
+    def __init__(self, shape: Sequence[int], slope: float = SLOPE, *, spread: bool = False) -> None:
         super().__init__()
+        self.spread = spread
         self.slopes = nn.Parameter(torch.full(tuple(shape), slope))
 
     def forward(self, activation: Tensor) -> Tensor:
@@ -52,6 +57,12 @@ class ElementPReLU(nn.Module):
                 f"the activation of one example has shape {list(activation.shape[1:])}; "
                 f"expected {list(self.slopes.shape)}"
             )
+        last = activation.movedim(1, -1)
+        # Another dtype is one that PyTorch's own refuses.
+        if self.spread and last.is_contiguous() and activation.dtype == self.slopes.dtype:
+            # To PyTorch an element is a channel, in the order in which they lie.
+            flat = functional.prelu(last.flatten(1), self.slopes.movedim(0, -1).flatten())
+            return flat.view(last.shape).movedim(-1, 1)
         return torch.where(activation >= 0, activation, activation * self.slopes)
 
 
@@ -167,8 +178,8 @@ class VectorToMap(nn.Module):
             nn.BatchNorm1d(count) if batch_norm else nn.Identity(),
             nn.Dropout(dropout),
             nn.Unflatten(1, grid),
-            nn.ConvTranspose2d(1, channels, kernel),
-            ElementPReLU((channels, height, width), slope),
+            Spreading(channels, kernel),
+            ElementPReLU((channels, height, width), slope, spread=kernel >= LEAST),
             nn.BatchNorm2d(channels) if final_batch_norm else nn.Identity(),
         )
 

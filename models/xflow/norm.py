@@ -78,6 +78,7 @@ class StepNorm(nn.Module):
             there = frames > 0
             self.batches += there
             pace = (1 / self.batches.clamp(min=1)).clamp(min=self.momentum) * there
+            pace = pace.to(self.running_mean.dtype)
             unbiased = variance * counts / (counts - 1).clamp(min=1)
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), pace)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), pace)

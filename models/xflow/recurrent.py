@@ -120,9 +120,23 @@ class RecurrentXFlow(CoupledNetwork):
 
 
 def _convolved(feature: Feature, channels: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(feature.channels, channels, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+    # The maximum before ReLU: the same, of a quarter of the values.
+    return _InParts(
+        nn.Conv2d(feature.channels, channels, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(inplace=True)
     )
+
+
+class _InParts(nn.Sequential):
+    """Layers of which frames know nothing of each other: some at a time, whose maps fit a cache."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[N, C, H, W] to what the layers give."""
+        parts = list(frames.split(64))
+        for number, part in enumerate(parts):
+            for layer in self:
+                part = layer(part)
+            parts[number] = part
+        return torch.cat(parts)
 
 
 def _merged(level: int, stream: str, feature: Feature) -> nn.Module:

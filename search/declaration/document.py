@@ -62,7 +62,8 @@ TOP: Final = {
     "folds": "Which folds are held out: a list of numbers from 0, or `all`. Default: `[0]`.",
     "seeds": "Of initial weights, drawn examples and noise. Default: `[0]`.",
     "sweep": "Several full products: a list of blocks, each with fields that stand in place of "
-    "those above. Equal trials are run once.",
+    "those above. Equal trials are run once. All run seed by seed and fold by fold, so that "
+    "whatever part has run compares the blocks.",
     "listed": "Trials one by one, as a confirmation writes them.",
     "searcher": "Who proposes samples of the space. Without it every combination is run: a sweep.",
     "scheduler": "Who stops trials early. With a searcher alone.",

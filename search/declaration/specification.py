@@ -264,7 +264,7 @@ class SearchSpecification(SearchOutline):
             )
 
     def planned_trials(self) -> list[TrialSpecification]:
-        """Every trial of a sweep or list once, in the order declared, seed by seed.
+        """Every trial of a sweep or list once; see ``swept_trials`` for a sweep's order.
 
         The trials of a space are not known before the searcher proposes them.
         """

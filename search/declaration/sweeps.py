@@ -28,17 +28,21 @@ def most_trials(space: Space, where: str) -> None:
 
 
 def swept_trials(blocks: Sequence[Space]) -> list[TrialSpecification]:
-    """Every trial once, in the order declared: block by block, seed by seed.
+    """Every trial once: seed by seed, fold by fold, in each the blocks in the order declared.
 
-    Trials that differ only in what does not matter, such as the SNR of an input that they do not
-    have, are one.
+    So whatever part of a long sweep has run compares all that it declares. Trials that differ only
+    in what does not matter, such as the SNR of an input that they do not have, are one.
     """
+    samples = [list(enumerate_samples(space)) for space in blocks]
+    seeds = dict.fromkeys(seed for space in blocks for seed in space.seeds)
+    folds = dict.fromkeys(fold for space in blocks for fold in space.folds)
     found: dict[str, TrialSpecification] = {}
-    for space in blocks:
-        samples = list(enumerate_samples(space))
-        # Of a condition that is chosen the sample says which; all are run.
-        for seed, fold, condition in itertools.product(space.seeds, space.folds, space.train):
-            for sample in samples:
+    for seed, fold in itertools.product(seeds, folds):
+        for space, own in zip(blocks, samples, strict=True):
+            if seed not in space.seeds or fold not in space.folds:
+                continue
+            # Of a condition that is chosen the sample says which; all are run.
+            for condition, sample in itertools.product(space.train, own):
                 one = space.trial_of(sample, condition, fold, seed)
                 found.setdefault(one.trial_id, one)
     trials = list(found.values())

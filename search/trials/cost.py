@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fusion_search.models.couplings.spreading import as_the_equation
+
 
 def count_parameters(network: nn.Module) -> int:
     """Number of trainable parameters."""
@@ -39,6 +41,7 @@ def multiply_accumulates(network: nn.Module, call: Callable[[], object]) -> int:
             torch.inference_mode(),
             torch.backends.mkldnn.flags(enabled=False),
             torch.backends.cudnn.flags(enabled=False),
+            as_the_equation(),
             counter,
         ):
             call()

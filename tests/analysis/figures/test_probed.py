@@ -236,7 +236,9 @@ def test_what_follows_its_input_is_found_and_what_does_not_is_not(examples: pd.D
     ]
     np.testing.assert_allclose(told["correlation"], naive)
     first = changes(following[0]), changes(inputs[0])
-    turned = [spearmanr(first[0], np.roll(first[1], by)).statistic for by in range(1, len(first[0]))]
+    turned = [
+        spearmanr(first[0], np.roll(first[1], by)).statistic for by in range(1, len(first[0]))
+    ]
     assert told["shifted"][0] == pytest.approx(np.mean(turned))
     (row,) = summary.to_dict("records")
     assert row["correlation"] == pytest.approx(told.groupby("group")["correlation"].mean().mean())

@@ -56,6 +56,28 @@ def test_a_sweep_is_the_product_of_its_choices_each_trial_once() -> None:
     assert {one.evaluation.split for one in trials} == {"test"}
 
 
+def test_whatever_part_of_a_sweep_has_run_compares_its_blocks() -> None:
+    search = build_search(
+        {
+            "name": "x",
+            "task": "odd_tasks:Sensors",
+            "data": {"subjects": 2},
+            "folds": [1, 0],
+            "seeds": [5, 3],
+            "sweep": [
+                {"network": {"width": [3, 4]}},
+                {"network": {"width": 5}},
+                {"network": {"width": 6}, "folds": [0]},
+            ],
+        }
+    )
+    order = [(one.seed, one.fold, one.network.width) for one in search.planned_trials()]
+    assert order == [
+        *((5, 1, 3), (5, 1, 4), (5, 1, 5), (5, 0, 3), (5, 0, 4), (5, 0, 5), (5, 0, 6)),
+        *((3, 1, 3), (3, 1, 4), (3, 1, 5), (3, 0, 3), (3, 0, 4), (3, 0, 5), (3, 0, 6)),
+    ]
+
+
 def test_blocks_of_a_sweep_are_told_apart_by_what_differs_between_them() -> None:
     blocks = [{"network": {"units": units}, "data": {"split_seed": units}} for units in (4, 8)]
     search = build_search({"name": "x", "task": "digits", "train": [[1, 1]], "sweep": blocks})
