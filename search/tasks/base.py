@@ -19,6 +19,7 @@ from fusion_search.datasets.batch import Batch, Data, Tree
 from fusion_search.datasets.conditions import Axis, TrainCondition, drawn, impaired
 from fusion_search.datasets.loading import Presentation, chunks
 from fusion_search.datasets.metrics import Metric
+from fusion_search.models.coupled.observed import observed
 from fusion_search.models.layout import Layout, Placement
 from fusion_search.search.tasks.run import Run
 
@@ -144,12 +145,24 @@ class Task:
         return network(**batch.inputs)
 
     def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """What a figure shows of a network on single examples, by name: what it gives.
+        """What figures show of a network on a single example, by name.
 
-        Of each example values [C], or values over time [T, C].
+        Here what it gives and, of a coupled network, what every connection gives, as
+        ``SITE.FROM>TO.KIND``. Its inputs are shown beside it as ``input.STREAM`` or
+        ``input.STREAM.NAME``; what is given here by such a name stands in their place.
+
+        Args:
+            network: in evaluation mode.
+            batch: of one example.
+
+        Returns:
+            name -> values [1, C], maps [1, C, H, W], or either over time, [1, T, C] and
+            [1, T, C, H, W].
         """
-        outputs = self.predict(network, batch)
-        return dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
+        with observed(network) as found:
+            outputs = self.predict(network, batch)
+        given = dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
+        return {**given, **found}
 
     def answers(
         self,

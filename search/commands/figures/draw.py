@@ -291,15 +291,17 @@ def timeline(options: argparse.Namespace) -> int:
     trial = choose_trial(search, options.trial)
     table = read_activations(search, trial["trial_id"])
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
-    for number, part in table.groupby("number"):
+    for (split, number), part in table.groupby(["split", "number"], sort=False):
+        example = f"{split} example {number}"
         figure = draw_timeline(
             part,
             search.description,
             title=f"{search.name}: {placement_words(dict(zip(trial.index, trial, strict=True)))}",
-            caption=f"Trial {trial['trial_name']}, test example {number}. {data_caption(search)}",
+            caption=f"Trial {trial['trial_name']}, {example}. {data_caption(search)}",
         )
         numbers = part.drop(columns=["values", "shape"])
-        save(options, figure, numbers, f"{search.name}-timeline-{trial['trial_id']}-{number}")
+        place = number if split == "test" else f"{split}{number}"
+        save(options, figure, numbers, f"{search.name}-timeline-{trial['trial_id']}-{place}")
     return 0
 
 
