@@ -24,12 +24,13 @@ PAIRED_COLUMNS: Final = [
 ]
 
 
-def compare(differences: pd.DataFrame) -> pd.DataFrame:
+def compare(differences: pd.DataFrame, unit: str = "seed") -> pd.DataFrame:
     """The sign-flip test of every row, adjusted over the rows by max-T and, beside it, by Holm.
 
     Args:
         differences: one row per cell, region or comparison, one column per seed, NaN where a seed
             lacks it.
+        unit: what a column is, where that is no seed.
 
     Returns:
         The same index with ``paired_seeds``, ``difference`` (mean) and its 95 % t interval
@@ -51,15 +52,15 @@ def compare(differences: pd.DataFrame) -> pd.DataFrame:
         sign_flips=test.flips,
     )
     rows = rows_of(table)
-    table["decision"] = [_decision(row, "p_max_t", 1) for row in rows]
-    table["decision_holm"] = [_decision(row, "p_holm", compared) for row in rows]
+    table["decision"] = [_decision(row, "p_max_t", 1, unit) for row in rows]
+    table["decision_holm"] = [_decision(row, "p_holm", compared, unit) for row in rows]
     return table[PAIRED_COLUMNS]
 
 
-def _decision(row: Mapping[str, Any], column: str, comparisons: int) -> str:
+def _decision(row: Mapping[str, Any], column: str, comparisons: int, unit: str) -> str:
     if row[column] <= SIGNIFICANCE:
         return HIGHER if row["difference"] > 0 else LOWER
-    return undecided(row["paired_seeds"], comparisons) or NOT_TOLD
+    return undecided(row["paired_seeds"], comparisons, unit) or NOT_TOLD
 
 
 def region_means(

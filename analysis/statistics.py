@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -107,12 +107,18 @@ def seeds_needed(comparisons: int = 1) -> int:
     return seeds
 
 
-def undecided(seeds: int, comparisons: int = 1) -> str:
-    """What is said instead of a p that could not have been at most 0.05; empty where it could."""
+def undecided(seeds: int, comparisons: int = 1, unit: str = "seed") -> str:
+    """What is said instead of a p that could not have been at most 0.05; empty where it could.
+
+    Args:
+        seeds: how many differences there are.
+        comparisons: that are told together.
+        unit: what each difference is of.
+    """
     needed = seeds_needed(comparisons)
     if seeds >= needed:
         return ""
-    noun = "seed" if seeds == 1 else "seeds"
+    noun = unit if seeds == 1 else f"{unit}s"
     return f"{CANNOT} with {seeds} {noun}; {needed} would do"
 
 
@@ -124,6 +130,53 @@ def holm(p: Values) -> Values:
     factors = len(order) - np.arange(len(order))
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
     return adjusted
+
+
+class MeanTest(NamedTuple):
+    """A mean, the ends of its 95 % interval, and a two-sided test against 0; NaN where unknown."""
+
+    mean: float
+    low: float
+    high: float
+    t: float
+    p: float
+
+
+def paired_t_test(differences: Values) -> MeanTest:
+    """The paired t-test of differences [n], n - 1 degrees of freedom; the mean alone for n < 2.
+
+    Assumes that the differences are independent and normal.
+    """
+    return _t_test(differences, 1 / max(len(differences), 1))
+
+
+def corrected_t_test(differences: Values, test_share: float) -> MeanTest:
+    """The corrected resampled t-test of differences [n] that were trained on overlapping examples.
+
+    t = mean / sqrt((1 / n + n_test / n_train) s^2) with n - 1 degrees of freedom, where s^2 is the
+    sample variance (Nadeau and Bengio 2003). Of r repetitions of k folds, n = k r, it is the
+    corrected repeated k-fold test (Bouckaert and Frank 2004). Assumes that the
+    differences are normal, and that any two are correlated by n_test / (n_test + n_train).
+
+    Args:
+        differences: of one run each.
+        test_share: n_test / n_train; NaN where that is not known, and so the test.
+    """
+    return _t_test(differences, 1 / max(len(differences), 1) + test_share)
+
+
+def _t_test(values: Values, factor: float) -> MeanTest:
+    """A t-test whose mean has ``factor`` times the variance of its values [n]."""
+    mean = float(values.mean()) if len(values) else math.nan
+    if len(values) < 2 or math.isnan(factor):
+        return MeanTest(mean, *(math.nan,) * 4)
+    spread = float(values.std(ddof=1))
+    error = math.sqrt(factor) * (spread if spread > TIE else 0.0)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
+    same = math.copysign(math.inf, mean) if abs(mean) > TIE else 0.0
+    t = mean / error if error > 0 else same
+    p = float(2 * stats.t.sf(abs(t), len(values) - 1))
+    return MeanTest(mean, mean - half, mean + half, t, p)
 
 
 def interval(

@@ -24,7 +24,7 @@ ROOMS = (
 COMPUTED = {
     *("analysis.statistics", "analysis.regions", "analysis.paired"),
     *("analysis.confirmation", "analysis.confirmation_grid", "analysis.conditions"),
-    "analysis.placement_effects",
+    *("analysis.placement_effects", "analysis.folds", "analysis.xflow"),
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -44,6 +44,13 @@ ALLOWED: dict[str, set[str]] = {
         *("analysis.records", "analysis.conditions", "analysis.paired", "analysis.confirmation"),
     },
     "analysis.placement_effects": {"analysis.records"},
+    "analysis.folds": {
+        *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
+    },
+    "analysis.xflow": {
+        *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
+        "analysis.folds",
+    },
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},
     "analysis.report": {*LOWEST, *COMPUTED, "analysis.figures"},

@@ -47,6 +47,7 @@ VARIED_SEEDS: Final = "varied_seeds"
 DROPPED_AFTER: Final = "dropped_after"
 """Column: in how many folds a sample's trials ran when fold rungs dropped it; missing elsewhere."""
 
+_NAMED: Final = 3  # of missing trials, whose names are long
 _LARGE: Final = 10**9  # from here on a number is said by its power of ten
 _SEED: Final = "_seed"
 _GROUPS: Final = ("network", "data", "training", "evaluation")  # of a trial's specification
@@ -168,7 +169,9 @@ class Search:
         lines = []
         for what, trials in (("not run yet", self.waiting), ("unreadable", self.unreadable)):
             if len(trials):
-                names = ", ".join(trials["trial_name"])
+                names = ", ".join(trials["trial_name"][:_NAMED])
+                if len(trials) > _NAMED:
+                    names += f" and {len(trials) - _NAMED} more"
                 count = f"{len(trials)} of {len(self.planned)} planned trials"
                 lines.append(f"missing, {what}: {count}: {names}")
         failed = self.trials[self.trials["status"] == FAILED]

@@ -41,6 +41,7 @@ from fusion_search.analysis.records.storage import Storage, StorageError
 
 SCHEMA_VERSION: Final = 2
 SPECIFICATION_FILE: Final = "specification.yaml"
+CODE_FILE: Final = "code.json"  # hashes of the files of a task of one's own
 PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 DECISIONS: Final = "fold_rungs"  # in it: which samples were kept or dropped between two folds
 CHECKPOINTS: Final = "checkpoints"

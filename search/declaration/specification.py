@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
@@ -11,6 +11,7 @@ from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REME
 from fusion_search.search.declaration.requirements import check_requirement
 from fusion_search.search.declaration.sweeps import swept_trials
 from fusion_search.search.spaces.objectives import Objective
+from fusion_search.search.spaces.parameters import options_of
 from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
 from fusion_search.search.spaces.searchers import SearcherName
 from fusion_search.search.spaces.space import Space
@@ -215,6 +216,13 @@ class SearchOutline:
         refuse_password(self.storage, "storage", STORAGE_REMEDY)
 
 
+def most_loader_workers(spaces: Iterable[Space], listed: Iterable[TrialSpecification] = ()) -> int:
+    """Of all trials, the most processes that one asks for to load its examples."""
+    declared = [one.settings.get(("training", "loader_workers")) for one in spaces]
+    asked = [int(max(options_of(one))) for one in declared if one is not None]
+    return max([0, *asked, *(one.training.loader_workers for one in listed)])
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpecification(SearchOutline):
     """A whole search: a sweep, a list of trials, or a space with a searcher.
@@ -271,6 +279,12 @@ class SearchSpecification(SearchOutline):
                 f"scheduler.name is 'fold_rungs' with {len(self.objectives)} objectives, by which "
                 "no sample is simply better than another; allowed: one objective"
             )
+
+    @property
+    def loader_workers(self) -> int:
+        """The most of a trial."""
+        spaces = self.sweep if self.space is None else (self.space,)
+        return most_loader_workers(spaces, self.listed)
 
     def _check_population(self, space: Space) -> None:
         if self.searcher.name not in ("random", "grid"):

@@ -268,9 +268,7 @@ class Space:
         for group, name in self.by_layout.rest:
             made[group][name] = asked.of(name, self.settings[group, name])
         train = (asked.of(TRAIN, self.train_choice),) if self.choose else self.train
-        default = layout.ends[0] if layout.ends else ""
-        placement = Placement(sites, "" if end == default else end, streams, given)
-        placement = canonical(layout, placement) if given else placement
+        placement = canonical(layout, Placement(sites, end, streams, given))
         return asked.sample, (made, placement), train
 
     def _trial(

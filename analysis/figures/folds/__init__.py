@@ -1,0 +1,1 @@
+"""Figures of searches over folds: intervals over them, and curves of training."""

@@ -1,0 +1,76 @@
+"""What networks reached over folds, as intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fusion_search.analysis.figures.drawing import (
+    add_caption,
+    add_title,
+    draw_interval,
+    drawn,
+    new_figure,
+    percent_axis,
+    wrapped,
+)
+from fusion_search.analysis.folds.runs import FoldMeasure
+from fusion_search.analysis.records.description import MetricDescription
+from fusion_search.analysis.records.samples import rows_of
+
+PRINTED_COLOUR: Final = "tab:red"
+_LABEL_WIDTH: Final = 3.0  # inches
+_COLOUR: Final = "tab:blue"
+
+
+@drawn
+def draw_folds(
+    table: pd.DataFrame,
+    measures: Sequence[FoldMeasure],
+    metric: MetricDescription,
+    *,
+    title: str = "",
+    caption: str = "",
+) -> Figure:
+    """Draw a panel per measure, with a row per network: its mean over folds and interval.
+
+    Args:
+        table: ``measure``, ``network``, ``folds``, ``mean``, ``low`` and ``high``, a row per
+            network and measure; with ``paper``, a value that is printed elsewhere.
+        measures: in the order of the panels.
+        metric: that the values are of.
+        title: above the panels.
+        caption: small text below; what is drawn is added to it.
+    """
+    names = list(dict.fromkeys(table["network"]))
+    labels = [wrapped(name, _LABEL_WIDTH, 8) for name in names]
+    more = sum(label.count("\n") for label in labels)
+    figure = new_figure(
+        _LABEL_WIDTH + 3.2 * len(measures), 1.9 + 0.36 * max(len(labels), 2) + 0.14 * more
+    )
+    panels = figure.subplots(1, len(measures), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, measure in zip(panels, measures, strict=True):
+        for row in rows_of(table[table["measure"] == measure.column]):
+            place = names.index(row["network"])
+            draw_interval(axes, place, row["mean"], row["low"], row["high"], _COLOUR)
+            if "paper" in row and not pd.isna(row["paper"]):
+                axes.plot([row["paper"]], [place], "x", color=PRINTED_COLOUR, markersize=7)
+        axes.set_title(wrapped(measure.words, 3.0, 9), fontsize=9)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", alpha=0.25)
+        axes.set_xlabel(metric.label, fontsize=9)
+        percent_axis(axes.xaxis, metric, decimals=0)
+    add_title(figure, title)
+    most, fewest = int(table["folds"].max()), int(table["folds"].min())
+    count = str(most) if most == fewest else f"{fewest} to {most}"
+    printed = (
+        " Red cross: the paper's." if "paper" in table and table["paper"].notna().any() else ""
+    )
+    note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} folds.{printed}"
+    add_caption(figure, f"{caption} {note}".strip())
+    return figure

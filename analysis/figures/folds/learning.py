@@ -1,0 +1,201 @@
+"""Learning curves: metrics and loss of every split over the epochs, smoothed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fusion_search.analysis.conditions import at_train, train_conditions, train_label
+from fusion_search.analysis.figures.drawing import (
+    add_caption,
+    add_title,
+    drawn,
+    new_figure,
+    percent_axis,
+    wrapped,
+)
+from fusion_search.analysis.folds.runs import chosen_name, labelled
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.tables import read_table
+
+MOST_NETWORKS: Final = 6  # beside each other
+LOSS: Final = "loss"
+SPLITS: Final = {"train": "tab:blue", "validation": "tab:orange", "test": "tab:green"}
+_COLUMNS: Final = [
+    "network",
+    "quantity",
+    "split",
+    "epoch",
+    "mean",
+    "smoothed",
+    "deviation",
+    "trials",
+]
+
+
+def compute_learning(
+    search: Search, wanted: Sequence[str] = (), fold: int | None = None, window: int = 5
+) -> pd.DataFrame:
+    """Values of every epoch: the mean over a network's trials, and its moving average.
+
+    Args:
+        search: its finished trials are used.
+        wanted: networks, by number or the beginning of their names; all by default.
+        fold: one; all by default.
+        window: epochs of the moving average, in the middle of which an epoch lies; at either end it
+            is of those that are there.
+
+    Returns:
+        A row per network, quantity (a metric's name, or "loss"), split (train, validation, and test
+        where it was recorded) and epoch: ``mean`` over the trials, ``smoothed`` (mean over the
+        trials of their moving averages), ``deviation`` (sample standard deviation of these; NaN of
+        one trial) and ``trials`` (how many).
+
+    Raises:
+        AnalysisError: there is no such network or fold, there are too many networks, or no record
+            of epochs.
+    """
+    description = search.description
+    trials = search.finished
+    names = list(_named(trials, description))
+    chosen = [chosen_name(names, one, "--network") for one in wanted] or names
+    folds = sorted(int(one) for one in trials["fold"].unique())
+    if fold is not None:
+        if fold not in folds:
+            there = ", ".join(map(str, folds))
+            raise AnalysisError(f"--fold {fold} has no finished trial; finished are: {there}")
+        trials = trials[trials["fold"] == fold]
+    by_name = _named(trials, description)
+    chosen = [one for one in dict.fromkeys(chosen) if one in by_name]
+    if len(chosen) > MOST_NETWORKS:
+        listed = "; ".join(f"{number}. {one}" for number, one in enumerate(names, 1))
+        raise AnalysisError(
+            f"{len(chosen)} networks do not fit into a figure; choose up to {MOST_NETWORKS} with "
+            f"--network: {listed}"
+        )
+    epochs = read_table(search.storage, "epochs", None, search.on_damage, description)
+    found = [
+        _curves(
+            epochs[epochs["trial_id"].isin(list(by_name[name]["trial_id"]))], description, window
+        ).assign(network=name)
+        for name in chosen
+    ]
+    table = pd.concat(found, ignore_index=True)[_COLUMNS] if found else pd.DataFrame()
+    if table.empty:
+        raise AnalysisError(f"search {search.name} has no record of epochs of these networks")
+    return table
+
+
+def _named(trials: pd.DataFrame, description: TaskDescription) -> dict[str, pd.DataFrame]:
+    """The trials of every network, and of each train condition where there are several."""
+    conditions = train_conditions(trials, description)
+    found = {}
+    for condition in conditions:
+        at = f", trained at {train_label(condition, description)}" if len(conditions) > 1 else ""
+        own = labelled(at_train(trials, condition, description), description)
+        found.update({f"{name}{at}": part for name, part in own.items()})
+    return found
+
+
+def _curves(epochs: pd.DataFrame, description: TaskDescription, window: int) -> pd.DataFrame:
+    """Of one network's rows of ``epochs``."""
+    parts = []
+    quantities = [*(one.name for one in description.metrics if one.each_epoch), LOSS]
+    for quantity in quantities:
+        for split in SPLITS:
+            column = f"{split}_{quantity}"
+            if column not in epochs or epochs[column].isna().all():
+                continue
+            values = epochs.pivot(index="epoch", columns="trial_id", values=column).sort_index()
+            values = values.dropna(axis=1, how="all")
+            smooth = values.rolling(window, center=True, min_periods=1).mean().where(values.notna())
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "epoch": values.index,
+                        "mean": values.mean(axis=1),
+                        "smoothed": smooth.mean(axis=1),
+                        "deviation": smooth.std(axis=1),
+                        "trials": values.notna().sum(axis=1),
+                    }
+                ).assign(quantity=quantity, split=split)
+            )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS)
+
+
+@drawn
+def draw_learning(
+    table: pd.DataFrame,
+    description: TaskDescription,
+    window: int,
+    *,
+    title: str = "",
+    caption: str = "",
+) -> Figure:
+    """Draw a column of panels per network: its metrics, then the loss, over the epochs.
+
+    Args:
+        table: as :func:`compute_learning` returns it.
+        description: of the search.
+        window: as given to it.
+        title: above the panels.
+        caption: small text below; what lines and bands mean is added to it.
+    """
+    names = list(dict.fromkeys(table["network"]))
+    quantities = list(dict.fromkeys(table["quantity"]))
+    width = 3.0 if len(names) > 2 else 4.2
+    figure = new_figure(width * len(names) + 1.2, 2.5 * len(quantities) + 0.9)
+    panels = figure.subplots(len(quantities), len(names), squeeze=False, sharex=True, sharey="row")
+    for row, quantity in enumerate(quantities):
+        for axes, name in zip(panels[row], names, strict=True):
+            own = table[(table["network"] == name) & (table["quantity"] == quantity)]
+            _draw_panel(axes, own)
+            if row == 0:
+                axes.set_title(wrapped(name, width - 0.4, 8), fontsize=8)
+        metric = next((one for one in description.metrics if one.name == quantity), None)
+        if metric is not None:
+            percent_axis(panels[row, 0].yaxis, metric, decimals=0)
+        panels[row, 0].set_ylabel(LOSS if metric is None else metric.words, fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # A network may have been tested where another was not.
+    lines = {str(line.get_label()): line for axes in panels[0] for line in axes.lines}
+    told = [one for one in SPLITS if one in lines]
+    figure.legend([lines[one] for one in told], told, loc="outside right upper", fontsize=8)
+    add_title(figure, title)
+    add_caption(figure, f"{caption} {_note(table, window)}".strip())
+    return figure
+
+
+def _draw_panel(axes: Axes, table: pd.DataFrame) -> None:
+    for split, colour in SPLITS.items():
+        own = table[table["split"] == split]
+        if own.empty:
+            continue
+        axes.plot(own["epoch"], own["mean"], color=colour, linewidth=0.7, alpha=0.35)
+        axes.plot(own["epoch"], own["smoothed"], color=colour, linewidth=1.6, label=split)
+        if own["trials"].max() > 1:
+            low, high = (own["smoothed"] + sign * own["deviation"] for sign in (-1, 1))
+            axes.fill_between(own["epoch"], low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
+
+
+def _note(table: pd.DataFrame, window: int) -> str:
+    most, fewest = int(table["trials"].max()), int(table["trials"].min())
+    count = str(most) if most == fewest else f"{fewest} to {most}"
+    thin, band = "one trial", ""
+    if most > 1:
+        thin = f"mean over {count} trials"
+        band = " Band: a standard deviation over trials either way, of the moving averages."
+    return (
+        f"Thin: {thin}; thick: its moving average over {window} epochs.{band} Train values are of "
+        "the network as it is trained, with dropout and while it changes."
+    )

@@ -1,0 +1,1 @@
+"""Networks compared over folds: what each reached in each fold, and whether that can be told."""

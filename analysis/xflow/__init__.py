@@ -1,0 +1,1 @@
+"""XFlow's records beside the numbers and the claims of its paper."""

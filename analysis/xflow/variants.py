@@ -1,0 +1,134 @@
+"""Which trials of XFlow's records are which variant, on which data, of which of its networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+from fusion_search.analysis.conditions import at_train, train_conditions, train_label
+from fusion_search.analysis.records.description import ORIGINAL
+from fusion_search.analysis.records.samples import rows_of, varied_words
+from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
+from fusion_search.analysis.xflow.paper import (
+    BASELINE,
+    BOTH,
+    CROSS,
+    FORMS,
+    PRINTED,
+    RESIDUAL,
+    WIDENED,
+    Printed,
+)
+
+TASK: Final = "xflow"
+STAND_IN: Final = "the talking stand-in"
+
+_KINDS: Final = {"cross": CROSS, "residual": RESIDUAL, "both": BOTH}
+_SITES: Final = ("level1", "level2")
+_DIRECTIONS: Final = ("image>audio", "audio>image")
+_TOLD: Final = ("widened", "form", "source", "folder", "protocol")  # in words of their own
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that differ in variant, fold and seed alone.
+
+    Attributes:
+        data: the data set, as the paper calls it where it has it.
+        network: as the paper calls it.
+        words: both, and whatever else tells this group of a search from others.
+        printed: what the paper has of it; None where nothing.
+        trials: finished, with a column ``variant``.
+    """
+
+    data: str
+    network: str
+    words: str
+    printed: Printed | None
+    trials: pd.DataFrame
+
+
+def variant(row: Mapping[str, Any]) -> str | None:
+    """The variant that a trial is of; None of any other placement."""
+    placement = json.loads(row["placement"])
+    if json.loads(row["placement_options"]):
+        return None
+    placed = {placement.get(site, {}).get(one) for site in _SITES for one in _DIRECTIONS}
+    if not any(placement.values()):
+        return WIDENED if row["widened"] else BASELINE
+    (kind, *others) = placed
+    whole = {site: len(found) for site, found in placement.items()} == dict.fromkeys(_SITES, 2)
+    return None if others or not whole or row["widened"] else _KINDS.get(str(kind))
+
+
+def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
+    """The finished trials of the paper's variants, by what else they differ in.
+
+    Args:
+        search: it is of XFlow.
+        trials: its finished ones.
+
+    Raises:
+        AnalysisError: it is of another task, was measured on validation persons, or has no variant.
+    """
+    description = search.description
+    if description.task != TASK:
+        raise AnalysisError(
+            f"search {search.name} is of {description.task}; the paper's tables are of {TASK}; "
+            "`fusion-search draw folds` is for any task"
+        )
+    trials = trials[trials["streams"] == ""]
+    trials = trials.assign(
+        variant=pd.Series(list(map(variant, rows_of(trials))), trials.index, dtype=object)
+    )
+    trials = trials[trials["variant"].notna()]
+    if trials.empty:
+        raise AnalysisError(
+            f"search {search.name} has no finished trial of a variant of the paper: no "
+            "connections, or at both levels and in both directions cross, residual or both"
+        )
+    if set(trials["split"]) != {"test"}:
+        raise AnalysisError(
+            f"search {search.name} is measured on the validation split; the paper's tables are of "
+            "test persons, such as its confirmation's"
+        )
+    trials = trials.assign(rest=[_rest(text) for text in trials[VARIED_SETTINGS]])
+    keys = ["form", "source", "folder", "protocol", "rest"]
+    found = []
+    for condition in train_conditions(trials, description):
+        at = at_train(trials, condition, description)
+        own: list[tuple[Any, pd.DataFrame]] = list(at.groupby(keys, sort=False))
+        for (form, source, folder, protocol, rest), part in own:
+            data = {"avletters": "AVletters", "builtin": STAND_IN}.get(source) or _known(folder)
+            clean = all(one == ORIGINAL for one in condition)
+            told = "" if clean else f"trained at {train_label(condition, description)}"
+            found.append(
+                Group(
+                    data,
+                    FORMS[form],
+                    _words(data, form, protocol, rest, told),
+                    PRINTED.get((data, form, protocol)) if clean else None,
+                    part,
+                )
+            )
+    return found
+
+
+def _rest(text: str) -> str:
+    """The varied settings that are not told otherwise."""
+    settings = json.loads(text)
+    return json.dumps({name: one for name, one in settings.items() if name not in _TOLD})
+
+
+def _known(folder: str) -> str:
+    """A folder of clips as the paper calls its content."""
+    return {"cuave": "CUAVE", "digits": "Digits"}.get(folder.lower(), folder)
+
+
+def _words(data: str, form: str, protocol: str, rest: str, at: str) -> str:
+    hold_out = "" if protocol == "folds" else f"hold-out by {protocol}"
+    return ", ".join(filter(None, (f"{FORMS[form]} on {data}", hold_out, varied_words(rest), at)))

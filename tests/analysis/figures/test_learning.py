@@ -1,0 +1,86 @@
+"""Learning curves against a naive moving average."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from xflow_records import opened, write_variant
+
+from fusion_search.analysis.figures.folds.learning import compute_learning, draw_learning
+from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.storage import open_storage
+
+CURVES = np.random.default_rng(0).uniform(0, 1, (2, 9))
+
+
+def naive(values: np.ndarray, window: int) -> list[float]:
+    half = window // 2
+    return [
+        float(np.mean(values[max(0, place - half) : place + half + 1]))
+        for place in range(len(values))
+    ]
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    storage = open_storage(tmp_path_factory.mktemp("learning"))
+    for fold, curve in enumerate(CURVES):
+        write_variant(
+            storage.below("made-up"),
+            "baseline",
+            fold,
+            0.5,
+            curves={"train_accuracy": curve.tolist(), "train_loss": (2 - curve).tolist()},
+        )
+    tested = {"test_accuracy": [0.4, 0.6], "test_loss": [1.0, 0.5]}
+    write_variant(storage.below("made-up"), "both", 0, 0.5, curves=tested)
+    return opened(storage)
+
+
+def test_curves_are_averaged_over_epochs_and_folds(search: Search) -> None:
+    table = compute_learning(search, ["plain"], window=5)
+    assert list(table["quantity"].unique()) == ["accuracy", "loss"]
+    assert list(table["split"].unique()) == ["train", "validation"]
+    own = table[(table["quantity"] == "accuracy") & (table["split"] == "train")]
+    np.testing.assert_allclose(own["mean"], CURVES.mean(0))
+    smooth = np.array([naive(one, 5) for one in CURVES])
+    np.testing.assert_allclose(own["smoothed"], smooth.mean(0))
+    np.testing.assert_allclose(own["deviation"], smooth.std(0, ddof=1))
+    assert set(own["trials"]) == {2}
+
+
+def test_one_fold_has_no_spread(search: Search) -> None:
+    table = compute_learning(search, ["1"], fold=1, window=3)
+    own = table[(table["quantity"] == "loss") & (table["split"] == "train")]
+    np.testing.assert_allclose(own["smoothed"], naive(2 - CURVES[1], 3))
+    assert own["deviation"].isna().all()
+    assert set(own["trials"]) == {1}
+
+
+def test_a_panel_per_network_and_quantity(search: Search) -> None:
+    table = compute_learning(search)
+    figure = draw_learning(table, search.description, 5)
+    assert len(figure.axes) == 4
+    lines = {name: set(part["split"]) for name, part in table.groupby("network")}
+    assert sorted(map(len, lines.values())) == [2, 3]
+    (legend,) = figure.legends
+    assert [one.get_text() for one in legend.get_texts()] == ["train", "validation", "test"]
+    (line,) = [one for one in figure.axes[0].lines if one.get_label() == "train"]
+    assert len(line.get_xdata()) == 9
+    assert math.isclose(float(line.get_ydata()[0]), np.mean(CURVES[:, :3]))  # type: ignore[index]
+
+
+def test_what_cannot_be_drawn_is_said(search: Search, tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="--fold 7 has no finished trial; finished are: 0, 1"):
+        compute_learning(search, fold=7)
+    with pytest.raises(AnalysisError, match="--network gate names 0 networks"):
+        compute_learning(search, ["gate"])
+    many = open_storage(tmp_path)
+    for rate in range(7):
+        settings = {"source": f"data{rate}"}
+        write_variant(many.below("made-up"), "baseline", 0, 0.5, **settings)
+    with pytest.raises(AnalysisError, match=r"7 networks do not fit .* choose up to 6"):
+        compute_learning(opened(many))
