@@ -15,6 +15,7 @@ from fusion_search.analysis.records.samples import (
     DEFAULT_END,
     NONE,
     Objective,
+    kind_words,
     option_order,
     parse_sample,
     placed,
@@ -41,6 +42,7 @@ _COLUMNS: Final = [
     "effect",
     "effect_error",
     "stopped",
+    "confounded_with",
 ]
 
 
@@ -58,20 +60,27 @@ def compute_placement(
     ways where there are several. Stopped samples have no objective: they are left out and counted.
     Since schedulers stop bad ones, an option with many stopped is worse than its effect says.
 
+    Of few samples, those that have an option may all differ from the others in another choice, too:
+    no value of it was met on both sides (of numbers from a range: all with it are smaller, or
+    larger). Then the effect may be that choice's, and no analysis can say whose it is. Choices are
+    looked at one by one, and only those that all samples of both sides have.
+
     Returns:
         One row per ``part`` (coupling, a connection such as "a>b", end, streams, a layout
         setting), ``site`` (empty for the last three) and ``option`` that some sample has: ``n``,
         ``mean`` and ``mean_error`` (its standard error; NaN for n = 1) of the samples having it,
         ``n_without`` and ``mean_without`` of the others, ``effect``, ``effect_error`` (NaN where
-        a side has none, or one for the error) and ``stopped`` (how many of those having it were
-        stopped).
+        a side has none, or one for the error), ``stopped`` (how many of those having it were
+        stopped) and ``confounded_with`` (names of such choices, joined by ", ").
     """
     table = sample_table(trials, [objective])
     table = table[table["status"].isin([FINISHED, STOPPED])]
     value = table["value_0"]
+    choices = _choices(table, description)
     rows = []
     for part, site, option, having, possible in _options(table, description):
         with_it, without = value[having].dropna(), value[possible & ~having].dropna()
+        own = choices.drop(columns=_choice_of(part, site), errors="ignore")
         rows.append(
             {
                 "part": part,
@@ -85,9 +94,69 @@ def compute_placement(
                 "effect": with_it.mean() - without.mean(),
                 "effect_error": _difference_error(with_it, without),
                 "stopped": int((table.loc[having, "status"] == STOPPED).sum()),
+                "confounded_with": ", ".join(
+                    _readable(name)
+                    for name in map(str, own)
+                    if _apart(own.loc[with_it.index, name], own.loc[without.index, name])
+                ),
             }
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def confounding_sentences(table: pd.DataFrame) -> list[str]:
+    """What the effects of :func:`compute_placement` cannot say, a sentence for each."""
+    return [
+        f"The effect of {_option_words(row)} (n={row['n']}, without it {row['n_without']}) cannot "
+        f"be told apart from that of {row['confounded_with']}: no value of it was tried both with "
+        "and without. More samples would."
+        for row in rows_of(table[table["confounded_with"] != ""])
+    ]
+
+
+def _option_words(row: dict[str, Any]) -> str:
+    where = f" at {row['site']}" if row["site"] else ""
+    part = "" if row["part"] == COUPLING else f"{_readable(row['part'])} "
+    return f"{part}{kind_words(row['option'])}{where}"
+
+
+def _choices(table: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
+    """What was chosen for every sample, a column each; None where it was not asked for."""
+    layout = ("streams", *description.layout_fields)
+    chosen = [
+        {
+            name: one
+            for name, one in parse_sample(text).items()
+            # Layouts have columns: in samples one may depend on another.
+            if not any(f"{name}_of_".startswith(f"{field}_of_") for field in layout)
+        }
+        for text in table["sample"]
+    ]
+    found = pd.DataFrame(chosen, index=table.index, dtype=object)
+    return found.assign(**{name: table[name] for name in layout})
+
+
+def _choice_of(part: str, site: str) -> str:
+    """What a part is called among the choices."""
+    source, arrow, target = part.partition(">")
+    name = f"to_{target}_from_{source}" if arrow else part
+    return f"{name}_{site}" if site else name
+
+
+def _readable(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _apart(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two groups of samples, both with a choice, have no value of it in common."""
+    mine, its = one.to_list(), other.to_list()
+    every = [*mine, *its]
+    if not (mine and its) or any(value is None or value != value for value in every):
+        return False
+    numbers = all(isinstance(value, int | float) for value in every)
+    if numbers and len(set(every)) == len(every):  # from a range
+        return bool(max(mine) < min(its) or max(its) < min(mine))
+    return {str(value) for value in mine}.isdisjoint(str(value) for value in its)
 
 
 def _difference_error(one: pd.Series, other: pd.Series) -> float:

@@ -180,8 +180,10 @@ def _float_tensor(inputs: Mapping[str, Tree], axis: Axis) -> Tensor:
         found = found.get(part)
     if not isinstance(found, Tensor) or not found.is_floating_point():
         kind = f"{found.dtype} tensor" if isinstance(found, Tensor) else type(found).__name__
+        whole = isinstance(found, Tensor)
         raise ValueError(
             f"axis {axis.name} impairs input {axis.input!r}, which is a {kind}; allowed: a float "
             f"tensor among the streams {', '.join(inputs)}"
+            + ("; numbers of tokens have no SNR: give their embeddings, or override impair" * whole)
         )
     return found

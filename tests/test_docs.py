@@ -55,6 +55,24 @@ def test_configurations_are_found() -> None:
     assert len(FOUND) >= 3
 
 
+def test_programs_import_fusion_search_before_torchvision() -> None:
+    """But the file of a task, which commands import when they have."""
+    programs = [
+        one
+        for path in TEXTS
+        if path != TUTORIAL
+        for one in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
+        if re.search(r"^(from|import) (torchvision|torchaudio|transformers)", one, re.M)
+    ]
+    assert programs
+    for one in programs:
+        first = re.search(
+            r"^(?:from|import) (fusion_search|torchvision|torchaudio|transformers)", one, re.M
+        )
+        assert first is not None
+        assert first[1] == "fusion_search"
+
+
 @pytest.fixture
 def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tasks of guide and tutorial, as files in the folder of their reader."""

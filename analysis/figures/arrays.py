@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -9,8 +11,42 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
+from fusion_search.analysis.records.samples import connection_words, kind_words
+
 _MOST_TICKS: Final = 12
+_BESIDE: Final = 8  # pictures in a row
 Array = npt.NDArray[np.float64]
+
+_CONNECTION: Final = re.compile(
+    r"(?P<site>.+)\.(?P<source>[^.>]+)>(?P<target>[^.>]+)\.(?P<kind>[^.>]+)"
+)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where an array comes from that a connection gave.
+
+    Attributes:
+        site: where it sits.
+        source, target: streams.
+        kind: cross, residual or transfer.
+    """
+
+    site: str
+    source: str
+    target: str
+    kind: str
+
+    @property
+    def way(self) -> str:
+        """Equal for those of one kind and direction, whatever their site."""
+        return f"{kind_words(self.kind)} {connection_words(f'{self.source}>{self.target}')}".strip()
+
+
+def connection_of(name: str) -> Connection | None:
+    """Of ``SITE.FROM>TO.KIND``; None of other arrays."""
+    found = _CONNECTION.fullmatch(name)
+    return Connection(**found.groupdict()) if found else None
 
 
 def draw_input(axes: Axes, values: Array, highest: float) -> None:
@@ -19,13 +55,17 @@ def draw_input(axes: Axes, values: Array, highest: float) -> None:
     Args:
         axes: where.
         values: an image [1 or 3, H, W], a sequence of vectors [T, F] (time to the right), or
-            waves [C, T] and [T]; of more dimensions the first are left out.
+            waves [C, T] and [T]; of a clip [T, H, W] some frames side by side; of more dimensions
+            the first are left out.
         highest: end of the colours of a sequence of vectors.
     """
     values = values[(0,) * max(0, values.ndim - 3)]
     if values.ndim == 3 and len(values) in (1, 3):
         picture = values[0] if len(values) == 1 else np.moveaxis(values, 0, 2).clip(0, 1)
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axes.set_axis_off()
+    elif values.ndim == 3:
+        axes.imshow(side_by_side(values), cmap="gray")
         axes.set_axis_off()
     elif is_sequence(values):
         # Step t is centred on t, so that a line plotted over steps stands exactly above it.
@@ -46,6 +86,16 @@ def draw_input(axes: Axes, values: Array, highest: float) -> None:
         axes.tick_params(labelsize=7)
 
 
+def side_by_side(values: Array) -> Array:
+    """Pictures [N, H, W] as one [H, ...], of many a few that are spread evenly."""
+    return np.hstack(list(values[spread_evenly(len(values), _BESIDE)]))
+
+
+def spread_evenly(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Places 0 to ``count`` - 1, or so many of them, the first and the last among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
 def is_sequence(values: Array) -> bool:
     """Whether an array is vectors over time [T, F], and no wave of a few channels [C, T]."""
     return values.ndim == 2 and len(values) > 4
@@ -58,7 +108,7 @@ def onset_of(values: Array) -> int:
 
 
 def draw_output(axes: Axes, values: Array, label: int, names: list[str]) -> list[Any]:
-    """Draw what a network gives: a line per value over time [T, C], or a bar each [C].
+    """Draw what a network gives: lines over time [T, C], bars [C], or maps [..., C, H, W].
 
     Args:
         axes: where.
@@ -69,6 +119,10 @@ def draw_output(axes: Axes, values: Array, label: int, names: list[str]) -> list
     Returns:
         The lines, for a legend; none of bars.
     """
+    if values.ndim > 2:
+        axes.imshow(side_by_side(values[(-1,) * (values.ndim - 3)]))
+        axes.set_axis_off()
+        return []
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.25)
     if values.ndim != 2:

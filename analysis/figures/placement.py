@@ -84,9 +84,8 @@ def draw_placement(
     axes = upper.add_subplot()
     # A single sample on one side can be far off; it must not wash out all other colours.
     factor, unit = (100, ", points") if objective.is_share else (1, "")
-    effects = factor * between["effect"].where(between["effect_error"].notna()).to_numpy(
-        dtype=float
-    )
+    told = between["effect_error"].notna() & (between["confounded_with"] == "")
+    effects = factor * between["effect"].where(told).to_numpy(dtype=float)
     largest = float(np.nanmax(np.abs(effects), initial=0.0))
     scale = Normalize(-(largest or 1.0), largest or 1.0)
     colours = difference_colours(objective)
@@ -124,7 +123,8 @@ def _note(table: pd.DataFrame, objective: Objective) -> str:
         f"better, red: worse; the scale leaves out what has no error): {objective.words}, average "
         "of the finished samples that have it minus that of those that could and do not, in "
         f"{unit}, with its standard error, and n with it. Whatever else was chosen is averaged "
-        "over. Below: averages with their standard errors. "
+        "over; not told apart: from another choice, of which no value is common to these "
+        "samples and the others. Below: averages with their standard errors. "
         f"Left out: {count_label(stopped, 'stopped sample')}."
     )
 
@@ -183,7 +183,7 @@ def _draw_coupling(
         shape += [(-x, y) for x, y in reversed(shape[:-1])]
         if streams[target] > streams[source]:
             shape = [(x, top + bottom - y) for x, y in shape]
-    known = not math.isnan(row["effect"])
+    known = not math.isnan(row["effect"]) and not row["confounded_with"]
     axes.add_patch(
         Polygon(
             [(centre + x, y) for x, y in shape],
@@ -209,7 +209,9 @@ def _draw_coupling(
 
 
 def effect_text(row: Mapping[str, Any], objective: Objective) -> str:
-    """An effect with its standard error, shares in percentage points."""
+    """An effect with its standard error, shares in percentage points; in words where it is none."""
+    if row["confounded_with"]:
+        return "not told apart"
     factor, digits = (100, ".1f") if objective.is_share else (1, ".3g")
     effect, error = factor * row["effect"], factor * row["effect_error"]
     if math.isnan(effect):

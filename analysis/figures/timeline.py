@@ -1,6 +1,7 @@
 """What a network takes and gives for single examples, from the ``activations`` table of a probe.
 
-Where a network answers at every time step, its values over time stand below its inputs.
+Where a network answers at every time step, its values over time stand below its inputs. What its
+connections give is left to the figures of ``probed/``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.arrays import (
     Array,
+    connection_of,
     draw_input,
     draw_output,
     is_sequence,
@@ -101,10 +103,10 @@ def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
         np.asarray(values, dtype=np.float64).reshape(tuple(int(one) for one in shape))
         for values, shape in zip(table["values"], table["shape"], strict=True)
     ]
-    # A version that kept no targets has none.
-    targets = table.get("target", math.nan)
     values = pd.Series(arrays, index=table.index, dtype=object)
-    return table.assign(values=values, target=targets)
+    # Versions that kept neither had examples of the test split alone.
+    split, group = table["split"].fillna("test"), table["group"].fillna("")
+    return table.assign(values=values, split=split, group=group)
 
 
 @drawn
@@ -118,7 +120,13 @@ def draw_timeline(
         description: of the search.
         title: above everything.
         caption: small text below; what the lines mean is added to it.
+
+    Raises:
+        AnalysisError: the probe kept neither inputs nor outputs.
     """
+    table = table[[connection_of(name) is None for name in table["name"]]]
+    if table.empty:
+        raise AnalysisError("the probe kept neither inputs nor outputs; probe without --array")
     conditions: list[tuple[Any, pd.DataFrame]] = [((), table)]
     if description.axes:
         conditions = list(table.groupby(list(description.test_columns), sort=False))
@@ -150,7 +158,7 @@ def draw_timeline(
                 axes.axvline(onset - 0.5, color=colour, linestyle="--", linewidth=1)
             if not column and axes.axison:
                 axes.set_ylabel(name.removeprefix(INPUT), fontsize=9)
-        title_of = _condition_words([float(str(one)) for one in snrs], description)
+        title_of = condition_words([float(str(one)) for one in snrs], description)
         panels[0, column].set_title(title_of, fontsize=9)
     if lines:
         figure.legend(
@@ -173,7 +181,8 @@ def _sequences(rows: pd.DataFrame, name: str) -> list[Array]:
     return [one for one in _arrays(rows, name) if is_sequence(one) and 0 < onset_of(one) < len(one)]
 
 
-def _condition_words(snrs: Sequence[float], description: TaskDescription) -> str:
+def condition_words(snrs: Sequence[float], description: TaskDescription) -> str:
+    """A test condition for people, an SNR per axis."""
     return ", ".join(
         f"{axis.short} {snr_label(snr)}" for axis, snr in zip(description.axes, snrs, strict=True)
     )

@@ -207,9 +207,9 @@ def _activations(of: TaskDescription) -> list[ColumnDescription]:
     return [
         *_key(of),
         *_listed(TRIED, **dict.fromkeys(of.test_columns, "float64")),
-        # Of the example in its split; its class, -1 where it has none; its target, NaN where
-        # that is no number.
-        *_listed(IDENTITY, number="int64"),
+        # Of the example: its split, its number there, and whose it is, empty where the data do
+        # not say; its class, -1 where it has none; its target, NaN where that is no number.
+        *_listed(IDENTITY, split="string", number="int64", group="string"),
         *_listed(RESULT, label="int32", target="float64"),
         # An array: input.STREAM, or what the network gives; its shape, and its values in a row.
         *_listed(RESULT, name="string", shape="list<int64>", values="list<float64>"),

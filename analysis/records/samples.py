@@ -22,7 +22,7 @@ from fusion_search.analysis.records.description import (
     MetricDescription,
     TaskDescription,
 )
-from fusion_search.analysis.records.selection import DEPTH, depth_name
+from fusion_search.analysis.records.selection import DEPTH, DROPPED_AFTER, depth_name
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
 NONE: Final = "none"
@@ -252,7 +252,8 @@ def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Da
 
     Returns:
         The columns of ``trials`` of the sample's first trial, but ``status`` (failed or stopped
-        when one trial was, running when trials are missing), ``ended_at`` (the last), ``seconds``
+        when one trial was, stopped when it was dropped between two folds, running when trials are
+        missing), ``ended_at`` (the last), ``seconds``
         (of all trials together), ``trials`` (how many), and for objective number i ``value_i``:
         the mean over the sample's trials, NaN unless all finished.
     """
@@ -265,7 +266,10 @@ def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Da
     rows = []
     for _, part in trials.groupby(key, sort=False):
         row = part.sort_values("ended_at", kind="stable").iloc[0].to_dict()
-        row["status"] = _status(set(part["status"]), len(part) == expected)
+        states = set(part["status"])
+        if DROPPED_AFTER in part and part[DROPPED_AFTER].notna().any():
+            states.add(STOPPED)
+        row["status"] = _status(states, len(part) == expected)
         row["ended_at"] = part["ended_at"].max()
         row["seconds"] = part["seconds"].sum()
         row["trials"] = len(part)

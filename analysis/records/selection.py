@@ -24,6 +24,7 @@ from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CANDIDATES_FILE,
     CONFIRMATION_SUFFIX,
+    DECISIONS,
     FAILED,
     FINISHED,
     PLANNED_FILE,
@@ -42,6 +43,9 @@ VARIED_SETTINGS: Final = "varied_settings"
 
 VARIED_SEEDS: Final = "varied_seeds"
 """Likewise of those that are called like seeds, such as split_seed: repetitions differ in them."""
+
+DROPPED_AFTER: Final = "dropped_after"
+"""Column: in how many folds a sample's trials ran when fold rungs dropped it; missing elsewhere."""
 
 _NAMED: Final = 3  # of missing trials, whose names are long
 _LARGE: Final = 10**9  # from here on a number is said by its power of ten
@@ -70,6 +74,8 @@ class Search:
         notes: sentences about what was left out or assumed while reading.
         damaged: trial id -> a sentence on its record, which cannot be read.
         on_damage: told of each record that cannot be read, while the others are.
+        dropped: planned trial -> in how many folds its sample ran when fold rungs dropped it; in
+            ``trials`` the column ``DROPPED_AFTER``.
     """
 
     name: str
@@ -80,6 +86,7 @@ class Search:
     notes: tuple[str, ...] = ()
     damaged: Mapping[str, str] = field(default_factory=dict)
     on_damage: OnDamage | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -119,6 +126,7 @@ class Search:
             notes=self.notes,
             damaged=self.damaged,
             on_damage=self.on_damage,
+            dropped=self.dropped,
         )
 
     def read_grid(self) -> pd.DataFrame:
@@ -149,8 +157,8 @@ class Search:
 
     @property
     def waiting(self) -> pd.DataFrame:
-        """The rows of ``planned`` that have no record."""
-        ended = {*self.trials["trial_id"], *self.damaged}
+        """The rows of ``planned`` that have no record, but those of dropped samples."""
+        ended = {*self.trials["trial_id"], *self.damaged, *self.dropped}
         return self.planned[~self.planned["trial_id"].isin(list(ended))]
 
     def gaps(self) -> list[str]:
@@ -203,7 +211,9 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
         description = described(folder)
     except ValueError as error:
         raise AnalysisError(str(error)) from error
-    planned = _read_planned(folder, description) if folder.exists(PLANNED_FILE) else None
+    planned, dropped = None, dict[str, int]()
+    if folder.exists(PLANNED_FILE):
+        planned, dropped = _read_planned(folder, description)
     recorded = recorded_trials(folder)
     own = recorded if planned is None else recorded & set(planned["trial_id"])
     damaged: dict[str, str] = {}
@@ -217,13 +227,16 @@ def open_search(storage: Storage, name: str, on_damage: OnDamage | None = None) 
         told = tell if on_damage else None
         trials = _typed(read_table(folder, "trials", sorted(own), told, description), description)
         trials, planned = _with_varied(trials, planned, description)
+        trials = trials.assign(**{DROPPED_AFTER: trials["trial_id"].map(dropped)})
     except ValueError as error:
         raise AnalysisError(str(error)) from error
     notes = []
     if recorded != own:
         left_out = ", ".join(f"{one}.parquet" for one in sorted(recorded - own))
         notes.append(f"left out, recorded but not in {PLANNED_FILE}: {left_out}")
-    return Search(name, folder, description, trials, planned, tuple(notes), damaged, on_damage)
+    return Search(
+        name, folder, description, trials, planned, tuple(notes), damaged, on_damage, dropped
+    )
 
 
 def confirmed_by(search: Search) -> str | None:
@@ -271,6 +284,15 @@ def count_label(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def dropped_words(folds: Collection[int]) -> str:
+    """How many samples fold rungs dropped, given in how many folds each ran; empty for none."""
+    return ", ".join(
+        f"{count_label(sum(one == number for one in folds), 'sample')} dropped after "
+        f"{count_label(number, 'fold')}"
+        for number in sorted(set(folds))
+    )
+
+
 def identity_columns(description: TaskDescription) -> list[str]:
     """What a planned trial is told by: its names, its network, train condition, fold and seed."""
     return [
@@ -285,24 +307,38 @@ def network_columns(description: TaskDescription) -> list[str]:
     return ["streams", *layout, "placement", "placement_options", "end", VARIED_SETTINGS]
 
 
-def _read_planned(folder: Storage, description: TaskDescription) -> pd.DataFrame:
+def _read_planned(
+    folder: Storage, description: TaskDescription
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The planned trials, and those of them whose sample was dropped."""
     where = folder.named(PLANNED_FILE)
     columns = [
         *("trial_id", "trial_name", "streams", *description.layout_fields),
         *("placement", "placement_options", "end", "settings", "train", "fold", "seed"),
     ]
     try:
-        listed = read_json(folder, PLANNED_FILE, LARGEST_PLAN)["trials"]
+        plan = read_json(folder, PLANNED_FILE, LARGEST_PLAN)
+        listed = plan["trials"]
         # A version that knew no options, or named no settings, says none.
         rows = [{"placement_options": None, "settings": {}, **row} for row in listed]
         if not all(isinstance(row["settings"], dict) for row in rows):
             raise TypeError("settings of a trial are no mapping")
         planned = pd.DataFrame([[row[name] for name in columns] for row in rows], columns=columns)
-        return _typed(planned, description)
+        return _typed(planned, description), _dropped(plan)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise AnalysisError(
             f"{where} is damaged ({sentence(error)}); resume the search to write it again"
         ) from error
+
+
+def _dropped(plan: Mapping[str, Any]) -> dict[str, int]:
+    samples = {
+        json.dumps(one["sample"]): int(one["folds"])
+        for one in plan.get(DECISIONS, ())
+        if not one["kept"]
+    }
+    own = {row["trial_id"]: json.dumps(row.get("sample")) for row in plan["trials"]}
+    return {trial_id: samples[sample] for trial_id, sample in own.items() if sample in samples}
 
 
 def _with_varied(

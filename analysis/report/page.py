@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.records.advice import STORAGE, command
 from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
+from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import (
     Objective,
     objectives_of,
@@ -19,14 +20,22 @@ from fusion_search.analysis.records.samples import (
     rows_of,
 )
 from fusion_search.analysis.records.selection import (
+    DROPPED_AFTER,
     AnalysisError,
     Search,
     confirmed_by,
     count_label,
+    dropped_words,
     read_specification,
 )
 from fusion_search.analysis.records.storage import Storage, UnfitError
-from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
+from fusion_search.analysis.records.tables import (
+    CODE_FILE,
+    FAILED,
+    FINISHED,
+    SPECIFICATION_FILE,
+    STOPPED,
+)
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import (
     advised,
@@ -42,6 +51,9 @@ from fusion_search.analysis.report.sections import (
     importance_section,
     replay_section,
 )
+
+_FILES: Final = 10
+"""So many are named in a command."""
 
 
 def build_report(
@@ -103,6 +115,7 @@ def _summary(
     words = [
         f"{search.name}: {count_label(len(trials), 'trial')} ended: {counts[FINISHED]} finished, "
         f"{counts[STOPPED]} stopped early, {counts[FAILED]} failed"
+        + _dropped(trials)
         + (f"; {unreadable} unreadable" if unreadable else "")
         + (f"; {waiting} not run yet." if waiting else ".")
     ]
@@ -140,6 +153,13 @@ def _summary(
     ]
 
 
+def _dropped(trials: pd.DataFrame) -> str:
+    if DROPPED_AFTER not in trials:
+        return ""
+    folds = trials.drop_duplicates("sample")[DROPPED_AFTER].dropna().astype(int).tolist()
+    return f"; {dropped_words(folds)}" if folds else ""
+
+
 def _failed(search: Search, commands: Mapping[str, str]) -> list[str]:
     failed = search.trials[search.trials["status"] == FAILED]
     if failed.empty:
@@ -167,22 +187,54 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
     commits = search.trials["git_commit"].dropna().unique()
     lines = [shlex.join(["git", "checkout", commit]) for commit in commits[:1]]
     details = html.details(f"The full {SPECIFICATION_FILE}", html.code(text or "missing"))
+    own = _own_code(search)
     confirmed = confirmed_by(search)
     if confirmed is not None:
         lines.append(command("confirm", confirmed, storage=search.storage.parent.location))
         said = f"These trials confirm the search {confirmed}. Where that is:"
-        return [html.paragraph(said), html.code("\n".join(lines)), details]
+        return [*own, html.paragraph(said), html.code("\n".join(lines)), details]
     if text is None:
         said = f"{SPECIFICATION_FILE} is missing from the search's folder, or is no file."
         launch = command("launch", file, storage=search.storage.parent.location)
-        return [html.missing(said, launch)]
+        return [*own, html.missing(said, launch)]
     lines.append(command("launch", file))
     commands = advised(search.name, specification, str(specification.get("storage", STORAGE)))
     lines += [commands[verb] for verb in ("confirm", "importance", "replay") if verb in commands]
     return [
+        *own,
         html.paragraph(f"Save the specification below as {file}, then:"),
         html.code("\n".join(lines)),
         details,
+    ]
+
+
+def _own_code(search: Search) -> list[str]:
+    """Which files of its author's a task is, and how to compare them; nothing of our own tasks."""
+    task = search.description.task
+    if ":" not in task:
+        return []
+    known = search.trials["code_fingerprint"].value_counts()
+    told = ", ".join(
+        f"{one} of {count_label(count, 'trial')}" if len(known) > 1 else str(one)
+        for one, count in known.items()
+    )
+    said = f"The task {task} is no part of this program: the commit does not say what it was. "
+    try:
+        files = dict(read_json(search.storage, CODE_FILE)["files"])
+    except (OSError, ValueError, LookupError, TypeError):
+        files = {}
+    if not files:
+        return [html.paragraph(f"{said}Nor does the search's folder, which has no {CODE_FILE}.")]
+    said += (
+        f"Its code has the fingerprint {told or 'that no record tells'} (code_fingerprint of the "
+        "trials). What sha256sum prints of its files begins with these digits:"
+    )
+    rows = [[name, digits] for name, digits in files.items()]
+    names = shlex.join(files) if len(files) <= _FILES else f"{shlex.quote(next(iter(files)))} ..."
+    return [
+        html.paragraph(said),
+        html.table(["file", "SHA-256, its first 16 digits"], rows),
+        html.code(f"sha256sum {names}"),
     ]
 
 

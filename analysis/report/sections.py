@@ -24,6 +24,7 @@ from fusion_search.analysis.figures.replay import compute_replay, draw_replay
 from fusion_search.analysis.placement_effects import (
     compute_count,
     compute_placement,
+    confounding_sentences,
 )
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
@@ -91,7 +92,8 @@ def course_sections(
     history = draw_history(compute_history(trials, first), first, caption=data)
     front = compute_pareto(trials, objectives, of)
     goals = pareto_objectives(objectives, of)
-    placement = draw_placement(compute_placement(trials, first, of), first, of, caption=data)
+    effects = compute_placement(trials, first, of)
+    placement = draw_placement(effects, first, of, caption=data)
     count, choices = compute_count(trials, first, of), compute_parallel(trials, first, of)
     contents = (
         [
@@ -125,7 +127,8 @@ def course_sections(
                 "The streams from left to right, and what was tried between them at each "
                 "site. Blue helped on average, red harmed; trust what is larger than twice its "
                 "standard error, and little of that when many options are compared.",
-            )
+            ),
+            *map(html.paragraph, confounding_sentences(effects)),
         ],
         [
             html.picture(

@@ -114,6 +114,7 @@ class ClipSplit(Dataset[Any]):
     Attributes:
         clips: of the split.
         targets: [N] int64, their classes.
+        groups: [N], the person of each.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class ClipSplit(Dataset[Any]):
     ) -> None:
         self.clips, self.form, self.frames = tuple(clips), form, frames
         self.targets = torch.tensor([labels.index(clip.label) for clip in clips])
+        self.groups = [clip.person for clip in clips]
 
     def __len__(self) -> int:
         return len(self.clips)

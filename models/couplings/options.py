@@ -223,35 +223,50 @@ def check_options(layout: Layout, placement: Placement) -> None:
                     raise ValueError(
                         f"gated of {part} holds {one!r}; allowed: {', '.join(layout.streams)}"
                     )
-            gated_at(sites[site], _streams_at(layout, site, placement), found[GATED])
+            gated_at(sites[site], _streams_at(layout, sites[site], placement), found[GATED])
 
 
 def canonical(layout: Layout, placement: Placement) -> Placement:
     """The placement that stands for all that build the same network of this layout.
 
-    An option that says what holds without it, or that nothing takes, is left out; one that is the
-    same in all directions is said of the kind.
+    Streams are in the order of the network, and the first of its ends is not said. An option that
+    says what holds without it, or that nothing takes, is left out; one that is the same in all
+    directions is said of the kind.
     """
+    end = "" if placement.end in layout.ends[:1] else placement.end
+    options = _canonical_options(layout, placement) if placement.options else {}
+    return replace(placement, end=end, streams=layout.ordered(placement.streams), options=options)
+
+
+def _canonical_options(layout: Layout, placement: Placement) -> dict[str, dict[str, Any]]:
     said = _values(layout, placement)
     unsaid = _values(layout, replace(placement, options={}))
-    told: dict[tuple[str, str], dict[str, Any]] = {}
-    for (_, name, part, option), value in said.items():
-        places = [place for place in said if place[1:] == (name, part, option)]
-        if any(said[place] != unsaid[place] for place in places):
-            if option == GATED and name == COUPLING:  # at some sites there are fewer streams
-                every = {stream for place in places for stream in said[place]}
-                value = tuple(one for one in layout.streams if one in every)
-            told.setdefault((part, option), {})[name] = value
+    grouped: dict[tuple[str, str], dict[str, list[tuple[Any, bool]]]] = {}
+    for place, value in said.items():
+        _, name, part, option = place
+        there = grouped.setdefault((part, option), {}).setdefault(name, [])
+        there.append((value, value != unsaid[place]))
     options: dict[str, dict[str, Any]] = {}
-    for (part, option), by_name in told.items():
-        values = [*by_name.values()]
-        others = [value for place, value in said.items() if place[2:] == (part, option)]
-        if COUPLING in by_name or all(one == values[0] for one in others):
-            options.setdefault(part, {})[option] = values[0]
+    for (part, option), by_name in grouped.items():
+        told = {
+            name: there[0][0]
+            for name, there in by_name.items()
+            if any(changed for _, changed in there)
+        }
+        if COUPLING in told and option == GATED:  # at some sites there are fewer streams
+            every = {stream for value, _ in by_name[COUPLING] for stream in value}
+            told[COUPLING] = tuple(one for one in layout.streams if one in every)
+        if not told:
             continue
-        for name, value in by_name.items():
+        first = next(iter(told.values()))
+        if COUPLING in told or all(
+            value == first for there in by_name.values() for value, _ in there
+        ):
+            options.setdefault(part, {})[option] = first
+            continue
+        for name, value in told.items():
             options.setdefault(option_keys(name, part)[-1], {})[option] = value
-    return replace(placement, options=options)
+    return options
 
 
 def _values(layout: Layout, placement: Placement) -> dict[tuple[str, str, str, str], Any]:
@@ -264,7 +279,7 @@ def _values(layout: Layout, placement: Placement) -> dict[tuple[str, str, str, s
         for option, one in options_at(layout, site, name, part).items():
             value = values.get(option, one.default)
             if option == GATED and name == COUPLING:
-                value = gated_at(sites[site], _streams_at(layout, site, placement), value)
+                value = gated_at(sites[site], _streams_at(layout, sites[site], placement), value)
             found[site, name, part, option] = value
     return found
 
@@ -277,8 +292,7 @@ def value_of_option(layout: Layout, placement: Placement, key: str, option: str)
     raise ValueError(f"nothing that is placed takes {key} {option}")
 
 
-def _streams_at(layout: Layout, site: str, placement: Placement) -> tuple[str, ...]:
+def _streams_at(layout: Layout, site: Site, placement: Placement) -> tuple[str, ...]:
     """Those that meet there, in the order of the network."""
-    after = next(one.after for one, _ in layout.sites if one.name == site)
     there = placement.streams or layout.streams
-    return tuple(one for one in layout.streams if one in after and one in there)
+    return tuple(one for one in layout.streams if one in site.after and one in there)

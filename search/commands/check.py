@@ -15,16 +15,18 @@ from fusion_search.search.tasks.named import find_task
 from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.fields import ConfigurationError, typed
 from fusion_search.search.trials.inspection.contract import Contract
+from fusion_search.search.trials.training import loading_trouble
 
 BROKEN = 1
 
 
 def check(arguments: argparse.Namespace) -> int:
     """A line for every clause; the exit code is 1 when one does not hold."""
-    task, network, data = _asked(arguments)
-    check_names(task)
+    task, network, data, workers = _asked(arguments)
     opened = open_task(task, data)
     check_columns(task)
+    if trouble := loading_trouble(workers, opened):
+        raise ConfigurationError(f"training.{trouble}")
     contract = Contract(task, network, data, opened)
     broken = 0
     for clause in contract.clauses():
@@ -36,8 +38,11 @@ def check(arguments: argparse.Namespace) -> int:
     return BROKEN if broken else 0
 
 
-def _asked(arguments: argparse.Namespace) -> tuple[Task, Any, Any]:
-    """The task, and settings of its network and data: defaults, or a configuration's first."""
+def _asked(arguments: argparse.Namespace) -> tuple[Task, Any, Any, int]:
+    """The task, settings of its network and data, and the most loading workers of a trial.
+
+    The settings are defaults, or a configuration's first.
+    """
     name, folder = str(arguments.task), data_of(arguments)
     if name.endswith((".yaml", ".yml")):
         search = build_search(
@@ -45,8 +50,9 @@ def _asked(arguments: argparse.Namespace) -> tuple[Task, Any, Any]:
         )
         space = search.space or (search.sweep[0] if search.sweep else None)
         trial = space.any_trial() if space is not None else search.listed[0]
-        return search.definition, trial.network, trial.data
+        return search.definition, trial.network, trial.data, search.loader_workers
     if arguments.set:
         raise ConfigurationError("--set changes a configuration; give check one instead of a task")
     task = find_task(name, folder)
-    return task, typed(task.network, {}, "network."), typed(task.data, {}, "data.")
+    check_names(task)
+    return task, typed(task.network, {}, "network."), typed(task.data, {}, "data."), 0

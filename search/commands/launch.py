@@ -88,6 +88,7 @@ def confirm(arguments: argparse.Namespace) -> int:
             _environment(arguments, address),
             top=arguments.top,
             seeds=arguments.seeds,
+            overrides=arguments.set or (),
         )
     return code
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Final
 
 from fusion_search.analysis.confirmation import (
     budget_words,
@@ -13,6 +15,7 @@ from fusion_search.analysis.confirmation import (
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.columns import COLUMNS
+from fusion_search.analysis.records.plain_data import shown_name
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -22,8 +25,17 @@ from fusion_search.analysis.records.tables import (
     SPECIFICATION_FILE,
     read_table,
 )
-from fusion_search.search.declaration.configuration import to_yaml
-from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
+from fusion_search.search.declaration.configuration import (
+    apply_override,
+    build_search,
+    to_plain,
+    to_yaml,
+)
+from fusion_search.search.declaration.specification import (
+    Resources,
+    SearchOutline,
+    SearchSpecification,
+)
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import (
@@ -78,13 +90,30 @@ def resume(
         return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
 
 
+_OF_CONFIRMATION: Final = ("confirmation", "resources")
+"""Of a configuration, what a confirmation may have of its own."""
+
+
 def confirm(
-    name: str, location: str, environment: Environment, *, top: int | None, seeds: int | None
+    name: str,
+    location: str,
+    environment: Environment,
+    *,
+    top: int | None = None,
+    seeds: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> int:
     """Train the best of a search again with fresh seeds, and say what came out.
 
+    Args:
+        name, location: of the search, and of the folder of all.
+        environment: of the command line.
+        top, seeds: other numbers than were declared.
+        overrides: as given to ``--set``, of ``confirmation`` and ``resources``.
+
     Raises:
-        ValueError: there is no such search, it has no space, or nothing in it finished.
+        ValueError: there is no such search, it has no space, nothing in it finished, or an override
+            is off.
     """
     _check_code(load_outline(name, location), "confirm", environment)
     search = load_search(name, location, environment.data_folder)
@@ -92,10 +121,37 @@ def confirm(
         raise ConfigurationError(
             f"search {name!r} is a sweep; a confirmation belongs to a search over a space"
         )
+    changed = {one.partition("=")[0].partition(".")[0] for one in overrides}
+    search = _overridden(search, overrides, changed, environment)
     declared = search.confirmation
     settings = replace(declared, top=top or declared.top or 3, seeds=seeds or declared.seeds)
-    changed = top is not None or seeds is not None
-    return _confirm(replace(search, confirmation=settings), environment, anew=changed)
+    anew = top is not None or seeds is not None or "confirmation" in changed
+    return _confirm(
+        replace(search, confirmation=settings),
+        environment,
+        anew=anew,
+        resources=search.resources if "resources" in changed else None,
+    )
+
+
+def _overridden(
+    search: SearchSpecification,
+    overrides: Sequence[str],
+    changed: Collection[str],
+    environment: Environment,
+) -> SearchSpecification:
+    for one in changed:
+        if one not in _OF_CONFIRMATION:
+            raise ConfigurationError(
+                f"--set {shown_name(one)} is not of a confirmation; allowed: confirmation.* and "
+                "resources.*, for the rest is what the search found, and another is another search"
+            )
+    if not changed:
+        return search
+    raw = to_plain(search)
+    for override in overrides:
+        apply_override(raw, override)
+    return build_search(raw, environment.data_folder, search.definition)
 
 
 def _check_code(search: SearchOutline, verb: str, environment: Environment) -> None:
@@ -145,10 +201,17 @@ def _go_on(
     return code
 
 
-def _confirm(search: SearchSpecification, environment: Environment, *, anew: bool = False) -> int:
+def _confirm(
+    search: SearchSpecification,
+    environment: Environment,
+    *,
+    anew: bool = False,
+    resources: Resources | None = None,
+) -> int:
     """Run what is left of a search's confirmation, and print its sentence.
 
     ``anew`` chooses again what is confirmed; trials that have a record are not repeated.
+    ``resources`` are in place of those that a confirmation began with.
     """
     _check_code(search, "confirm", environment)  # it may have changed while the search ran
     name = search.name + CONFIRMATION_SUFFIX
@@ -157,7 +220,9 @@ def _confirm(search: SearchSpecification, environment: Environment, *, anew: boo
         begin = not storage.exists(SPECIFICATION_FILE)
         storage.remove_leftovers(*COLUMNS, CHECKPOINTS, RUNNING)
         storage = storage.patient(search.resources.storage_wait_seconds)
-        confirming = _confirming(search, storage, environment, begin=begin, anew=anew)
+        confirming = _confirming(
+            search, storage, environment, begin=begin, anew=anew, resources=resources
+        )
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
         _say_confirmed(storage.parent, search.name)
@@ -171,11 +236,16 @@ def _confirming(
     *,
     begin: bool,
     anew: bool,
+    resources: Resources | None,
 ) -> SearchSpecification:
     """The search that confirms another, as it was or chosen now."""
     if not (begin or anew):
         name = search.name + CONFIRMATION_SUFFIX
-        return load_search(name, search.storage, environment.data_folder, search.definition)
+        found = load_search(name, search.storage, environment.data_folder, search.definition)
+        if resources is not None:
+            found = replace(found, resources=resources)
+            storage.write(to_yaml(found).encode(), SPECIFICATION_FILE)
+        return found
     candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
     confirming = confirmation_search(search, candidates)
     print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")

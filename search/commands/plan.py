@@ -12,7 +12,7 @@ import torch
 
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
 from fusion_search.search.planning.measurement import Kind
 from fusion_search.search.planning.plan import Plan, make_plan
 from fusion_search.search.planning.units import Run, count_kinds, slots_of, trial_seconds
@@ -114,6 +114,9 @@ def _print_time(plan: Plan) -> None:
     if early.name == "asha":
         expected = plan.run_on(plan.slots, alone=alone, early=True)
         cases[f", when 1 in {early.reduction} passes every rung of ASHA"] = expected
+    if early.name == FOLD_RUNGS:
+        expected = plan.run_on(plan.slots, alone=alone, early=True)
+        cases[f", when 1 in {early.reduction} is kept after every fold"] = expected
     for case, run in cases.items():
         hours = f"{run.busy * resources.cpus_per_trial / 3600:.3g} CPU hours"
         if plan.device == "cuda":

@@ -18,7 +18,11 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.specification import SEARCHER_NAMES, SearchSpecification
+from fusion_search.search.declaration.specification import (
+    FOLD_RUNGS,
+    SEARCHER_NAMES,
+    SearchSpecification,
+)
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.proposals import known_observations
@@ -71,6 +75,11 @@ def print_space(search: SearchSpecification) -> int:
         print(f"  {name:28} {_words(parameter)}")
     if space.trials_per_sample > 1:
         print(f"  every sample is {space.trials_per_sample} trials, and averaged")
+    if search.scheduler.name == FOLD_RUNGS:
+        print(
+            f"  in fold after fold, of {len(space.folds)}: between two, one in "
+            f"{search.scheduler.reduction} is kept"
+        )
     size = space.size()
     count = (
         "not countable: a number is drawn from a range"

@@ -11,12 +11,15 @@ from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
+from fusion_search.analysis.records.selection import count_label, dropped_words
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, PLANNED_FILE, STOPPED
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.recorder import read_plan
 from fusion_search.search.records.search_folder import (
+    dropped_samples,
+    dropped_trials,
     load_outline,
     planned_count,
     planned_ids,
@@ -52,28 +55,28 @@ def print_searches(location: str) -> int:
     damaged = False
     for name in names:
         try:
-            line, damage, others = _search_line(name, location)
+            line, damage, notes = _search_line(name, location)
         except (ValueError, OSError) as error:
             if isinstance(error, StorageError) and not isinstance(error, RefusedError):
                 raise  # so it would be for the others
-            line, damage, others = f"{name:30} {'damaged':12} {sentence(error)}", [], ""
+            line, damage, notes = f"{name:30} {'damaged':12} {sentence(error)}", [], []
             damaged = True
         print(line)
         if damage:
             damaged = True
             more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
             print(f"{'':30} {printable(damage[0])}{more}")
-        if others:
-            print(f"{'':30} {printable(others)}")
+        for note in notes:
+            print(f"{'':30} {printable(note)}")
     print(
-        "stopped: early, by the scheduler; best: the sample's mean that it is chosen by, the first "
-        "objective or the metric in validation; time: of all trials together"
+        "stopped: within a trial, by the scheduler; best: the sample's mean that it is chosen by, "
+        "the first objective or the metric in validation; time: of all trials together"
     )
     return INCOMPLETE if damaged else 0
 
 
-def _search_line(name: str, location: str) -> tuple[str, list[str], str]:
-    """A search in a line, a sentence on each of its records that cannot be read, one on others'."""
+def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
+    """A search in a line, a sentence on each of its records that cannot be read, other notes."""
     search = load_outline(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
@@ -88,7 +91,9 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], str]:
         f"{counted:>11} {stopped:7} {failed:6} {value:>8} "
         f"{_duration(trials['seconds'].sum()):>9}"
     )
-    return line, list(damaged.values()), strays_sentence(storage, strays) if strays else ""
+    dropped = dropped_words([one.folds for one in dropped_samples(storage)])
+    notes = [dropped, strays_sentence(storage, strays) if strays else ""]
+    return line, list(damaged.values()), [one for one in notes if one]
 
 
 def print_trials(name: str, location: str) -> int:
@@ -101,7 +106,7 @@ def print_trials(name: str, location: str) -> int:
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
     records = {row["trial_id"]: row for row in rows_of(trials)}
     planned = read_plan(storage) or [*records.values(), *_nameless(damaged)]
-    skipped = skipped_trials(storage, trials, damaged)
+    skipped, dropped = skipped_trials(storage, trials, damaged), dropped_trials(storage)
     count = planned_count(storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
     print(f"search {name}: {state}, {storage.location}")
@@ -133,10 +138,15 @@ def print_trials(name: str, location: str) -> int:
         elif running is not None:
             epochs = f"{printable(running['epoch'])} of {printable(running.get('epochs', '?'))}"
             print(f"{start} running, epoch {epochs}")
+        elif trial_id in dropped:
+            folds = count_label(dropped[trial_id], "fold")
+            print(f"{start} left out: its sample was dropped after {folds}")
         elif trial_id in skipped:
             print(f"{start} left out: another of its sample failed or stopped")
         else:
             print(f"{start} not run")
+    if samples := dropped_samples(storage):
+        print(f"fold rungs: {dropped_words([one.folds for one in samples])}")
     best = BestSample(chosen_by(search, description), rows_of(trials))
     if best.trial_ids:
         print(f"best trial: {printable(best.trial_name)}; chosen by {best.words}")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fusion_search.search.commands.figures.verbs import add_draw, add_probe
 from fusion_search.search.commands.options import (
     Parser,
     add_config,
@@ -185,6 +186,12 @@ def _confirm(verbs: Verbs) -> None:
     add_name(parser)
     parser.add_argument("--top", type=count, help="how many of the best (as declared, else 3)")
     parser.add_argument("--seeds", type=count, help="fresh seeds for each (as declared)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="FIELD=VALUE",
+        help="of confirmation or resources, such as confirmation.training.epochs=20",
+    )
     _add_where(parser)
     _add_changed_code(parser)
     parser.set_defaults(run="launch:confirm")
@@ -195,139 +202,6 @@ def _status(verbs: Verbs) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the search")
     add_storage(parser)
     parser.set_defaults(run="status:status")
-
-
-def _draw(verbs: Verbs) -> None:
-    parser = verbs.add_parser("draw", help="draw figures (PNG, SVG) and their tables (CSV)")
-    figures = parser.add_subparsers(metavar="FIGURE", required=True, parser_class=Parser)
-
-    def add(figure: str, words: str, file: str = "draw") -> Parser:
-        one = figures.add_parser(figure, help=words)
-        add_output(one)
-        if figure != "noise":
-            add_name(one)
-            add_storage(one)
-        if figure == "noise":
-            add_data(one)
-        one.set_defaults(run=f"figures.{file}:{figure}")
-        return one
-
-    _add_grids(
-        add("grids", "maps of two axes, one per train condition; curves of one, else intervals")
-    )
-    _add_train(
-        add(
-            "fusion",
-            "maps of two axes by fusion depth, where networks have one, and their differences",
-        )
-    )
-    add("unimodal", "networks of some of the streams")
-    _add_trial(add("timeline", "what a probed network takes and gives, over time"))
-    add("replay", "searchers against each other, from a replay").add_argument(
-        "--within",
-        type=float,
-        default=0.005,
-        metavar="DIFFERENCE",
-        help="a run has arrived when its objective is no further than this from the best (0.005)",
-    )
-    add("folds", "networks over folds, with tests against one of them", "folds").add_argument(
-        "--baseline",
-        type=filled,
-        metavar="NETWORK",
-        help="number or beginning of the name of the network that the others are compared with "
-        "(default: the plainest)",
-    )
-    _add_learning(add("learning", "training curves, with a moving average", "folds"))
-    add("xflow", "XFlow's variants beside its paper's tables, and its claims", "folds")
-    _add_noise(add("noise", "one example at every test SNR (takes no search)", "probe"))
-
-
-def _add_learning(parser: Parser) -> None:
-    parser.add_argument(
-        "--network",
-        dest="networks",
-        action="append",
-        type=filled,
-        metavar="NETWORK",
-        help="number or beginning of the name of a network, as `draw folds` prints them; may be "
-        "repeated (default: all)",
-    )
-    parser.add_argument("--fold", type=int, metavar="FOLD", help="one (default: all)")
-    parser.add_argument(
-        "--window", type=count, default=5, metavar="EPOCHS", help="of the moving average (5)"
-    )
-
-
-def _add_train(parser: Parser) -> None:
-    parser.add_argument(
-        "--train",
-        action="append",
-        nargs="+",
-        metavar="SNR",
-        help="train condition to draw, an SNR per axis, may be repeated (default: all)",
-    )
-
-
-def _add_grids(parser: Parser) -> None:
-    _add_train(parser)
-    parser.add_argument(
-        "--fusion-depth",
-        dest="depths",
-        action="append",
-        type=int,
-        metavar="DEPTH",
-        help="fusion depth to draw, of networks that have one; may be repeated (default: all)",
-    )
-
-
-def _add_trial(parser: Parser) -> None:
-    parser.add_argument(
-        "--trial",
-        default=None,
-        metavar="ID",
-        help="trial id or name, or the start of one (default: the best)",
-    )
-
-
-def _probe(verbs: Verbs) -> None:
-    parser = verbs.add_parser(
-        "probe", help="run a trained network on test examples, for draw timeline"
-    )
-    add_name(parser)
-    add_storage(parser)
-    _add_trial(parser)
-    parser.add_argument(
-        "--example",
-        dest="examples",
-        action="append",
-        type=int,
-        metavar="N",
-        help="number of a test example, may be repeated (0)",
-    )
-    parser.add_argument(
-        "--condition",
-        dest="conditions",
-        action="append",
-        nargs="+",
-        metavar="SNR",
-        help="an SNR per axis, or original or absent; may be repeated (default: original, the "
-        "train condition, each input alone at its lowest SNR)",
-    )
-    add_data(parser)
-    parser.set_defaults(run="figures.probe:probe_trial")
-
-
-def _add_noise(parser: Parser) -> None:
-    parser.add_argument(
-        "--task", default="digits", metavar="TASK", help="my_task:Mine or a built-in one (digits)"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        metavar="SETTING=VALUE",
-        help="of the task's data settings (of digits: source=builtin); may be repeated",
-    )
-    parser.add_argument("--example", type=int, default=0, metavar="N", help="test example (0)")
 
 
 def _report(verbs: Verbs) -> None:
@@ -390,6 +264,6 @@ def _sync_mlflow(verbs: Verbs) -> None:
 GROUPS: Final[dict[str, tuple[Callable[[Verbs], None], ...]]] = {
     "before a search": (_new, _check, _space, _plan, _data),
     "run": (_launch, _submit, _attach, _resume, _retry, _confirm),
-    "look": (_status, _draw, _report, _predictions),
-    "after": (_probe, _replay, _importance, _sync_mlflow),
+    "look": (_status, add_draw, _report, _predictions),
+    "after": (add_probe, _replay, _importance, _sync_mlflow),
 }

@@ -26,6 +26,7 @@ from fusion_search.search.declaration.specification import (
     SearcherSettings,
     SearchOutline,
     SearchSpecification,
+    most_loader_workers,
 )
 from fusion_search.search.declaration.sweeps import most_trials
 from fusion_search.search.spaces.objectives import Objective, with_direction
@@ -43,6 +44,7 @@ from fusion_search.search.trials.fields import (
 )
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.specification import GROUPS
+from fusion_search.search.trials.training import loading_trouble
 
 _OWN: Final = Path(__file__).parents[1] / "configs"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -90,7 +92,7 @@ def load_configuration(
     if not isinstance(raw, dict):
         raise ConfigurationError(f"{where} must be a mapping with a name")
     for override in overrides:
-        _apply(raw, override)
+        apply_override(raw, override)
     _check_text(raw, content, overrides)
     _read_requirements(raw)
     return raw
@@ -128,7 +130,12 @@ def parse_yaml(content: str | bytes, where: str) -> Any:
         raise ConfigurationError(str(error)) from error
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Take one ``field=value`` over, as given to ``--set``.
+
+    Raises:
+        ConfigurationError: it has another form, or names no field.
+    """
     path, equals, value = override.partition("=")
     where = f"--set {shown(override)}"
     if not equals or not path:
@@ -262,6 +269,7 @@ def _trials_of(raw: Mapping[str, Any], outline: Mapping[str, Any], task: Task) -
     if outline["searched"]:
         # A search chooses by the validation split; confirmations use the test split.
         space = build_space(own, name, task, layout, split="validation", folds=layout.folds)
+        _check_loading(space, layout)
         return {"space": space, "declared": own}
     blocks = raw.get("sweep", [{}])
     blocks = blocks if isinstance(blocks, list) else [blocks]
@@ -287,7 +295,16 @@ def _block(
         layout = Layouts(task, merged.get("data", {}))
     space = build_space(merged, name, task, layout, split="test", folds=layout.folds)
     most_trials(space, where.rstrip("."))
+    _check_loading(space, layout)
     return space
+
+
+def _check_loading(space: Space, layouts: Layouts) -> None:
+    """Where the data have been opened for something else; else it is said when they are."""
+    opened = layouts.opened
+    trouble = "" if opened is None else loading_trouble(most_loader_workers([space]), opened)
+    if trouble:
+        raise ConfigurationError(f"training.{trouble}")
 
 
 def _check_names(values: Mapping[str, Any]) -> None:

@@ -54,6 +54,12 @@ class Layouts:
         if not (self._task.axes and self._task.metrics):
             _ = self._data
 
+    @property
+    def opened(self) -> Data | None:
+        """The data, where something needed them."""
+        found: Data | None = self.__dict__.get("_data")
+        return found
+
     def folds(self) -> int:
         """How many the data have.
 

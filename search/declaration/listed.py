@@ -56,7 +56,7 @@ def _trial(raw: Any, where: str, task: Task, name: str) -> TrialSpecification:
 
 
 def _placed(trial: TrialSpecification, layouts: Layouts, where: str) -> TrialSpecification:
-    """The trial as a search has it, streams in the network's order, if there is such a trial."""
+    """The trial as a search has it, if there is such a trial."""
     layout = layouts(trial.network)
     try:
         layout.check(trial.placement)
@@ -66,11 +66,8 @@ def _placed(trial: TrialSpecification, layouts: Layouts, where: str) -> TrialSpe
         raise ConfigurationError(
             f"{where}.fold is {trial.fold}; allowed: 0 to {layouts.folds() - 1}"
         )
-    placement = trial.placement
-    _check_streams(placement, layout, where)
-    end = "" if placement.end in layout.ends[:1] else placement.end
-    same = replace(placement, end=end, streams=layout.ordered(placement.streams))
-    return replace(trial, placement=canonical(layout, same) if same.options else same)
+    _check_streams(trial.placement, layout, where)
+    return replace(trial, placement=canonical(layout, trial.placement))
 
 
 def _check_streams(placement: Placement, layout: Layout, where: str) -> None:

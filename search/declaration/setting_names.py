@@ -10,7 +10,7 @@ from fusion_search.analysis.records.columns import COLUMNS
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.search.spaces.names import END, STREAMS, TRAIN
 from fusion_search.search.spaces.space import Space
-from fusion_search.search.tasks.base import Task
+from fusion_search.search.tasks.base import Task, settings_fields
 from fusion_search.search.trials.describe import axes_of, metrics_of
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
@@ -24,9 +24,12 @@ def check_names(task: Task) -> None:
 
     Raises:
         ConfigurationError: one name is there twice, or means something else in every search.
+        TaskError: they are no frozen dataclass.
     """
-    kinds = (task.network, task.data, TrainingSettings, EvaluationSettings)
-    names = [one.name for kind in kinds for one in fields(kind)]
+    own = [name for _, name in _own(task)]
+    names = own + [
+        one.name for kind in (TrainingSettings, EvaluationSettings) for one in fields(kind)
+    ]
     twice = sorted({one for one in names if names.count(one) > 1})
     if twice:
         raise ConfigurationError(
@@ -68,9 +71,9 @@ def check_sampled_names(space: Space) -> None:
 
 
 def _own(task: Task) -> Iterator[tuple[str, str]]:
-    for group, kind in (("network", task.network), ("data", task.data)):
-        for one in fields(kind):
-            yield group, one.name
+    for group in ("network", "data"):
+        for name in settings_fields(task, group):
+            yield group, name
 
 
 def _taken(task: Task, group: str, name: str, why: str) -> ConfigurationError:

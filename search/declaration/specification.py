@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
@@ -11,14 +11,16 @@ from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REME
 from fusion_search.search.declaration.requirements import check_requirement
 from fusion_search.search.declaration.sweeps import swept_trials
 from fusion_search.search.spaces.objectives import Objective
+from fusion_search.search.spaces.parameters import options_of
 from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
 from fusion_search.search.spaces.searchers import SearcherName
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.specification import TrialSpecification
 
-SchedulerName = Literal["none", "asha", "median", "pbt"]
+SchedulerName = Literal["none", "asha", "median", "pbt", "fold_rungs"]
 SCHEDULER_NAMES: Final = get_args(SchedulerName)
+FOLD_RUNGS: Final = "fold_rungs"
 PERTURBED: Final = ("learning_rate", "weight_decay", "dropout")
 """What population-based training may change while a network is trained."""
 MOST_SEEDS: Final = 1000
@@ -135,9 +137,11 @@ class SchedulerSettings:
     Attributes:
         name: none; asha (asynchronous successive halving); median (worse than the median of the
             others' running means); pbt (population-based training: the worst take over weights
-            and hyperparameters of the best, perturbed).
+            and hyperparameters of the best, perturbed); fold_rungs (no trial is stopped: a sample
+            is trained in fold after fold, and dropped between two when its mean of the objective so
+            far is not among the best; docs/fold-rungs.md).
         grace_epochs: epochs before a trial can be stopped, or between two perturbations.
-        reduction: of asha: one in so many goes on.
+        reduction: of asha and fold_rungs: one in so many goes on.
     """
 
     name: SchedulerName = "none"
@@ -151,6 +155,11 @@ class SchedulerSettings:
             raise ValueError(f"grace_epochs is {self.grace_epochs}; allowed: 1 or more")
         if self.reduction < 2:
             raise ValueError(f"reduction is {self.reduction}; allowed: 2 or more")
+        if self.name == FOLD_RUNGS and self.grace_epochs != 1:
+            raise ValueError(
+                f"grace_epochs is {self.grace_epochs} with fold_rungs, which stops no trial within "
+                "a fold; leave it out, or give asha or median"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +216,13 @@ class SearchOutline:
         refuse_password(self.storage, "storage", STORAGE_REMEDY)
 
 
+def most_loader_workers(spaces: Iterable[Space], listed: Iterable[TrialSpecification] = ()) -> int:
+    """Of all trials, the most processes that one asks for to load its examples."""
+    declared = [one.settings.get(("training", "loader_workers")) for one in spaces]
+    asked = [int(max(options_of(one))) for one in declared if one is not None]
+    return max([0, *asked, *(one.training.loader_workers for one in listed)])
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpecification(SearchOutline):
     """A whole search: a sweep, a list of trials, or a space with a searcher.
@@ -249,6 +265,26 @@ class SearchSpecification(SearchOutline):
             )
         if self.scheduler.name == "pbt":
             self._check_population(self.space)
+        if self.scheduler.name == FOLD_RUNGS:
+            self._check_folds(self.space)
+
+    def _check_folds(self, space: Space) -> None:
+        if len(space.folds) < 2:
+            raise ValueError(
+                "scheduler.name is 'fold_rungs' with one fold, after which there is nothing to "
+                "drop; allowed: two or more folds, or another scheduler"
+            )
+        if len(self.objectives) > 1:
+            raise ValueError(
+                f"scheduler.name is 'fold_rungs' with {len(self.objectives)} objectives, by which "
+                "no sample is simply better than another; allowed: one objective"
+            )
+
+    @property
+    def loader_workers(self) -> int:
+        """The most of a trial."""
+        spaces = self.sweep if self.space is None else (self.space,)
+        return most_loader_workers(spaces, self.listed)
 
     def _check_population(self, space: Space) -> None:
         if self.searcher.name not in ("random", "grid"):

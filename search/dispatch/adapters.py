@@ -141,11 +141,18 @@ class Driver(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A Ray trial is over: all its trials ended, or the scheduler stopped it.
 
-        In the latter case nobody has recorded the trial it was running: do so.
+        In the latter case nobody has recorded the trial it was running: do so. A sample that was
+        dropped was running none.
         """
         news = self._news_of(trial)
         wanted = specifications(trial.config, self._opened.task)
-        if len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.rows):
+        number = trial.config[PROPOSAL].get(NUMBER)
+        dropped = None if self._proposals is None else self._proposals.dropped(number)
+        if dropped is not None:
+            self._progress.dropped(news.rows[-1], dropped, len(wanted) - len(news.ended))
+        elif self.stopped is not None and not news.running:
+            return  # what follows its last trial could not be written down
+        elif len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.rows):
             stopped = wanted[len(news.ended)]
             run = news.running[stopped.trial_id]
             reason = f"stopped early by {self._scheduler} after {_count(run.epochs)}"
@@ -153,8 +160,20 @@ class Driver(tune.Callback):
                 row = self._recorder.stopped(stopped, run.epochs, run.started, reason, run.clock)
                 self._ended(news, row)
         if self._proposals is not None:
-            number = trial.config[PROPOSAL][NUMBER]
             self._proposals.close(number, news.rows, news.progress)
+
+    def goes_on(self, trial: Any, row: Row) -> bool:
+        """Whether a Ray trial goes on after one of its trials has ended with this row.
+
+        The scheduler asks before anybody is told of the row.
+        """
+        assert self._proposals is not None
+        ended = {**self._news_of(trial).ended, row["trial_id"]: row}
+        try:
+            return self._proposals.goes_on(trial.config[PROPOSAL][NUMBER], list(ended.values()))
+        except StorageError as error:  # it is not written down: nothing may follow from it
+            self._stop(str(error))
+            return False
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died too often, or could not write its records: say so in its stead."""

@@ -29,6 +29,8 @@ from fusion_search.search.trials.fields import ConfigurationError
 CLIENT: Final = "ray://"
 # Ray's own processes do not start where warnings are errors.
 _OF_THE_SHELL: Final = ("PYTHONWARNINGS",)
+# Each trial is a thread of its worker; in arenas of their own, freed memory would pile up.
+_ARENAS: Final = "MALLOC_ARENA_MAX"
 # What asks for nothing but an answer: of Ray's own port, and of the port for clients.
 _QUESTIONS: Final = {
     "": ("/ray.rpc.NodeInfoGcsService/GetClusterId", b""),
@@ -72,8 +74,7 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Names of data are those of the folder of the command, in workers too.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    # Each trial is a thread of its worker; in arenas of their own, freed memory would pile up.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
+    os.environ.setdefault(_ARENAS, "1")
     folder = Path.cwd() if address != "local" and uses_folder(Path.cwd()) else None
     with connection(address, Sent(folder, resources.requirements)):
         # What befalls trials is told by us, without tracebacks.
@@ -193,7 +194,11 @@ def runtime_environment(modules: Sequence[str], requirements: Sequence[str]) -> 
         modules: folders of code, as :func:`code_to_send` makes them.
         requirements: what pip installs beside the node's own packages, once on each node.
     """
-    return {"py_modules": list(modules), **({"pip": list(requirements)} if requirements else {})}
+    return {
+        "py_modules": list(modules),
+        "env_vars": {_ARENAS: os.environ.get(_ARENAS, "1")},
+        **({"pip": list(requirements)} if requirements else {}),
+    }
 
 
 def _reach(address: str) -> str:

@@ -72,6 +72,7 @@ def head_command(
     if arguments.verb == "confirm":
         for name, number in (("--top", arguments.top), ("--seeds", arguments.seeds)):
             words += [name, str(number)] if number else []
+        words += [word for one in arguments.set or () for word in ("--set", one)]
     words += [CHANGED_CODE] if arguments.changed_code else []
     return HeadCommand(
         words=tuple(words), config=None, name=arguments.name, storage=storage, sent=sent

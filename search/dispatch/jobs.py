@@ -58,16 +58,15 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
         # Not as a module: in a job's import path it would come first.
         for copy in modules[1:]:
             shutil.move(copy, Path(folder, _FOLDER))
+        environment = runtime_environment(modules[:1], command.sent.requirements)
+        # Without a password: jobs are there for all.
+        variables = {**environment["env_vars"], **variables_of(without_password(address))}
         words = shlex.join(["python", "-P", "-m", "fusion_search", *command.words])
         job = client.submit_job(
             entrypoint=f"mkdir -p {_FOLDER} && cd {_FOLDER} && exec {words}",
             submission_id=f"{command.name}-{moment}-{os.getpid()}",
             metadata={"search": command.name},
-            runtime_env={
-                "working_dir": folder,
-                **runtime_environment(modules[:1], command.sent.requirements),
-                "env_vars": variables_of(without_password(address)),  # jobs are there for all
-            },
+            runtime_env={**environment, "working_dir": folder, "env_vars": variables},
         )
     print(
         f"job {job} on {printable(address)}; storage {command.storage!r} is its head node's",

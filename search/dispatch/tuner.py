@@ -106,7 +106,7 @@ def run_trials(
             # More than there can be: the searcher says when it has proposed enough.
             num_samples=1 if asked is None else _UNBOUNDED,
             search_alg=None if asked is None else ProposalSearcher(asked),
-            scheduler=_scheduler(search),
+            scheduler=_scheduler(search, driver),
             max_concurrent_trials=resources.concurrent_trials or None,
             # A fresh process per trial costs a second each.
             reuse_actors=True,
@@ -170,11 +170,14 @@ class _Silence(ProgressReporter):
         return False
 
 
-def _scheduler(search: SearchSpecification) -> Any:
+def _scheduler(search: SearchSpecification, driver: Driver) -> Any:
     if search.space is None:
         return None
     return make_scheduler(
-        search.scheduler, search.space.epochs_per_sample, search.space.parameters()
+        search.scheduler,
+        search.space.epochs_per_sample,
+        search.space.parameters(),
+        driver.goes_on,
     )
 
 

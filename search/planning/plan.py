@@ -26,6 +26,7 @@ from fusion_search.search.planning.units import (
     all_costs,
     chosen_kinds,
     count_kinds,
+    dropped_early,
     planned_confirmation,
     planned_units,
     simulate,
@@ -82,6 +83,7 @@ class Plan:
         """All on so many slots, each ``speed`` times as fast as measured; ``alone``: simulate."""
         total = Run(0.0, 0.0)
         for units, search in zip(self.phases, self.searches, strict=True):
+            units = dropped_early(search, units) if early else units
             after = stopped_after(search, len(units)) if early else None
             seconds = [
                 unit_seconds(unit, self.costs, epochs) / speed

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fusion_search.search.declaration.specification import (
+    FOLD_RUNGS,
     Resources,
     SchedulerSettings,
     SearchSpecification,
@@ -172,6 +173,22 @@ def stopped_after(search: SearchSpecification, units: int) -> list[int | None] |
         luck = (number * _GOLDEN) % 1
         out = (rung for rung, share in zip(looks, shares, strict=True) if luck >= share)
         found.append(next(out, None))
+    return found
+
+
+def dropped_early(search: SearchSpecification, units: Sequence[Unit]) -> list[Unit]:
+    """What is left of the samples when fold rungs keep one in ``reduction`` after every fold.
+
+    Spread as by :func:`stopped_after`. All is left with other schedulers.
+    """
+    if search.space is None or search.scheduler.name != FOLD_RUNGS:
+        return list(units)
+    found = []
+    for number, unit in enumerate(units):
+        luck, folds = (number * _GOLDEN) % 1, list(dict.fromkeys(one.fold for one in unit.trials))
+        shares = [search.scheduler.reduction ** -(rung + 1) for rung in range(len(folds) - 1)]
+        kept = folds[: 1 + sum(luck < share for share in shares)]
+        found.append(Unit(tuple(one for one in unit.trials if one.fold in kept)))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import pyarrow as pa
 
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import DROPPED_AFTER, AnalysisError, Search
 from fusion_search.analysis.records.tables import TABLES, read_table
 from fusion_search.search.python.places import open_found
 from fusion_search.search.records.driver_file import read_driver
@@ -33,8 +33,9 @@ def trials(search: str | Path, table: str = "trials") -> pd.DataFrame:
     Returns:
         Of ``trials`` every planned trial, in the order planned. ``status`` is finished, failed,
         stopped (early), unreadable (``reason`` says why), running, waiting, or skipped (another of
-        its sample failed); what a trial does not have is missing. ``streams`` is one text. Other
-        tables have a trial's name beside its id.
+        its sample failed, or its sample was dropped); what a trial does not have is missing.
+        ``dropped_after`` says of all trials of a sample that fold rungs dropped in how many folds
+        it ran. ``streams`` is one text. Other tables have a trial's name beside its id.
 
     Raises:
         ValueError: there is no such search or table, or it is of an earlier version.
@@ -68,6 +69,7 @@ def _all_trials(search: Search) -> pd.DataFrame:
     ids = missing["trial_id"]
     left = missing.assign(status=ids.map(status), reason=ids.map(dict(search.damaged)))
     rows = pd.concat([search.trials, left]) if len(left) else search.trials
+    rows[DROPPED_AFTER] = rows["trial_id"].map(dict(search.dropped)).astype("Int64")
     order = {trial_id: place for place, trial_id in enumerate(search.planned["trial_id"])}
     rows = rows.sort_values("trial_id", key=lambda one: one.map(order), ignore_index=True)
     every = "+".join(search.description.streams)

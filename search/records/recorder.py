@@ -24,6 +24,7 @@ from fusion_search.analysis.records.plain_data import LARGEST_PLAN, read_json
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
+    DECISIONS,
     FAILED,
     FINISHED,
     PLANNED_FILE,
@@ -35,6 +36,7 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.datasets.batch import Data
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.saved_states import forget
+from fusion_search.search.spaces.fold_rungs import Decision, parse_decision
 from fusion_search.search.spaces.objectives import Objective
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.trials.results import Grid
@@ -290,6 +292,7 @@ def write_plan(
     trials: Sequence[TrialSpecification],
     planned: int,
     samples: Mapping[str, Sample] | None = None,
+    decisions: Sequence[Decision] = (),
 ) -> None:
     """Write the trials a search consists of, so that what is missing can be named.
 
@@ -298,12 +301,15 @@ def write_plan(
         trials: in the order declared or proposed.
         planned: how many there will be.
         samples: of a search over a space, trial id -> the sample it belongs to.
+        decisions: of fold rungs, in the order in which they were made.
     """
     rows = [
         {**trial.planned(), **({"sample": samples[trial.trial_id]} if samples else {})}
         for trial in trials
     ]
-    plan = {"planned": planned, "trials": rows}
+    plan: dict[str, Any] = {"planned": planned, "trials": rows}
+    if decisions:
+        plan[DECISIONS] = [asdict(one) for one in decisions]
     storage.write(json.dumps(plan, indent=1).encode(), PLANNED_FILE)
 
 
@@ -323,6 +329,21 @@ def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]
     if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
         raise _damaged(storage)
     return rows
+
+
+def read_decisions(storage: Storage) -> list[Decision]:
+    """What fold rungs have decided, in order; nothing where there are none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not storage.exists(PLANNED_FILE):
+        return []
+    plain = _plan(storage).get(DECISIONS, ())
+    try:
+        return [parse_decision(one) for one in plain]
+    except (ValueError, TypeError) as error:
+        raise _damaged(storage) from error
 
 
 def read_planned_count(storage: Storage) -> int:

@@ -32,8 +32,13 @@ from fusion_search.search.declaration.configuration import (
 )
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.driver_file import read_driver
-from fusion_search.search.records.recorder import read_plan, read_planned_count
+from fusion_search.search.records.recorder import (
+    read_decisions,
+    read_plan,
+    read_planned_count,
+)
 from fusion_search.search.records.task_code import launched_elsewhere
+from fusion_search.search.spaces.fold_rungs import Decision
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.tasks.named import MissingTaskError
 from fusion_search.search.trials.fields import ConfigurationError, known
@@ -147,10 +152,25 @@ def strays_sentence(storage: Storage, strays: Sequence[str]) -> str:
     )
 
 
+def dropped_samples(storage: Storage) -> list[Decision]:
+    """The decisions by which fold rungs dropped samples."""
+    return [one for one in read_decisions(storage) if not one.kept]
+
+
+def dropped_trials(storage: Storage) -> dict[str, int]:
+    """Planned trials of samples that fold rungs dropped: id -> in how many folds they ran."""
+    dropped = {json.dumps(one.sample): one.folds for one in dropped_samples(storage)}
+    if not dropped:
+        return {}
+    plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in read_plan(storage)]
+    return {trial_id: dropped[sample] for sample, trial_id in plan if sample in dropped}
+
+
 def skipped_trials(
     storage: Storage, trials: pd.DataFrame, damaged: Collection[str] = ()
 ) -> set[str]:
-    """Planned trials that are never run: another of their sample failed or was stopped.
+    """Planned trials that are never run: another of their sample failed or was stopped, or the
+    sample was dropped between two folds.
 
     Args:
         storage: the search's folder.
@@ -160,7 +180,8 @@ def skipped_trials(
     plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in read_plan(storage)]
     spoilt = {*trials.loc[trials["status"] != FINISHED, "trial_id"], *damaged}
     over = {sample for sample, trial_id in plan if sample != "null" and trial_id in spoilt}
-    return {trial_id for sample, trial_id in plan if sample in over} - {
+    left_out = {trial_id for sample, trial_id in plan if sample in over}
+    return left_out.union(dropped_trials(storage)) - {
         *trials["trial_id"],
         *damaged,
     }

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import read_json, shown_name
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import CODE_FILE
 from fusion_search.search.tasks.current_folder import FOLDER_VARIABLE
 from fusion_search.search.tasks.named import MissingTaskError
 from fusion_search.search.tasks.task_files import code_files
 
-CODE_FILE: Final = "code.json"
 CHANGED_CODE: Final = "--changed-code"
 _DIGITS: Final = 16  # of a hash
 _NAMED: Final = 3  # files, in a sentence

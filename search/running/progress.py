@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -18,9 +18,15 @@ from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, StorageError
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
+from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.driver_file import remove_driver_file, write_driver_file
+from fusion_search.search.spaces.fold_rungs import Decision
+from fusion_search.search.spaces.parameters import is_searched
+from fusion_search.search.spaces.space import Space
+from fusion_search.search.trials.plain import train_text
 
 _REST_SECONDS: Final = 1.0  # between two epochs that are told in the file
 _AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does not answer
@@ -47,6 +53,37 @@ def over_grid(row: Mapping[str, Any], description: TaskDescription) -> str:
     return f"{mean} over the grid{at}"
 
 
+def common_parts(search: SearchSpecification) -> frozenset[str]:
+    """Parts of names that all trials of a search have: what it does not vary."""
+    spaces = (search.space,) if search.space is not None else search.sweep
+    found = [set(one.name_parts) for one in search.listed] or [_common_to(one) for one in spaces]
+    return frozenset(set.intersection(*found)) if found else frozenset()
+
+
+def _common_to(space: Space) -> set[str]:
+    trials = [space.trial_at(condition) for condition in space.train]
+    found = set.intersection(*(set(one.name_parts) for one in trials))
+    first = trials[0]
+    searched = {name for (_, name), one in space.settings.items() if is_searched(one)}
+    # Of streams that are left out the condition is not told.
+    kept = {f"{name} {train_text(one)}" for name, one in first.train.items()}
+    kept = kept if len(space.streams) == 1 else set()
+    for name in getattr(first.network, "layout_fields", ()):
+        if name not in searched:
+            kept.add(f"{name} {getattr(first.network, name)}")
+    kept |= {f"seed {first.seed}"} if len(space.seeds) == 1 else set()
+    kept |= {f"fold {first.fold}"} if len(space.folds) == 1 else set()
+    return found & kept
+
+
+def without_common(name: str, common: Collection[str]) -> str:
+    """A trial's name without the parts that all trials have; whole where nothing else is left."""
+    left = f", {name}, "
+    for part in common:
+        left = left.replace(f", {part}, ", ", ")
+    return left.strip(", ") or name
+
+
 class Progress:
     """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
 
@@ -61,6 +98,7 @@ class Progress:
         epochs: of each trial.
         description: of the task.
         best: knows the trials that ended before; None where it is not told.
+        common: parts of names that all trials have, which the console leaves out.
     """
 
     def __init__(
@@ -71,6 +109,7 @@ class Progress:
         epochs: int,
         description: TaskDescription,
         best: BestSample | None = None,
+        common: Collection[str] = (),
     ) -> None:
         self._storage = storage.patient(0)
         self._planned = planned
@@ -79,6 +118,8 @@ class Progress:
         self._running: dict[str, dict[str, Any]] = {}
         self._description, self._metric = description, description.metric
         self._best = best
+        self._common = common
+        self._told: dict[str, str] = {}
         self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._written = -math.inf
         self._away = False
@@ -114,13 +155,15 @@ class Progress:
         running = self._running.pop(row["trial_id"], {})
         self._ended += 1
         self._advance(self._epochs - running.get("epoch", 0))
-        label = f"[{self._ended}/{self._planned}] {row['trial_name']}:"
+        # As it stands there: fold rungs change how many are planned.
+        number = self._told[row["trial_id"]] = f"[{self._ended}/{self._planned}]"
+        label = f"{number} {self._short(row['trial_name'])}:"
         metric = self._metric
         if self._best is not None:
             self._best.add(row)
         if row["status"] == FINISHED:
             text = over_grid(row, self._description)
-            best = self._best_so_far()
+            best = self._best_so_far(row["trial_id"])
             self.say(f"{label} {text}, {row['seconds']:.0f} s{best and f'; {best}'}")
             with _UNHEARD:
                 self._bar.set_postfix_str(printable(best))
@@ -132,11 +175,38 @@ class Progress:
             self._say_details(row["trial_id"])
         self._tell()
 
-    def _best_so_far(self) -> str:
+    def dropped(self, row: Mapping[str, Any], decision: Decision, left_out: int) -> None:
+        """A sample is not trained further: fold rungs dropped it.
+
+        Args:
+            row: of its last trial.
+            decision: by which it was dropped.
+            left_out: how many of its trials are not run.
+        """
+        self._planned -= left_out
+        with _UNHEARD:
+            self._bar.total = (self._bar.total or 0) - left_out * self._epochs
+        value = f"{decision.value:.4g}"
+        if self._best is not None:
+            value = f"{self._best.objective.words} {self._best.objective.text(decision.value)}"
+        self.say(
+            f"{self._short(row['trial_name'])}: its sample is dropped after "
+            f"{count_label(decision.folds, 'fold')} with {value}, for {decision.better} of "
+            f"{count_label(decision.of - 1, 'sample')} before it are better"
+        )
+
+    def _best_so_far(self, trial_id: str) -> str:
+        """By the number of its line, where it has one."""
         best = self._best
         if best is None or not best.trial_ids:
             return ""
-        return f"best so far: {best.words} ({best.trial_name})"
+        own = best.trial_ids[0]
+        told = self._told.get(own, "")
+        which = "this one" if own == trial_id else told or self._short(best.trial_name)
+        return f"best so far: {best.words} ({which})"
+
+    def _short(self, name: str) -> str:
+        return without_common(name, self._common)
 
     def _say_details(self, trial_id: str) -> None:
         with contextlib.suppress(StorageError):  # the failure is told all the same

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fusion_search.analysis.records.storage import Storage
@@ -25,8 +25,14 @@ from fusion_search.datasets.conditions import ABSENT
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.spaces.fold_rungs import (
+    Decision,
+    FoldRungs,
+    folds_ended,
+    parse_decision,
+)
 from fusion_search.search.spaces.names import condition_text
-from fusion_search.search.spaces.objectives import Objective, mean_values
+from fusion_search.search.spaces.objectives import MAXIMIZE, Objective, mean_values
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
@@ -43,6 +49,9 @@ class Proposal:
     trials: tuple[TrialSpecification, ...]
 
 
+OnChange = Callable[[Sequence[Proposal], Sequence[Decision]], None]
+
+
 class Proposals:
     """Asks a searcher for samples and tells it what became of them.
 
@@ -54,7 +63,9 @@ class Proposals:
         samples: how many different ones to propose.
         known: what earlier searches tell the searcher; their samples may be proposed again,
             because they were run under other circumstances.
-        on_proposal: called with all proposals so far whenever there is a new one.
+        rungs: decide between two folds of a sample whether it is kept; None where all are.
+        on_change: called with all proposals and decisions so far before anything follows from a
+            new one.
     """
 
     def __init__(
@@ -64,13 +75,17 @@ class Proposals:
         samples: int,
         *,
         known: Sequence[Observation] = (),
-        on_proposal: Callable[[Sequence[Proposal]], None] = lambda proposals: None,
+        rungs: FoldRungs | None = None,
+        on_change: OnChange = lambda proposals, decisions: None,
     ) -> None:
         self._space = space
         self._searcher = searcher
         self._samples = samples
         self._known = tuple(known)
-        self._on_proposal = on_proposal
+        self._rungs = rungs
+        self._on_change = on_change
+        self._decisions: list[Decision] = []
+        self._decided: dict[tuple[str, int], Decision] = {}  # by sample and folds
         self._own: list[Observation] = []
         self._proposals: list[Proposal] = []
         self._ids: set[str] = set()
@@ -103,7 +118,7 @@ class Proposals:
             self.exhausted = True
             return None
         proposal = self._add(Observation(sample=sample, state=RUNNING))
-        self._on_proposal(self._proposals)
+        self._on_change(self._proposals, self._decisions)
         return proposal
 
     def close(
@@ -119,20 +134,76 @@ class Proposals:
             rows: of its trials that ended, from ``trials``.
             progress: (epochs run, score in validation) of an early-stopped one.
         """
-        before = self._own[number]
-        self._own[number] = observation(before.sample, rows, self._metric, progress)
+        before, dropped = self._own[number], self.dropped(number)
+        self._own[number] = (
+            observation(before.sample, rows, self._metric, progress)
+            if dropped is None
+            else self._dropped_observation(dropped)
+        )
 
-    def restore(self, ended: Iterable[tuple[Sample, Sequence[Mapping[str, Any]]]]) -> None:
+    def goes_on(self, number: int, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether a sample, of whose trials these rows have ended, is trained further.
+
+        Fold rungs decide between two folds, once: it is written down before it is told.
+        """
+        decision = self._decide(number, rows)
+        if decision is not None:
+            self._on_change(self._proposals, [*self._decisions, decision])
+            self._take(decision)
+        return self.dropped(number) is None
+
+    def dropped(self, number: int) -> Decision | None:
+        """The decision by which a proposal was dropped; None when it was not."""
+        sample = json.dumps(self._own[number].sample)
+        folds = len(self._space.folds)
+        made = (self._decided.get((sample, number)) for number in range(1, folds))
+        return next((one for one in made if one is not None and not one.kept), None)
+
+    def _take(self, decision: Decision) -> None:
+        self._decisions.append(decision)
+        self._decided[json.dumps(decision.sample), decision.folds] = decision
+
+    def _decide(self, number: int, rows: Sequence[Mapping[str, Any]]) -> Decision | None:
+        """A decision that is due and has not been made."""
+        sample, trials = self._own[number].sample, self._proposals[number].trials
+        if self._rungs is None or any(row["status"] != FINISHED for row in rows):
+            return None
+        folds = folds_ended(trials, {row["trial_id"] for row in rows})
+        if folds is None or (json.dumps(sample), folds) in self._decided:
+            return None
+        (value, *_) = mean_values([row["objective_values"] for row in rows])
+        return self._rungs.decide(self._decisions, sample, folds, value)
+
+    def _dropped_observation(self, decision: Decision) -> Observation:
+        """A searcher learns that it ranks below all that got further, and by what it was judged."""
+        (direction, *_) = self._searcher.directions
+        score = decision.value if direction == MAXIMIZE else -decision.value
+        return Observation(sample=decision.sample, state=STOPPED, progress=(decision.folds, score))
+
+    def restore(
+        self,
+        ended: Iterable[tuple[Sample, Sequence[Mapping[str, Any]]]],
+        decisions: Sequence[Decision] = (),
+    ) -> None:
         """Take over earlier proposals, in order, with the rows of their ended trials.
 
         Those that have not all ended come first when :meth:`next` is asked.
+
+        Args:
+            ended: the samples and rows.
+            decisions: on them, in order. Those that are due and were not written down any more are
+                made now, in the order of the proposals.
         """
-        for sample, rows in ended:
-            proposal = self._add(Observation(sample=sample, state=RUNNING))
+        for decision in decisions:
+            self._take(decision)
+        taken = [
+            (self._add(Observation(sample=sample, state=RUNNING)), rows) for sample, rows in ended
+        ]
+        for proposal, rows in taken:
             over = len(rows) == len(proposal.trials) or any(
                 row["status"] != FINISHED for row in rows
             )
-            if over:
+            if over or not self.goes_on(proposal.number, rows):
                 self.close(proposal.number, rows, _progress(rows, self._metric))
             else:
                 self._waiting.append(proposal)
@@ -151,21 +222,24 @@ class Proposals:
 
     def to_json(self) -> str:
         """The state of this search's proposals; see :meth:`load_json`."""
-        return json.dumps(
-            [
-                {
-                    "sample": one.sample,
-                    "state": one.state,
-                    "values": list(one.values),
-                    "progress": one.progress and list(one.progress),
-                }
-                for one in self._own
-            ]
-        )
+        proposals = [
+            {
+                "sample": one.sample,
+                "state": one.state,
+                "values": list(one.values),
+                "progress": one.progress and list(one.progress),
+            }
+            for one in self._own
+        ]
+        decisions = [asdict(one) for one in self._decisions]
+        return json.dumps({"proposals": proposals, "decisions": decisions})
 
     def load_json(self, text: str) -> None:
         """Take over the proposals of :meth:`to_json`; those under way are run again."""
-        for one in json.loads(text):
+        plain = json.loads(text)
+        for decision in map(parse_decision, plain["decisions"]):
+            self._take(decision)
+        for one in plain["proposals"]:
             proposal = self._add(Observation(sample=one["sample"], state=RUNNING))
             if one["state"] == RUNNING:
                 self._waiting.append(proposal)
@@ -218,10 +292,19 @@ def is_absent(cell: Mapping[str, Any]) -> bool:
     return any(value == ABSENT for name, value in cell.items() if name.startswith("test_"))
 
 
-def record_plan(storage: Storage, proposals: Sequence[Proposal], planned: int) -> None:
-    """Write all proposals down before the newest runs; there will be so many trials."""
+def record_plan(
+    storage: Storage,
+    proposals: Sequence[Proposal],
+    planned: int,
+    decisions: Sequence[Decision] = (),
+) -> None:
+    """Write all proposals and decisions down before the newest is followed.
+
+    There will be ``planned`` trials, left out ones among them.
+    """
+    trials = [trial for one in proposals for trial in one.trials]
     samples = {trial.trial_id: one.sample for one in proposals for trial in one.trials}
-    write_plan(storage, [trial for one in proposals for trial in one.trials], planned, samples)
+    write_plan(storage, trials, planned, samples, decisions)
 
 
 def read_proposals(

@@ -24,7 +24,7 @@ from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
 from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.records.task_code import read_task_code, task_code, write_task_code
-from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.progress import Progress, common_parts
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.summary import chosen_by, go_on_command
@@ -34,6 +34,7 @@ from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import packing_sentence
 from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import loading_trouble
 
 MLFLOW_WAIT_SECONDS = 60.0
 
@@ -96,6 +97,8 @@ def open_data(
     """
     opened = OpenedTask(search.definition, trial.data, trial.fold)
     data = opened.first
+    if trouble := loading_trouble(search.loader_workers, data):
+        raise ConfigurationError(f"training.{trouble}")
     print(f"data: {data.note} (fingerprint {data.fingerprint or 'none'})")
     if records is None:
         return opened
@@ -170,6 +173,7 @@ def run(
         epochs=epochs,
         best=BestSample(chosen_by(search, recorder.description), rows_of(before)),
         description=recorder.description,
+        common=common_parts(search),
     )
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)

@@ -15,8 +15,10 @@ from fusion_search.analysis.records.tables import (
     IMPORTANCE_FILE,
     to_parquet,
 )
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
+from fusion_search.search.records.recorder import read_decisions
 from fusion_search.search.records.search_folder import (
+    dropped_trials,
     planned_count,
     planned_ids,
     read_records,
@@ -39,6 +41,7 @@ from fusion_search.search.running.run import (
     write_specification,
 )
 from fusion_search.search.running.summary import summary
+from fusion_search.search.spaces.fold_rungs import FoldRungs
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import Observation
@@ -61,14 +64,15 @@ def run_space(
     assert search.space is not None
     proposals = make_proposals(search, storage)
     before = read_proposals(storage, without_failed=failed_too)
-    proposals.restore(before)
+    proposals.restore(before, read_decisions(storage))
     records = None
     if not begin:
         records, _ = read_records(storage, planned_ids(storage), warn_of_damage)
     ended = sum(len(rows) for _, rows in before)
     most = sample_count(search) * search.space.trials_per_sample
     planned = planned_count(storage) if storage.exists(EXHAUSTED_FILE) else most
-    if not begin:
+    if records is not None:
+        planned -= len(dropped_trials(storage).keys() - set(records["trial_id"]))
         print(f"{ended} of {planned} trials have ended before")
     if records is not None and proposals.complete:
         tracker = start_tracker(search, storage, records["trial_id"], print)
@@ -96,8 +100,8 @@ def run_space(
         print("the searcher has nothing new to propose: the space is exhausted")
     if proposals.complete:
         print_importance(search, storage)
-    planned = planned_count(storage) if proposals.exhausted else most
-    return summary(search, storage, planned, tracker, environment.options)
+    whole = planned_count(storage) if proposals.exhausted else most
+    return summary(search, storage, whole, tracker, environment.options)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
@@ -125,12 +129,16 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
         more = f" (left out: {printable(words)})" if words else ""
         print(f"warm start: {len(found)} samples known from {name}{more}")
         known += found
+    settings = search.scheduler
     return Proposals(
         search.space,
         make_searcher(search.searcher.name, search.space, directions, search.searcher.seed),
         search.searcher.samples,
         known=known,
-        on_proposal=lambda proposals: record_plan(storage, proposals, sample_count(search) * each),
+        rungs=FoldRungs(settings.reduction, directions[0]) if settings.name == FOLD_RUNGS else None,
+        on_change=lambda proposals, decisions: record_plan(
+            storage, proposals, sample_count(search) * each, decisions
+        ),
     )
 
 
@@ -139,7 +147,9 @@ def print_importance(search: SearchSpecification, storage: Storage) -> None:
     assert search.space is not None
     metric = search.definition.metrics[0]
     history = [
-        observation(sample, rows, metric) for sample, rows in read_proposals(storage) if rows
+        observation(sample, rows, metric)
+        for sample, rows in read_proposals(storage)
+        if len(rows) == len(search.space.trials(sample))
     ]
     try:
         table = compute_importance(search.space, history, seed=search.searcher.seed)

@@ -26,6 +26,7 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.search.declaration.specification import SearchOutline
 from fusion_search.search.records.search_folder import (
+    dropped_trials,
     planned_ids,
     read_records,
     skipped_trials,
@@ -58,12 +59,13 @@ def summary(
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
     skipped = len(skipped_trials(storage, trials, damaged))
+    dropped = len(dropped_trials(storage).keys() - set(trials["trial_id"]))
     left = planned - len(trials) - unreadable - skipped
     stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
     print(
         f"\n{len(finished)} of {planned} trials finished, {stopped}{counts[FAILED]} failed, "
         f"{f'{unreadable} unreadable, ' if unreadable else ''}{left} not run"
-        + (f", {skipped} left out: another of their sample failed or stopped" if skipped else "")
+        + (f", {skipped} left out: {_why_left_out(dropped, skipped)}" if skipped else "")
     )
     if strays:
         print(printable(strays_sentence(storage, strays)))
@@ -95,6 +97,13 @@ def summary(
     if unreadable:
         return INCOMPLETE
     return SOME_FAILED if counts[FAILED] else 0
+
+
+def _why_left_out(dropped: int, skipped: int) -> str:
+    words = ["their sample was dropped after some of its folds"] if dropped else []
+    if dropped < skipped:
+        words.append("another of their sample failed or stopped")
+    return " or ".join(words)
 
 
 def chosen_by(search: SearchOutline, description: TaskDescription) -> Objective:

@@ -89,10 +89,10 @@ class Space:
         return self._walk(chooser)[0]
 
     def trials(self, sample: Sample) -> tuple[TrialSpecification, ...]:
-        """The trials of a sample: one per train condition, fold and seed, each once."""
+        """The trials of a sample, fold by fold: one per seed and train condition, each once."""
         _, made, train = self._walk(Follow(sample))
         found: dict[str, TrialSpecification] = {}
-        for seed, fold, condition in itertools.product(self.seeds, self.folds, train):
+        for fold, seed, condition in itertools.product(self.folds, self.seeds, train):
             one = self._trial(made, condition, fold, seed)
             found.setdefault(one.trial_id, one)
         return tuple(found.values())
@@ -268,9 +268,7 @@ class Space:
         for group, name in self.by_layout.rest:
             made[group][name] = asked.of(name, self.settings[group, name])
         train = (asked.of(TRAIN, self.train_choice),) if self.choose else self.train
-        default = layout.ends[0] if layout.ends else ""
-        placement = Placement(sites, "" if end == default else end, streams, given)
-        placement = canonical(layout, placement) if given else placement
+        placement = canonical(layout, Placement(sites, end, streams, given))
         return asked.sample, (made, placement), train
 
     def _trial(

@@ -19,6 +19,7 @@ from fusion_search.datasets.batch import Batch, Data, Tree
 from fusion_search.datasets.conditions import Axis, TrainCondition, drawn, impaired
 from fusion_search.datasets.loading import Presentation, chunks
 from fusion_search.datasets.metrics import Metric
+from fusion_search.models.coupled.observed import observed
 from fusion_search.models.layout import Layout, Placement
 from fusion_search.search.tasks.run import Run
 
@@ -144,12 +145,24 @@ class Task:
         return network(**batch.inputs)
 
     def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """What a figure shows of a network on single examples, by name: what it gives.
+        """What figures show of a network on a single example, by name.
 
-        Of each example values [C], or values over time [T, C].
+        Here what it gives and, of a coupled network, what every connection gives, as
+        ``SITE.FROM>TO.KIND``. Its inputs are shown beside it as ``input.STREAM`` or
+        ``input.STREAM.NAME``; what is given here by such a name stands in their place.
+
+        Args:
+            network: in evaluation mode.
+            batch: of one example.
+
+        Returns:
+            name -> values [1, C], maps [1, C, H, W], or either over time, [1, T, C] and
+            [1, T, C, H, W].
         """
-        outputs = self.predict(network, batch)
-        return dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
+        with observed(network) as found:
+            outputs = self.predict(network, batch)
+        given = dict(outputs) if isinstance(outputs, Mapping) else {"output": outputs}
+        return {**given, **found}
 
     def answers(
         self,
@@ -275,12 +288,25 @@ def _remedy(outputs: Tensor, targets: Tensor) -> str:
     return ""
 
 
-def settings_fields(settings: type) -> tuple[str, ...]:
-    """Names of a settings dataclass.
+def settings_fields(task: Task, group: str) -> tuple[str, ...]:
+    """Names of a task's settings.
+
+    Args:
+        task: any.
+        group: "network" or "data".
 
     Raises:
-        TaskError: it is no frozen dataclass.
+        TaskError: they are no frozen dataclass.
     """
-    if not is_dataclass(settings) or not settings.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise TaskError(f"{settings.__name__} is to be a frozen dataclass of settings")
-    return tuple(one.name for one in fields(settings))
+    kind = getattr(task, group)
+    if not (isinstance(kind, type) and is_dataclass(kind) and _is_frozen(kind)):
+        named = getattr(kind, "__name__", repr(kind))
+        raise TaskError(
+            f"{group} of {type(task).__name__} is {named}; allowed: a class of settings below "
+            "@dataclass(frozen=True)"
+        )
+    return tuple(one.name for one in fields(kind))
+
+
+def _is_frozen(kind: Any) -> bool:
+    return bool(kind.__dataclass_params__.frozen)

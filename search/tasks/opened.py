@@ -15,7 +15,7 @@ from fusion_search.datasets.batch import SPLITS, Data, Examples, Tree
 from fusion_search.datasets.conditions import ORIGINAL
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.models.weights import WeightsError, weights_hash
-from fusion_search.search.tasks.base import Classification, Task, TaskError
+from fusion_search.search.tasks.base import Classification, Task, TaskError, settings_fields
 
 
 class OpenedTask:
@@ -66,8 +66,10 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
         fold: from 0 on.
 
     Raises:
-        TaskError: a data set is empty, or there is no such fold.
+        TaskError: a data set is empty, there is no such fold, or settings are no frozen dataclass.
     """
+    for group in ("network", "data"):
+        settings_fields(task, group)
     try:
         opened = task.open(data, fold)
     except SystemExit as error:

@@ -26,6 +26,7 @@ from pyarrow import fs
 from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.plain_data import parse_yaml, read_content, read_json
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
+from fusion_search.analysis.records.selection import dropped_words
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -37,7 +38,11 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.search.records.recorder import read_plan
-from fusion_search.search.records.search_folder import skipped_trials
+from fusion_search.search.records.search_folder import (
+    dropped_samples,
+    dropped_trials,
+    skipped_trials,
+)
 from fusion_search.search.tracking.client import log, log_file, open_client
 from fusion_search.search.tracking.values import (
     Point,
@@ -59,6 +64,7 @@ ROLE_TAG: Final = "fusion_search.role"  # search or trial
 SEARCH_TAG: Final = "fusion_search.search_id"
 TRIAL_TAG: Final = "fusion_search.trial_id"
 SCHEMA_TAG: Final = "fusion_search.schema"  # version of the tables that the run was written from
+DROPPED_TAG: Final = "fusion_search.dropped_after"  # in how many folds a dropped sample ran
 BEST_TAG: Final = "fusion_search.best"  # id of the trial whose grid the parent run shows
 IDENTITY_FILE: Final = "tracking.json"  # in the search's folder, holds its search_id
 GRID_FILE: Final = "grid.csv"  # of a trial
@@ -193,10 +199,14 @@ class SearchRuns:
         planned = self._planned() - skipped_trials(self._search, trials) or recorded
         objective = choosing_objective(self._declared, self.description)
         best = BestSample(objective, rows_of(trials))
-        note = search_note(trials, len(planned), best)
+        dropped = dropped_words([one.folds for one in dropped_samples(self._search)])
+        note = search_note(trials, len(planned), best, dropped)
         self._log(self._parent, [], {"mlflow.note.content": note})
         for trial_id in best.trial_ids[:1]:
             self._show_best(trials[trials["trial_id"] == trial_id])
+        for trial_id, folds in dropped_trials(self._search).items():
+            if trial_id in self._runs:
+                self._log(self._runs[trial_id], [], {DROPPED_TAG: str(folds)})
         for trial_id, run in self._runs.items():
             if trial_id not in recorded and run.status == "RUNNING":
                 self._end(run, "KILLED", None)

@@ -178,11 +178,16 @@ def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
 
-def search_note(trials: pd.DataFrame, planned: int, best: BestSample) -> str:
-    """How far a search is, and the best so far, in words (Markdown)."""
+def search_note(trials: pd.DataFrame, planned: int, best: BestSample, dropped: str = "") -> str:
+    """How far a search is, and the best so far, in words (Markdown).
+
+    ``dropped`` says how many samples fold rungs dropped.
+    """
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     early = f"{stopped} of them stopped early, " if stopped else ""
     notes = [f"{len(trials)} of {planned} trials ended, {early}{failed} of them failed."]
+    if dropped:
+        notes.append(f"Fold rungs: {dropped}.")
     if best.trial_ids:
         notes.append(f"Best trial: {best.trial_name}, chosen by {best.words}.")
     return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])

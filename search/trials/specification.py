@@ -14,8 +14,10 @@ from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
 from fusion_search.datasets.conditions import ORIGINAL, TrainCondition, check_train
+from fusion_search.models.couplings.options import canonical
 from fusion_search.models.layout import Placement
 from fusion_search.search.tasks.base import Condition, Task
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import known, typed, value_of
 from fusion_search.search.trials.plain import (
     column_value,
@@ -73,8 +75,8 @@ class TrialSpecification:
             raise ValueError(f"seed is {self.seed}; allowed: 0 to 2**31 - 1")
         if self.fold < 0:
             raise ValueError(f"fold is {self.fold}; allowed: 0 or more")
-        if canonical := getattr(self.network, "canonical", None):
-            network, placement = canonical(self.placement)
+        if own := getattr(self.network, "canonical", None):
+            network, placement = own(self.placement)
             object.__setattr__(self, "network", network)
             object.__setattr__(self, "placement", placement)
         # What is read from the trial's JSON must be equal, and written equally.
@@ -87,6 +89,19 @@ class TrialSpecification:
     def __reduce__(self) -> tuple[Any, ...]:
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         return _again, ({**values, "train": dict(self.train)},)
+
+    def canonical(self, opened: OpenedTask) -> TrialSpecification:
+        """The same as a search has it: equal, so of one id, for all that build one network.
+
+        Args:
+            opened: its task with its data, whose network says what its sites take.
+
+        Raises:
+            ValueError: the placement is none of the network's.
+        """
+        layout = opened.task.layout(self.network, lambda: opened.data(self.data, self.fold))
+        layout.check(self.placement)
+        return replace(self, placement=canonical(layout, self.placement))
 
     def for_task(self, task: Task) -> TaskTrial:
         """The trial of a task that has been found by its name."""
@@ -148,6 +163,11 @@ class TrialSpecification:
     @property
     def trial_name(self) -> str:
         """For people: where the streams meet and what couples them, train condition and seed."""
+        return ", ".join(self.name_parts)
+
+    @property
+    def name_parts(self) -> tuple[str, ...]:
+        """What the name consists of: first layout and placement, then settings, condition, seed."""
         layout_fields = getattr(self.network, "layout_fields", ())
         words = [f"{name} {getattr(self.network, name)}" for name in layout_fields]
         placed = self.placement.to_text()
@@ -158,7 +178,7 @@ class TrialSpecification:
         words += [f"{name} {_text(settings[name])}" for name in others]
         words += [f"{name} {train_text(one)}" for name, one in self.train.items()]
         words += [f"fold {self.fold}"] if self.fold else []
-        return ", ".join([*words, f"seed {self.seed}"])
+        return (*words, f"seed {self.seed}")
 
     def columns(self) -> dict[str, Any]:
         """What was tried, as columns of the ``trials`` table."""

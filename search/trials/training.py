@@ -23,7 +23,6 @@ from fusion_search.search.tasks.run import Run, Stopwatch
 from fusion_search.search.trials.cost import milliseconds_per_example, multiply_accumulates
 from fusion_search.search.trials.results import Epoch, Grid, Tally
 from fusion_search.search.trials.settings import (
-    TrainingSettings,
     make_optimizer,
     make_schedule,
 )
@@ -46,13 +45,11 @@ def draw_examples(total: int, count: int, *, seed: int, split: str) -> Tensor:
     return torch.from_numpy(generator.choice(total, size=count, replace=False))
 
 
-def check_loading(settings: TrainingSettings, data: Data) -> None:
-    """Raise ``TrialError`` when workers are asked for and would have nothing to load."""
-    if settings.loader_workers and hasattr(data.train, "batch"):
-        raise TrialError(
-            f"loader_workers is {settings.loader_workers}, but these data make whole batches "
-            "themselves; allowed: 0"
-        )
+def loading_trouble(workers: int, data: Data) -> str:
+    """Why so many workers cannot load these data, which would leave them nothing; else empty."""
+    if not workers or not hasattr(data.train, "batch"):
+        return ""
+    return f"loader_workers is {workers}, but these data make whole batches themselves; allowed: 0"
 
 
 class TrialTraining:
@@ -74,7 +71,8 @@ class TrialTraining:
         self.trial, self.data, self.device = trial, data, device
         self.task, self.settings = trial.task, trial.training
         self.data_clock = Stopwatch()
-        check_loading(self.settings, data)
+        if trouble := loading_trouble(self.settings.loader_workers, data):
+            raise TrialError(trouble)
         self.loaders = Loaders([data.split(one) for one in SPLITS], self.settings.loader_workers)
         self.run = Run(trial.task, device, trial.training.precision, self.data_clock, self.loaders)
         wanted = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 
 import numpy as np
@@ -14,7 +15,11 @@ from scipy import stats
 from synthetic_search import DIGITS, MEAN, frame, placement, random_search, row
 
 from fusion_search.analysis.figures.placement import draw_count, draw_placement
-from fusion_search.analysis.placement_effects import compute_count, compute_placement
+from fusion_search.analysis.placement_effects import (
+    compute_count,
+    compute_placement,
+    confounding_sentences,
+)
 from fusion_search.analysis.records.samples import Objective, mean_objective
 from fusion_search.analysis.records.tables import FAILED, STOPPED
 
@@ -24,7 +29,7 @@ def by_hand() -> pd.DataFrame:
     one = {"fusion_depth": 1}
     two = {"fusion_depth": 2, "end": "gate_audio"}
     mmtm, both = {"coupling": "mmtm"}, {"coupling": "sum", "audio>image": "cross"}
-    return frame(
+    made = frame(
         [
             row(1, 0.7, placement=placement(level1=mmtm), **one),
             row(2, 0.8, placement=placement(level1=mmtm, level2=both), **two),
@@ -36,6 +41,8 @@ def by_hand() -> pd.DataFrame:
             row(8, None, FAILED, placement=placement(level1=mmtm), **one),
         ]
     )
+    # Nothing else was chosen.
+    return made.assign(sample=made["sample"].where(made["trial_id"] == "t003"))
 
 
 def one_row(table: pd.DataFrame, part: str, site: str, option: str) -> pd.Series:
@@ -70,6 +77,65 @@ def test_marginal_effects_by_hand() -> None:
     assert (depth["n"], depth["stopped"]) == (3, 1)
     assert depth["mean"] == pytest.approx(np.mean([0.7, 0.5, 0.4]))
     assert "none" not in set(table["option"])
+
+
+def test_an_effect_that_is_another_choices_is_told_as_by_the_rank_of_the_design() -> None:
+    generator = np.random.default_rng(0)
+    told = set()
+    for _ in range(25):
+        count = int(generator.integers(3, 6))
+        mmtm = generator.integers(0, 2, count)
+        width = generator.integers(0, 4, count)
+        rows = [
+            row(
+                number,
+                0.5,
+                fusion_depth=1,
+                placement=placement(level1={"coupling": "mmtm"}) if has else "{}",
+                sample=json.dumps(
+                    {"coupling_level1": "mmtm" if has else "none", "width": int(own), "n": [number]}
+                ),
+            )
+            for number, (has, own) in enumerate(zip(mmtm, width, strict=True))
+        ]
+        if len(set(mmtm)) < 2 or len(set(width)) == count:
+            continue
+        table = compute_placement(frame(rows), MEAN, DIGITS)
+        found = one_row(table, "coupling", "level1", "mmtm")["confounded_with"]
+        levels = (width[:, None] == np.unique(width)).astype(float)
+        both = np.column_stack([levels, mmtm])
+        told.add(same := np.linalg.matrix_rank(both) == np.linalg.matrix_rank(levels))
+        assert ("width" in found.split(", ")) == same
+    assert told == {True, False}
+
+
+def test_effects_that_few_samples_cannot_tell_apart_are_sentences_not_numbers() -> None:
+    of, gates = sensors_description(), placement(s1={"coupling": "gates"})
+    error = mean_objective(of)
+    made = [
+        (gates, "ecg+heat", 0.01, 0.2),
+        (gates, "ecg+heat", 0.02, 0.3),
+        ("{}", "", 0.03, 0.5),
+        ("{}", "", 0.04, 0.4),
+        (placement(s1={"heat>ecg": "transfer"}), "", 0.015, 0.6),
+    ]
+    rows = [
+        row(number, None, placement=there, streams=streams, sample=sample)
+        | {"status": "finished", error.name: value}
+        for number, (there, streams, rate, value) in enumerate(made)
+        for sample in [json.dumps({"coupling_s1": "", "learning_rate": rate, "width": 4})]
+    ]
+    table = compute_placement(frame(rows, of), error, of)
+    # Of the numbers of a range some with it lie between those without; of streams none is shared.
+    assert one_row(table, "coupling", "s1", "gates")["confounded_with"] == "streams"
+    assert one_row(table, "heat>ecg", "s1", "transfer")["confounded_with"] == ""
+    assert (
+        "The effect of gates at s1 (n=2, without it 3) cannot be told apart from that of streams: "
+        "no value of it was tried both with and without. More samples would."
+    ) in confounding_sentences(table)
+    figure = draw_placement(table, error, of)
+    assert "gates  not told apart  n=2" in texts(figure)
+    assert any(text.startswith("transfer  +") for text in texts(figure))
 
 
 def polygons(figure: object) -> list[Polygon]:

@@ -140,8 +140,9 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
         {**key, **condition, "number": number, "label": 3, "predicted": int(answer)}
         for number, answer in enumerate(chance.integers(0, 10, 200))
     ]
-    shown = {"number": 0, "label": 3, "name": "input.image", "shape": [2], "values": [0.5, 0.25]}
-    arrays = [{**key, **condition, **shown}]
+    shown = {"split": "test", "number": 0, "group": "", "label": 3}
+    array = {"name": "input.image", "shape": [2], "values": [0.5, 0.25]}
+    arrays = [{**key, **condition, **shown, **array}]
     for table, rows in (("grid", grid), ("predictions", cells), ("activations", arrays)):
         content = to_parquet(pa.Table.from_pylist(rows, schema=description.schema(table)))
         storage.write(content, table, f"{trials[0].trial_id}.parquet")

@@ -57,7 +57,7 @@ def row(number: int, value: float | None, status: str = FINISHED, **fields: Any)
         "fold": 0,
         "seed": 0,
         "split": "validation",
-        "sample": json.dumps({"number": number}),
+        "sample": json.dumps({"number": number * 37 % 101}),
         "mean_accuracy": value if ended else None,
         "objective_values": [value] if ended else None,
         "multiply_accumulates": 1_000_000 if ended else None,

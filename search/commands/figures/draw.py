@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ from fusion_search.analysis.conditions import (
     train_conditions,
     train_label,
 )
+from fusion_search.analysis.confirmation import read_candidates
 from fusion_search.analysis.dependence import compute_dependence
 from fusion_search.analysis.figures.curves import compute_curves, draw_curves, draw_intervals
 from fusion_search.analysis.figures.drawing import value_scale
@@ -33,7 +34,12 @@ from fusion_search.analysis.figures.fusion import (
 )
 from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
 from fusion_search.analysis.figures.replay import compute_replay, draw_replay
-from fusion_search.analysis.figures.timeline import choose_trial, draw_timeline, read_activations
+from fusion_search.analysis.figures.timeline import (
+    best_sample,
+    choose_trial,
+    draw_timeline,
+    read_activations,
+)
 from fusion_search.analysis.paired import difference_text, region_lines
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import objectives_of, placement_words, rows_of
@@ -46,7 +52,7 @@ from fusion_search.analysis.records.selection import (
     depth_name,
     snr_label,
 )
-from fusion_search.analysis.records.tables import REPLAY_FILE
+from fusion_search.analysis.records.tables import CANDIDATES_FILE, REPLAY_FILE
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     levels_of,
@@ -64,13 +70,21 @@ from fusion_search.search.commands.figures.drawing_options import (
 )
 from fusion_search.search.commands.options import storage_of
 
+BEST: Final = "best"
+"""In place of a trial's name."""
+
 
 def grids(options: argparse.Namespace) -> int:
     """``draw grids``: maps of two axes, curves of one, intervals without any."""
-    search = plain_networks(open_whole(options, options.depths))
+    if options.trial is None:
+        search, drawn = plain_networks(open_whole(options, options.depths)), "grids"
+    else:
+        search = open_whole(options, options.depths, lambda one: trials_of(one, options.trial))
+        of = options.trial if options.trial == BEST else search.planned["trial_id"].iloc[0]
+        drawn = f"grids-{of}"
     description = search.description
     if len(description.axes) < 2:
-        return _curves(options, search, "grids")
+        return _curves(options, search, drawn)
     if len(description.axes) > 2:
         raise AnalysisError(
             f"a grid of {len(description.axes)} axes cannot be drawn as maps; its numbers are in "
@@ -96,9 +110,33 @@ def grids(options: argparse.Namespace) -> int:
             title=f"{search.name}: {words}",
             caption=_caption(search),
         )
-        save(options, figure, part, f"{search.name}-grids{_suffix(network)}")
-    save_numbers(options, compute_dependence(sheet, description), f"{search.name}-dependence")
+        told = "" if options.trial else _suffix(network)
+        save(options, figure, part, f"{search.name}-{drawn}{told}")
+    name = f"{search.name}-{drawn.replace('grids', 'dependence')}"
+    save_numbers(options, compute_dependence(sheet, description), name)
     return 0
+
+
+def trials_of(search: Search, wanted: str) -> Search:
+    """The same search with one network alone.
+
+    Args:
+        search: its trials.
+        wanted: "best" for all trials of the best sample, of a confirmation for those of the
+            candidate that was the best of its search; a candidate's label; or the id or name of a
+            trial, or the start of one.
+
+    Raises:
+        AnalysisError: there is none, or several.
+    """
+    if search.storage.exists(CANDIDATES_FILE):
+        for one in read_candidates(search.storage):
+            if one["label"] == wanted or (wanted == BEST and one["rank"] == 1):
+                return search.only(one["trial_ids"])
+    best = best_sample(search).trial_ids if wanted == BEST else []
+    return search.only(
+        best or [choose_trial(search, None if wanted == BEST else wanted)["trial_id"]]
+    )
 
 
 def _caption(search: Search) -> str:
@@ -253,15 +291,17 @@ def timeline(options: argparse.Namespace) -> int:
     trial = choose_trial(search, options.trial)
     table = read_activations(search, trial["trial_id"])
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
-    for number, part in table.groupby("number"):
+    for (split, number), part in table.groupby(["split", "number"], sort=False):
+        example = f"{split} example {number}"
         figure = draw_timeline(
             part,
             search.description,
             title=f"{search.name}: {placement_words(dict(zip(trial.index, trial, strict=True)))}",
-            caption=f"Trial {trial['trial_name']}, test example {number}. {data_caption(search)}",
+            caption=f"Trial {trial['trial_name']}, {example}. {data_caption(search)}",
         )
         numbers = part.drop(columns=["values", "shape"])
-        save(options, figure, numbers, f"{search.name}-timeline-{trial['trial_id']}-{number}")
+        place = number if split == "test" else f"{split}{number}"
+        save(options, figure, numbers, f"{search.name}-timeline-{trial['trial_id']}-{place}")
     return 0
 
 

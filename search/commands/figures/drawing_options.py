@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -31,13 +31,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def open_whole(options: argparse.Namespace, depths: Sequence[int] | None = None) -> Search:
+def open_whole(
+    options: argparse.Namespace,
+    depths: Sequence[int] | None = None,
+    chosen: Callable[[Search], Search] = lambda search: search,
+) -> Search:
     """The search with networks of all streams; says what is missing.
+
+    Args:
+        options: name the search.
+        depths: of fusion; None for all.
+        chosen: of these networks, those that are wanted.
 
     Raises:
         AnalysisError: no such trial finished.
     """
-    search = opened(options).whole(depths)
+    search = chosen(opened(options).whole(depths))
     at = "" if depths is None else f" at fusion depth {', '.join(map(str, depths))}"
     return _told(search, f"of all streams{at}")
 
@@ -79,7 +88,8 @@ def plain_networks(search: Search) -> Search:
     if search.trials["sample"].notna().any():
         raise AnalysisError(
             f"{search.name} is a search over a space, not a sweep; its figures are in "
-            f"`{command('report', search.name, storage=search.storage.parent.location)}`"
+            f"`{command('report', search.name, storage=search.storage.parent.location)}`, and "
+            "`draw grids` draws one network of it with `--trial best`, or a trial's name"
         )
     if not search.storage.exists(CANDIDATES_FILE):
         return search

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from fusion_search.analysis.records.description import TaskDescription, read_des
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
+from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
 from fusion_search.search.commands.figures.drawing_options import save, say
@@ -25,13 +27,25 @@ from fusion_search.search.tasks.base import Condition, Task
 from fusion_search.search.tasks.named import MissingTaskError, find_task
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError, typed
-from fusion_search.search.trials.inspection.probe import Probed, probe, shown
+from fusion_search.search.trials.inspection.probe import (
+    Example,
+    Probed,
+    of_every_class,
+    probe,
+    shown,
+)
 from fusion_search.search.trials.plain import parse_train
 from fusion_search.search.trials.specification import TrialSpecification
 
+MOST_VALUES: Final = 20_000_000
+"""Of all arrays that a probe keeps, which then take 160 MB."""
+
+ALL: Final = "all"
+"""For every split."""
+
 
 def probe_trial(options: argparse.Namespace) -> int:
-    """``probe NAME``: what a trained network makes of test examples, into ``activations``."""
+    """``probe NAME``: what a trained network makes of examples, into ``activations``."""
     from fusion_search.analysis.figures.timeline import choose_trial
 
     search = open_records(options)
@@ -46,16 +60,61 @@ def probe_trial(options: argparse.Namespace) -> int:
     for difference in trial.differences:
         say(difference)
     network = trial.network()
-    conditions = _conditions(options.conditions, task, specification)
-    numbers = _numbers(options.examples or [0], len(data.test))  # type: ignore[arg-type]
-    found = probe(network, opened, data, numbers, conditions, seed=specification.seed)
-    _write(search.storage, search.name, specification.trial_id, list(found))
-    draw = command(
-        *("draw", "timeline", search.name, "--trial", specification.trial_id),
-        storage=storage_of(options),
-    )
-    print(f"{len(numbers)} examples at {len(conditions)} conditions; figures: {draw}")
+    conditions = _conditions(options, task, specification)
+    examples = _examples(options, data, specification.seed)
+    found = probe(network, opened, data, examples, conditions, seed=specification.seed)
+    kept = _kept(found, options.arrays or [])
+    _write(search.storage, search.name, specification.trial_id, kept)
+    names = dict.fromkeys(one.name for one in kept)
+    print(f"arrays: {', '.join(map(printable, names))}")
+    named = (search.name, "--trial", specification.trial_id)
+    draw = command("draw", "timeline", *named, storage=storage_of(options))
+    print(f"{len(examples)} examples at {len(conditions)} conditions; figures: {draw}")
+    print("likewise: draw embedding, draw changes, draw maps")
     return 0
+
+
+def _examples(options: argparse.Namespace, data: Data, seed: int) -> tuple[Example, ...]:
+    """Those asked for by number, or of every class."""
+    wanted = options.splits or ["test"]
+    # What the network was not trained on comes first.
+    splits = [one for one in reversed(SPLITS) if one in wanted or ALL in wanted]
+    if options.per_class is None:
+        numbers = options.examples or [0]
+        return tuple(Example(one, at) for one in splits for at in _numbers(numbers, data, one))
+    if options.examples:
+        raise ConfigurationError("--example and --per-class both say which examples; give one")
+    if not data.classes:
+        raise ConfigurationError("the data have no classes; name examples by --example")
+    return of_every_class(data, splits, options.per_class, seed=seed)
+
+
+def _kept(found: Iterable[Probed], wanted: Sequence[str]) -> list[Probed]:
+    """The arrays that are wanted by the beginning of their names; all where none is.
+
+    Raises:
+        ConfigurationError: none is called so, or they are too many.
+    """
+    kept: list[Probed] = []
+    names: dict[str, None] = {}
+    total = 0
+    for one in found:
+        names.setdefault(one.name)
+        if wanted and not any(one.name.startswith(name) for name in wanted):
+            continue
+        kept.append(one)
+        total += one.values.numel()
+        if total > MOST_VALUES:
+            seen = len({each.example for each in kept})
+            raise ConfigurationError(
+                f"{seen} examples already have more than {MOST_VALUES:,} values, which is the most "
+                "that a probe keeps; choose fewer examples, or some arrays by --array: "
+                f"{', '.join(names)}"
+            )
+    for name in wanted:
+        if not any(one.startswith(name) for one in names):
+            raise ConfigurationError(f"no array begins with {name!r}; there are {', '.join(names)}")
+    return kept
 
 
 def noise(options: argparse.Namespace) -> int:
@@ -68,13 +127,13 @@ def noise(options: argparse.Namespace) -> int:
     opened = OpenedTask(task, data_settings)
     data = opened.first
     print(f"data: {data.note}")
-    (number,) = _numbers([options.example], len(data.test))  # type: ignore[arg-type]
+    (number,) = _numbers([options.example], data, "test")
     impaired = {}
     for axis in task.axes:
         snrs = sorted({ORIGINAL, *axis.test} - {ABSENT}, reverse=True)
         original = {one.name: ORIGINAL for one in task.axes}
         conditions = [{**original, axis.name: snr} for snr in snrs]
-        met = [batch for _, batch in shown(opened, data, number, conditions, seed=0)]
+        met = [batch for _, batch in shown(opened, data.test, number, conditions, seed=0)]
         stream, _, part = axis.input.partition(".")
         arrays = [one.inputs[stream][part] if part else one.inputs[stream] for one in met]
         impaired[axis.name] = [
@@ -97,14 +156,18 @@ def _parsed(raw: dict[str, str]) -> dict[str, object]:
 
 
 def _conditions(
-    given: Sequence[Sequence[str]] | None, task: Task, specification: TrialSpecification
+    options: argparse.Namespace, task: Task, specification: TrialSpecification
 ) -> list[Condition]:
-    """Those asked for; else no noise, the train condition, and every input alone at its worst."""
-    names = [axis.name for axis in task.axes]
-    if given:
-        return [_condition(one, task) for one in given]
-    original = dict.fromkeys(names, ORIGINAL)
+    """Those asked for; else no noise, the train condition, and every input alone at its worst.
+
+    Examples of every class are shown without noise alone.
+    """
+    if options.conditions:
+        return [_condition(one, task) for one in options.conditions]
+    original = dict.fromkeys([axis.name for axis in task.axes], ORIGINAL)
     found: list[Condition] = [original]
+    if options.per_class is not None:
+        return found
     if all(isinstance(one, float) for one in specification.train.values()):
         found.append(dict(specification.train))
     for axis in task.axes:
@@ -129,33 +192,42 @@ def _condition(given: Sequence[str], task: Task) -> Condition:
     return found
 
 
-def _numbers(wanted: Sequence[int], total: int) -> list[int]:
+def _numbers(wanted: Sequence[int], data: Data, split: str) -> list[int]:
+    total = len(data.split(split))  # type: ignore[arg-type]
     for one in wanted:
         if not 0 <= one < total:
             raise ConfigurationError(
-                f"test example {one} does not exist; there are 0 to {total - 1}"
+                f"{split} example {one} does not exist; there are 0 to {total - 1}"
             )
     return list(dict.fromkeys(wanted))
 
 
 def _write(storage: Storage, search: str, trial_id: str, found: Sequence[Probed]) -> None:
     description = read_description(storage)
-    rows = [
-        {
-            "schema_version": SCHEMA_VERSION,
-            "search": search,
-            "trial_id": trial_id,
-            **_snrs(one, description),
-            "number": one.number,
-            "label": one.label,
-            "target": one.target,
-            "name": one.name,
-            "shape": list(one.values.shape),
-            "values": one.values.double().flatten().tolist(),
-        }
-        for one in found
+    schema = description.schema("activations")
+    columns: dict[str, Any] = {
+        "schema_version": [SCHEMA_VERSION] * len(found),
+        "search": [search] * len(found),
+        "trial_id": [trial_id] * len(found),
+        "split": [one.example.split for one in found],
+        "number": [one.example.number for one in found],
+        "group": [one.group for one in found],
+        "label": [one.label for one in found],
+        "target": [one.target for one in found],
+        "name": [one.name for one in found],
+        "shape": [list(one.values.shape) for one in found],
+    }
+    snrs = [_snrs(one, description) for one in found]
+    columns |= {name: [one[name] for one in snrs] for name in description.test_columns}
+    # Not by way of Python's own numbers, of which there are millions.
+    flat = [np.asarray(one.values.double()).ravel() for one in found]
+    ends = np.cumsum([0, *map(len, flat)], dtype=np.int32)
+    values = pa.ListArray.from_arrays(pa.array(ends), pa.array(np.concatenate(flat)))
+    arrays = [
+        values if field.name == "values" else pa.array(columns[field.name], field.type)
+        for field in schema
     ]
-    table = pa.Table.from_pylist(rows, schema=description.schema("activations"))
+    table = pa.Table.from_arrays(arrays, schema=schema)
     storage.write(to_parquet(table), "activations", f"{trial_id}.parquet")
 
 

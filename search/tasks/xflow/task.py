@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.clips.data import ClipSplit, ClipsSettings, open_clips
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis
+from fusion_search.models.coupled.observed import observed
 from fusion_search.models.layout import Placement
 from fusion_search.models.xflow.averaged import AveragedXFlow
 from fusion_search.models.xflow.recurrent import (
@@ -121,3 +123,22 @@ class XFlow(Classification):
 
         wide = network.widened and not connected(placement)
         return made(widening(made) if wide else 1.0, placement)
+
+    def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Logits, what every connection gives, and the frames and coefficients that are there.
+
+        Of the LSTM network connections give values over the T steps that both parts of the clip
+        have: vectors [1, T, C] and maps [1, T, C, H, W], beside inputs of the same steps.
+        """
+        with observed(network) as found:
+            given = {"output": self.predict(network, batch)}
+        there = torch.stack([one["there"] for one in batch.inputs.values()]).all(0)[0]
+        for stream, parts in batch.inputs.items():
+            given |= {
+                f"input.{stream}.{name}": one[:, there]
+                for name, one in parts.items()
+                if name != "there"
+            }
+        # The steps of its one clip lie below each other.
+        recurrent = isinstance(network, RecurrentXFlow)
+        return given | {name: one[None] if recurrent else one for name, one in found.items()}

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from fusion_search.analysis.records.torch_file import load_torch
 from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.conditions import drawn
-from fusion_search.datasets.loading import Presentation, load
+from fusion_search.datasets.loading import Presentation, chunks, load
 from fusion_search.search.tasks.base import Condition, TrialError
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.specification import TrialSpecification
 
 INPUT = "input."
 """Before the name of a stream, among what is shown."""
+
+_LOADED_AT_ONCE: Final = 64  # examples, where the data set does not tell their classes
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example of one split.
+
+    Attributes:
+        split: its name.
+        number: in its split.
+    """
+
+    split: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -28,7 +44,8 @@ class Probed:
 
     Attributes:
         condition: axis -> SNR.
-        number: of the example in its split.
+        example: which.
+        group: whose it is, such as a person; empty where the data do not say.
         label: its class; -1 where it has none.
         target: what the network is to give; NaN where it has a class, or that is no number.
         name: ``input.STREAM``, or as ``Task.probe`` calls it.
@@ -36,7 +53,8 @@ class Probed:
     """
 
     condition: Condition
-    number: int
+    example: Example
+    group: str
     label: int
     target: float
     name: str
@@ -76,23 +94,26 @@ def probe(
     network: nn.Module,
     opened: OpenedTask,
     data: Data,
-    numbers: Sequence[int],
+    examples: Sequence[Example],
     conditions: Sequence[Condition],
     *,
     seed: int,
 ) -> Iterator[Probed]:
-    """What goes in and what comes out, one test example at one condition after the other.
+    """What goes in and what comes out, one example at one condition after the other.
 
     Args:
         network: in evaluation mode on the CPU.
         opened: its task.
         data: of the trial.
-        numbers: of test examples.
+        examples: which.
         conditions: axis -> SNR.
         seed: of the noise, the trial's.
     """
-    for number in numbers:
-        for condition, met in shown(opened, data, number, conditions, seed=seed):
+    for example in examples:
+        dataset = data.split(example.split)
+        groups = getattr(dataset, "groups", None)
+        group = "" if groups is None else str(groups[example.number])
+        for condition, met in shown(opened, dataset, example.number, conditions, seed=seed):
             label, target = _label(data, met), _target(data, met)
             with torch.inference_mode():
                 found = {
@@ -101,17 +122,57 @@ def probe(
                 }
             for name, values in found.items():
                 array = values[0].float().cpu()
-                yield Probed(condition, number, label, target, name, array)
+                yield Probed(condition, example, group, label, target, name, array)
 
 
 def shown(
-    opened: OpenedTask, data: Data, number: int, conditions: Sequence[Condition], *, seed: int
+    opened: OpenedTask,
+    dataset: Dataset[Any],
+    number: int,
+    conditions: Sequence[Condition],
+    *,
+    seed: int,
 ) -> Iterator[tuple[Condition, Batch]]:
-    """A test example at some conditions, as the network meets it: batches of one."""
-    batch, keys = next(load(data.test, [[Presentation(number, number)]], seed=seed))
+    """An example of a split at some conditions, as the network meets it: batches of one."""
+    batch, keys = next(load(dataset, [[Presentation(number, number)]], seed=seed))
     for condition in conditions:
         met = opened.task.impair(batch, drawn(condition, keys, seed=seed), keys, seed)
         yield condition, met
+
+
+def of_every_class(
+    data: Data, splits: Collection[str], count: int, *, seed: int
+) -> tuple[Example, ...]:
+    """The first examples of every class, and of every group where the data say whose they are.
+
+    Args:
+        data: with classes.
+        splits: among which they are looked for, in this order.
+        count: how many of each class, and of each group in it, at most.
+        seed: of the trial, where examples have to be loaded to tell their classes.
+    """
+    found: list[Example] = []
+    taken: dict[tuple[str, int], int] = {}
+    for split in splits:
+        dataset = data.split(split)
+        groups = getattr(dataset, "groups", None)
+        for number, label in enumerate(_labels(dataset, seed)):
+            key = ("" if groups is None else str(groups[number]), label)
+            taken[key] = taken.get(key, 0) + 1
+            if taken[key] <= count:
+                found.append(Example(split, number))
+    return tuple(found)
+
+
+def _labels(dataset: Dataset[Any], seed: int) -> Iterator[int]:
+    told = getattr(dataset, "targets", None)
+    if told is not None:
+        yield from (int(one) for one in told)
+        return
+    every = [Presentation(at, at) for at in range(len(dataset))]  # type: ignore[arg-type]
+    cut = [every[part] for part in chunks(len(every), _LOADED_AT_ONCE)]
+    for batch, _ in load(dataset, cut, seed=seed):
+        yield from batch.targets.tolist()
 
 
 def _label(data: Data, batch: Batch) -> int:
@@ -128,6 +189,7 @@ def _target(data: Data, batch: Batch) -> float:
 def _tensors(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     for stream, one in inputs.items():
         if isinstance(one, Tensor):
-            yield stream, one
+            if one.dtype != torch.bool:  # which would be a mask
+                yield stream, one
         elif isinstance(one, Mapping):
             yield from ((f"{stream}.{name}", part) for name, part in _tensors(one))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,10 @@ from synthetic_records import (
 )
 
 from fusion_search.analysis.figures.fusion import compute_fusion
-from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.selection import AnalysisError, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures.draw import trials_of
 
 PAIR = (0.5, 0.25)
 
@@ -92,6 +95,56 @@ def test_every_command_writes_png_svg_and_the_csv_of_its_table(
     for table, end in zip(computed, ("", "-regions"), strict=True):
         written = pd.read_csv(out / f"made-up-fusion-audio0.5-visual0.25{end}.csv")
         pd.testing.assert_frame_equal(written, table, check_dtype=False)
+
+
+def test_the_network_that_a_confirmation_confirms_is_drawn_alone(
+    storage: Storage, tmp_path: Path
+) -> None:
+    trials = late_and_initial()
+    late = [one for one in trials if one.depth]
+    search = fill(storage, trials)
+    candidates = [
+        {"label": label, "role": role, "rank": rank, "search_value": None, "trial_ids": ids}
+        for label, role, rank, ids in (
+            ("late", "top", 1, [one.trial_id for one in late]),
+            ("plain 0", "plain", None, [one.trial_id for one in trials if not one.depth]),
+        )
+    ]
+    search.write(json.dumps(candidates).encode(), "candidates.json")
+    words = ["draw", "grids", "made-up", "--storage", storage.location]
+    assert main([*words, "--output", str(tmp_path), "--trial", "best"]) == 0
+    assert sorted(one.name for one in tmp_path.glob("*.*")) == [
+        "made-up-dependence-best.csv",
+        *(f"made-up-grids-best.{kind}" for kind in ("csv", "png", "svg")),
+    ]
+    table = pd.read_csv(tmp_path / "made-up-grids-best.csv")
+    assert set(table["fusion_depth"]) == {late[0].depth}
+    original = table[np.isinf(table["test_audio_snr"])]
+    assert original["accuracy"].to_numpy() == pytest.approx((0.50 + 0.55 + 0.52) / 3)
+
+
+def test_one_trial_of_a_search_is_chosen_by_its_id_its_label_or_as_the_best(
+    storage: Storage,
+) -> None:
+    trials = [
+        replace(one, extra={"validation_accuracy": 0.1 * one.seed}) for one in late_and_initial()
+    ]
+    fill(storage, trials)
+    search = open_search(storage, "made-up")
+    own = trials[1]
+
+    def ids(wanted: str) -> list[str]:
+        return sorted(trials_of(search, wanted).finished["trial_id"])
+
+    assert ids(own.trial_id) == [own.trial_id]
+    with pytest.raises(AnalysisError, match="no finished trial matches 'late'"):
+        ids("late")
+    best = trials_of(search, "best").finished
+    assert best["fusion_depth"].nunique() == 1
+    candidate = {"label": "late", "role": "top", "rank": 2, "search_value": 0.5}
+    candidate["trial_ids"] = [trials[0].trial_id, own.trial_id]
+    search.storage.write(json.dumps([candidate]).encode(), "candidates.json")
+    assert ids("late") == sorted([trials[0].trial_id, own.trial_id])
 
 
 def test_figures_of_builtin_data_say_so(storage: Storage, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report.page import build_report
+from fusion_search.search.records.task_code import task_code, write_task_code
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
 SECTIONS = [
@@ -373,6 +375,32 @@ def test_a_regression_without_axes_has_a_page_in_its_own_words(tmp_path: Path) -
     assert "trained at" not in page.text
     table = page.text.split("Best trials")[-1].split("Course of the search")[0]
     assert table.index("0.125") < table.index("0.25") < table.index("0.5")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_how_to_reproduce_names_a_users_files_as_sha256sum_does(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("class Mine: ...\n")
+    of = replace(sensors_description(), task="./mine.py:Mine")
+    fields: dict[str, Any] = {"sample": None, "objective_values": None, "streams": ""}
+    fields["mean_mean_absolute_error"] = 0.5
+    fingerprints = ["c0de" * 4, "c0de" * 4, "beef" * 4]
+    rows = [row(k, 0.5, code_fingerprint=one, **fields) for k, one in enumerate(fingerprints)]
+    search = open_made_up(tmp_path, frame(rows, of), description=of)
+    search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
+    if kept:
+        write_task_code(search.storage, task_code("./mine.py:Mine"))
+    text = Page(build_report(search)).text.rpartition("How to reproduce")[2]
+    assert "The task ./mine.py:Mine is no part of this program" in text
+    assert ("which has no code.json" in text) != kept
+    if kept:
+        assert f"{'c0de' * 4} of 2 trials, {'beef' * 4} of 1 trial" in text
+        words = re.search(r"sha256sum mine\.py", text)
+        assert words is not None
+        done = subprocess.run(words[0].split(), capture_output=True, text=True, check=True)
+        assert done.stdout[:16] in text
 
 
 def test_a_sweep_of_one_axis_shows_curves(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from small_tables import copied, read_csv, write_csv
 
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.tables.looking import look
+from fusion_search.datasets.tables.measuring import input_of_arrays
 from fusion_search.datasets.tables.sample import write_sample
 
 
@@ -196,3 +197,30 @@ def test_numbers_with_a_decimal_comma_are_no_classes(tmp_path: Path) -> None:
     found = look(path, target="y")
     assert found.target_kind == "class"
     assert "decimal comma, such as '0,5'" in found.unused["size"]
+
+
+def test_arrays_of_three_equal_channels_are_grey() -> None:
+    grey = np.repeat(np.arange(48, dtype=np.uint8).reshape(6, 8, 1), 3, axis=2)
+    red = grey.copy()
+    red[2, 3, 0] += 1
+    for arrays, colour in (([grey, grey], False), ([grey, red], True), ([red[..., :1]], False)):
+        found = input_of_arrays("photo", arrays)
+        assert not isinstance(found, str)
+        one, words = found
+        assert (one.kind, one.size, one.colour) == ("image", (6, 8), colour)
+        assert words.endswith("colour" if colour else "grey")
+    # Channels in front are those of a photograph, whatever they hold.
+    found = input_of_arrays("photo", [grey.transpose(2, 0, 1)])
+    assert not isinstance(found, str)
+    assert found[0].colour
+
+
+@pytest.mark.parametrize(("long", "length"), [(0, 10), (1, 10), (3, 400)])
+def test_series_are_as_long_as_ninety_nine_in_a_hundred(long: int, length: int) -> None:
+    lengths = [400] * long + [10] * (200 - long)
+    lengths[-1] = 9  # a series: of several lengths
+    found = input_of_arrays("motion", [np.zeros((one, 2)) for one in lengths])
+    assert not isinstance(found, str)
+    assert (found[0].kind, found[0].length) == ("series", length)
+    shorter = sum(one <= length for one in lengths)
+    assert shorter / len(lengths) >= 0.99

@@ -273,3 +273,29 @@ def test_a_folder_that_a_cell_names_is_refused_on_opening(gestures: Path, tmp_pa
     photo.mkdir()
     with pytest.raises(DataError, match=r"row 2, column 'photo': .* is a folder"):
         open_table(GESTURES, tmp_path)
+
+
+def test_arrays_of_another_width_are_named_by_row_when_opened_or_put_together(
+    tmp_path: Path,
+) -> None:
+    rows = []
+    for number in range(20):
+        np.save(tmp_path / f"{number}.npy", np.zeros((5, 2), np.float32))
+        rows.append({"file": f"{number}.npy", "y": "uv"[number % 2]})
+    table = write_csv(tmp_path / "t.csv", rows)
+    settings = TableData(
+        table=table.name,
+        target="y",
+        inputs={"a": Input(kind="series", column="file", length=5)},
+    )
+    examples = examples_of(open_table(settings, tmp_path))
+    item = examples[0]
+    other = ({"a": {**item[0]["a"], "values": torch.zeros(3, 5)}}, item[1])
+    message = r"t\.csv: column 'file' holds arrays of shapes \[2, 5\] and \[3, 5\]; .* one shape"
+    with pytest.raises(DataError, match=message):
+        examples.collate([item, other])
+    for number in range(1, 20, 2):
+        np.save(tmp_path / f"{number}.npy", np.zeros((5, 3), np.float32))
+    message = r"row \d+, column 'file'.* holds [23] values, row \d+ [23]; they are to be as many"
+    with pytest.raises(DataError, match=message):
+        open_table(settings, tmp_path)

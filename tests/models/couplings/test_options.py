@@ -85,6 +85,32 @@ def test_options_that_make_the_same_network_are_one_placement(
         assert states[0] == states[1]
 
 
+class Counted(int):
+    """A ratio that counts how often it is compared."""
+
+    compared = 0
+
+    def __ne__(self, other: object) -> bool:
+        Counted.compared += 1
+        return int(self) != other
+
+    __hash__ = int.__hash__
+
+
+def test_four_times_the_sites_take_four_times_as_long() -> None:
+    counts = []
+    for number in (8, 32):
+        sites = tuple((Site(f"s{one}", {"map": "1", "wave": "1"}), BOTH) for one in range(number))
+        layout = Layout(("map", "wave"), RAW, sites, open=True)
+        placed = {site.name: MMTM for site, _ in sites}
+        ratio = Counted(4)  # its default
+        Counted.compared = 0
+        found = canonical(layout, Placement(placed, options={"mmtm": {"ratio": ratio}}))
+        assert not found.options
+        counts.append(Counted.compared)
+    assert counts == [8, 32]
+
+
 def test_what_a_placement_says_stands_above_its_site_and_a_direction_above_all() -> None:
     placement = Placement(
         {"s1": {**MMTM, **CROSS}}, options={"cross": {"size": 4}, "cross map>wave": {"size": 3}}

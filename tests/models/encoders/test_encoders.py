@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusion_search.models.encoders.backbones import Backbone, map_sizes
+from fusion_search.models.encoders.backbones import Backbone, clip_view, map_sizes
 from fusion_search.models.encoders.small import (
     ConvolutionalEncoder,
     DenseEncoder,
@@ -97,3 +97,22 @@ def test_a_backbone_takes_images_and_clips_and_weights_from_a_file(tmp_path: Pat
     (tmp_path / "weights.pt").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"weights.pt"):
         Backbone("resnet18", str(tmp_path / "weights.pt"), frozen=False)
+
+
+def test_a_level_of_a_clips_backbone_is_seen_frame_by_frame_and_masked_by_its_length() -> None:
+    view = clip_view(3, (2, 4))
+    output = torch.randn(2 * 3, 5, 2, 4, generator=torch.Generator().manual_seed(0))
+    seen = view.see(output)
+    assert seen.shape == (2, 5, 3, 2, 4)
+    for clip in range(2):
+        for frame in range(3):
+            assert torch.equal(seen[clip, :, frame], output[3 * clip + frame])
+    assert torch.equal(view.put(output, seen), output)
+    assert view.mask is not None
+    given = {"values": torch.zeros(2, 3, 3, 8, 16), "lengths": torch.tensor([1, 3])}
+    there = view.mask(given)
+    assert there.shape == (2, 3, 2, 4)
+    for clip, length in enumerate((1, 3)):
+        for frame in range(3):
+            assert bool(there[clip, frame].all()) == bool(there[clip, frame].any())
+            assert bool(there[clip, frame].all()) == (frame < length)

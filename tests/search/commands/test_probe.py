@@ -89,12 +89,62 @@ def test_without_conditions_a_probe_takes_telling_ones(
     assert list(conditions) == expected
 
 
+def test_examples_of_every_class_are_embedded_and_their_changes_compared(
+    digits: tuple[Path, TrialSpecification],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, trial = digits
+    at = ["--storage", str(folder)]
+    chosen = ["probe", "one", *at, "--per-class", "2", "--split", "test", "--split", "train"]
+    assert main([*chosen, "--array", "out", "--array", "input.audio"]) == 0
+    assert "20 examples at 1 conditions" in capsys.readouterr().out
+    table = read_activations(open_search(open_storage(folder), "one"), trial.trial_id)
+    assert sorted(table.loc[table["name"] == "output", "label"]) == sorted([*range(10)] * 2)
+    # Those that were not trained on come first, and are enough.
+    assert set(zip(table["name"], table["split"], table["group"], strict=True)) == {
+        ("output", "test", ""),
+        ("input.audio", "test", ""),
+    }
+    assert np.isinf(table["test_audio_snr"]).all()
+
+    out = ["--output", str(tmp_path)]
+    assert main(["draw", "embedding", "one", *at, *out]) == 0
+    assert "by chance (p = " in capsys.readouterr().out
+    name = f"one-embedding-{trial.trial_id}"
+    points, told = (pd.read_csv(tmp_path / f"{name}{one}.csv") for one in ("", "-clusters"))
+    assert len(points) == 20
+    assert told[["array", "part", "examples", "of"]].to_numpy().tolist() == [
+        ["output", "all examples", 20, "examples"]
+    ]
+    assert told["agreement"][0] == pytest.approx(points["neighbour_agrees"].mean())
+    assert main(["draw", "changes", "one", *at, *out, "--array", "output"]) == 0
+    assert "output: rank correlation" in capsys.readouterr().out
+    of_each = pd.read_csv(tmp_path / f"one-changes-{trial.trial_id}-output-examples.csv")
+    assert len(of_each) == 20
+    assert set(of_each["steps"]) == {24}
+
+    for figure in ("changes", "maps"):
+        assert main(["draw", figure, "one", *at, *out]) == 2
+        assert "there are input.audio [24, 201], output [24, 10]" in capsys.readouterr().err
+    monkeypatch.setattr("fusion_search.search.commands.figures.probe.MOST_VALUES", 10_000)
+    assert main(chosen) == 2
+    error = capsys.readouterr().err
+    assert "2 examples already have more than 10,000 values" in error
+    assert "by --array: input.image, input.audio, output" in error
+    kept = read_activations(open_search(open_storage(folder), "one"), trial.trial_id)
+    assert len(kept) == len(table)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["probe", "one", "--example", "100000"], "test example 100000 does not exist"),
         (["probe", "one", "--condition", "1"], "needs an SNR per axis: audio_snr, visual_snr"),
         (["probe", "one", "--condition", "0", "1"], "audio_snr is 0.0; allowed: above 0"),
+        (["probe", "one", "--per-class", "1", "--example", "3"], "--example and --per-class both"),
+        (["probe", "one", "--array", "logits"], "no array begins with 'logits'; there are input."),
         (["probe", "one", "--trial", "zzz"], "no finished trial matches 'zzz'"),
         (["draw", "timeline", "one", "--trial", "zzz"], "no finished trial matches 'zzz'"),
     ],

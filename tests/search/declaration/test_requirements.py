@@ -54,5 +54,16 @@ def test_what_is_missing_here_is_said_before_the_task_is_imported() -> None:
 
 
 def test_nodes_are_told_what_pip_installs() -> None:
-    assert runtime_environment(["/code"], []) == {"py_modules": ["/code"]}
-    assert runtime_environment(["/code"], ("av",)) == {"py_modules": ["/code"], "pip": ["av"]}
+    assert runtime_environment(["/code"], [])["py_modules"] == ["/code"]
+    assert "pip" not in runtime_environment(["/code"], [])
+    assert runtime_environment(["/code"], ("av",))["pip"] == ["av"]
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(None, "1"), ("4", "4")])
+def test_a_clusters_workers_share_one_arena_unless_the_user_says_otherwise(
+    mine: str | None, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    if mine:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", mine)
+    assert runtime_environment([], [])["env_vars"] == {"MALLOC_ARENA_MAX": theirs}

@@ -90,21 +90,29 @@ def test_every_address_leaves_the_records_of_a_local_launch(head: Head, tmp_path
 
 @pytest.mark.parametrize("kind", ["address", "client", "dashboard"])
 def test_a_changed_line_of_code_reaches_a_worker(head: Head, tmp_path: Path, kind: str) -> None:
-    """The node has the package installed; what is launched is a copy with another line."""
+    """The node has the package installed; what is launched is a copy with another line.
+
+    So does a variable for memory, as the user has it.
+    """
     with code_to_send() as (folder,):
         shutil.copytree(folder, tmp_path / "changed" / "fusion_search")
     with (tmp_path / "changed/fusion_search/search/trials/trial.py").open("a") as file:
-        file.write("\n\ndef run_trial(*_, **__):\n    raise TrialError('a changed line')\n")
+        file.write(
+            "\n\ndef run_trial(*_, **__):\n    import os\n"
+            "    raise TrialError('a changed line, arenas ' + os.environ['MALLOC_ARENA_MAX'])\n"
+        )
     words = ["launch", str(write_config(tmp_path, seeds=1)), "--address", getattr(head, kind)]
     done = subprocess.run(
         [sys.executable, "-m", "fusion_search", *words],
         cwd=tmp_path,
-        env=clean_environment(RAY_AUTH_TOKEN=TOKEN, PYTHONPATH=str(tmp_path / "changed")),
+        env=clean_environment(
+            RAY_AUTH_TOKEN=TOKEN, PYTHONPATH=str(tmp_path / "changed"), MALLOC_ARENA_MAX="3"
+        ),
         capture_output=True,
         text=True,
         timeout=400,
     )
-    assert "FAILED: a changed line" in done.stdout, done.stdout + done.stderr
+    assert "FAILED: a changed line, arenas 3" in done.stdout, done.stdout + done.stderr
 
 
 def test_ctrl_c_reaches_a_search_behind_a_client_and_resume_goes_on(

@@ -9,8 +9,10 @@ import os
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,7 @@ from fusion_search.search.planning.units import (
     alike,
     all_costs,
     chosen_kinds,
+    dropped_early,
     planned_confirmation,
     planned_units,
     rungs,
@@ -170,6 +173,19 @@ def test_asha_lets_one_in_three_pass() -> None:
     assert set(found) == {2, None}
     assert found.count(None) == pytest.approx(30, abs=1)
     assert stopped_after(config("placement", "scheduler.name=median"), 90) is None
+
+
+def test_after_every_fold_one_in_so_many_samples_is_left() -> None:
+    trials = tuple(small_trial(fold=fold, seed=seed) for fold in range(3) for seed in (0, 1))
+    search: Any = SimpleNamespace(
+        space=(), scheduler=SchedulerSettings(name="fold_rungs", reduction=3)
+    )
+    left = dropped_early(search, [Unit(trials)] * 900)
+    counts = Counter(len(one.trials) for one in left)
+    assert [round(counts[count], -2) for count in (2, 4, 6)] == [600, 200, 100]
+    assert all(one.trials == trials[: len(one.trials)] for one in left)
+    other = config("placement")
+    assert dropped_early(other, [Unit(trials)]) == [Unit(trials)]
 
 
 def test_few_examples_tell_of_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_enough_is_enough_and_plans_come_before_trials() -> None:
     space = small_space()
     seen: list[int] = []
     searcher = make_searcher("random", space, ["maximize"], 0)
-    proposals = Proposals(space, searcher, 3, on_proposal=lambda all_: seen.append(len(all_)))
+    proposals = Proposals(space, searcher, 3, on_change=lambda all_, _: seen.append(len(all_)))
     drawn = list(iter(proposals.next, None))
     assert seen == [1, 2, 3]
     assert len({space.sample_id(one.sample) for one in drawn}) == 3
@@ -200,7 +200,7 @@ def recorded(
         space,
         make_searcher("grid", space, directions, 0),
         10,
-        on_proposal=lambda all_: record_plan(storage, all_, 4),
+        on_change=lambda all_, _: record_plan(storage, all_, 4),
     )
     for proposal in iter(proposals.next, None):
         execute(proposal.trials[0], small_opened, recorder, sample=proposal.sample)

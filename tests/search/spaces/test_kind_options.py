@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from odd_tasks import Sensors
 
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.batch import Data
-from fusion_search.models.layout import Feature, Layout, Site
+from fusion_search.models.layout import Feature, Layout, Placement, Site
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.listed import listed_trials
 from fusion_search.search.declaration.space_fields import build_space
@@ -22,6 +23,7 @@ from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.tasks.digits.task import Digits
+from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.specification import parse_specification
 
@@ -158,6 +160,24 @@ def test_a_listed_trial_keeps_its_options() -> None:
     silent = space(couplings={"s1": "mmtm"}).any_trial().to_plain()
     default = {**silent["placement"], "options": {"mmtm": {"ratio": 4}}}
     assert len(listed_trials([silent, {**silent, "placement": default}], task, whole.name)) == 1
+
+
+def test_a_trial_made_by_hand_gets_the_id_that_a_search_gives_it() -> None:
+    task = Open()
+    opened = OpenedTask(task, task.data())
+    whole = space(task, couplings={"s1": ["mmtm"], "s2": ["mmtm"]}, options={"mmtm": {"ratio": 4}})
+    (sample,) = enumerate_samples(whole)
+    (searched,) = whole.trials(sample)
+    sites = {"s1": {"coupling": "mmtm"}, "s2": {"coupling": "mmtm"}}
+    # What holds without it, and all streams in another order, are said.
+    options = {"mmtm": {"ratio": 4, "relu": True, "gated": ["heat", "motion", "ecg"]}}
+    ours = Placement(sites, streams=("heat", "motion", "ecg"), options=options)
+    by_hand = replace(searched, placement=ours)
+    assert by_hand.trial_id != searched.trial_id
+    assert by_hand.canonical(opened).trial_id == searched.trial_id
+    unknown = replace(searched, placement=Placement({"s3": {"coupling": "mmtm"}}))
+    with pytest.raises(ValueError, match=r"placement names s3\.coupling"):
+        unknown.canonical(opened)
 
 
 def test_gated_streams_are_a_choice_among_subsets() -> None:

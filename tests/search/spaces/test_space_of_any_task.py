@@ -99,7 +99,7 @@ def test_folds_are_those_of_the_data() -> None:
     every = space(Sensors(), folds="all", data={"subjects": 4}, seeds=[0, 7])
     assert every.folds == (0, 1, 2, 3)
     trials = every.trials({})
-    assert [(one.seed, one.fold) for one in trials] == list(itertools.product((0, 7), range(4)))
+    assert [(one.fold, one.seed) for one in trials] == list(itertools.product(range(4), (0, 7)))
     assert every.trials_per_sample == 8
     assert every.epochs_per_sample == 8 * 5
     assert space(Sensors(), folds=[0, 2]).folds == (0, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fusion_search.datasets.batch import Batch, Data, TensorData
 from fusion_search.datasets.conditions import ABSENT, absent, grid
 from fusion_search.datasets.loading import Loaders
 from fusion_search.models.layout import Placement
+from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.tasks.base import (
     Classification,
     Condition,
@@ -24,11 +25,11 @@ from fusion_search.search.tasks.base import (
     Regression,
     Task,
     TaskError,
-    settings_fields,
 )
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
 from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.tasks.run import Run
+from fusion_search.search.trials.fields import ConfigurationError
 
 CPU = torch.device("cpu")
 PLAIN = Placement()
@@ -240,10 +241,28 @@ def test_a_task_that_breaks_the_contract_is_told_so() -> None:
     ):
         with pytest.raises(TaskError, match=message):
             Regression().loss(torch.zeros(outputs), Batch({}, torch.zeros(targets)))
-    assert settings_fields(Widths) == ("width", "dropout")
-    assert settings_fields(Nothing) == ()
-    with pytest.raises(TaskError, match="dict is to be a frozen dataclass"):
-        settings_fields(dict)
+
+
+class Width:
+    width: int = 4
+
+
+@dataclass
+class Thawed:
+    width: int = 4
+
+
+@pytest.mark.parametrize("group", ["network", "data"])
+@pytest.mark.parametrize("kind", [Width, Thawed, Widths()])
+def test_settings_that_are_no_frozen_dataclass_are_named_wherever_a_task_is_opened(
+    group: str, kind: Any
+) -> None:
+    task = type("Own", (Sensors,), {group: kind})()
+    message = rf"{group} of Own is .*; allowed: a class of settings below @dataclass\(frozen=True\)"
+    with pytest.raises(TaskError, match=message):
+        open_task(task, Sensors.data())
+    with pytest.raises(ConfigurationError, match=message):
+        build_search({"name": "own", "task": "own:Own"}, task=task)
 
 
 @pytest.mark.parametrize(

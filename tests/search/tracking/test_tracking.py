@@ -335,6 +335,34 @@ def test_a_run_cut_half_way_is_completed(
     assert all(len(points) <= EPOCHS_PER_TRIAL for points in histories(uri).values())
 
 
+def test_runs_of_a_dropped_sample_say_after_how_many_folds(search: Storage, uri: str) -> None:
+    record(search, end_row(0))
+    record(search, end_row(1))
+    plan = json.loads(search.read("planned.json"))
+    samples: list[dict[str, Any]] = [{"width": 1}, {"width": 2}]
+    plan["trials"] = [
+        {"trial_id": f"t00{number}", "trial_name": "", "sample": samples[number % 2]}
+        for number in range(4)
+    ]
+    decision = {"folds": 1, "value": 0.5, "better": 0, "of": 1, "kept": True, "sample": samples[0]}
+    dropped = {**decision, "better": 1, "of": 2, "kept": False, "sample": samples[1]}
+    plan["fold_rungs"] = [decision, dropped]
+    search.write(json.dumps(plan).encode(), "planned.json")
+    sync(search, uri)
+    parent, runs = runs_of(uri)
+    assert {name: run.data.tags.get(tracking_runs.DROPPED_TAG) for name, run in runs.items()} == {
+        "t000": None,
+        "t001": "1",
+    }
+    note = parent.data.tags["mlflow.note.content"]
+    assert "2 of 3 trials ended" in note  # t003 is left out, t002 is waited for
+    assert "Fold rungs: 1 sample dropped after 1 fold." in note
+    assert parent.info.status == "KILLED"
+    record(search, end_row(2))
+    sync(search, uri)
+    assert runs_of(uri)[0].info.status == "FINISHED"
+
+
 def test_a_failed_trial_says_why(search: Storage, uri: str) -> None:
     record(search, failed_row(0), epochs=0, grid=False)
     sync(search, uri)

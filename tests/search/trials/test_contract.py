@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import odd_tasks
@@ -12,14 +15,17 @@ from odd_tasks import Amount, Captions, Imbalanced, NoisySensors, Sensors, Width
 from torch import Tensor, nn
 
 from fusion_search.datasets.batch import Batch, Data, TensorData
-from fusion_search.datasets.conditions import Axis
+from fusion_search.datasets.conditions import ORIGINAL, Axis
 from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Placement
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.running.run import open_data
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
 from fusion_search.search.tasks.opened import open_task
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.inspection.contract import Contract
 
 NAMES = [
@@ -164,6 +170,61 @@ def test_what_breaks_it_is_named(task: Task, clause: str, words: str) -> None:
     assert clause in found
     with pytest.raises(ValueError, match=words):
         raise ValueError(found[clause])
+
+
+class NoisyTokens(odd_tasks.Sensors):
+    """Text as numbers of tokens, with noise on them."""
+
+    axes = (Axis("words_snr", "words", (ORIGINAL, 1.0)),)
+
+    def open(self, data: Amount, fold: int = 0) -> Data:
+        words = TensorData({"words": torch.arange(24).reshape(4, 6)}, torch.zeros(4))
+        return Data(words, words, words)
+
+
+def test_noise_on_numbers_of_tokens_is_refused_before_any_trial(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = (
+        "axis words_snr impairs input 'words', which is a torch.int64 tensor; allowed: a float "
+        "tensor among the streams words; numbers of tokens have no SNR: give their embeddings, or "
+        "override impair"
+    )
+    monkeypatch.setattr(odd_tasks, "NoisyTokens", NoisyTokens, raising=False)
+    assert main(["check", "odd_tasks:NoisyTokens"]) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        build_search({"name": "own", "task": "odd_tasks:NoisyTokens", "train": [[1.0]]})
+
+
+class FewBatches(odd_tasks.Sensors):
+    """Data that make whole batches themselves."""
+
+    def open(self, data: Amount, fold: int = 0) -> Data:
+        opened = super().open(data, fold)
+        opened.train.batch = lambda *given: None  # type: ignore[attr-defined]
+        return opened
+
+
+def test_loading_ahead_of_data_that_make_batches_is_refused_before_any_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declared = {"name": "own", "task": "own:Own", "training": {"loader_workers": [0, 2]}}
+    with pytest.raises(ConfigurationError, match="loader_workers is 2, but these data make whole"):
+        build_search(declared, task=FewBatches())
+    none = build_search({**declared, "training": {"loader_workers": 0}}, task=FewBatches())
+    assert none.loader_workers == 0
+    # The digits tell their sites without their data: it is said when these are opened.
+    monkeypatch.chdir(tmp_path)
+    sizes = {"examples": 10, "loader_workers": 2}
+    config = {"name": "ahead", "task": "digits", "data": {"source": "builtin"}, "training": sizes}
+    Path("ahead.yaml").write_text(json.dumps(config))
+    said = "error: training.loader_workers is 2, but these data make whole batches themselves"
+    assert main(["check", "ahead.yaml"]) == 2
+    assert capsys.readouterr().err.startswith(said)
+    search = build_search(config)
+    with pytest.raises(ConfigurationError, match=r"training\.loader_workers is 2"):
+        open_data(search, search.sweep[0].any_trial(), None)
 
 
 def test_the_command_says_a_line_a_clause(

@@ -1,0 +1,112 @@
+"""Which arrays of a probe a figure takes, what they are called, and when a claim on them holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from fusion_search.analysis.figures.arrays import Array, connection_of
+from fusion_search.analysis.figures.timeline import INPUT, condition_words
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.statistics import SIGNIFICANCE
+
+HELD, REFUTED, UNDECIDED = "held", "refuted", "undecided"
+HALF: Final = 0.5
+"""Of what is 0 by chance and 1 at best."""
+
+DRAWS: Final = 999
+"""Of a null."""
+
+
+def array_words(name: str) -> str:
+    """An array for people."""
+    found = connection_of(name)
+    return f"{found.way} at {found.site}" if found else name.removeprefix(INPUT)
+
+
+def example_words(row: pd.Series) -> str:
+    """An example for people: its split, number and whose it is."""
+    whose = f" of {row['group']}" if row["group"] else ""
+    return f"{row['split']} example {row['number']}{whose}"
+
+
+def examples_of(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per example, with split, number, group and label."""
+    found = table.drop_duplicates(["split", "number"])
+    return found[["split", "number", "group", "label"]].reset_index(drop=True)
+
+
+def label_word(label: int, description: TaskDescription) -> str:
+    """A class for people; empty where an example has none."""
+    if label < 0:
+        return ""
+    return description.labels[label] if label < len(description.labels) else str(label)
+
+
+def at_first_condition(
+    table: pd.DataFrame, description: TaskDescription
+) -> tuple[pd.DataFrame, str]:
+    """The rows of the condition that was probed first, and which that is, in words."""
+    if not description.axes:
+        return table, ""
+    columns = list(description.test_columns)
+    first = table[columns].iloc[0]
+    there = (table[columns] == first).all(axis=1)
+    words = condition_words([float(one) for one in first], description)
+    return table[there], f"Tested at {words.removesuffix('.')}."
+
+
+def chosen_arrays(
+    table: pd.DataFrame, wanted: Sequence[str] | None, fits: Callable[[str, Array], bool], kind: str
+) -> list[str]:
+    """Names of arrays: those that begin as is wanted, else all that fit.
+
+    Args:
+        table: of a probe.
+        wanted: beginnings of names.
+        fits: given an array's name and one example's values.
+        kind: what fits, for the error.
+
+    Raises:
+        AnalysisError: there is none.
+    """
+    first = table.drop_duplicates("name").set_index("name")["values"]
+    there = ", ".join(f"{name} {list(values.shape)}" for name, values in first.items())
+    for one in wanted or ():
+        if not any(str(name).startswith(one) for name in first.index):
+            raise AnalysisError(f"no probed array begins with {one!r}; there are {there}")
+    found = [
+        str(name)
+        for name, values in first.items()
+        if (any(str(name).startswith(one) for one in wanted) if wanted else fits(str(name), values))
+    ]
+    if not found:
+        raise AnalysisError(f"no probed array is {kind}; there are {there}")
+    return found
+
+
+def by_unit(values: Array, groups: Sequence[str]) -> tuple[Array, str]:
+    """Means of what is evidence by itself: groups where there are several, else examples.
+
+    Args:
+        values: [N, ...], of the examples.
+        groups: [N], whose they are.
+
+    Returns:
+        [units, ...], and what these are.
+    """
+    names, of = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        return values, "examples"
+    return np.stack([values[of == one].mean(axis=0) for one in range(len(names))]), "groups"
+
+
+def verdict(low: float, high: float, p: float) -> str:
+    """Held where an interval lies above one half and chance is ruled out; refuted below it."""
+    if low > HALF and p <= SIGNIFICANCE:
+        return HELD
+    return REFUTED if high < HALF else UNDECIDED

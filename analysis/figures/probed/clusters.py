@@ -1,0 +1,176 @@
+"""Whether vectors cluster by class: in their own space, not in a picture of it.
+
+Of every example it is asked whether the nearest of all others (by Euclidean distance) has its
+class. The share of which this is true, brought to 0 for what labels at random give and 1 for all,
+is ``clustering``:
+
+    clustering = (agreement - chance) / (1 - chance)
+
+Chance is the mean over 999 permutations of the classes, within each person where the data say
+whose examples are (clips of one person are alike), and p the share of them that agree as often.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+from fusion_search.analysis.figures.arrays import connection_of
+from fusion_search.analysis.figures.probed.chosen import (
+    DRAWS,
+    HELD,
+    REFUTED,
+    UNDECIDED,
+    by_unit,
+    verdict,
+)
+from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.statistics import TIE, interval, sign_flips
+
+ALL, HELD_OUT = "all examples", "held out"
+"""Examples that are asked for their neighbour, which may be any."""
+
+Vectors = npt.NDArray[np.float64]
+_TRAIN: Final = "train"
+
+
+def compute_clusters(examples: pd.DataFrame, vectors: Mapping[str, Vectors]) -> pd.DataFrame:
+    """A row per array, and per part where some examples were trained on and some were not.
+
+    Args:
+        examples: [N] rows with split, group and label.
+        vectors: array -> [N, C].
+
+    Raises:
+        AnalysisError: no example can have a neighbour of its class.
+    """
+    labels = examples["label"].to_numpy()
+    _check(labels)
+    groups = examples["group"].to_numpy(dtype=str)
+    shuffled = _shuffled(labels, groups)
+    rows: list[dict[str, Any]] = []
+    for name, values in vectors.items():
+        nearest = nearest_of(values)
+        agrees = (labels[nearest] == labels).astype(float)
+        by_chance = shuffled[:, nearest] == shuffled  # [draws, N]
+        for part, there in parts_of(examples).items():
+            rows.append(
+                {"array": name, "part": part}
+                | _agreement(agrees[there], by_chance[:, there], list(groups[there]))
+            )
+    return pd.DataFrame(rows)
+
+
+def nearest_of(values: Vectors) -> npt.NDArray[np.int64]:
+    """[N, C] to the number of each one's nearest other, [N]."""
+    distances = cdist(values, values)
+    np.fill_diagonal(distances, np.inf)
+    nearest: npt.NDArray[np.int64] = distances.argmin(axis=1)
+    return nearest
+
+
+def parts_of(examples: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+    """All, and those that the network was not trained on where others were."""
+    trained = (examples["split"] == _TRAIN).to_numpy()
+    parts = {ALL: np.ones(len(examples), dtype=bool)}
+    if trained.any() and not trained.all():
+        parts[HELD_OUT] = ~trained
+    return parts
+
+
+def compute_contrasts(
+    examples: pd.DataFrame, vectors: Mapping[str, Vectors], clusters: pd.DataFrame
+) -> pd.DataFrame:
+    """Of connections of one kind and direction: the last clusters by class, the first does not.
+
+    Held where both are; refuted where the last does not cluster, or the first does.
+
+    Args:
+        examples, vectors: as of :func:`compute_clusters`.
+        clusters: what that gave.
+    """
+    ways: dict[str, list[str]] = {}
+    for name in vectors:
+        found = connection_of(name)
+        if found is not None:
+            ways.setdefault(found.way, []).append(name)
+    labels, groups = examples["label"].to_numpy(), examples["group"].to_numpy(dtype=str)
+    told = clusters.set_index(["array", "part"])["verdict"]
+    rows = []
+    several = [(way, names) for way, names in ways.items() if len(names) > 1]
+    for (way, names), (part, there) in itertools.product(several, parts_of(examples).items()):
+        first, last = (
+            (labels[nearest_of(vectors[one])] == labels).astype(float)
+            for one in (names[0], names[-1])
+        )
+        differences, of = by_unit((last - first)[there], list(groups[there]))
+        row: dict[str, Any] = {
+            "connection": way,
+            "part": part,
+            "first": names[0],
+            "last": names[-1],
+        }
+        row |= {"difference": differences.mean(), "units": len(differences), "of": of}
+        row["p"] = float(sign_flips(differences[:, None]).p[0])
+        row["verdict"] = _both(str(told[names[-1], part]), str(told[names[0], part]))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _both(last: str, first: str) -> str:
+    if last == HELD and first == REFUTED:
+        return HELD
+    return REFUTED if last == REFUTED or first == HELD else UNDECIDED
+
+
+def _agreement(
+    agrees: Vectors, by_chance: npt.NDArray[np.bool_], groups: Sequence[str]
+) -> dict[str, Any]:
+    units, of = by_unit(agrees, groups)
+    agreement, low, high = interval(units, share=True)
+    drawn = by_unit(by_chance.T.astype(float), groups)[0].mean(axis=0)
+    chance = float(drawn.mean())
+    clustering, low, high = ((one - chance) / (1 - chance) for one in (agreement, low, high))
+    p = float(1 + (drawn >= agreement - TIE).sum()) / (1 + DRAWS)
+    return {
+        "examples": len(agrees),
+        "units": len(units),
+        "of": of,
+        "agreement": agreement,
+        "chance": chance,
+        "clustering": clustering,
+        "low": low,
+        "high": high,
+        "p": p,
+        "verdict": verdict(low, high, p),
+    }
+
+
+def _shuffled(labels: npt.NDArray[Any], groups: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[draws, N]: classes changed within groups, or everywhere where a group has one class."""
+    within = any(len(set(labels[groups == one])) > 1 for one in set(groups))
+    blocks = groups if within else np.zeros_like(groups)
+    chance = np.random.default_rng(0)
+    found = np.tile(labels, (DRAWS, 1))
+    for one in np.unique(blocks):
+        at = np.flatnonzero(blocks == one)
+        found[:, at] = chance.permuted(found[:, at], axis=1)
+    return found
+
+
+def _check(labels: npt.NDArray[Any]) -> None:
+    if (labels < 0).any():
+        raise AnalysisError("the examples have no classes to be coloured by")
+    counts = np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or counts.max() < 2:
+        raise AnalysisError(
+            f"{len(labels)} examples of {len(counts)} classes were probed, of which none can lie "
+            "beside another of its class and apart from others; probe more of them, with "
+            "--per-class 1 --split all where the data say whose examples are"
+        )

@@ -1,0 +1,168 @@
+"""``draw embedding``, ``changes`` and ``maps``: what a probe kept of a trained network."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+import pandas as pd
+
+from fusion_search.analysis.figures.probed.changes import (
+    compute_changes,
+    draw_changes,
+    following_words,
+    input_of,
+    is_over_time,
+    sequences,
+    summary_of,
+)
+from fusion_search.analysis.figures.probed.chosen import (
+    array_words,
+    at_first_condition,
+    chosen_arrays,
+    example_words,
+    examples_of,
+    label_word,
+)
+from fusion_search.analysis.figures.probed.clusters import (
+    compute_clusters,
+    compute_contrasts,
+)
+from fusion_search.analysis.figures.probed.embedding import (
+    beside_their_like,
+    cluster_words,
+    compute_embedding,
+    contrast_words,
+    draw_embedding,
+    is_embedded,
+    vectors_of,
+)
+from fusion_search.analysis.figures.probed.following import compute_following
+from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps, frames_of, is_map
+from fusion_search.analysis.figures.timeline import choose_trial, read_activations
+from fusion_search.analysis.records.samples import placement_words, rows_of
+from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.search.commands.figures.drawing_options import (
+    data_caption,
+    opened,
+    save,
+    save_numbers,
+)
+
+
+def embedding(options: argparse.Namespace) -> int:
+    """``draw embedding``: vectors of all examples in the plane, and whether they cluster."""
+    search, trial, table, caption = _probed(options)
+    names = beside_their_like(
+        chosen_arrays(table, options.arrays, is_embedded, "vectors that a network gives")
+    )
+    examples, vectors = vectors_of(table, names)
+    clusters = compute_clusters(examples, vectors)
+    contrasts = compute_contrasts(examples, vectors, clusters)
+    points = compute_embedding(examples, vectors)
+    figure = draw_embedding(
+        points,
+        clusters,
+        search.description,
+        title=_title(search, trial),
+        caption=f"{caption} {_examples_words(examples)}",
+    )
+    for row in rows_of(clusters):
+        print(f"{printable(array_words(row['array']))}, {cluster_words(row)}")
+    for row in rows_of(contrasts):
+        print(f"{printable(contrast_words(row))}")
+    name = f"{search.name}-embedding-{trial['trial_id']}"
+    save(options, figure, points, name)
+    save_numbers(options, clusters, f"{name}-clusters")
+    if len(contrasts):
+        save_numbers(options, contrasts, f"{name}-contrasts")
+    return 0
+
+
+def changes(options: argparse.Namespace) -> int:
+    """``draw changes``: how far arrays and their inputs change over time, and whether alike."""
+    search, trial, table, caption = _probed(options)
+    names = chosen_arrays(table, options.arrays, is_over_time, "what connections give over time")
+    examples = examples_of(table)
+    for array in names:
+        against = input_of(table, array, options.against)
+        arrays, inputs = sequences(table, array, against)
+        told, following = compute_following(examples, arrays, inputs)
+        summary = summary_of(following, array, against)
+        shown = compute_changes(examples, arrays, inputs)
+        figure = draw_changes(
+            shown,
+            told,
+            summary,
+            title=_title(search, trial),
+            caption=f"{caption} {_examples_words(examples)}",
+        )
+        print(printable(following_words(summary)))
+        name = f"{search.name}-changes-{trial['trial_id']}-{_file_word(array)}"
+        save(options, figure, shown, name)
+        save_numbers(options, told, f"{name}-examples")
+        save_numbers(options, pd.DataFrame([summary]), f"{name}-following")
+    return 0
+
+
+def maps(options: argparse.Namespace) -> int:
+    """``draw maps``: maps of one example as pictures."""
+    search, trial, table, caption = _probed(options)
+    names = chosen_arrays(table, options.arrays, is_map, "maps that connections give")
+    examples = examples_of(table)
+    if not 0 <= options.place < len(examples):
+        raise AnalysisError(
+            f"--place is {options.place}; allowed of the {len(examples)} probed examples: 0 to "
+            f"{len(examples) - 1}"
+        )
+    example = examples.iloc[options.place]
+    own = (table["split"] == example["split"]) & (table["number"] == example["number"])
+    rows = table[own]
+    for array in names:
+        values = rows.loc[rows["name"] == array, "values"].iloc[0]
+        numbers = compute_maps(array, values)
+        label = label_word(int(example["label"]), search.description)
+        figure = draw_maps(
+            values,
+            frames_of(rows),
+            transposed=options.transposed,
+            title=f"{_title(search, trial)}: {array_words(array)}",
+            caption=f"{caption} Of {example_words(example)}{label and f', class {label}'}.",
+        )
+        place = f"{example['split']}{example['number']}"
+        save(
+            options,
+            figure,
+            numbers,
+            f"{search.name}-maps-{trial['trial_id']}-{_file_word(array)}-{place}",
+        )
+    return 0
+
+
+def _probed(options: argparse.Namespace) -> tuple[Search, pd.Series, pd.DataFrame, str]:
+    """The search, its trial, what was probed of it at the first condition, and a caption."""
+    search = opened(options)
+    trial = choose_trial(search, options.trial)
+    table = read_activations(search, trial["trial_id"])
+    print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
+    there, condition = at_first_condition(table, search.description)
+    caption = f"Trial {trial['trial_name']}. {data_caption(search)} {condition}".strip()
+    return search, trial, there, caption
+
+
+def _title(search: Search, trial: pd.Series) -> str:
+    return f"{search.name}: {placement_words(dict(zip(trial.index, trial, strict=True)))}"
+
+
+def _examples_words(examples: pd.DataFrame) -> str:
+    """How many examples of which splits, and of how many persons or other groups."""
+    splits = examples["split"].value_counts(sort=False)
+    told = ", ".join(f"{count} {split}" for split, count in splits.items())
+    groups = examples["group"].nunique()
+    whose = f" of {groups} groups" if groups > 1 else ""
+    return f"Examples: {told}{whose}."
+
+
+def _file_word(array: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", array).strip("-")
