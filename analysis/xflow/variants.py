@@ -79,7 +79,7 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
     if description.task != TASK:
         raise AnalysisError(
             f"search {search.name} is of {description.task}; the paper's tables are of {TASK}; "
-            "`fusion-search draw folds` is for any task"
+            "`draw folds` is for any task"
         )
     trials = trials[trials["streams"] == ""]
     trials = trials.assign(
