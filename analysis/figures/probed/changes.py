@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.arrays import Array, connection_of
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
-from fusion_search.analysis.figures.probed.chosen import HELD, REFUTED, array_words, example_words
+from fusion_search.analysis.figures.probed.chosen import (
+    HELD,
+    REFUTED,
+    array_words,
+    example_words,
+    of_every_example,
+)
 from fusion_search.analysis.figures.probed.following import (
     changes,
     channel_changes,
@@ -68,12 +74,16 @@ def sequences(table: pd.DataFrame, name: str, against: str) -> tuple[list[Array]
         against: of the input.
 
     Raises:
-        AnalysisError: the array has no time, or other steps than its input.
+        AnalysisError: the array has no time, or other steps than its input, or examples differ in
+            more than their steps.
     """
-    arrays, inputs = (list(table.loc[table["name"] == one, "values"]) for one in (name, against))
-    shape = list(arrays[0].shape)
-    if arrays[0].ndim not in (2, 4):
+    arrays, inputs = (of_every_example(table, one) for one in (name, against))
+    shapes = sorted({one.shape for one in arrays})
+    if any(len(shape) not in (2, 4) for shape in shapes):
+        shape = list(shapes[0])
         raise AnalysisError(f"{name} has shape {shape}; changes are of [T, C] or [T, C, H, W]")
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise AnalysisError(f"{name} differs in its channels or maps from example to example")
     if [len(one) for one in arrays] != [len(one) for one in inputs]:
         raise AnalysisError(f"{name} and {against} differ in their steps")
     return arrays, inputs

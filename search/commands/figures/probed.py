@@ -23,6 +23,7 @@ from fusion_search.analysis.figures.probed.chosen import (
     example_words,
     examples_of,
     label_word,
+    of_every_example,
 )
 from fusion_search.analysis.figures.probed.clusters import (
     compute_clusters,
@@ -120,7 +121,7 @@ def maps(options: argparse.Namespace) -> int:
     own = (table["split"] == example["split"]) & (table["number"] == example["number"])
     rows = table[own]
     for array in names:
-        values = rows.loc[rows["name"] == array, "values"].iloc[0]
+        values = of_every_example(table, array)[options.place]
         numbers = compute_maps(array, values)
         label = label_word(int(example["label"]), search.description)
         figure = draw_maps(
