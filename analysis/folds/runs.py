@@ -78,14 +78,14 @@ def labelled(trials: pd.DataFrame, description: TaskDescription) -> dict[str, pd
     return {title: of_network(trials, one) for title, one in zip(titles, found, strict=True)}
 
 
-def distinct(names: Sequence[str]) -> list[str]:
+def distinct(names: Sequence[str], form: str = " ({})") -> list[str]:
     """The same names, numbered where they are alike, as settings that differ little may read."""
     taken: dict[str, None] = {}
     for name in names:
         own, number = name, 1
         while own in taken:
             number += 1
-            own = f"{name} ({number})"
+            own = name + form.format(number)
         taken[own] = None
     return list(taken)
 

@@ -54,9 +54,9 @@ def compute_xflow(search: Search) -> tuple[pd.DataFrame, list[Group]]:
                 rows.append(_group_rows(group, measure, search.description.metric))
     if not rows:
         raise AnalysisError(
-            f"no trial of search {search.name} was tested at its train condition, which the paper's "
-            "tables are of; let the grid have it, or see `fusion-search draw folds` for the means "
-            "over the grid"
+            f"no trial of search {search.name} was tested at its train condition, which the "
+            "paper's tables are of; let the grid have it, or see `fusion-search draw folds` for "
+            "the means over the grid"
         )
     return pd.concat(rows, ignore_index=True)[COLUMNS], found
 

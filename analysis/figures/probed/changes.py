@@ -45,9 +45,10 @@ def input_of(table: pd.DataFrame, name: str, wanted: str | None) -> str:
         wanted: the beginning of the input's name; by default the first of the connection's stream.
 
     Raises:
-        AnalysisError: there is none with as many steps.
+        AnalysisError: there is none with as many steps, or the array has none.
     """
     first = table.drop_duplicates("name").set_index("name")["values"]
+    _check_time(name, first[name])
     steps = len(first[name])
     fits = [
         str(one)
@@ -78,15 +79,19 @@ def sequences(table: pd.DataFrame, name: str, against: str) -> tuple[list[Array]
             more than their steps.
     """
     arrays, inputs = (of_every_example(table, one) for one in (name, against))
-    shapes = sorted({one.shape for one in arrays})
-    if any(len(shape) not in (2, 4) for shape in shapes):
-        shape = list(shapes[0])
-        raise AnalysisError(f"{name} has shape {shape}; changes are of [T, C] or [T, C, H, W]")
-    if len({shape[1:] for shape in shapes}) > 1:
+    for one in arrays:
+        _check_time(name, one)
+    if len({one.shape[1:] for one in arrays}) > 1:
         raise AnalysisError(f"{name} differs in its channels or maps from example to example")
     if [len(one) for one in arrays] != [len(one) for one in inputs]:
         raise AnalysisError(f"{name} and {against} differ in their steps")
     return arrays, inputs
+
+
+def _check_time(name: str, values: Array) -> None:
+    if values.ndim not in (2, 4):
+        shape = list(values.shape)
+        raise AnalysisError(f"{name} has shape {shape}; changes are of [T, C] or [T, C, H, W]")
 
 
 def compute_changes(

@@ -167,3 +167,17 @@ def test_a_trial_that_was_not_probed_names_the_command(
     write_variant(open_storage(tmp_path).below("made-up"), "baseline", 0, 0.5)
     error = said(tmp_path, "maps", capsys)
     assert f"run `fusion-search probe made-up --trial {TRIAL} --storage {tmp_path}`" in error
+
+
+def test_an_array_without_time_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_probe(place)
+    words = ["draw", "changes", "made-up", "--array", VECTOR, "--storage", str(place)]
+    assert main(words) == 2
+    assert f"{VECTOR} has shape [5]; changes are of [T, C]" in capsys.readouterr().err
+
+
+def test_files_of_long_and_like_names_stay_apart() -> None:
+    names = ["a.b>c.d", "a.b>c>d", "l" * 300, "l" * 301, "ö"]
+    found = probed._by_file(names)
+    assert list(found.values()) == names
+    assert list(found) == ["a-b-c-d", "a-b-c-d-2", "l" * 80, "l" * 80 + "-2", ""]
