@@ -82,7 +82,6 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "deep": (of_one(shape=[1] * 40, values=[1.0]), "an array has shape [1, 1, "),
     "no side": (of_one(shape=[None], values=[1.0]), "its shape are missing"),
     "no value": (of_one(shape=[2], values=[1.0, None]), "its values are missing"),
-    "no class": (of_one(label=-2), "its label is not one of 26 classes"),
     "one class more": (of_one(label=26), "its label is not one of 26 classes"),
     "twice": (of_one(name=VECTOR), "it has an array twice"),
 }
