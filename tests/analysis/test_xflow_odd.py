@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from xflow_records import opened, write_variant, xflow_description
@@ -26,7 +27,8 @@ def test_what_tells_variants_and_data_is_named_where_it_is_missing(
     storage = open_storage(tmp_path)
     folder = storage.below("made-up")
     write_variant(folder, "baseline", 0, 0.5, description=of)
-    write_variant(folder, "both", 0, 0.5, description=of, **{name: None})
+    unknown: dict[str, Any] = {name: None}
+    write_variant(folder, "both", 0, 0.5, description=of, **unknown)
     with pytest.raises(AnalysisError, match=f"do not say {name} of every trial"):
         compute_xflow(opened(storage))
 

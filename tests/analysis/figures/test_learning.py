@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,10 @@ def test_what_cannot_be_drawn_is_said(search: Search, tmp_path: Path) -> None:
 
 def test_a_network_is_chosen_at_all_its_train_conditions_or_at_one(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
-    noisy = {"train": train_text(audio_snr=1.0, visual_snr=1.0), "train_audio_snr": 1.0}
+    noisy: dict[str, Any] = {
+        "train": train_text(audio_snr=1.0, visual_snr=1.0),
+        "train_audio_snr": 1.0,
+    }
     for fold in range(2):
         write_variant(storage.below("made-up"), "baseline", fold, 0.5)
         write_variant(storage.below("made-up"), "both", fold, 0.5)

@@ -41,7 +41,7 @@ def _nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_probe(place: Path, change: Change = lambda row: row, steps: int = 6) -> None:
     """Four clips of two persons and two classes; of each row what ``change`` makes of it."""
     chance = np.random.default_rng(0)
-    rows = []
+    rows: list[Row] = []
     for number in range(4):
         arrays = {
             "input.audio.coefficients": chance.normal(size=(steps, 3)),
@@ -49,7 +49,7 @@ def write_probe(place: Path, change: Change = lambda row: row, steps: int = 6) -
             MAPS: chance.normal(size=(steps, 2, 3, 3)),
         }
         for name, values in arrays.items():
-            row = {
+            row: Row = {
                 **{"schema_version": 2, "search": "made-up", "trial_id": TRIAL},
                 **{"test_audio_snr": math.inf, "test_visual_snr": math.inf, "split": "test"},
                 **{"number": number, "group": f"p{number // 2}", "label": number % 2},
