@@ -59,7 +59,7 @@ def draw_input(axes: Axes, values: Array, highest: float) -> None:
             the first are left out.
         highest: end of the colours of a sequence of vectors.
     """
-    values = values[(0,) * max(0, values.ndim - 3)]
+    values = np.atleast_1d(values)[(0,) * max(0, values.ndim - 3)]
     if values.ndim == 3 and len(values) in (1, 3):
         picture = values[0] if len(values) == 1 else np.moveaxis(values, 0, 2).clip(0, 1)
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)

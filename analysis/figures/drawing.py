@@ -39,6 +39,7 @@ LARGEST_DIFFERENCE: Final = 0.4  # of shares, at the ends of the colours
 Extension: TypeAlias = Literal["neither", "both", "min", "max"]
 
 _DOTS_PER_INCH: Final = 160
+_MOST_DOTS: Final = 2**16 - 1  # to a side of a PNG, by Matplotlib; more networks have fewer dots
 _CAPTION_SIZE: Final = 7
 _LABEL_SIZE: Final = 9
 # Names come from records of anybody, and a dollar sign in one is no formula.
@@ -345,6 +346,7 @@ def save_figure(figure: Figure, table: pd.DataFrame, output: Storage, name: str)
 def image(figure: Figure, suffix: str, dots_per_inch: int, *, salt: str = "") -> bytes:
     """A figure as the content of a file; with a fixed salt, the same figure gives the same SVG."""
     content = io.BytesIO()
+    dots_per_inch = min(dots_per_inch, int(_MOST_DOTS / max(figure.get_size_inches())))
     with own_style(), mpl.rc_context({"svg.hashsalt": salt}):
         metadata = {"Date": None} if suffix == "svg" else None
         figure.savefig(content, format=suffix, dpi=dots_per_inch, metadata=metadata)

@@ -23,6 +23,7 @@ from fusion_search.analysis.figures.arrays import (
     onset_of,
 )
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.selection import (
@@ -93,9 +94,11 @@ def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
     try:
         table = read_table(search.storage, "activations", [trial_id])
     except FileNotFoundError as error:
+        again = command(
+            *("probe", search.name, "--trial", trial_id), storage=search.storage.parent.location
+        )
         raise AnalysisError(
-            f"trial {trial_id} of search {search.name} was not probed; run "
-            f"`fusion-search probe {search.name} --trial {trial_id}`"
+            f"trial {trial_id} of search {search.name} was not probed; run `{again}`"
         ) from error
     except ValueError as error:
         raise AnalysisError(str(error)) from error

@@ -74,7 +74,20 @@ def by_fold(
 def labelled(trials: pd.DataFrame, description: TaskDescription) -> dict[str, pd.DataFrame]:
     """The trials of every network by its name for people, the plainest network first."""
     found = networks(trials, description)
-    return {network_title(one): of_network(trials, one) for one in found}
+    titles = distinct([network_title(one) for one in found])
+    return {title: of_network(trials, one) for title, one in zip(titles, found, strict=True)}
+
+
+def distinct(names: Sequence[str], form: str = " ({})") -> list[str]:
+    """The same names, numbered where they are alike, as settings that differ little may read."""
+    taken: dict[str, None] = {}
+    for name in names:
+        own, number = name, 1
+        while own in taken:
+            number += 1
+            own = name + form.format(number)
+        taken[own] = None
+    return list(taken)
 
 
 def chosen_name(names: Sequence[str], wanted: str, option: str) -> str:
@@ -111,7 +124,9 @@ def with_sizes(search: Search) -> pd.DataFrame:
     n_test = grid.groupby("trial_id")["n"].max()
     first = epochs[epochs["epoch"] == 1].set_index("trial_id")["examples_seen"]
     n_train = trials["trial_id"].map(first)
-    whole = trials["epoch_examples"] == 0
+    # What an earlier version described may lack the setting.
+    examples = trials.get("epoch_examples", pd.Series(math.nan, trials.index))
+    whole = examples == 0
     return trials.assign(
         n_test=trials["trial_id"].map(n_test).astype(float),
         n_train=n_train.where(whole).astype(float),

@@ -202,9 +202,14 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
     except (pa.ArrowException, ValueError, OSError) as error:
         what = "too large" if isinstance(error, TooLargeError) else "damaged"
         raise RecordError(
-            f"{search.named(table, name)} is {what} ({sentence(error)}); delete it and resume the "
-            "search to run the trial again"
+            f"{search.named(table, name)} is {what} ({sentence(error)}); {_remedy(table)}"
         ) from error
+
+
+def _remedy(table: str) -> str:
+    if table == "activations":  # which no trial writes
+        return "probe the trial again to write it anew"
+    return "delete it and resume the search to run the trial again"
 
 
 def earlier_version(where: str, version: int) -> str:

@@ -17,7 +17,7 @@ from fusion_search.analysis.folds.runs import (
     with_sizes,
 )
 from fusion_search.analysis.records.description import MetricDescription
-from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.selection import AnalysisError, Search
 from fusion_search.analysis.xflow.paper import BASELINE, VARIANTS, XFLOW, Printed
 from fusion_search.analysis.xflow.variants import Group, groups
 
@@ -43,7 +43,7 @@ def compute_xflow(search: Search) -> tuple[pd.DataFrame, list[Group]]:
         baseline; and the groups.
 
     Raises:
-        AnalysisError: it has no variants of the paper that were tested.
+        AnalysisError: it has no variants of the paper that were tested at their train condition.
     """
     found = groups(search, with_sizes(search))
     wanted = f"train_condition_{search.description.metric.name}"
@@ -52,6 +52,12 @@ def compute_xflow(search: Search) -> tuple[pd.DataFrame, list[Group]]:
         for measure in fold_measures(group.trials, search.description):
             if measure.column == wanted or measure.optimistic:
                 rows.append(_group_rows(group, measure, search.description.metric))
+    if not rows:
+        raise AnalysisError(
+            f"no trial of search {search.name} was tested at its train condition, which the "
+            "paper's tables are of; let the grid have it, or see `fusion-search draw folds` for "
+            "the means over the grid"
+        )
     return pd.concat(rows, ignore_index=True)[COLUMNS], found
 
 

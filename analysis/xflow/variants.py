@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pandas as pd
 
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
+from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of, varied_words
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
@@ -73,7 +74,8 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
         trials: its finished ones.
 
     Raises:
-        AnalysisError: it is of another task, was measured on validation persons, or has no variant.
+        AnalysisError: it is of another task, was measured on validation persons, has no variant, or
+            does not say what its trials are of.
     """
     description = search.description
     if description.task != TASK:
@@ -82,6 +84,13 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             "`draw folds` is for any task"
         )
     trials = trials[trials["streams"] == ""]
+    unknown = [name for name in _TOLD if name not in trials or trials[name].isna().any()]
+    if unknown:
+        raise AnalysisError(
+            f"records of search {search.name} do not say {', '.join(unknown)} of every trial, so "
+            "that it cannot be told which variant and data these are of; `fusion-search draw "
+            "folds` does without"
+        )
     trials = trials.assign(
         variant=pd.Series(list(map(variant, rows_of(trials))), trials.index, dtype=object)
     )
@@ -109,13 +118,14 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             found.append(
                 Group(
                     data,
-                    FORMS[form],
+                    FORMS.get(form, form),
                     _words(data, form, protocol, rest, told),
                     PRINTED.get((data, form, protocol)) if clean else None,
                     part,
                 )
             )
-    return found
+    words = distinct([one.words for one in found])
+    return [replace(one, words=own) for one, own in zip(found, words, strict=True)]
 
 
 def _rest(text: str) -> str:
@@ -131,4 +141,5 @@ def _known(folder: str) -> str:
 
 def _words(data: str, form: str, protocol: str, rest: str, at: str) -> str:
     hold_out = "" if protocol == "folds" else f"hold-out by {protocol}"
-    return ", ".join(filter(None, (f"{FORMS[form]} on {data}", hold_out, varied_words(rest), at)))
+    what = f"{FORMS.get(form, form)} on {data}"
+    return ", ".join(filter(None, (what, hold_out, varied_words(rest), at)))

@@ -16,6 +16,7 @@ from fusion_search.analysis.records.description import (
 from fusion_search.datasets.batch import Data
 from fusion_search.datasets.conditions import ABSENT
 from fusion_search.search.tasks.base import Task
+from fusion_search.search.tasks.evaluation import each_epoch
 from fusion_search.search.trials.plain import column_type, default_of, plain_value
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.specification import NO_COLUMNS
@@ -63,8 +64,9 @@ def axes_of(task: Task) -> tuple[AxisDescription, ...]:
 
 def metrics_of(task: Task) -> tuple[MetricDescription, ...]:
     """Those of a task whose data have been opened."""
+    counted = each_epoch(task.metrics)
     return tuple(
-        MetricDescription(one.name, one.direction, one.share, one.is_mean, one.each_epoch)
+        MetricDescription(one.name, one.direction, one.share, one.is_mean, one in counted)
         for one in task.metrics
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -62,19 +62,23 @@ def compute_learning(
             of epochs.
     """
     description = search.description
-    trials = search.finished
-    names = list(_named(trials, description))
-    chosen = [chosen_name(names, one, "--network") for one in wanted] or names
-    folds = sorted(int(one) for one in trials["fold"].unique())
-    if fold is not None:
-        if fold not in folds:
-            there = ", ".join(map(str, folds))
-            raise AnalysisError(f"--fold {fold} has no finished trial; finished are: {there}")
-        trials = trials[trials["fold"] == fold]
-    by_name = _named(trials, description)
+    titles = labelled(search.finished, description)
+    named = _named(titles, description)
+    names = {name: number for number, title in enumerate(titles, 1) for name in named[title]}
+    chosen = [name for one in wanted for name in _chosen(one, named)] or [*names]
+    folds = sorted(int(one) for one in search.finished["fold"].unique())
+    if fold is not None and fold not in folds:
+        there = ", ".join(map(str, folds))
+        raise AnalysisError(f"--fold {fold} has no finished trial; finished are: {there}")
+    by_name = {}
+    for own in named.values():
+        for name, trials in own.items():
+            of_fold = trials if fold is None else trials[trials["fold"] == fold]
+            if len(of_fold):
+                by_name[name] = of_fold
     chosen = [one for one in dict.fromkeys(chosen) if one in by_name]
     if len(chosen) > MOST_NETWORKS:
-        listed = "; ".join(f"{number}. {one}" for number, one in enumerate(names, 1))
+        listed = "; ".join(f"{number}. {one}" for one, number in names.items())
         raise AnalysisError(
             f"{len(chosen)} networks do not fit into a figure; choose up to {MOST_NETWORKS} with "
             f"--network: {listed}"
@@ -92,15 +96,31 @@ def compute_learning(
     return table
 
 
-def _named(trials: pd.DataFrame, description: TaskDescription) -> dict[str, pd.DataFrame]:
-    """The trials of every network, and of each train condition where there are several."""
-    conditions = train_conditions(trials, description)
-    found = {}
+def _named(
+    titles: Mapping[str, pd.DataFrame], description: TaskDescription
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Of every network its trials, by its name with each train condition where there are several.
+
+    Args:
+        titles: every network's trials by its name.
+        description: of the search.
+    """
+    conditions = train_conditions(pd.concat(titles.values()), description)
+    found: dict[str, dict[str, pd.DataFrame]] = {title: {} for title in titles}
     for condition in conditions:
         at = f", trained at {train_label(condition, description)}" if len(conditions) > 1 else ""
-        own = labelled(at_train(trials, condition, description), description)
-        found.update({f"{name}{at}": part for name, part in own.items()})
+        for title, trials in titles.items():
+            own = at_train(trials, condition, description)
+            if len(own):
+                found[title][f"{title}{at}"] = own
     return found
+
+
+def _chosen(wanted: str, named: Mapping[str, Mapping[str, pd.DataFrame]]) -> list[str]:
+    """The names that are meant: one in full, or a network at all its train conditions."""
+    if any(wanted in own for own in named.values()):
+        return [wanted]
+    return [*named[chosen_name([*named], wanted, "--network")]]
 
 
 def _curves(epochs: pd.DataFrame, description: TaskDescription, window: int) -> pd.DataFrame:

@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.arrays import Array, connection_of
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
-from fusion_search.analysis.figures.probed.chosen import HELD, REFUTED, array_words, example_words
+from fusion_search.analysis.figures.probed.chosen import (
+    HELD,
+    REFUTED,
+    array_words,
+    example_words,
+    of_every_example,
+)
 from fusion_search.analysis.figures.probed.following import (
     changes,
     channel_changes,
@@ -39,9 +45,10 @@ def input_of(table: pd.DataFrame, name: str, wanted: str | None) -> str:
         wanted: the beginning of the input's name; by default the first of the connection's stream.
 
     Raises:
-        AnalysisError: there is none with as many steps.
+        AnalysisError: there is none with as many steps, or the array has none.
     """
     first = table.drop_duplicates("name").set_index("name")["values"]
+    _check_time(name, first[name])
     steps = len(first[name])
     fits = [
         str(one)
@@ -68,15 +75,23 @@ def sequences(table: pd.DataFrame, name: str, against: str) -> tuple[list[Array]
         against: of the input.
 
     Raises:
-        AnalysisError: the array has no time, or other steps than its input.
+        AnalysisError: the array has no time, or other steps than its input, or examples differ in
+            more than their steps.
     """
-    arrays, inputs = (list(table.loc[table["name"] == one, "values"]) for one in (name, against))
-    shape = list(arrays[0].shape)
-    if arrays[0].ndim not in (2, 4):
-        raise AnalysisError(f"{name} has shape {shape}; changes are of [T, C] or [T, C, H, W]")
+    arrays, inputs = (of_every_example(table, one) for one in (name, against))
+    for one in arrays:
+        _check_time(name, one)
+    if len({one.shape[1:] for one in arrays}) > 1:
+        raise AnalysisError(f"{name} differs in its channels or maps from example to example")
     if [len(one) for one in arrays] != [len(one) for one in inputs]:
         raise AnalysisError(f"{name} and {against} differ in their steps")
     return arrays, inputs
+
+
+def _check_time(name: str, values: Array) -> None:
+    if values.ndim not in (2, 4):
+        shape = list(values.shape)
+        raise AnalysisError(f"{name} has shape {shape}; changes are of [T, C] or [T, C, H, W]")
 
 
 def compute_changes(

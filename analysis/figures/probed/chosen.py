@@ -18,6 +18,8 @@ HELD, REFUTED, UNDECIDED = "held", "refuted", "undecided"
 HALF: Final = 0.5
 """Of what is 0 by chance and 1 at best."""
 
+_LARGEST: Final = float(np.finfo(np.float32).max)  # which is what networks compute with
+
 DRAWS: Final = 999
 """Of a null."""
 
@@ -86,6 +88,33 @@ def chosen_arrays(
     ]
     if not found:
         raise AnalysisError(f"no probed array is {kind}; there are {there}")
+    return found
+
+
+def of_every_example(table: pd.DataFrame, name: str) -> list[Array]:
+    """An array of every example, in the order of :func:`examples_of`.
+
+    Raises:
+        AnalysisError: an example lacks it, or it is empty there, or has values that are not finite.
+    """
+    found = list(table.loc[table["name"] == name, "values"])
+    examples = len(examples_of(table))
+    if len(found) != examples:
+        raise AnalysisError(
+            f"{name} was kept of {len(found)} of {examples} examples, and a figure takes it of "
+            "all; name other arrays by --array"
+        )
+    for one in found:
+        if not one.size:
+            raise AnalysisError(
+                f"{name} has shape {list(one.shape)}, which is nothing to draw; name other arrays "
+                "by --array"
+            )
+    if not all((np.abs(one) <= _LARGEST).all() for one in found):
+        raise AnalysisError(
+            f"{name} has values that are not finite; name other arrays by --array, or probe "
+            "another trial"
+        )
     return found
 
 

@@ -20,6 +20,7 @@ from fusion_search.analysis.figures.probed.chosen import (
     array_words,
     examples_of,
     label_word,
+    of_every_example,
 )
 from fusion_search.analysis.figures.probed.clusters import ALL, HELD_OUT, nearest_of
 from fusion_search.analysis.figures.timeline import INPUT
@@ -68,7 +69,7 @@ def vectors_of(table: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, dic
     examples = examples_of(table)
     found = {}
     for name in names:
-        arrays = list(table.loc[table["name"] == name, "values"])
+        arrays = of_every_example(table, name)
         if any(one.ndim not in (1, 2) for one in arrays):
             raise AnalysisError(
                 f"{name} has shape {list(arrays[0].shape)}; an embedding takes vectors [C], or "
@@ -78,8 +79,6 @@ def vectors_of(table: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, dic
         if len({len(one) for one in vectors}) > 1:
             raise AnalysisError(f"vectors of {name} differ in length")
         found[name] = np.stack(vectors)
-        if not np.isfinite(found[name]).all():
-            raise AnalysisError(f"{name} has values that are not finite")
     return examples, found
 
 

@@ -26,14 +26,14 @@ _FEWEST: Final = 4  # changes
 def changes(values: Array) -> Array:
     """Lengths of the changes of a sequence [T, ...] from step to step, [T - 1]."""
     steps = np.diff(values, axis=0)
-    lengths: Array = np.sqrt(np.square(steps).reshape(len(steps), -1).sum(axis=1))
+    lengths: Array = np.sqrt(np.square(steps).sum(axis=tuple(range(1, steps.ndim))))
     return lengths
 
 
 def channel_changes(values: Array) -> Array:
     """The same of every channel of [T, C, ...] by itself, [T - 1, C]."""
     steps = np.diff(values, axis=0)
-    lengths: Array = np.sqrt(np.square(steps).reshape(*steps.shape[:2], -1).sum(axis=2))
+    lengths: Array = np.sqrt(np.square(steps).sum(axis=tuple(range(2, steps.ndim))))
     return lengths
 
 

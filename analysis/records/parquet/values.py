@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from fusion_search.analysis.records.columns import COST, RESULT, condition_value
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
-from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.plain_data import parse_json, shown
 
 FINISHED: Final = "finished"
 FAILED: Final = "failed"
@@ -60,8 +60,41 @@ def check_rows(part: pa.Table | pa.RecordBatch, description: TaskDescription) ->
         raise ValueError(_UNCOUNTED)
     for metric in description.metrics:
         _check_metric(part, metric, names)
+    if "epoch" in names and pc.count_distinct(part["epoch"]).as_py() < part.num_rows:
+        raise ValueError("it has an epoch twice")
+    if {"shape", "values"} <= names:
+        _check_arrays(part)
+    array = [*description.test_columns, "split", "number", "name"]
+    if {"shape", *array} <= names:
+        keys = pa.Table.from_batches([part]) if isinstance(part, pa.RecordBatch) else part
+        if keys.group_by(array).aggregate([]).num_rows < part.num_rows:
+            raise ValueError("it has an array twice")
+    if {"shape", "label"} <= names:
+        _check_labels(part["label"], description.classes)
 
 
+def _check_arrays(part: pa.Table | pa.RecordBatch) -> None:
+    """Every array has as many values as its shape says, all of them there."""
+    for name in ("shape", "values"):
+        if pc.list_flatten(part[name]).null_count:
+            raise ValueError(f"its {name} are missing")
+    lengths = pc.list_value_length(part["values"]).to_pylist()
+    for shape, length in zip(part["shape"].to_pylist(), lengths, strict=True):
+        if len(shape) > _MOST_DIMENSIONS or not all(0 <= one < _LONGEST_SIDE for one in shape):
+            raise ValueError(f"an array has shape {shown(shape)}")
+        if math.prod(shape) != length:
+            raise ValueError(f"an array of shape {shape} has {length} values")
+
+
+def _check_labels(labels: Any, classes: int) -> None:
+    """Of examples: a class of the task, or below 0 for none."""
+    most = pc.max(labels).as_py()
+    if most is not None and most >= classes and most >= 0:
+        raise ValueError(f"its label is not one of {classes} classes")
+
+
+_MOST_DIMENSIONS: Final = 32  # of an array
+_LONGEST_SIDE: Final = 2**31
 _UNCOUNTED: Final = "it counts what cannot be counted so"
 
 

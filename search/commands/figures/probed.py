@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
+from typing import Final
 
 import pandas as pd
 
@@ -23,6 +25,7 @@ from fusion_search.analysis.figures.probed.chosen import (
     example_words,
     examples_of,
     label_word,
+    of_every_example,
 )
 from fusion_search.analysis.figures.probed.clusters import (
     compute_clusters,
@@ -40,6 +43,7 @@ from fusion_search.analysis.figures.probed.embedding import (
 from fusion_search.analysis.figures.probed.following import compute_following
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps, frames_of, is_map
 from fusion_search.analysis.figures.timeline import choose_trial, read_activations
+from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.records.samples import placement_words, rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import AnalysisError, Search
@@ -49,6 +53,8 @@ from fusion_search.search.commands.figures.drawing_options import (
     save,
     save_numbers,
 )
+
+_LONGEST_WORD: Final = 80  # letters of an array's name in that of a file
 
 
 def embedding(options: argparse.Namespace) -> int:
@@ -85,7 +91,7 @@ def changes(options: argparse.Namespace) -> int:
     search, trial, table, caption = _probed(options)
     names = chosen_arrays(table, options.arrays, is_over_time, "what connections give over time")
     examples = examples_of(table)
-    for array in names:
+    for word, array in _by_file(names).items():
         against = input_of(table, array, options.against)
         arrays, inputs = sequences(table, array, against)
         told, following = compute_following(examples, arrays, inputs)
@@ -99,7 +105,7 @@ def changes(options: argparse.Namespace) -> int:
             caption=f"{caption} {_examples_words(examples)}",
         )
         print(printable(following_words(summary)))
-        name = f"{search.name}-changes-{trial['trial_id']}-{_file_word(array)}"
+        name = f"{search.name}-changes-{trial['trial_id']}-{word}"
         save(options, figure, shown, name)
         save_numbers(options, told, f"{name}-examples")
         save_numbers(options, pd.DataFrame([summary]), f"{name}-following")
@@ -119,8 +125,8 @@ def maps(options: argparse.Namespace) -> int:
     example = examples.iloc[options.place]
     own = (table["split"] == example["split"]) & (table["number"] == example["number"])
     rows = table[own]
-    for array in names:
-        values = rows.loc[rows["name"] == array, "values"].iloc[0]
+    for word, array in _by_file(names).items():
+        values = of_every_example(table, array)[options.place]
         numbers = compute_maps(array, values)
         label = label_word(int(example["label"]), search.description)
         figure = draw_maps(
@@ -135,7 +141,7 @@ def maps(options: argparse.Namespace) -> int:
             options,
             figure,
             numbers,
-            f"{search.name}-maps-{trial['trial_id']}-{_file_word(array)}-{place}",
+            f"{search.name}-maps-{trial['trial_id']}-{word}-{place}",
         )
     return 0
 
@@ -164,5 +170,7 @@ def _examples_words(examples: pd.DataFrame) -> str:
     return f"Examples: {told}{whose}."
 
 
-def _file_word(array: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", array).strip("-")
+def _by_file(arrays: Sequence[str]) -> dict[str, str]:
+    """What a figure's name has of an array's -> the array."""
+    words = [re.sub(r"[^A-Za-z0-9]+", "-", one).strip("-")[:_LONGEST_WORD] for one in arrays]
+    return dict(zip(distinct(words, "-{}"), arrays, strict=True))

@@ -17,6 +17,7 @@ from fusion_search.datasets.conditions import drawn
 from fusion_search.datasets.loading import Presentation, chunks, load
 from fusion_search.search.tasks.base import Condition, TrialError
 from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.specification import TrialSpecification
 
 INPUT = "input."
@@ -150,6 +151,9 @@ def of_every_class(
         splits: among which they are looked for, in this order.
         count: how many of each class, and of each group in it, at most.
         seed: of the trial, where examples have to be loaded to tell their classes.
+
+    Raises:
+        ConfigurationError: an example has not one class.
     """
     found: list[Example] = []
     taken: dict[tuple[str, int], int] = {}
@@ -167,12 +171,21 @@ def of_every_class(
 def _labels(dataset: Dataset[Any], seed: int) -> Iterator[int]:
     told = getattr(dataset, "targets", None)
     if told is not None:
-        yield from (int(one) for one in told)
+        yield from map(_class, told)
         return
     every = [Presentation(at, at) for at in range(len(dataset))]  # type: ignore[arg-type]
     cut = [every[part] for part in chunks(len(every), _LOADED_AT_ONCE)]
     for batch, _ in load(dataset, cut, seed=seed):
-        yield from batch.targets.tolist()
+        yield from map(_class, batch.targets)
+
+
+def _class(target: Any) -> int:
+    try:
+        return int(target)
+    except (TypeError, ValueError, RuntimeError) as error:  # several, or words
+        raise ConfigurationError(
+            "an example has not one class; name examples by --example"
+        ) from error
 
 
 def _label(data: Data, batch: Batch) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from synthetic_records import train_text
 from xflow_records import opened, write_variant
 
 from fusion_search.analysis.figures.folds.learning import compute_learning, draw_learning
@@ -84,3 +86,22 @@ def test_what_cannot_be_drawn_is_said(search: Search, tmp_path: Path) -> None:
         write_variant(many.below("made-up"), "baseline", 0, 0.5, **settings)
     with pytest.raises(AnalysisError, match=r"7 networks do not fit .* choose up to 6"):
         compute_learning(opened(many))
+
+
+def test_a_network_is_chosen_at_all_its_train_conditions_or_at_one(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    noisy: dict[str, Any] = {
+        "train": train_text(audio_snr=1.0, visual_snr=1.0),
+        "train_audio_snr": 1.0,
+    }
+    for fold in range(2):
+        write_variant(storage.below("made-up"), "baseline", fold, 0.5)
+        write_variant(storage.below("made-up"), "both", fold, 0.5)
+    write_variant(storage.below("made-up"), "baseline", 0, 0.5, **noisy)
+    several = opened(storage)
+    every = ["plain, trained at audio Orig., visual Orig.", "plain, trained at audio 1, visual 1"]
+    for wanted in (["1"], ["plain"], every):
+        assert list(compute_learning(several, wanted)["network"].unique()) == every
+    assert list(compute_learning(several, every[1:])["network"].unique()) == every[1:]
+    # In the second fold there is one train condition alone; names are those of the whole search.
+    assert list(compute_learning(several, ["1"], fold=1)["network"].unique()) == every[:1]

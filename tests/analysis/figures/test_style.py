@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic_records import DIGITS, Trial, write_trial
 
 import fusion_search.analysis.figures as room
@@ -147,3 +148,7 @@ def test_every_figure_is_drawn_in_our_style() -> None:
                 found.add(name)
                 assert hasattr(function, "__wrapped__"), name
     assert len(found) > 10
+
+
+def test_a_figure_larger_than_a_picture_may_be_has_fewer_dots() -> None:
+    assert image(Figure(figsize=(1, 4000)), "png", 160)[1:4] == b"PNG"

@@ -19,6 +19,7 @@ from descriptions import digit_description
 from pyarrow import fs
 from synthetic_records import Trial, write_planned, write_trial
 from tracking_records import end_row, planned_search, record
+from xflow_records import write_variant
 
 from fusion_search.analysis.records import selection
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -30,6 +31,8 @@ from fusion_search.analysis.records.tables import (
     to_parquet,
 )
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures import folds
+from fusion_search.search.commands.figures.drawing_options import say_damage
 from fusion_search.search.commands.status import print_searches
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.records import recorder
@@ -442,6 +445,32 @@ def test_figures_and_the_report_leave_out_what_cannot_be_read(
         folder.write(b"damaged", "grid", name)
     assert main(["draw", "grids", "made-up", *place]) == 2
     assert "no grid of search made-up can be read" in capsys.readouterr().err
+
+
+def test_figures_over_folds_leave_out_what_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "save", lambda *_: None)
+    folder = open_storage(tmp_path).below("made-up")
+    for fold in range(4):
+        write_variant(folder, "baseline", fold, 0.5)
+    first, second, third, fourth = folder.names("trials")
+    folder.write(b"damaged", "trials", first)
+    folder.write(b"damaged", "grid", second)
+    folder.write(b"damaged", "epochs", third)
+    twice = pa.concat_tables([pq.read_table(folder.path("epochs", fourth))] * 2)
+    folder.write(to_parquet(twice), "epochs", fourth)
+    place = ["--storage", str(tmp_path), "--output", str(tmp_path / "out")]
+    for figure in ("folds", "xflow", "learning"):
+        say_damage.cache_clear()
+        assert main(["draw", figure, "made-up", *place]) == 0
+        output = capsys.readouterr()
+        assert output.err.count(f"trials/{first} is damaged") == 1
+        assert output.err.count(f"grid/{second} is damaged") == (figure != "learning")
+        assert output.err.count(f"epochs/{third} is damaged") == 1
+        assert output.err.count(f"epochs/{fourth} is damaged (it has an epoch twice)") == 1
+        if figure != "learning":
+            assert "Of 3 finished trials of 3 planned" in output.out
 
 
 @pytest.mark.parametrize("live", [True, False])

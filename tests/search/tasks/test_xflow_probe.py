@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from fusion_search.models.layout import Placement
 from fusion_search.models.xflow.widths import WHOLE
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tasks.xflow.task import XFlow
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.inspection.probe import Example, of_every_class, probe
 
 WAYS = [
@@ -125,3 +127,10 @@ def test_one_clip_of_every_class_and_person(tasks: dict[str, OpenedTask]) -> Non
     assert len(told) == len(set(told)) == 16  # eight persons, two digits
     of_test = of_every_class(data, ("test",), 1, seed=0)
     assert [one.split for one in of_test] == ["test", "test"]
+
+
+@pytest.mark.parametrize("targets", [torch.zeros(2, 3), ["yes", "no"]])
+def test_examples_of_several_classes_are_named_one_by_one(targets: Any) -> None:
+    data: Any = SimpleNamespace(split=lambda _: SimpleNamespace(targets=targets))
+    with pytest.raises(ConfigurationError, match="not one class; name examples by --example"):
+        of_every_class(data, ["test"], 1, seed=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from descriptions import digit_description
@@ -53,3 +53,14 @@ def test_a_setting_called_like_a_column_is_refused() -> None:
     task = ClashingSensors()
     with pytest.raises(ValueError, match="best_epoch"):
         describe("x:Y", task, open_task(task, Amount()), ("ecg", "motion", "heat"))
+
+
+def test_the_metric_that_chooses_is_counted_after_every_epoch_whatever_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = Sensors()
+    first, *others = task.metrics
+    monkeypatch.setattr(task, "metrics", (replace(first, each_epoch=False), *others))
+    found = describe("x:Y", task, open_task(task, Amount()), ("ecg", "motion", "heat"))
+    assert f"validation_{first.name}" in found.schema("epochs").names
+    assert f"optimistic_{first.name}" in found.schema("trials").names

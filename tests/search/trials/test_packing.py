@@ -67,6 +67,8 @@ def assert_same(packed: News, alone: TrialResult) -> None:
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-5)
         assert one.train == other.train
         assert one.validation == other.validation
+        assert one.test_loss == pytest.approx(other.test_loss, rel=1e-5)
+        assert one.test == other.test
     assert packed.best is not None
     assert alone.best is not None
     assert packed.best.epoch == alone.best.epoch
@@ -96,6 +98,7 @@ def test_packed_training_gives_the_numbers_of_training_alone(
         validation_examples=8,
         test_examples=3,
         predictions=True,
+        each_epoch=True,
     )
     assert packs(trials, 4) == [tuple(trials)]
     ends, order = outcomes(trials, small_opened)
