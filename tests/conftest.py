@@ -24,7 +24,7 @@ from fusion_search.search.trials.specification import TrialSpecification
 
 # Ray's workers step back behind other programs, here behind the tests beside them, which wait for
 # nobody: a search took thrice as long as alone.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (Ray spells it so)
 
 
 @pytest.fixture(scope="session", autouse=True)

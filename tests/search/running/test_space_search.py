@@ -46,7 +46,7 @@ def planned(storage: Storage) -> list[dict[str, Any]]:
 
 
 @on_one_ray
-@pytest.mark.slow  # that a resumed search proposes the same, and that a kill loses nothing, others show
+@pytest.mark.slow  # others show that a resumed search proposes the same, and a kill loses nothing
 @pytest.mark.parametrize("searcher", ["tpe", "surrogate"])
 def test_a_killed_search_goes_on_with_all_that_its_searcher_knew(
     tmp_path: Path, searcher: str
