@@ -216,7 +216,7 @@ class BestSample:
     def words(self) -> str:
         """By what it was chosen."""
         trials = len(self.trial_ids)
-        mean = f", the mean of its sample's {trials} trials" if trials > 1 else ""
+        mean = f", the mean over its {trials} trials" if trials > 1 else ""
         return f"{self.objective.words} {self.objective.text(self.value)}{mean}"
 
 

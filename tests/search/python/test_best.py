@@ -62,7 +62,7 @@ def test_the_best_trial_of_the_best_whole_sample_is_named_everywhere(
     assert choose_trial(search, None)["trial_id"] == winner.trial_id
     print_searches(str(tmp_path))
     assert words.rpartition(" ")[0].rpartition(" ")[2] in capsys.readouterr().out
-    chosen = f"chosen by {words}, the mean of its sample's 2 trials"
+    chosen = f"chosen by {words}, the mean over its 2 trials"
     print_trials("made-up", str(tmp_path))
     assert f"best trial: {winner.name}; {chosen}\n" in capsys.readouterr().out
     outline = build_outline({**yaml.safe_load(text), "storage": str(tmp_path)})
