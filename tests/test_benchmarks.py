@@ -29,11 +29,13 @@ def test_sides_are_run_in_turns() -> None:
     assert calls == ["a", "b"] * 3
 
 
+@pytest.mark.slow
 def test_the_layer_equals_its_baseline() -> None:
     measurements = bench_convlstm.measure(units=(4,), frames=3, rounds=1)
     assert [one.aim for one in measurements] == [None] * 4
 
 
+@pytest.mark.slow
 def test_the_grid_equals_its_baseline() -> None:
     tiny = [replace(one, images=2, recordings=1) for one in bench_grid.SETTINGS if one.depth]
     measurements = bench_grid.measure(units=2, rounds=1, settings=tiny)

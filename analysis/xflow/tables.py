@@ -55,7 +55,7 @@ def compute_xflow(search: Search) -> tuple[pd.DataFrame, list[Group]]:
     if not rows:
         raise AnalysisError(
             f"no trial of search {search.name} was tested at its train condition, which the "
-            "paper's tables are of; let the grid have it, or see `fusion-search draw folds` for "
+            "paper's tables are of; let the grid have it, or see `draw folds` for "
             "the means over the grid"
         )
     return pd.concat(rows, ignore_index=True)[COLUMNS], found

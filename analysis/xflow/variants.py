@@ -88,8 +88,8 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
     if unknown:
         raise AnalysisError(
             f"records of search {search.name} do not say {', '.join(unknown)} of every trial, so "
-            "that it cannot be told which variant and data these are of; `fusion-search draw "
-            "folds` does without"
+            "that it cannot be told which variant and data these are of; `draw folds` "
+            "does without"
         )
     trials = trials.assign(
         variant=pd.Series(list(map(variant, rows_of(trials))), trials.index, dtype=object)

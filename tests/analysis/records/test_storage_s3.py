@@ -22,6 +22,7 @@ def config_of(folder: Path, server: S3Server, trials: int, **resources: object) 
     return str(write_config(folder, storage=server.uri, seeds=seeds, resources=limits))
 
 
+@pytest.mark.slow
 def test_a_search_on_s3_asks_little_and_tells_no_secret(
     tmp_path: Path, server: S3Server, capfd: pytest.CaptureFixture[str]
 ) -> None:

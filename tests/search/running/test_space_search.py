@@ -246,6 +246,7 @@ def test_a_sample_that_failed_half_way_has_ended_and_is_not_confirmed(
 
 
 @on_one_ray
+@pytest.mark.slow
 def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: Path) -> None:
     config = write_config(
         tmp_path,
