@@ -81,7 +81,10 @@ class Exchange(nn.Module):
             if name != COUPLING and kind != NONE:
                 self._connect(name, kind, features, inputs, given)
         if site.merged is not None:
-            for target in {direction(name)[1] for name in (*self.crosses, *self.residuals)}:
+            targets = {direction(name)[1] for name in (*self.crosses, *self.residuals)}
+            # In the network's order: that of a set is another in every process, and an optimiser
+            # knows parameters by their order alone.
+            for target in (one for one in self.features if one in targets):
                 self.merged[target] = site.merged(target, self.features[target])
 
     def _connect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -144,3 +145,17 @@ def test_any_subset_of_the_streams_is_gated(kind: str, gated: tuple[str, ...]) -
     # All weights are used.
     sum(found[name].sum() for name in gated).backward()
     assert all(one.grad is not None for one in made.parameters())
+
+
+def test_what_stands_behind_merging_points_has_the_order_of_the_streams() -> None:
+    # An optimiser knows parameters by their order alone, and a set's is another in every process.
+    streams = [f"stream{number}" for number in range(8)]
+    features = {
+        name: Feature(5) if number % 2 else Feature(2, (4, 3))
+        for number, name in enumerate(streams)
+    }
+    site = Site("s", dict.fromkeys(streams, "l"), merged=lambda stream, feature: nn.Linear(2, 2))
+    ways = {f"{one}>{other}": "cross" for one, other in itertools.pairwise([*streams, streams[0]])}
+    backwards = dict(reversed(ways.items()))
+    made = Exchange(site, features, features, backwards)
+    assert list(made.merged) == streams
