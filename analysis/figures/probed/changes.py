@@ -21,7 +21,7 @@ from fusion_search.analysis.figures.probed.chosen import (
 from fusion_search.analysis.figures.probed.following import (
     changes,
     channel_changes,
-    shifted_correlations,
+    correlation,
 )
 from fusion_search.analysis.figures.timeline import INPUT
 from fusion_search.analysis.records.samples import rows_of
@@ -150,7 +150,7 @@ def draw_changes(
         above.plot(part["step"], part["change"], color="C0", linewidth=1.2)
         below.plot(part["step"], part["input_change"], color="C1", linewidth=1.2)
         values = part["change"].to_numpy(), part["input_change"].to_numpy()
-        own = shifted_correlations(*values)[0]
+        own = correlation(*values)
         example = example_words(part.iloc[0])
         above.set_title(f"channel {channel}, {own:.2f}\n{example}", fontsize=7)
         below.set_xlabel("step", fontsize=7)

@@ -37,15 +37,16 @@ ALL, HELD_OUT = "all examples", "held out"
 """Examples that are asked for their neighbour, which may be any."""
 
 Vectors = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
 _TRAIN: Final = "train"
 
 
-def compute_clusters(examples: pd.DataFrame, vectors: Mapping[str, Vectors]) -> pd.DataFrame:
+def compute_clusters(examples: pd.DataFrame, nearest: Mapping[str, Numbers]) -> pd.DataFrame:
     """A row per array, and per part where some examples were trained on and some were not.
 
     Args:
         examples: [N] rows with split, group and label.
-        vectors: array -> [N, C].
+        nearest: array -> [N], as :func:`neighbours` gives it.
 
     Raises:
         AnalysisError: no example can have a neighbour of its class.
@@ -55,10 +56,9 @@ def compute_clusters(examples: pd.DataFrame, vectors: Mapping[str, Vectors]) -> 
     groups = examples["group"].to_numpy(dtype=str)
     shuffled = _shuffled(labels, groups)
     rows: list[dict[str, Any]] = []
-    for name, values in vectors.items():
-        nearest = nearest_of(values)
-        agrees = (labels[nearest] == labels).astype(float)
-        by_chance = shuffled[:, nearest] == shuffled  # [draws, N]
+    for name, own in nearest.items():
+        agrees = (labels[own] == labels).astype(float)
+        by_chance = shuffled[:, own] == shuffled  # [draws, N]
         for part, there in parts_of(examples).items():
             rows.append(
                 {"array": name, "part": part}
@@ -67,11 +67,15 @@ def compute_clusters(examples: pd.DataFrame, vectors: Mapping[str, Vectors]) -> 
     return pd.DataFrame(rows)
 
 
-def nearest_of(values: Vectors) -> npt.NDArray[np.int64]:
-    """[N, C] to the number of each one's nearest other, [N]."""
+def neighbours(vectors: Mapping[str, Vectors]) -> dict[str, Numbers]:
+    """Array -> [N, C] to array -> the number of each one's nearest other, [N]."""
+    return {name: _nearest(values) for name, values in vectors.items()}
+
+
+def _nearest(values: Vectors) -> Numbers:
     distances = cdist(values, values)
     np.fill_diagonal(distances, np.inf)
-    nearest: npt.NDArray[np.int64] = distances.argmin(axis=1)
+    nearest: Numbers = distances.argmin(axis=1)
     return nearest
 
 
@@ -85,18 +89,18 @@ def parts_of(examples: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def compute_contrasts(
-    examples: pd.DataFrame, vectors: Mapping[str, Vectors], clusters: pd.DataFrame
+    examples: pd.DataFrame, nearest: Mapping[str, Numbers], clusters: pd.DataFrame
 ) -> pd.DataFrame:
     """Of connections of one kind and direction: the last clusters by class, the first does not.
 
     Held where both are; refuted where the last does not cluster, or the first does.
 
     Args:
-        examples, vectors: as of :func:`compute_clusters`.
+        examples, nearest: as of :func:`compute_clusters`.
         clusters: what that gave.
     """
     ways: dict[str, list[str]] = {}
-    for name in vectors:
+    for name in nearest:
         found = connection_of(name)
         if found is not None:
             ways.setdefault(found.way, []).append(name)
@@ -106,8 +110,7 @@ def compute_contrasts(
     several = [(way, names) for way, names in ways.items() if len(names) > 1]
     for (way, names), (part, there) in itertools.product(several, parts_of(examples).items()):
         first, last = (
-            (labels[nearest_of(vectors[one])] == labels).astype(float)
-            for one in (names[0], names[-1])
+            (labels[nearest[one]] == labels).astype(float) for one in (names[0], names[-1])
         )
         differences, of = by_unit((last - first)[there], list(groups[there]))
         row: dict[str, Any] = {

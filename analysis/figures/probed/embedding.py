@@ -22,7 +22,7 @@ from fusion_search.analysis.figures.probed.chosen import (
     label_word,
     of_every_example,
 )
-from fusion_search.analysis.figures.probed.clusters import ALL, HELD_OUT, nearest_of
+from fusion_search.analysis.figures.probed.clusters import ALL, HELD_OUT, Numbers
 from fusion_search.analysis.figures.timeline import INPUT
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import rows_of
@@ -93,17 +93,20 @@ def embedded(vectors: Array) -> Array:
     return places
 
 
-def compute_embedding(examples: pd.DataFrame, vectors: Mapping[str, Array]) -> pd.DataFrame:
+def compute_embedding(
+    examples: pd.DataFrame, vectors: Mapping[str, Array], nearest: Mapping[str, Numbers]
+) -> pd.DataFrame:
     """A row per array and example: its place in the plane, and whether its neighbour agrees.
 
     Args:
         examples, vectors: as :func:`vectors_of` gives them.
+        nearest: of these, as ``neighbours`` gives it.
     """
     labels = examples["label"].to_numpy()
     parts = []
     for name, values in vectors.items():
         places = embedded(values)
-        agrees = labels[nearest_of(values)] == labels
+        agrees = labels[nearest[name]] == labels
         columns = {"x": places[:, 0], "y": places[:, 1], "neighbour_agrees": agrees}
         parts.append(examples.assign(array=name, **columns))
     return pd.concat(parts, ignore_index=True)

@@ -37,15 +37,26 @@ def channel_changes(values: Array) -> Array:
     return lengths
 
 
-def shifted_correlations(one: Array, other: Array) -> Array:
-    """Rank correlations of [n] with [n] shifted by 0 to n - 1, in a circle; NaN of constants."""
+def shifted_correlations(one: Array, other: Array, shifts: int | None = None) -> Array:
+    """Rank correlations of [n] with [n] shifted in a circle, [shifts]; NaN of constants.
+
+    Args:
+        one, other: of one length.
+        shifts: how many, from 0 on; all n where that is not said.
+    """
+    count = len(one) if shifts is None else shifts
     ranks = [rankdata(each) for each in (one, other)]
     first, second = (each - each.mean() for each in ranks)
     scale = np.sqrt((first @ first) * (second @ second))
     if scale < TIE:
-        return np.full(len(one), np.nan)
-    found: Array = np.array([first @ np.roll(second, by) for by in range(len(one))]) / scale
+        return np.full(count, np.nan)
+    found: Array = np.array([first @ np.roll(second, by) for by in range(count)]) / scale
     return found
+
+
+def correlation(one: Array, other: Array) -> float:
+    """The rank correlation of [n] with [n]; NaN of constants."""
+    return float(shifted_correlations(one, other, shifts=1)[0])
 
 
 def compute_following(
@@ -75,34 +86,36 @@ def compute_following(
         shifted.append(by_shift[1:])
         own = channel_changes(values)
         if len(source) >= _FEWEST:
-            channels.append([shifted_correlations(one, source)[0] for one in own.T])
-    correlation = np.array(found)
-    there = np.isfinite(correlation)
+            channels.append([correlation(one, source) for one in own.T])
+    correlations = np.array(found)
+    there = np.isfinite(correlations)
     if not there.any():
         raise AnalysisError(
             f"no probed example has {_FEWEST} changes over time that differ; probe longer ones"
         )
     told = examples.assign(
         steps=[len(one) for one in arrays],
-        correlation=correlation,
+        correlation=correlations,
         shifted=[one.mean() for one in shifted],
     )
     kept = [one for one, is_there in zip(shifted, there, strict=True) if is_there]
-    summary = _summary(correlation[there], kept, list(told.loc[there, "group"]))
+    summary = _summary(correlations[there], kept, list(told.loc[there, "group"]))
     each = _means(np.array(channels))
     summary |= {"channels": len(each), "channels_following": int((each > HALF).sum())}
     return told, pd.DataFrame([summary])
 
 
-def _summary(correlation: Array, shifted: Sequence[Array], groups: Sequence[str]) -> dict[str, Any]:
-    units, of = by_unit(correlation, groups)
+def _summary(
+    correlations: Array, shifted: Sequence[Array], groups: Sequence[str]
+) -> dict[str, Any]:
+    units, of = by_unit(correlations, groups)
     mean, low, high = interval(units)
     chance = np.random.default_rng(0)
     drawn = np.stack([chance.choice(one, DRAWS) for one in shifted])  # [N, draws]
     by_chance = by_unit(drawn, groups)[0].mean(axis=0)
     p = float(1 + (by_chance >= mean - TIE).sum()) / (1 + DRAWS)
     return {
-        "examples": len(correlation),
+        "examples": len(correlations),
         "units": len(units),
         "of": of,
         "correlation": mean,

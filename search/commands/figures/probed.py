@@ -30,6 +30,7 @@ from fusion_search.analysis.figures.probed.chosen import (
 from fusion_search.analysis.figures.probed.clusters import (
     compute_clusters,
     compute_contrasts,
+    neighbours,
 )
 from fusion_search.analysis.figures.probed.embedding import (
     beside_their_like,
@@ -64,9 +65,10 @@ def embedding(options: argparse.Namespace) -> int:
         chosen_arrays(table, options.arrays, is_embedded, "vectors that a network gives")
     )
     examples, vectors = vectors_of(table, names)
-    clusters = compute_clusters(examples, vectors)
-    contrasts = compute_contrasts(examples, vectors, clusters)
-    points = compute_embedding(examples, vectors)
+    nearest = neighbours(vectors)
+    clusters = compute_clusters(examples, nearest)
+    contrasts = compute_contrasts(examples, nearest, clusters)
+    points = compute_embedding(examples, vectors, nearest)
     figure = draw_embedding(
         points,
         clusters,

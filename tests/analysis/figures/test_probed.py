@@ -30,6 +30,7 @@ from fusion_search.analysis.figures.probed.clusters import (
     HELD_OUT,
     compute_clusters,
     compute_contrasts,
+    neighbours,
 )
 from fusion_search.analysis.figures.probed.embedding import (
     compute_embedding,
@@ -75,7 +76,7 @@ def test_a_planted_clustering_is_found_and_none_by_person_or_chance(
         "by person": planted(examples, "group", 3.0),
         "neither": planted(examples, "label", 0.0),
     }
-    found = compute_clusters(examples, vectors).set_index(["array", "part"])
+    found = compute_clusters(examples, neighbours(vectors)).set_index(["array", "part"])
     labels = examples["label"].to_numpy()
     for name, values in vectors.items():  # the nearest neighbour, one by one
         agrees = []
@@ -111,7 +112,8 @@ def test_the_last_clusters_and_the_first_does_not(examples: pd.DataFrame) -> Non
             "level1.image>audio.residual": planted(examples, "label", 0.0),
             SECOND: planted(examples, "label", last),
         }
-        found = compute_contrasts(examples, vectors, compute_clusters(examples, vectors))
+        nearest = neighbours(vectors)
+        found = compute_contrasts(examples, nearest, compute_clusters(examples, nearest))
         assert set(found["connection"]) == {"cross from image to audio"}
         row: pd.Series = found.set_index("part").loc[ALL]
         return row
@@ -127,9 +129,9 @@ def test_the_last_clusters_and_the_first_does_not(examples: pd.DataFrame) -> Non
 def test_examples_without_a_neighbour_of_their_class_are_refused(examples: pd.DataFrame) -> None:
     own = examples[examples["group"] == "p0"].reset_index(drop=True)
     with pytest.raises(AnalysisError, match="--per-class 1 --split all"):
-        compute_clusters(own, {"a": planted(own, "label", 1.0)})
+        compute_clusters(own, neighbours({"a": planted(own, "label", 1.0)}))
     with pytest.raises(AnalysisError, match="no classes"):
-        compute_clusters(own.assign(label=-1), {"a": planted(own, "label", 1.0)})
+        compute_clusters(own.assign(label=-1), neighbours({"a": planted(own, "label", 1.0)}))
 
 
 @pytest.mark.parametrize(
@@ -172,8 +174,8 @@ def test_an_embedding_has_a_panel_for_each_array_and_a_word_for_each_example(
     told, vectors = vectors_of(table, names)
     pd.testing.assert_frame_equal(told, examples)
     np.testing.assert_allclose(vectors[SECOND], apart)  # the mean over time
-    points = compute_embedding(told, vectors)
-    again = compute_embedding(told, vectors)
+    points = compute_embedding(told, vectors, neighbours(vectors))
+    again = compute_embedding(told, vectors, neighbours(vectors))
     pd.testing.assert_frame_equal(points, again)
     # What lies together in space lies together in the plane.
     places = points[points["array"] == SECOND]
@@ -181,7 +183,9 @@ def test_an_embedding_has_a_panel_for_each_array_and_a_word_for_each_example(
     within = np.hypot(places["x"] - centres["x"], places["y"] - centres["y"]).mean()
     between = np.hypot(places["x"] - places["x"].mean(), places["y"] - places["y"].mean()).mean()
     assert within < 0.3 * between
-    figure = draw_embedding(points, compute_clusters(told, vectors), sensors_description())
+    figure = draw_embedding(
+        points, compute_clusters(told, neighbours(vectors)), sensors_description()
+    )
     drawn = [axes for axes in figure.axes if axes.axison]
     assert len(drawn) == 2
     for axes in drawn:
