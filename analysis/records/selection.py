@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -284,6 +284,12 @@ def count_label(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def range_label(counts: pd.Series) -> str:
+    """From the fewest to the most of some whole numbers: "3", or "2 to 3"."""
+    fewest, most = int(counts.min()), int(counts.max())
+    return str(most) if most == fewest else f"{fewest} to {most}"
+
+
 def dropped_words(folds: Collection[int]) -> str:
     """How many samples fold rungs dropped, given in how many folds each ran; empty for none."""
     return ", ".join(
@@ -332,13 +338,24 @@ def _read_planned(
 
 
 def _dropped(plan: Mapping[str, Any]) -> dict[str, int]:
-    samples = {
-        json.dumps(one["sample"]): int(one["folds"])
-        for one in plan.get(DECISIONS, ())
-        if not one["kept"]
-    }
-    own = {row["trial_id"]: json.dumps(row.get("sample")) for row in plan["trials"]}
-    return {trial_id: samples[sample] for trial_id, sample in own.items() if sample in samples}
+    made = plan.get(DECISIONS, ())
+    return of_dropped_samples(
+        plan["trials"], [(one["sample"], int(one["folds"])) for one in made if not one["kept"]]
+    )
+
+
+def of_dropped_samples(
+    planned: Iterable[Mapping[str, Any]], dropped: Iterable[tuple[Mapping[str, Any], int]]
+) -> dict[str, int]:
+    """Planned trials of dropped samples: id -> in how many folds they ran.
+
+    Args:
+        planned: rows of the plan.
+        dropped: samples, and in how many folds each ran.
+    """
+    folds = {json.dumps(sample): number for sample, number in dropped}
+    own = {row["trial_id"]: json.dumps(row.get("sample")) for row in planned}
+    return {trial_id: folds[sample] for trial_id, sample in own.items() if sample in folds}
 
 
 def _with_varied(

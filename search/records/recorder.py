@@ -172,9 +172,7 @@ class Recorder:
         ``clock`` is when this process heard of its beginning (``time.monotonic``).
         """
         self._write_epochs(trial, epochs)
-        metric = self.description.metric
-        column = f"validation_{metric.name}"
-        best = max(epochs, key=lambda one: (metric.sign * one[column], -one["validation_loss"]))
+        best = self._best(epochs, "validation")
         row = {
             **started,
             "status": STOPPED,
@@ -235,14 +233,19 @@ class Recorder:
             found[f"mean_{one.name}"] = grid.mean(one.name)
         return found
 
+    def _best(self, epochs: Sequence[Mapping[str, Any]], split: str) -> Mapping[str, Any]:
+        """The row with the best first metric on a split, then the lowest loss."""
+        metric = self.description.metric
+        return max(
+            epochs,
+            key=lambda one: (metric.sign * one[f"{split}_{metric.name}"], -one[f"{split}_loss"]),
+        )
+
     def _optimistic(self, epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The epoch that is best by the test split, and its metrics there; nothing untested."""
-        metric = self.description.metric
         if any(one.get("test_loss") is None for one in epochs):
             return {}
-        best = max(
-            epochs, key=lambda one: (metric.sign * one[f"test_{metric.name}"], -one["test_loss"])
-        )
+        best = self._best(epochs, "test")
         tested = [one.name for one in self.description.metrics if one.each_epoch]
         return {
             "optimistic_epoch": best["epoch"],
@@ -323,12 +326,7 @@ def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]
     Raises:
         ValueError: the file is damaged.
     """
-    if not storage.exists(PLANNED_FILE):
-        return []
-    rows = _plan(storage)["trials"]
-    if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
-        raise _damaged(storage)
-    return rows
+    return _rows(storage, _plan(storage), samples) if storage.exists(PLANNED_FILE) else []
 
 
 def read_decisions(storage: Storage) -> list[Decision]:
@@ -337,11 +335,31 @@ def read_decisions(storage: Storage) -> list[Decision]:
     Raises:
         ValueError: the file is damaged.
     """
+    return _decisions(storage, _plan(storage)) if storage.exists(PLANNED_FILE) else []
+
+
+def read_decided(storage: Storage) -> tuple[list[dict[str, Any]], list[Decision]]:
+    """What :func:`read_plan` and :func:`read_decisions` give, of one reading.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     if not storage.exists(PLANNED_FILE):
-        return []
-    plain = _plan(storage).get(DECISIONS, ())
+        return [], []
+    plan = _plan(storage)
+    return _rows(storage, plan), _decisions(storage, plan)
+
+
+def _rows(storage: Storage, plan: Mapping[str, Any], samples: bool = False) -> list[dict[str, Any]]:
+    rows: Any = plan["trials"]
+    if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
+        raise _damaged(storage)
+    return rows
+
+
+def _decisions(storage: Storage, plan: Mapping[str, Any]) -> list[Decision]:
     try:
-        return [parse_decision(one) for one in plain]
+        return [parse_decision(one) for one in plan.get(DECISIONS, ())]
     except (ValueError, TypeError) as error:
         raise _damaged(storage) from error
 

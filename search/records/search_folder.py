@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,11 @@ import pandas as pd
 
 from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.plain_data import read_content
-from fusion_search.analysis.records.selection import count_label, no_such_search
+from fusion_search.analysis.records.selection import (
+    count_label,
+    no_such_search,
+    of_dropped_samples,
+)
 from fusion_search.analysis.records.storage import RefusedError, Storage, open_storage
 from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
@@ -33,6 +37,7 @@ from fusion_search.search.declaration.configuration import (
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.recorder import (
+    read_decided,
     read_decisions,
     read_plan,
     read_planned_count,
@@ -159,11 +164,11 @@ def dropped_samples(storage: Storage) -> list[Decision]:
 
 def dropped_trials(storage: Storage) -> dict[str, int]:
     """Planned trials of samples that fold rungs dropped: id -> in how many folds they ran."""
-    dropped = {json.dumps(one.sample): one.folds for one in dropped_samples(storage)}
-    if not dropped:
-        return {}
-    plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in read_plan(storage)]
-    return {trial_id: dropped[sample] for sample, trial_id in plan if sample in dropped}
+    return _dropped(*read_decided(storage))
+
+
+def _dropped(rows: Sequence[Mapping[str, Any]], decisions: Iterable[Decision]) -> dict[str, int]:
+    return of_dropped_samples(rows, [(one.sample, one.folds) for one in decisions if not one.kept])
 
 
 def skipped_trials(
@@ -177,14 +182,12 @@ def skipped_trials(
         trials: its rows of TRIALS.
         damaged: ids of trials whose record cannot be read, which counts as failed.
     """
-    plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in read_plan(storage)]
+    rows, decisions = read_decided(storage)
+    plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in rows]
     spoilt = {*trials.loc[trials["status"] != FINISHED, "trial_id"], *damaged}
     over = {sample for sample, trial_id in plan if sample != "null" and trial_id in spoilt}
     left_out = {trial_id for sample, trial_id in plan if sample in over}
-    return left_out.union(dropped_trials(storage)) - {
-        *trials["trial_id"],
-        *damaged,
-    }
+    return left_out.union(_dropped(rows, decisions)) - {*trials["trial_id"], *damaged}
 
 
 def planned_count(storage: Storage) -> int:
