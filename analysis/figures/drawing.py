@@ -133,17 +133,22 @@ def row_figure(labels: Sequence[str]) -> tuple[Figure, Axes]:
     more = sum(label.count("\n") for label in labels)
     figure = new_figure(8.2, 1.7 + 0.42 * max(len(labels), 2) + 0.14 * more)
     axes = figure.add_subplot()
+    label_rows(axes, labels)
+    return figure, axes
+
+
+def label_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Give axes a row for each label, the first on top."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(labelsize=8)
     axes.grid(axis="x", alpha=0.25)
-    return figure, axes
 
 
 def draw_interval(
     axes: Axes, place: int, mean: float, low: float, high: float, colour: str
 ) -> None:
-    """A diamond at a mean and a bar to both ends, NaN for none, in a row of ``row_figure``."""
+    """A diamond at a mean and a bar to both ends, NaN for none, in a row of ``label_rows``."""
     ends = [[np.nan_to_num(mean - low)], [np.nan_to_num(high - mean)]]
     axes.errorbar(mean, place, xerr=ends, fmt="D", color=colour, capsize=4, markersize=6)
 

@@ -65,11 +65,13 @@ def difference_words(row: Mapping[str, Any], metric: MetricDescription) -> str:
     said = difference_text(row["difference"], metric)
     if math.isnan(row["difference_low"]):
         return said
-    low, high = (
-        difference_text(row[f"difference_{end}"], metric).removesuffix(" points")
-        for end in ("low", "high")
-    )
-    return f"{said} ({low} to {high})"
+    return f"{said} ({ends_text(row['difference_low'], row['difference_high'], metric)})"
+
+
+def ends_text(low: float, high: float, metric: MetricDescription) -> str:
+    """The ends of a difference's interval: "-0.3 to +2.7"."""
+    ends = (difference_text(one, metric).removesuffix(" points") for one in (low, high))
+    return " to ".join(ends)
 
 
 def p_text(p: float) -> str:

@@ -25,6 +25,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.folds.runs import by_fold, test_share
+from fusion_search.analysis.folds.text import ends_text
 from fusion_search.analysis.paired import difference_text, p_words
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.selection import count_label
@@ -124,7 +125,6 @@ def _details(row: dict[str, Any], metric: MetricDescription) -> str:
         return f"{what}: there is no fold that both have"
     said = f"{what}: {difference_text(row['difference'], metric)}"
     if not math.isnan(row["low"]):
-        low, high = (difference_text(row[end], metric) for end in ("low", "high"))
-        ends = f"{low.removesuffix(' points')} to {high.removesuffix(' points')}"
+        ends = ends_text(row["low"], row["high"], metric)
         said += f", 95 % interval {ends}, p {p_words(row['p'])}"
     return f"{said}, {undecided(folds, unit='fold') or count_label(folds, 'fold')}"

@@ -13,6 +13,7 @@ from fusion_search.analysis.figures.drawing import (
     add_title,
     draw_interval,
     drawn,
+    label_rows,
     new_figure,
     percent_axis,
     wrapped,
@@ -20,6 +21,7 @@ from fusion_search.analysis.figures.drawing import (
 from fusion_search.analysis.folds.runs import FoldMeasure
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.records.selection import range_label
 
 PRINTED_COLOUR: Final = "tab:red"
 _LABEL_WIDTH: Final = 3.0  # inches
@@ -59,18 +61,14 @@ def draw_folds(
             if "paper" in row and not pd.isna(row["paper"]):
                 axes.plot([row["paper"]], [place], "x", color=PRINTED_COLOUR, markersize=7)
         axes.set_title(wrapped(measure.words, 3.0, 9), fontsize=9)
-        axes.set_yticks(range(len(labels)), labels)
-        axes.set_ylim(len(labels) - 0.4, -0.6)
-        axes.tick_params(labelsize=8)
-        axes.grid(axis="x", alpha=0.25)
+        label_rows(axes, labels)
         axes.set_xlabel(metric.label, fontsize=9)
         percent_axis(axes.xaxis, metric, decimals=0)
     add_title(figure, title)
-    most, fewest = int(table["folds"].max()), int(table["folds"].min())
-    count = str(most) if most == fewest else f"{fewest} to {most}"
     printed = (
         " Red cross: the paper's." if "paper" in table and table["paper"].notna().any() else ""
     )
+    count = range_label(table["folds"])
     note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} folds.{printed}"
     add_caption(figure, f"{caption} {note}".strip())
     return figure

@@ -21,7 +21,7 @@ from fusion_search.analysis.figures.drawing import (
 )
 from fusion_search.analysis.folds.runs import chosen_name, labelled
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import AnalysisError, Search, range_label
 from fusion_search.analysis.records.tables import read_table
 
 MOST_NETWORKS: Final = 6  # beside each other
@@ -209,11 +209,9 @@ def _draw_panel(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _note(table: pd.DataFrame, window: int) -> str:
-    most, fewest = int(table["trials"].max()), int(table["trials"].min())
-    count = str(most) if most == fewest else f"{fewest} to {most}"
     thin, band = "one trial", ""
-    if most > 1:
-        thin = f"mean over {count} trials"
+    if table["trials"].max() > 1:
+        thin = f"mean over {range_label(table['trials'])} trials"
         band = " Band: a standard deviation over trials either way, of the moving averages."
     return (
         f"Thin: {thin}; thick: its moving average over {window} epochs.{band} Train values are of "

@@ -86,14 +86,20 @@ def add_draw(verbs: Verbs) -> None:
     )
 
 
-def _add_learning(parser: Parser) -> None:
+def _add_several(parser: Parser, option: str, metavar: str, words: str) -> None:
+    """An option that may be given again, such as ``--array``, whose values are ``arrays``."""
+    name = option.removeprefix("--") + "s"
     parser.add_argument(
+        option, dest=name, action="append", type=filled, metavar=metavar, help=words
+    )
+
+
+def _add_learning(parser: Parser) -> None:
+    _add_several(
+        parser,
         "--network",
-        dest="networks",
-        action="append",
-        type=filled,
-        metavar="NETWORK",
-        help="number or beginning of the name of a network, as `draw folds` prints them; may be "
+        "NETWORK",
+        "number or beginning of the name of a network, as `draw folds` prints them; may be "
         "repeated (default: all)",
     )
     parser.add_argument("--fold", type=int, metavar="FOLD", help="one (default: all)")
@@ -141,14 +147,11 @@ def _add_trial(parser: Parser) -> None:
 
 def _add_array(parser: Parser) -> None:
     _add_trial(parser)
-    parser.add_argument(
+    _add_several(
+        parser,
         "--array",
-        dest="arrays",
-        action="append",
-        type=filled,
-        metavar="NAME",
-        help="array of the probe, or the beginning of its name; may be repeated (default: all "
-        "that fit)",
+        "NAME",
+        "array of the probe, or the beginning of its name; may be repeated (default: all that fit)",
     )
 
 
@@ -183,13 +186,11 @@ def add_probe(verbs: Verbs) -> None:
         choices=["train", "validation", "test", "all"],
         help="of which split the examples are, may be repeated (test)",
     )
-    parser.add_argument(
+    _add_several(
+        parser,
         "--array",
-        dest="arrays",
-        action="append",
-        type=filled,
-        metavar="NAME",
-        help="keep arrays whose names begin so; may be repeated (default: all)",
+        "NAME",
+        "keep arrays whose names begin so; may be repeated (default: all)",
     )
     parser.add_argument(
         "--condition",

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.clips.data import ClipSplit, ClipsSettings, open_clips
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis
-from fusion_search.models.coupled.observed import observed
 from fusion_search.models.layout import Placement
 from fusion_search.models.xflow.averaged import AveragedXFlow
 from fusion_search.models.xflow.recurrent import (
@@ -130,8 +129,8 @@ class XFlow(Classification):
         Of the LSTM network connections give values over the T steps that both parts of the clip
         have: vectors [1, T, C] and maps [1, T, C, H, W], beside inputs of the same steps.
         """
-        with observed(network) as found:
-            given = {"output": self.predict(network, batch)}
+        found = super().probe(network, batch)
+        given = {"output": found.pop("output")}
         there = torch.stack([one["there"] for one in batch.inputs.values()]).all(0)[0]
         for stream, parts in batch.inputs.items():
             given |= {
