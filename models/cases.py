@@ -38,10 +38,16 @@ class Stream:
 
     def by_case(self, cases: Tensor | None = None) -> Tensor:
         """The values of every case, or of some [n]: [N or n, ...]."""
-        rows = self.rows
-        if cases is not None:
-            rows = cases if rows is None else rows[cases]
-        return self.values if rows is None else self.values[rows]
+        if cases is None:
+            return self.values if self.rows is None else self.values[self.rows]
+        if self.rows is not None:
+            return self.values[self.rows[cases]]
+        # Maps over time are large: neighbours are looked at, not copied.
+        first = int(cases[0]) if len(cases) else 0
+        neighbours = torch.arange(first, first + len(cases), device=cases.device)
+        if torch.equal(cases, neighbours):
+            return self.values[first : first + len(cases)]
+        return self.values[cases]
 
 
 @dataclass(frozen=True)

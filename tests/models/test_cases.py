@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fusion_search.models.cases import Stream
 from fusion_search.models.convlstm import set_engine
 from fusion_search.models.early_fusion import EarlyFusionNetwork, EarlyFusionSettings
 from fusion_search.models.gates import Arithmetic, advance
@@ -113,3 +114,16 @@ def test_what_one_sense_gives_is_run_once_per_input() -> None:
     with torch.no_grad():
         network.answer(images, image_rows, network.hear(sounds), sound_rows, batch=2)
     assert rows == {"image": [3, 3], "audio": [5, 5]}
+
+
+@pytest.mark.parametrize("cases", [[1, 2, 3], [0], [2, 1], [0, 2], [3, 3], []])
+def test_values_of_some_cases_are_theirs_and_neighbours_are_not_copied(cases: list[int]) -> None:
+    values = torch.arange(8.0).reshape(4, 2)
+    some = torch.tensor(cases, dtype=torch.int64)
+    given = Stream(values).by_case(some)
+    assert given.tolist() == [values[case].tolist() for case in cases]
+    shared = given.untyped_storage().data_ptr() == values.untyped_storage().data_ptr()
+    assert shared == (cases in ([1, 2, 3], [0], []))
+    assert Stream(values, torch.tensor([3, 2, 1, 0])).by_case(some).tolist() == [
+        values[3 - case].tolist() for case in cases
+    ]
