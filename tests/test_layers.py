@@ -25,6 +25,7 @@ COMPUTED = {
     *("analysis.statistics", "analysis.regions", "analysis.paired"),
     *("analysis.confirmation", "analysis.confirmation_grid", "analysis.conditions"),
     *("analysis.placement_effects", "analysis.folds", "analysis.xflow"),
+    *("analysis.early_fusion", "analysis.verdicts"),
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -50,6 +51,11 @@ ALLOWED: dict[str, set[str]] = {
     "analysis.xflow": {
         *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
         "analysis.folds",
+    },
+    "analysis.verdicts": set(),
+    "analysis.early_fusion": {
+        *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
+        "analysis.verdicts",
     },
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},

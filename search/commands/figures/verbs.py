@@ -31,7 +31,7 @@ def add_draw(verbs: Verbs) -> None:
             add_storage(one)
         if figure == "noise":
             add_data(one)
-        one.set_defaults(run=f"figures.{file}:{figure}")
+        one.set_defaults(run=f"figures.{file}:{figure.replace('-', '_')}")
         return one
 
     _add_grids(
@@ -61,6 +61,7 @@ def add_draw(verbs: Verbs) -> None:
     )
     _add_learning(add("learning", "training curves, with a moving average", "folds"))
     add("xflow", "XFlow's variants beside its paper's tables, and its claims", "folds")
+    add("early-fusion", "the early-fusion paper's claims, held or not", "claims")
     _add_noise(add("noise", "one example at every test SNR (takes no search)", "probe"))
     _add_array(add("embedding", "vectors of a probe by class, and whether they cluster", "probed"))
     changes = add(
