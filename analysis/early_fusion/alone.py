@@ -46,7 +46,7 @@ def slopes(found: Accuracies, stream: str) -> dict[str, pd.Series] | None:
     if not len(seeds):
         return None
     overall = pd.DataFrame([one[seeds].mean() for one in networks])
-    clean = pd.DataFrame([one.loc[math.inf, seeds] for one in networks])
+    clean = pd.DataFrame([one[seeds].loc[math.inf] for one in networks])
     return {
         OVERALL: slope(overall.reset_index(drop=True)),
         CLEANER: slope(clean.reset_index(drop=True)),
