@@ -8,6 +8,7 @@ the machine do not lengthen. No Ray here.
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from multiprocessing.connection import Connection, wait
@@ -33,6 +34,7 @@ from fusion_search.search.trials.trial import choose_device, seeded
 # Of the seconds spent on a kind: most of a trial is steps, then the grid.
 _SHARES: Final = {"step": 0.5, "validation": 0.15, "grid": 0.35}
 _ALONE_SECONDS: Final = 1.0
+_ENDING_SECONDS: Final = 5.0  # until a process that does not end is killed
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,12 @@ def measure_kinds(
             on_measured()
         together, alone = _compare(connections)
     finally:
+        # Told by the end of its pipe, a process gives back what its compiler took.
+        for one in connections:
+            one.close()
+        until = time.monotonic() + _ENDING_SECONDS
         for worker in workers:
+            worker.join(max(0.0, until - time.monotonic()))
             worker.kill()
             worker.join()
     costs = {kind: _mean(each) for kind, each in zip(kinds, found, strict=True)}
@@ -207,7 +214,7 @@ def _measure(
             while sum(waited for _, waited in times) < _ALONE_SECONDS:
                 times.append(timed(lambda: work.step(batch), by_processor=cpu))
             connection.send(float(np.mean(times, axis=0)[0]))
-    except (KeyboardInterrupt, BrokenPipeError):
+    except (KeyboardInterrupt, BrokenPipeError, EOFError):
         return
     except FAILURES as error:
         connection.send(" ".join(f"{error}".split()) or type(error).__name__)
