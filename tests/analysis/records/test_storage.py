@@ -201,7 +201,9 @@ def test_a_refusal_is_an_answer_with_a_remedy_and_ends_at_once(
     storage = ailing(tmp_path, trouble, patience=60)
     for act in (lambda: storage.write(b"content", "folder", "file"), lambda: storage.remove("x")):
         asked.clear()
-        with pytest.raises(StorageError, match=rf"storage {tmp_path} refuses \(.*{reason}.*\)") as told:
+        with pytest.raises(
+            StorageError, match=rf"storage {tmp_path} refuses \(.*{reason}.*\)"
+        ) as told:
             act()
         assert remedy in str(told.value).rpartition("); ")[2]
         assert len([one for one in asked if one != "delete_file"]) <= 2
