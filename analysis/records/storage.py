@@ -122,7 +122,8 @@ class Storage:
     Every method raises :class:`StorageError` when the storage is full or refuses, or does not
     answer within ``patience_seconds``, and the builtin errors for a file to read that is missing or
     forbidden. Who waits says so once, on stderr or as :func:`waiting_told` has it, and once when it
-    answers again. What reads raises :class:`UnfitError` for a folder, a pipe or a device, which might never end, and for more than ``most`` bytes.
+    answers again. What reads raises :class:`UnfitError` for a folder, a pipe or a device, which
+    might never end, and for more than ``most`` bytes.
 
     Attributes:
         location: what the user wrote.

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir
-from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # no proxy, as Ray itself
 from ray._private import services
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # no proxy, as Ray itself
 from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.job_config import JobConfig
