@@ -19,7 +19,7 @@ from ray._common.utils import get_default_ray_temp_dir
 from ray._private import services
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # no proxy, as Ray itself
 from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
-from ray.core.generated.gcs_pb2 import GcsNodeInfo
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
 from fusion_search.search.declaration.specification import Resources

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 from descriptions import digit_description
 from ray.exceptions import GetTimeoutError, NodeDiedError
@@ -19,7 +19,6 @@ from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch import nodes, tuner
 from fusion_search.search.dispatch.nodes import BusyError, GoneError, check_nodes
-from fusion_search.search.records import expectation as expectations
 from fusion_search.search.records.answers import Answer
 from fusion_search.search.records.expectation import (
     Expectation,
@@ -28,6 +27,7 @@ from fusion_search.search.records.expectation import (
     node_differences,
     node_trouble,
 )
+from fusion_search.search.records.provenance import package_versions
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.tasks.opened import OpenedTask
@@ -68,7 +68,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, li
                 return {f"id-{host}": question() for host in hosts}
             return {f"id-{host}": answers.get(host, Answer()) for host in hosts}
 
-        monkeypatch.setattr(nodes.ray, "nodes", lambda: list(there))
+        monkeypatch.setattr(ray, "nodes", lambda: list(there))
         monkeypatch.setattr(nodes, "ask_nodes", ask)
         return asked
 
@@ -107,8 +107,8 @@ def test_a_process_asks_itself_for_its_gpu(
         def get_node_id(self) -> str:
             return "id-head"
 
-    monkeypatch.setattr(nodes.ray, "get_runtime_context", Context)
-    monkeypatch.setattr(nodes.ray, "nodes", lambda: [node("head")])
+    monkeypatch.setattr(ray, "get_runtime_context", Context)
+    monkeypatch.setattr(ray, "nodes", lambda: [node("head")])
     monkeypatch.setattr(nodes, "_checked", set())
     with pytest.raises(SearchStoppedError, match=r"^node head \(10.0.0.104\) has a GPU by what"):
         nodes.check_process(replace(expected, gpus=1.0), small_opened)
@@ -159,10 +159,10 @@ def test_whether_a_node_is_gone_or_silent_is_told_in_whole_words(
 ) -> None:
     words = "The task was to run on a node that died; " + "and so on " * 60
     died, late = NodeDiedError(words), GetTimeoutError("Get timed out")
-    monkeypatch.setattr(nodes.ray, "nodes", lambda: [node("here", alive=False)])
+    monkeypatch.setattr(ray, "nodes", lambda: [node("here", alive=False)])
     for error in (died, late):
         assert isinstance(nodes._without_answer("id-here", error, 120, 0), GoneError)
-    monkeypatch.setattr(nodes.ray, "nodes", lambda: [node("here")])
+    monkeypatch.setattr(ray, "nodes", lambda: [node("here")])
     answer = nodes._without_answer("id-here", died, 120, 0)
     assert isinstance(answer, Answer)
     assert (answer.trouble or "").startswith("gives no answer (The task was to run on a node")
@@ -195,13 +195,13 @@ def test_other_builds_are_told_and_another_python_ends_the_search(
     expected: Expectation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert node_differences(expected) == ()
-    known = expectations.package_versions
+    known, where = package_versions, f"{expectation.__module__}.package_versions"
 
     def other(packages: Sequence[str]) -> dict[str, str]:
         release = torch.__version__.partition("+")[0]
         return {**known(packages), "pandas": "1.0", "torch": f"{release}+other"}
 
-    monkeypatch.setattr(expectations, "package_versions", other)
+    monkeypatch.setattr(where, other)
     assert node_trouble(expected) is None
     builds = expected.builds
     assert node_differences(expected) == (
@@ -209,9 +209,7 @@ def test_other_builds_are_told_and_another_python_ends_the_search(
         f"{builds['torch']}",
         f"has pandas 1.0 and the driver has {builds['pandas']}",
     )
-    monkeypatch.setattr(
-        expectations, "package_versions", lambda names: {**known(names), "python": "3.99.1"}
-    )
+    monkeypatch.setattr(where, lambda names: {**known(names), "python": "3.99.1"})
     assert (node_trouble(expected) or "").startswith("has python 3.99 and the driver has 3.1")
 
 
@@ -225,8 +223,9 @@ def test_nodes_are_left_out_by_host_or_address(
         nodes.named_nodes(["d"])
     check_nodes(expected, small_opened, Resources(), print, without)
     assert [hosts for _, hosts, _ in asked] == [["c"]]
-    request = tuner._request(Resources(cpus_per_trial=2), without)
+    request: Any = tuner._request(Resources(cpus_per_trial=2), without)
     assert request.bundles == [{"CPU": 2.0}]
-    selected = json.loads(json.dumps(request._bound.kwargs["bundle_label_selector"]))
-    assert selected == [{"ray.io/node-id": "!in(id-a,id-b)"}]
-    assert "bundle_label_selector" not in tuner._request(Resources(), ())._bound.kwargs
+    selected = [{"ray.io/node-id": "!in(id-a,id-b)"}]
+    assert request._bound.kwargs == {"bundle_label_selector": selected}
+    anywhere: Any = tuner._request(Resources(), ())
+    assert anywhere._bound.kwargs == {}

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from fusion_search.search.commands import launching
 from fusion_search.search.commands.command_line import main, parser
 from fusion_search.search.declaration.configuration import build_search, parse_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
+from fusion_search.search.dispatch import client
 from fusion_search.search.dispatch.client import _Console, check_storage
 from fusion_search.search.dispatch.connection import ResourceError, connect
 from fusion_search.search.dispatch.head_command import (
@@ -254,7 +256,7 @@ def test_a_machine_that_is_no_node_is_told_so_at_once(monkeypatch: pytest.Monkey
     """Ray itself looks for its own node for a minute, and then there is no cluster, it says."""
     monkeypatch.setattr(ray_cluster, "_reach", lambda address: address)
     monkeypatch.setattr(ray_cluster, "_living_nodes", lambda address: {"a1", "b2"})
-    monkeypatch.setattr(ray_cluster.services, "find_node_ids", lambda: {"c3"})  # of another cluster
+    monkeypatch.setattr("ray._private.services.find_node_ids", lambda: {"c3"})  # of another cluster
     with (
         pytest.raises(ResourceError) as refusal,
         connect("10.0.0.1:6379", Resources()),
@@ -265,8 +267,61 @@ def test_a_machine_that_is_no_node_is_told_so_at_once(monkeypatch: pytest.Monkey
     )
     assert "--address ray://10.0.0.1:10001" in str(refusal.value)
     assert "`fusion-search submit` and --address http://10.0.0.1:8265" in str(refusal.value)
-    monkeypatch.setattr(ray_cluster.services, "find_node_ids", lambda: {"c3", "b2"})
+    monkeypatch.setattr("ray._private.services.find_node_ids", lambda: {"c3", "b2"})
     ray_cluster._check_is_node("10.0.0.1:6379")
+
+
+class LostHead:
+    """Stands in for Ray's jobs: of a head node that is lost while a job's output is read."""
+
+    def __init__(self, address: str) -> None:
+        self.asked = 0
+
+    def get_job_info(self, job: str) -> Any:
+        self.asked += 1
+        if self.asked > 1:
+            raise ConnectionError("Failed to connect")
+        return SimpleNamespace(metadata={"go_on": "fusion-search resume x --address http://h:1"})
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "[1/2] a trial\n"
+        raise RuntimeError("the connection was closed")
+
+
+def test_a_head_lost_under_a_job_is_told_with_what_becomes_of_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = pytest.importorskip("fusion_search.search.dispatch.jobs")
+    monkeypatch.setattr(jobs, "JobSubmissionClient", LostHead)
+    monkeypatch.setattr(jobs, "reach_port", lambda *_: None)
+    monkeypatch.setattr(jobs, "_asks_for_no_token", lambda _: False)
+    with pytest.raises(ResourceError) as lost:
+        jobs.attach("http://h:1", "x-1")
+    assert "[1/2] a trial" in capsys.readouterr().out
+    told = str(lost.value)
+    assert told.startswith("the head node at http://h:1 answers no more")
+    assert "job x-1 goes on: fusion-search attach x-1 --address http://h:1 shows it" in told
+    assert told.endswith("the search goes on with: fusion-search resume x --address http://h:1")
+
+
+def test_a_head_lost_behind_a_client_is_told_with_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lose(_: object) -> None:
+        raise ConnectionError("Client is shutting down.")
+
+    actor = SimpleNamespace(remote=lambda *_: actor, follow=SimpleNamespace(remote=lambda: None))
+    monkeypatch.setattr(client, "connection", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(client, "check_storage", lambda _: None)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda _: actor)
+    monkeypatch.setattr(ray, "get", lose)
+    words = ("launch", "../search.yaml", "--storage", "/shared")
+    command = HeadCommand(words=words, config="", name="x", storage="/shared")
+    with pytest.raises(ResourceError) as lost:
+        client.run_on_head("ray://h:10001", command)
+    told = str(lost.value)
+    assert told.startswith("the head node at ray://h:10001 was lost (Client is shutting down.)")
+    assert told.endswith("fusion-search resume x --address ray://h:10001 --storage /shared")
 
 
 def test_storage_keeps_its_meaning_or_is_the_head_nodes_home() -> None:
