@@ -164,7 +164,8 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         *_listed(COST, milliseconds_per_example=number, peak_memory_bytes=whole),
         *_listed(ORIGIN, data_note=text, data_fingerprint=text, git_commit=text),
         # Code fingerprint: of the task's own code, null of a built-in task.
-        *_listed(ORIGIN, code_fingerprint=text, versions=text, host=text),
+        # Versions, host, device name: of the worker; null where it died before it told of them.
+        *_listed(ORIGIN, code_fingerprint=text, versions=text, host=text, device_name=text),
     ]
 
 

@@ -32,9 +32,11 @@ def write_failure(search: Storage, row: Mapping[str, Any], known: str) -> None:
     Raises:
         StorageError: the storage is full or does not answer.
     """
+    # Of a worker that died before it told of itself nobody knows where it was.
+    where = f" on {row['host']}" if "host" in row else ""
     text = (
         f"trial: {row['trial_name']} ({row['trial_id']})\n"
-        f"ended: {row['ended_at']:%Y-%m-%d %H:%M:%S} UTC on {row['host']}\n"
+        f"ended: {row['ended_at']:%Y-%m-%d %H:%M:%S} UTC{where}\n"
         f"reason: {row['reason']}\n\n{known.strip()}\n"
     )
     try:

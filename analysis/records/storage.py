@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -60,11 +61,46 @@ _REFUSAL: Final = re.compile(
     r"|HTTP status (?:3\d\d|4(?!08|25|29)\d\d|507)"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
 )
+# What to do about a refusal, by the first of these that its words show.
+_REMEDIES: Final = (
+    (r"NO_SUCH_BUCKET", "make that bucket, or correct its name"),
+    (
+        r"ACCESS_DENIED|PERMISSION_DENIED|HTTP status 403",
+        "let these credentials list, read, write and delete there, or use others",
+    ),
+    (
+        r"INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID"
+        r"|UNRECOGNIZED_CLIENT|INCOMPLETE_SIGNATURE|MISSING_AUTHENTICATION_TOKEN|UNAUTHENTICATED",
+        "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws, where it was refused",
+    ),
+    (
+        r"AuthorizationHeaderMalformed|PermanentRedirect|HTTP status 30[17]",
+        "the bucket lies in another region: name it in the storage's URI, as in ?region=eu-west-1",
+    ),
+    (
+        r"ExpiredToken|token.* expired|EXPIRED_TOKEN|HTTP status 400",
+        "where credentials have expired renew them, in a cluster on every node, whose Ray takes "
+        "them over when it is started; else see to the region in the storage's URI",
+    ),
+    (r"Read-only file system", "mount it so that it can be written to, or name another storage"),
+)
+_REMEDY: Final = "see to its name, its permissions and your credentials, or name another storage"
 # Of a disk without hard links.
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _Value = TypeVar("_Value")
 _awaited: set[str] = set()  # locations that somebody here waits for, and has said so
+_say: ContextVar[Callable[[str], None]] = ContextVar("_say")  # where people hear it
+
+
+@contextlib.contextmanager
+def waiting_told(say: Callable[[str], None]) -> Iterator[None]:
+    """Have it told by ``say``, and not on stderr, when this thread waits for storage."""
+    before = _say.set(say)
+    try:
+        yield
+    finally:
+        _say.reset(before)
 
 
 class StorageError(OSError):
@@ -85,8 +121,9 @@ class Storage:
 
     Every method raises :class:`StorageError` when the storage is full or refuses, or does not
     answer within ``patience_seconds``, and the builtin errors for a file to read that is missing or
-    forbidden. Who waits says so once, on stderr. What reads raises :class:`UnfitError` for a
-    folder, a pipe or a device, which might never end, and for more than ``most`` bytes.
+    forbidden. Who waits says so once, on stderr or as :func:`waiting_told` has it, and once when it
+    answers again. What reads raises :class:`UnfitError` for a folder, a pipe or a device, which
+    might never end, and for more than ``most`` bytes.
 
     Attributes:
         location: what the user wrote.
@@ -301,6 +338,8 @@ class Storage:
         while True:
             try:
                 value = action()
+                if told and self.location in _awaited:
+                    _tell(f"storage {printable(self.location)} answers again")
                 _awaited.discard(self.location)
                 return value
             except _OF_A_FILE:
@@ -328,17 +367,15 @@ class Storage:
         """Once for all that wait for the same storage side by side."""
         if self.location not in _awaited:
             _awaited.add(self.location)
-            print(
+            _tell(
                 f"waiting up to {self.patience_seconds:g} s for storage "
-                f"{printable(self.location)}: {_reason(error)}",
-                file=sys.stderr,
-                flush=True,
+                f"{printable(self.location)}: {_reason(error)}"
             )
 
     def _refused(self, error: OSError) -> RefusedError:
+        found = (words for pattern, words in _REMEDIES if re.search(pattern, str(error)))
         return RefusedError(
-            f"storage {self.location} refuses ({_reason(error)}); see to its name, its permissions "
-            "and your credentials, or name another storage"
+            f"storage {self.location} refuses ({_reason(error)}); {next(found, _REMEDY)}"
         )
 
     def _full(self) -> str:
@@ -351,6 +388,14 @@ class Storage:
             f"the disk at {disk} is full ({size.free / 2**20:.1f} of {size.total / 2**20:,.1f} MiB "
             f"free, or a quota is used up): nothing more can be written to {self.location}"
         )
+
+
+def _tell(text: str) -> None:
+    say = _say.get(None)
+    if say is None:
+        print(text, file=sys.stderr, flush=True)
+    else:
+        say(text)
 
 
 def _reason(error: OSError) -> str:

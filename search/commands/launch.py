@@ -52,6 +52,7 @@ def submit(arguments: argparse.Namespace) -> int:
     address = _dashboard(arguments)
     search = _declared(arguments)
     check_inside(search.task, Path.cwd())
+    _say_where_data_are(arguments)
     command = head_command(
         arguments, search, storage_of_head(search.storage), _sent(arguments, search, "")
     )
@@ -121,12 +122,14 @@ def _declared(arguments: argparse.Namespace) -> SearchSpecification:
 
 
 def _environment(arguments: argparse.Namespace, address: str) -> Environment:
-    # On a head node, the command was given elsewhere, with the address it came through.
-    through = os.environ.get(ADDRESS_VARIABLE) or arguments.address
-    given = (("--data", arguments.data), ("--address", through))
+    # On a head node, the command was given elsewhere, with the address it came through; the
+    # environment, which may have said where Ray is, does not come along with what is pasted.
+    through = os.environ.get(ADDRESS_VARIABLE) or (address if address != "local" else None)
+    given = [("--data", arguments.data), ("--address", through)]
+    given += [("--leave-out", one) for one in arguments.leave_out]
     return Environment(
         data_folder=data_of(arguments),
-        dispatcher=RayDispatcher(address),
+        dispatcher=RayDispatcher(address, tuple(arguments.leave_out)),
         options=tuple(word for name, value in given if value for word in option(name, value)),
         changed_code=getattr(arguments, "changed_code", False),
     )
@@ -158,12 +161,14 @@ def _elsewhere(
     """Run the verb on the head node, where the address asks for that; None when it is run here."""
     if address.startswith(("http://", "https://")):
         there = storage_of_head(storage)
+        _say_where_data_are(arguments)
         command = head_command(arguments, search, there, _sent(arguments, search, there))
         return _submit(address, command, detach=False)
     if address.startswith("ray://"):
         from fusion_search.search.dispatch import client  # imports Ray, which takes seconds
 
         there = storage_here(storage)
+        _say_where_data_are(arguments)
         command = head_command(arguments, search, there, _sent(arguments, search, there))
         return client.run_on_head(address, command)
     return None
@@ -190,6 +195,20 @@ def _sent(arguments: argparse.Namespace, search: SearchSpecification | None, sto
         print(f"note: without the folder of this command: {error}", file=sys.stderr)
         return Sent(None, requirements)
     return Sent(folder, requirements)
+
+
+def _say_where_data_are(arguments: argparse.Namespace) -> None:
+    """What is named here is looked for elsewhere."""
+    here = os.environ.get("FUSION_SEARCH_DATA")
+    if arguments.data:
+        print(f"data: the head node reads them, from {printable(arguments.data)} there")
+    elif here:
+        print(
+            f"note: the head node reads the data; FUSION_SEARCH_DATA of this machine "
+            f"({printable(here)}) is not looked at, but its own as of its `ray start`, or a folder "
+            "there that --data names",
+            file=sys.stderr,
+        )
 
 
 def _submit(address: str, command: HeadCommand, detach: bool) -> int:

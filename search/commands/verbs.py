@@ -115,6 +115,18 @@ def _add_where(parser: Parser) -> None:
     parser.add_argument("--address", type=filled, help=_ADDRESS)
     add_data(parser)
     add_storage(parser)
+    _add_leave_out(parser)
+
+
+def _add_leave_out(parser: Parser) -> None:
+    parser.add_argument(
+        "--leave-out",
+        type=filled,
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a node of the cluster that runs no trial, by its host or address; may be repeated",
+    )
 
 
 def _add_changed_code(parser: Parser) -> None:
@@ -151,6 +163,7 @@ def _submit(verbs: Verbs) -> None:
     _add_dashboard(parser)
     add_data(parser)
     add_storage(parser)
+    _add_leave_out(parser)
     parser.set_defaults(run="launch:submit")
 
 

@@ -286,6 +286,16 @@ class SearchSpecification(SearchOutline):
         spaces = self.sweep if self.space is None else (self.space,)
         return most_loader_workers(spaces, self.listed)
 
+    @property
+    def gpus_used(self) -> float:
+        """What a trial gets and computes on; 0 where all are to compute on the CPU."""
+        asked = {one.training.device for one in self.listed}
+        spaces = self.sweep if self.space is None else (self.space,)
+        for space in () if self.listed else spaces:
+            device = space.settings.get(("training", "device"))
+            asked |= {"auto"} if device is None else set(options_of(device))
+        return 0.0 if asked == {"cpu"} else self.resources.gpus_per_trial
+
     def _check_population(self, space: Space) -> None:
         if self.searcher.name not in ("random", "grid"):
             raise ValueError(

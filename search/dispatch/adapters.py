@@ -96,6 +96,7 @@ class Driver(tune.Callback):
         self._scheduler = scheduler
         self._proposals = proposals
         self._news: dict[str, _News] = {}
+        self._said: set[str] = set()  # notes that are not said again
         self.stopped: str | None = None  # why, when no trial can end as it should
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,7 +113,10 @@ class Driver(tune.Callback):
             self._stop(row["reason"])
             return
         if result["event"] == "note":
-            self._progress.say(row["text"])
+            if row["text"] not in self._said:
+                self._progress.say(row["text"])
+            if row.get("once"):
+                self._said.add(row["text"])
             return
         news = self._news_of(trial)
         trial_id = row["trial_id"]

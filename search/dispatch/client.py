@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
+from ray.exceptions import RayError
 
-from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.secrets import printable, sentence, without_password
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.dispatch.connection import ResourceError, connection
 from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand, variables_of
@@ -52,6 +53,16 @@ def run_on_head(address: str, command: HeadCommand) -> int:
                 asked = console.follow.remote()
             except KeyboardInterrupt:
                 console.interrupt.remote()
+            except (ConnectionError, RayError) as error:
+                raise ResourceError(_lost(address, command, error)) from error
+
+
+def _lost(address: str, command: HeadCommand, error: Exception) -> str:
+    return (
+        f"the head node at {printable(address)} was lost ({sentence(error)[:200]}); the search "
+        "ends with this console, half a minute after a cut connection at the latest, and what has "
+        f"ended is recorded. Go on with: {command.again(without_password(address))}"
+    )
 
 
 def check_storage(storage: Storage) -> None:

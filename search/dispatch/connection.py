@@ -16,11 +16,14 @@ from typing import Any, Final
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir
+from ray._private import services
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # no proxy, as Ray itself
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
 from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.dispatch.nodes import named_nodes
 from fusion_search.search.dispatch.start import check_temporary_folder
 from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
 from fusion_search.search.running.travelling import NOTHING, Sent, code_to_send, uses_folder
@@ -53,12 +56,13 @@ class ResourceError(ValueError):
 
 
 @contextmanager
-def connect(address: str, resources: Resources) -> Iterator[None]:
+def connect(address: str, resources: Resources, left_out: Sequence[str] = ()) -> Iterator[None]:
     """Connect to Ray, or start it, for as long as the block runs.
 
     Args:
         address: of a Ray cluster, or "local" to start Ray on this machine.
         resources: what one trial asks for.
+        left_out: nodes that run no trial.
 
     Raises:
         ResourceError: there is no such cluster, it refuses us, or it lacks what a trial needs.
@@ -82,7 +86,7 @@ def connect(address: str, resources: Resources) -> Iterator[None]:
             logging.getLogger(library).setLevel(logging.CRITICAL)
         # So are lost nodes, of which Ray hands on the whole C++ stack; its own logs keep it.
         ray._private.worker._worker_logs_enabled = False
-        _check_resources(resources)
+        _check_resources(resources, left_out)
         yield
 
 
@@ -143,6 +147,8 @@ def _start_or_join(address: str, sent: Sent) -> None:
         with ExitStack() as until_sent:
             if address != "local":
                 address = _reach(address)
+                if not address.startswith(CLIENT):
+                    _check_is_node(address)
                 modules = until_sent.enter_context(code_to_send(sent.folder))
                 options = {"runtime_env": runtime_environment(modules, sent.requirements)}
                 # A job's own is this code already.
@@ -211,7 +217,7 @@ def _reach(address: str) -> str:
         ResourceError: the token is missing or wrong.
     """
     if address == "auto":
-        address = ray._private.services.canonicalize_bootstrap_address_or_die("auto")
+        address = services.canonicalize_bootstrap_address_or_die("auto")
     place = address.removeprefix(CLIENT)
     host, _, port = place.rpartition(":")
     if not host or not port.isdigit():
@@ -235,6 +241,24 @@ def _reach(address: str) -> str:
     elif not _answers(grpc, init_grpc_channel(place, GLOBAL_GRPC_OPTIONS), question):
         raise ResourceError(wrong_token(address))
     return address
+
+
+def _check_is_node(address: str) -> None:
+    """Raise :class:`ResourceError` where Ray would look for its own node for a minute, in vain."""
+    if services.find_node_ids().isdisjoint(_living_nodes(address)):
+        host = address.rpartition(":")[0]
+        raise ResourceError(
+            f"this machine is no node of the Ray cluster at {address}, which HOST:PORT and auto "
+            f"are for; from here give --address ray://{host}:10001, or have the head node run the "
+            f"search with `fusion-search submit` and --address http://{host}:8265"
+        )
+
+
+def _living_nodes(address: str) -> set[str]:
+    """Ids of a cluster's nodes that are there."""
+    alive = GcsNodeInfo.GcsNodeState.ALIVE
+    found = GcsClient(address=address).get_all_node_info(timeout=10, state_filter=alive)
+    return {node.hex() for node in found}
 
 
 def _answers(grpc: Any, channel: Any, question: tuple[str, bytes]) -> bool:
@@ -299,17 +323,21 @@ def _why_not(address: str, error: Exception) -> str:
     )
 
 
-def _check_resources(resources: Resources) -> None:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _check_resources(resources: Resources, left_out: Sequence[str]) -> None:
+    without = named_nodes(left_out)
+    there = (node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in without)
+    nodes = [node["Resources"] for node in there]
+    if not nodes:
+        raise ResourceError("--leave-out leaves no node of the cluster")
     for kind, asked, field in (
         ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
         ("CPU", resources.cpus_per_trial, "cpus_per_trial"),
     ):
         # A trial runs on one node.
-        there = max(node.get(kind, 0) for node in nodes)
-        if asked > there:
+        most = max(node.get(kind, 0) for node in nodes)
+        if asked > most:
             on_node = " on its largest node" if len(nodes) > 1 else ""
             raise ResourceError(
-                f"resources.{field} is {asked:g} but Ray sees {there:g} {kind}s{on_node}; lower it "
-                f"with --set resources.{field}={there:g}, or connect to a cluster with --address"
+                f"resources.{field} is {asked:g} but Ray sees {most:g} {kind}s{on_node}; lower it "
+                f"with --set resources.{field}={most:g}, or connect to a cluster with --address"
             )

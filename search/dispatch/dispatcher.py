@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RayDispatcher:
-    """Runs trials on a Ray cluster, or on this machine with the address "local"."""
+    """Runs trials on a Ray cluster, or on this machine with the address "local".
+
+    Attributes:
+        address: of the cluster.
+        left_out: nodes that run no trial, by their hosts, names or addresses.
+    """
 
     address: str = "local"
+    left_out: tuple[str, ...] = ()
 
     def connected(self, resources: Resources) -> AbstractContextManager[None]:
         """Ray, for as long as the block runs."""
@@ -30,7 +36,7 @@ class RayDispatcher:
             listen_here_alone()
         from fusion_search.search.dispatch.connection import connect
 
-        return connect(self.address, resources)
+        return connect(self.address, resources, self.left_out)
 
     def run_trials(
         self,
@@ -45,7 +51,7 @@ class RayDispatcher:
         """Run trials by Ray Tune on the connected Ray."""
         from fusion_search.search.dispatch.tuner import run_trials
 
-        run_trials(trials, opened, recorder, search, progress, tracker, resume)
+        run_trials(trials, opened, recorder, search, progress, tracker, resume, self.left_out)
 
 
 def listen_here_alone() -> None:

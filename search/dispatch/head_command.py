@@ -45,6 +45,13 @@ class HeadCommand:
     storage: str
     sent: Sent = NOTHING
 
+    def again(self, address: str) -> str:
+        """What to type where this machine was told to run it, to go on with what it began."""
+        verb, _, *options = self.words
+        verb = "resume" if verb == "launch" else verb
+        words = ["fusion-search", verb, self.name, *option("--address", address), *options]
+        return printable(shlex.join(words))
+
 
 def head_command(
     arguments: argparse.Namespace,
@@ -63,6 +70,7 @@ def head_command(
     options = list(option("--storage", storage))
     if arguments.data:
         options += option("--data", arguments.data)
+    options += [word for one in arguments.leave_out for word in option("--leave-out", one)]
     if search is not None:
         words = ["launch", f"../{CONFIG_FILE}", *options]
         return HeadCommand(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
@@ -19,6 +20,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import ray
+from aiohttp import ClientError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from fusion_search.analysis.records import advice
@@ -34,6 +36,7 @@ from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand,
 from fusion_search.search.running.travelling import code_to_send
 
 _FOLDER: Final = "folder-of-the-command"  # no module's name
+_AGAIN: Final = "go_on"  # of a job's metadata: what to type to go on with its search
 
 
 def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
@@ -65,7 +68,7 @@ def submit(address: str, command: HeadCommand, *, detach: bool) -> int:
         job = client.submit_job(
             entrypoint=f"mkdir -p {_FOLDER} && cd {_FOLDER} && exec {words}",
             submission_id=f"{command.name}-{moment}-{os.getpid()}",
-            metadata={"search": command.name},
+            metadata={"search": command.name, _AGAIN: command.again(without_password(address))},
             runtime_env={**environment, "working_dir": folder, "env_vars": variables},
         )
     print(
@@ -85,18 +88,21 @@ def attach(address: str, job: str) -> int:
 
     Raises:
         ValueError: there is no such cluster or job, or the cluster refuses us.
-        OSError: the connection broke; the job goes on.
+        OSError: the connection broke; the message says whether the job goes on.
     """
     with _client(address) as client:
-        client.get_job_status(job)  # or there is no such job
+        again = (client.get_job_info(job).metadata or {}).get(_AGAIN, "")  # or there is no such job
         try:
-            asyncio.run(_show(client, job))
+            with contextlib.suppress(OSError, RuntimeError, ClientError):  # asked about below
+                asyncio.run(_show(client, job))
         except KeyboardInterrupt:
             print(f"\ndetached; the job goes on\n{_how_to_go_on(address, job)}")
             return 130
-        status = client.get_job_status(job)
-        info = client.get_job_info(job)
-        code, message = info.driver_exit_code, info.message
+        try:
+            info = client.get_job_info(job)
+        except (OSError, RuntimeError) as error:
+            raise ResourceError(_lost(address, job, again)) from error
+        status, code, message = info.status, info.driver_exit_code, info.message
     if not status.is_terminal():
         raise OSError(f"the connection to job {job} broke; {_how_to_go_on(address, job)}")
     if status == JobStatus.SUCCEEDED:
@@ -104,6 +110,15 @@ def attach(address: str, job: str) -> int:
     why = f" ({' '.join(str(message).split())[-300:]})" if code is None and message else ""
     print(f"job {job}: {status.value.lower()}{printable(why)}", file=sys.stderr)
     return code or 1
+
+
+def _lost(address: str, job: str, again: str) -> str:
+    return (
+        f"the head node at {printable(address)} answers no more. If only the way there is cut, job "
+        f"{job} goes on: {advice.command('attach', job, '--address', address)} shows it. If its "
+        "Ray is gone, so is the job; what has ended is recorded, and once Ray runs again there, "
+        f"the search goes on with: {again or 'fusion-search resume NAME'}"
+    )
 
 
 async def _show(client: JobSubmissionClient, job: str) -> None:
@@ -140,7 +155,9 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
     except (RuntimeError, ValueError, OSError) as error:
         detail = " ".join(str(error).split())[:300]
         if "does not exist" in detail and "404" in detail:
-            detail = f"no such job; list them with: ray job list --address {address}"
+            detail = (
+                f"no such job; list them with: RAY_AUTH_MODE=token ray job list --address {address}"
+            )
         what = "cannot be reached" if isinstance(error, OSError) else "refuses"
         raise ResourceError(f"the Ray dashboard at {address} {what}: {detail}") from error
     finally:

@@ -2,7 +2,8 @@
 
 A Ray trial's configuration names the trials it stands for: a pack of a sweep's, trained together,
 or a proposal's, run one after another. A worker reports rows as JSON: ``start``, ``epoch`` and
-``end`` of every trial, ``note`` with words for the console, and ``stop`` when no trial can run. An
+``end`` of every trial, ``note`` with words for the console (``once``: of a machine, not to be said
+again by its other processes), and ``stop`` when no trial can run. An
 epoch of a proposal, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and
 ``PROGRESS``.
 """

@@ -1,4 +1,4 @@
-"""Whether every machine of a Ray cluster can run a search's trials: storage, code and data.
+"""Asking every machine of a Ray cluster whether it can run a search's trials.
 
 Examples in memory travel by Ray's object store: once to each machine, where its processes share
 them. Others every process opens by itself, so every machine must see their files.
@@ -6,240 +6,238 @@ them. Others every process opens by itself, so every machine must see their file
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError, RuntimeEnvSetupError
+from ray.exceptions import GetTimeoutError, RayError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fusion_search.analysis.records.storage import Storage
-from fusion_search.datasets.batch import Data
+from fusion_search.analysis.records.secrets import sentence
 from fusion_search.search.declaration.specification import Resources
-from fusion_search.search.records.driver_file import DRIVER_FILE, read_driver_file
-from fusion_search.search.records.provenance import package_versions, program_fingerprint
-from fusion_search.search.records.task_code import task_code
+from fusion_search.search.records.answers import Answer, difference_note, joined, notes
+from fusion_search.search.records.expectation import (
+    Expectation,
+    code_trouble,
+    gpu_trouble,
+    node_differences,
+    node_trouble,
+    opening_trouble,
+)
 from fusion_search.search.running.recorded_trial import SearchStoppedError
-from fusion_search.search.tasks.base import TaskError
-from fusion_search.search.tasks.current_folder import Carried, Importable
+from fusion_search.search.tasks.current_folder import Carried
 from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.trial import device_name
 
-# What a trial's numbers depend on. The driver alone uses the others, and sends its own code.
-TRIAL_PACKAGES: Final = ("torch", "torchaudio", "numpy", "pyarrow")
+Node = dict[str, Any]  # as Ray describes it
+
 _ANSWER_SECONDS: Final = 120.0  # a node may first have to fetch the code
 _INSTALL_SECONDS: Final = 1800.0  # ... and what the task needs
+_GPU_SECONDS: Final = 60.0  # all of its GPUs may be in use
+_QUIET_SECONDS: Final = 15.0  # before it is told whom the driver waits for
+_HELD_GPU: Final = 0.001  # of one, by the process that is asked whether torch can compute on it
 
 _checked: set[str] = set()  # what this process has found in order, by ``Expectation.token``
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expectation:
-    """What the driver has, and every process that runs a trial must find.
-
-    Attributes:
-        storage: the search's folder.
-        token: of the driver's status file there.
-        versions: package -> version, without local labels such as ``+cu128``.
-        code: fingerprint of this program's source files.
-        task: the name of the search's task.
-        task_code: fingerprint of its own code; None of a built-in task.
-        importable: what can be imported here; unpickled, it can be there.
-        data: fingerprint of the examples.
-        node: id of the driver's own, whose processes have all but the examples of themselves.
-    """
-
-    storage: Storage
-    token: str
-    versions: dict[str, str]
-    code: str
-    task: str
-    task_code: str | None
-    importable: Importable
-    data: str
-    node: str = ""
+class GoneError(Exception):
+    """A machine is no longer there."""
 
 
-def expectation(
-    storage: Storage, token: str, task: str, opened: OpenedTask, node: str = ""
+class BusyError(Exception):
+    """A machine had no GPU free to be asked on."""
+
+
+def check_nodes(
+    expected: Expectation,
+    opened: OpenedTask,
+    resources: Resources,
+    say: Callable[[str], None],
+    left_out: Collection[str] = (),
 ) -> Expectation:
-    """Of the driver that runs here, in the folder of its command."""
-    return Expectation(
-        storage=storage,
-        token=token,
-        versions=_versions(),
-        code=program_fingerprint(),
-        task=task,
-        task_code=task_code(task).fingerprint,
-        importable=Importable(Path.cwd()),
-        data=opened.first.fingerprint,
-        node=node,
-    )
+    """Ask every machine that can run a trial; where the data do not travel, each also opens them.
 
+    Machines that are gone by the time they should answer are passed over, with a word to ``say``.
 
-def check_nodes(expected: Expectation, opened: OpenedTask, resources: Resources) -> None:
-    """Ask every machine but the driver's own that can run a trial.
+    Args:
+        expected: what they must find.
+        opened: the task and its data.
+        resources: of a trial.
+        say: told in words what people should know.
+        left_out: ids of the nodes that shall run none.
 
-    Where the data do not travel, each also opens them.
+    Returns:
+        The same with the machines that were asked.
 
     Raises:
-        SearchStoppedError: names the first machine that cannot, why, and the remedy.
+        SearchStoppedError: names the first machine that cannot, why, and the remedy; or none is
+            left that could.
     """
+    able = able_nodes(resources, left_out)
     by_path = None if opened.first.shared else Carried(opened, Path.cwd())
-    troubles = ask_nodes(
-        _machine_trouble,
-        expected,
-        by_path,
-        cpus=resources.cpus_per_trial,
-        gpus=resources.gpus_per_trial,
-        # The driver's own has to install the same.
-        but="" if resources.requirements else expected.node,
-        seconds=_INSTALL_SECONDS if resources.requirements else _ANSWER_SECONDS,
-    )
-    for name, trouble in troubles:
-        if trouble:
-            raise SearchStoppedError(f"node {name} {trouble}")
+    seconds = _INSTALL_SECONDS if resources.requirements else _ANSWER_SECONDS
+    # The driver's own has all but the GPU, and what has to be installed.
+    others = [one for one in able if resources.requirements or one["NodeID"] != expected.node]
+    own = {expected.node: Answer(processor=_processor(expected))}
+    asked = ask_nodes(_machine_answer, others, expected, by_path, seconds=seconds, say=say)
+    on_gpus: Mapping[str, Answer | GoneError | BusyError] = {}
+    if expected.gpus:
+        there = [one for one in able if not isinstance(asked.get(one["NodeID"]), GoneError)]
+        on_gpus = ask_nodes(_gpu_answer, there, gpus=_HELD_GPU, seconds=_GPU_SECONDS, say=say)
+    left: list[Node] = []
+    answers: dict[str, Answer] = {}  # by name
+    for node in able:
+        found = [one[node["NodeID"]] for one in (own, asked, on_gpus) if node["NodeID"] in one]
+        if any(isinstance(one, GoneError) for one in found):
+            say(f"note: node {node_name(node)} is gone; the search begins without it")
+            continue
+        left.append(node)
+        if any(isinstance(one, BusyError) for one in found):
+            say(
+                f"note: node {node_name(node)} has no GPU free to be asked whether torch can "
+                "compute on it; it is asked when a trial begins there"
+            )
+        answers[node_name(node)] = joined(one for one in found if isinstance(one, Answer))
+    for node in left:
+        if trouble := answers[node_name(node)].trouble:
+            raise SearchStoppedError(f"node {node_name(node)} {trouble}{_or_without(node, left)}")
+    if not left:
+        raise SearchStoppedError("no node is left that could run a trial")
+    for text in notes(answers):
+        say(text)
+    return replace(expected, asked=frozenset(one["NodeID"] for one in left))
+
+
+def _or_without(node: Node, nodes: Sequence[Node]) -> str:
+    """The other remedy, where there are others to run the trials."""
+    host = node["NodeManagerHostname"]
+    same = [one for one in nodes if one["NodeManagerHostname"] == host]
+    name = host if len(same) == 1 else node.get("NodeName") or node["NodeManagerAddress"]
+    return f", or leave it out with --leave-out {name}" if len(nodes) > 1 else ""
+
+
+def able_nodes(resources: Resources, left_out: Collection[str] = ()) -> list[Node]:
+    """The machines that are there and could run a trial."""
+    return [
+        node
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["NodeID"] not in left_out
+        and node["Resources"].get("CPU", 0) >= resources.cpus_per_trial
+        and node["Resources"].get("GPU", 0) >= resources.gpus_per_trial
+    ]
 
 
 def ask_nodes(
-    question: Callable[..., str | None],
+    question: Callable[..., Answer],
+    nodes: Sequence[Node],
     *arguments: object,
-    cpus: float = 0.0,
     gpus: float = 0.0,
-    but: str = "",
     seconds: float = _ANSWER_SECONDS,
-) -> list[tuple[str, str | None]]:
-    """What is wrong with each machine that has so many cores and GPUs, all asked at once.
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Answer | GoneError | BusyError]:
+    """What machines answer, by their ids, all asked at once.
 
     Args:
-        question: what runs there, with ``arguments``; its answer is empty when nothing is wrong.
-        cpus, gpus: of the machines to ask.
-        but: the id of one not to ask.
-        seconds: how long each may take to answer.
+        question: what runs there, with ``arguments``.
+        nodes: whom to ask.
+        gpus: of one, that the process which is asked holds.
+        seconds: how long they may take to answer.
+        say: told whom the driver waits for.
     """
-    ask = ray.remote(num_cpus=0, max_retries=0)(question)
-    asked = [
-        (
-            _name(node),
-            ask.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(*arguments),
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-        and node["NodeID"] != but
-        and node["Resources"].get("CPU", 0) >= cpus
-        and node["Resources"].get("GPU", 0) >= gpus
-    ]
-    answers: list[tuple[str, str | None]] = []
-    for name, answer in asked:
+    ask = ray.remote(num_cpus=0, num_gpus=gpus, max_retries=0)(question)
+    asked = {
+        node["NodeID"]: ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(*arguments)
+        for node in nodes
+    }
+    until = time.monotonic() + seconds
+    _, silent = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_QUIET_SECONDS)
+    names = [node_name(node) for node in nodes if asked[node["NodeID"]] in silent]
+    if names and seconds > _QUIET_SECONDS:
+        say(f"waiting up to {seconds:g} s for an answer of node {', '.join(names)}")
+    answers: dict[str, Answer | GoneError | BusyError] = {}
+    for node_id, answer in asked.items():
         try:
-            answers.append((name, ray.get(answer, timeout=seconds)))
+            answers[node_id] = ray.get(answer, timeout=max(0.0, until - time.monotonic()))
         except RuntimeEnvSetupError as error:
-            answers.append((name, f"could not be given what the trials need: {last_words(error)}"))
+            words = f"could not be given what the trials need: {last_words(error)}"
+            answers[node_id] = Answer(words)
         except (RayError, TimeoutError) as error:
-            answers.append((name, f"gives no answer ({' '.join(str(error).split())[-200:]})"))
+            answers[node_id] = _without_answer(node_id, error, seconds, gpus)
     return answers
 
 
-def check_process(expected: Expectation, opened: OpenedTask) -> None:
+def _without_answer(
+    node_id: str, error: Exception, seconds: float, gpus: float
+) -> Answer | GoneError | BusyError:
+    if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+        return GoneError()
+    if not isinstance(error, GetTimeoutError):
+        return Answer(f"gives no answer ({_shortened(sentence(error))})")
+    if gpus:
+        return BusyError()
+    return Answer(
+        f"does not answer within {seconds:g} s; see whether its disks and network work and the "
+        "machine is not overloaded, start its Ray again"
+    )
+
+
+def _shortened(words: str, most: int = 300) -> str:
+    """The beginning, by whole words."""
+    return words if len(words) <= most else words[:most].rpartition(" ")[0] + " ..."
+
+
+def check_process(expected: Expectation, opened: OpenedTask) -> list[str]:
     """Once per process, before its first trial: also of machines that joined later.
+
+    Returns:
+        What people should know of a machine that was not asked before.
 
     Raises:
         SearchStoppedError: names this machine, why it cannot run trials, and the remedy.
     """
     if expected.token in _checked:
-        return
+        return []
     own = ray.get_runtime_context().get_node_id()
     check = code_trouble if own == expected.node else node_trouble
     trouble = check(expected) or opening_trouble(expected, opened)
+    if not trouble and expected.gpus:
+        trouble = gpu_trouble()
     if trouble:
-        name = next((_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
-        raise SearchStoppedError(f"node {name} {trouble}")
+        others = [node for node in ray.nodes() if node["Alive"]]
+        remedy = next((_or_without(one, others) for one in others if one["NodeID"] == own), "")
+        raise SearchStoppedError(f"node {own_name()} {trouble}{remedy}")
     _checked.add(expected.token)
+    if own in expected.asked:
+        return []
+    return [difference_note([own_name()], one) for one in node_differences(expected)]
 
 
-def node_trouble(expected: Expectation) -> str | None:
-    """What keeps this process from running trials, after the words "node NAME"; None is best."""
-    versions = _versions()
-    for package, wanted in expected.versions.items():
-        if versions[package] != wanted:
-            return (
-                f"has {package} {versions[package]} and the driver has {wanted}; install the same "
-                "version there"
-            )
-    own = program_fingerprint()
-    if own != expected.code:
-        return (
-            f"imports other source files of fusion-search than the driver (fingerprint {own}, the "
-            f"driver's is {expected.code}), though they were sent there; "
-            "leave it out of PYTHONPATH there, or install the same commit"
-        )
-    if trouble := code_trouble(expected):
-        return trouble
-    try:
-        driver = read_driver_file(expected.storage)
-    except OSError as error:
-        return f"cannot reach the storage: {error}"
-    if driver is None or driver["started_at"] != expected.token:
-        return (
-            f"does not see what the driver writes to {expected.storage.named(DRIVER_FILE)}; give "
-            "--storage a folder that all machines mount, or a URI such as s3://bucket/results"
-        )
-    return None
+def own_name() -> str:
+    """Of the node that this process runs on."""
+    own = ray.get_runtime_context().get_node_id()
+    return next((node_name(node) for node in ray.nodes() if node["NodeID"] == own), own)
 
 
-def _machine_trouble(expected: Expectation, by_path: OpenedTask | None) -> str | None:
+def _machine_answer(expected: Expectation, by_path: OpenedTask | None) -> Answer:
     trouble = node_trouble(expected)
-    if trouble or by_path is None:
-        return trouble
-    return opening_trouble(expected, by_path)
+    if not trouble and by_path is not None:
+        trouble = opening_trouble(expected, by_path)
+    return Answer(trouble, node_differences(expected), _processor(expected))
 
 
-def code_trouble(expected: Expectation) -> str | None:
-    """The same of the code of the search's task, as it would be imported here."""
-    try:
-        found = task_code(expected.task).fingerprint
-    except TaskError as error:
-        return f"cannot run its trials: {error}; install the task's package there"
-    if found == expected.task_code:
-        return None
-    return (
-        f"has other code of task {expected.task} than the search (fingerprint {found}, the "
-        f"search's is {expected.task_code}); do not change it while the search runs, or install "
-        "the same version there"
-    )
+def _processor(expected: Expectation) -> str:
+    return "" if expected.gpus else device_name("cpu")
 
 
-def opening_trouble(expected: Expectation, opened: OpenedTask) -> str | None:
-    """The same of the data that this process opens, or was sent."""
-    try:
-        data = opened.first
-    except Exception as error:  # whatever the code of the task raises
-        words = " ".join(str(error).split())
-        return (
-            f"cannot open the data ({type(error).__name__}: {words}); put them there under the "
-            "same path, or into a folder that all machines mount"
-        )
-    return data_trouble(expected, data)
-
-
-def data_trouble(expected: Expectation, data: Data) -> str | None:
-    """The same of the data as they are here; those that were sent are read once for it."""
-    content = getattr(data.train, "content_fingerprint", None)
-    arrived = content() if content else data.fingerprint
-    if arrived == expected.data:
-        return None
-    if not content:
-        return (
-            f"has other data than the search (fingerprint {arrived}, the search's is "
-            f"{expected.data}); give it the same files"
-        )
-    return (
-        f"has other data than the search (fingerprint {arrived}, the search's is {expected.data}), "
-        "though they came from the driver; look for a fault of its memory, and leave it out"
-    )
+def _gpu_answer() -> Answer:
+    trouble = gpu_trouble()
+    return Answer(trouble, processor="" if trouble else device_name("cuda"))
 
 
 def last_words(error: BaseException) -> str:
@@ -249,13 +247,31 @@ def last_words(error: BaseException) -> str:
     return " ".join(errors or lines[-1:])[-300:]
 
 
-def _versions() -> dict[str, str]:
-    found = package_versions(TRIAL_PACKAGES)
-    return {package: version.partition("+")[0] for package, version in found.items()}
-
-
-def _name(node: dict[str, Any]) -> str:
+def node_name(node: Node) -> str:
     """As its owner named it, else its host, with its address."""
     address = node["NodeManagerAddress"]
     given = node.get("NodeName") or address
     return f"{node['NodeManagerHostname'] if given == address else given} ({address})"
+
+
+def named_nodes(names: Iterable[str]) -> frozenset[str]:
+    """Ids of the nodes that are there of these names, hosts or addresses.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    there = [node for node in ray.nodes() if node["Alive"]]
+    found = set()
+    for name in names:
+        ids = {
+            node["NodeID"]
+            for node in there
+            if name in (node["NodeManagerAddress"], node["NodeManagerHostname"], node["NodeName"])
+        }
+        if not ids:
+            known = ", ".join(sorted(node_name(node) for node in there))
+            raise ValueError(
+                f"--leave-out {name} is no node that is there; nodes by host or address: {known}"
+            )
+        found |= ids
+    return frozenset(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +20,9 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.progress_reporter import ProgressReporter
 
-from fusion_search.analysis.records.storage import StorageError
+from fusion_search.analysis.records.storage import StorageError, waiting_told
 from fusion_search.analysis.records.tables import FINISHED
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch.adapters import Driver, ProposalSearcher
 from fusion_search.search.dispatch.head_watch import head_watched
 from fusion_search.search.dispatch.messages import (
@@ -39,8 +39,14 @@ from fusion_search.search.dispatch.messages import (
     specifications,
     swept,
 )
-from fusion_search.search.dispatch.nodes import Expectation, check_nodes, check_process, expectation
+from fusion_search.search.dispatch.nodes import (
+    check_nodes,
+    check_process,
+    named_nodes,
+    own_name,
+)
 from fusion_search.search.dispatch.schedulers import make_scheduler
+from fusion_search.search.records.expectation import Expectation, expectation
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import Proposals
@@ -63,19 +69,28 @@ def run_trials(
     progress: Progress,
     tracker: Tracker | None,
     resume: str,
+    left_out: Sequence[str] = (),
 ) -> None:
     """Run the trials, or what a searcher proposes, on the connected Ray.
 
     Returns when all ended or the search was interrupted. ``resume`` is the command that goes on
-    with it.
+    with it, ``left_out`` names nodes that run no trial.
 
     Raises:
         SearchStoppedError: a machine cannot run its trials, or the records cannot be written.
     """
     resources = search.resources
     node = ray.get_runtime_context().get_node_id()
-    expected = expectation(recorder.storage, progress.started_at, search.task, opened, node)
-    check_nodes(expected, opened, resources)
+    without = named_nodes(left_out)
+    expected = check_nodes(
+        expectation(
+            recorder.storage, progress.started_at, search.task, opened, node, search.gpus_used
+        ),
+        opened,
+        resources,
+        progress.say,
+        without,
+    )
     trainable = tune.with_parameters(
         _trainable,
         opened=Carried(opened, Path.cwd()),
@@ -98,9 +113,7 @@ def run_trials(
     # Ray lets no searcher work beside population-based training: there all is proposed at once.
     asked = proposals if search.scheduler.name != "pbt" else None
     tuner = tune.Tuner(
-        tune.with_resources(
-            trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
-        ),
+        tune.with_resources(trainable, _request(resources, without)),
         param_space={} if asked is not None else _all_at_once(trials, resources.packed_trials),
         tune_config=tune.TuneConfig(
             # More than there can be: the searcher says when it has proposed enough.
@@ -143,6 +156,15 @@ def run_trials(
             raise SearchStoppedError(driver.stopped or _unwritten(cause)) from error
     if driver.stopped is not None:
         raise SearchStoppedError(driver.stopped)
+
+
+def _request(resources: Resources, left_out: Collection[str]) -> tune.PlacementGroupFactory:
+    """What a trial asks of Ray, on none of the nodes with these ids."""
+    bundle = {"CPU": resources.cpus_per_trial, "GPU": resources.gpus_per_trial}
+    if not left_out:
+        return tune.PlacementGroupFactory([bundle])
+    selector = {"ray.io/node-id": f"!in({','.join(sorted(left_out))})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[selector])
 
 
 def _unwritten(error: BaseException | None) -> str:
@@ -192,13 +214,26 @@ def _trainable(
     perturbed: bool,
 ) -> None:
     """Run trials on a worker, or let the driver know that no more of them make sense."""
+    elsewhere = ray.get_runtime_context().get_node_id() != expected.node
+    where = f"node {own_name()}: " if elsewhere else ""
+
+    report = reporter()
+
+    def say(text: str) -> None:
+        report("note", {"text": where + text})
+
     try:
-        check_process(expected, opened)
-        _run(config, opened, recorder, threads, save_seconds, perturbed)
+        for text in check_process(expected, opened):
+            report("note", {"text": text, "once": True})
+        with waiting_told(say):
+            _run(config, opened, recorder, threads, save_seconds, perturbed)
     except StoppedEarly:
         sys.exit(0)  # what Ray expects of its thread
-    except (SearchStoppedError, StorageError) as error:
-        reporter()("stop", {"reason": str(error)})
+    except SearchStoppedError as error:
+        report("stop", {"reason": str(error)})
+        raise
+    except StorageError as error:  # perhaps it is this node alone that does not reach it
+        report("stop", {"reason": f"{where}{error}"})
         raise
 
 

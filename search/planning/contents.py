@@ -22,7 +22,7 @@ from fusion_search.analysis.records.tables import SPECIFICATION_FILE, parse_parq
 from fusion_search.search.declaration.configuration import to_plain, to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.units import Unit, alike
-from fusion_search.search.records.provenance import provenance
+from fusion_search.search.records.provenance import machine_columns, provenance
 from fusion_search.search.records.recorder import Recorder, write_plan
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.base import Condition
@@ -41,7 +41,7 @@ from fusion_search.search.trials.cost import count_parameters
 from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.results import Epoch, Grid
 from fusion_search.search.trials.specification import TrialSpecification
-from fusion_search.search.trials.trial import TrialResult
+from fusion_search.search.trials.trial import TrialResult, device_name
 
 # What search/tracking/runs.py sets beside trial_tags: role, search, trial, parent, source, complete
 # and the name; of the search: role, search, source, complete, name, note and best.
@@ -173,7 +173,12 @@ def _trial_contents(
     result = _result(trial, opened)
     sample: Sample | None = {} if recorder.objectives else None
     data = opened.data(trial.data, trial.fold)
-    started = {**recorder.started(trial, data, datetime.now(UTC), sample), "threads": 1}
+    started = {
+        **recorder.started(trial, data, datetime.now(UTC), sample),
+        **machine_columns(),
+        "threads": 1,
+        "device_name": device_name("cpu"),
+    }
     row = recorder.finished(trial, result, started, time.monotonic())
     points = [point for epoch in result.epochs for point in epoch_points(epoch.row(), of)]
     rows = Counter(

@@ -133,7 +133,8 @@ def _environment(data_folder: str | Path | None, address: str | None) -> Environ
             f"`{command('launch')}`, or give HOST:PORT or auto on a machine of the cluster"
         )
     make_importable(Path.cwd())
-    given = (("--data", data_folder and str(data_folder)), ("--address", address))
+    cluster = None if where == "local" else where  # as the environment may have said
+    given = (("--data", data_folder and str(data_folder)), ("--address", cluster))
     return Environment(
         data_folder=None if data_folder is None else Path(data_folder),
         dispatcher=RayDispatcher(where),

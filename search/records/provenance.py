@@ -38,25 +38,26 @@ _OTHER_REPOSITORY: Final = (  # of what `git rev-parse --local-env-vars` lists
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Columns of the ``trials`` table; ``versions`` is JSON, package -> version.
+    """Columns of the ``trials`` table that tell of the code, which the driver sends to all.
 
     ``code_fingerprint`` is of the task's own code, None of a built-in task.
     """
 
     git_commit: str
-    versions: str
-    host: str
     code_fingerprint: str | None = None
 
 
 def provenance(code_fingerprint: str | None = None) -> Provenance:
-    """Of this process, and of a task's code."""
-    return Provenance(
-        git_commit=git_commit(),
-        versions=json.dumps(package_versions()),
-        host=platform.node(),
-        code_fingerprint=code_fingerprint,
-    )
+    """Of this program, and of a task's code."""
+    return Provenance(git_commit=git_commit(), code_fingerprint=code_fingerprint)
+
+
+def machine_columns() -> dict[str, str]:
+    """Columns of the ``trials`` table that tell where this process runs.
+
+    ``versions`` is JSON, package -> version.
+    """
+    return {"versions": json.dumps(package_versions()), "host": platform.node()}
 
 
 def program_fingerprint() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -51,7 +50,7 @@ class Recorder:
         storage: the search's folder.
         search: its name.
         description: of its task.
-        origin: code and packages; they go into every record.
+        origin: of the code; it goes into every record.
         objectives: what a search over a space optimises; a sweep has none.
         cpus_per_trial: what it gives a trial.
     """
@@ -79,7 +78,10 @@ class Recorder:
         sample: Sample | None = None,
         packed_trials: int = 1,
     ) -> dict[str, Any]:
-        """The part of a trial's row in ``trials`` that is known when it starts."""
+        """The part of a trial's row in ``trials`` that is known when it starts.
+
+        Who runs it adds what is of its machine.
+        """
         return {
             **self._key(trial),
             "trial_name": trial.trial_name,
@@ -91,7 +93,6 @@ class Recorder:
             "data_fingerprint": data.fingerprint,
             "data_note": data.note,
             **self._shared,
-            "host": platform.node(),  # of the worker, which may not be the driver's machine
         }
 
     def finished(

@@ -15,6 +15,7 @@ from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.errors import DataError
+from fusion_search.search.records.provenance import machine_columns
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import StateError, load_state, saver
 from fusion_search.search.spaces.parameters import Sample
@@ -27,6 +28,7 @@ from fusion_search.search.trials.trial import (
     Continuation,
     TrialResult,
     choose_device,
+    device_name,
     run_trial,
     saved_epochs,
 )
@@ -178,11 +180,11 @@ def execute_pack(
 
 
 def _add_machine(row: Row, trial: TrialSpecification, opened: OpenedTask) -> None:
-    """What this process computes with: of a trial that never finishes, too."""
-    row["threads"] = torch.get_num_threads()
+    """Where this process runs and computes with what: of a trial that never finishes, too."""
+    row |= {**machine_columns(), "threads": torch.get_num_threads()}
     with contextlib.suppress(TrialError):  # a missing one fails the trial afterwards
         device = choose_device(trial.training.device)
-        row["device"] = device.type
+        row |= {"device": device.type, "device_name": device_name(device.type)}
         data = opened.data(trial.data, trial.fold)
         steps = trial.training.steps(trial.training.examples or len(data.train))  # type: ignore[arg-type]
         row["engine"] = opened.task.engine(trial.network, steps, device)

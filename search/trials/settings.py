@@ -38,7 +38,8 @@ class TrainingSettings:
         batch_size: examples per optimiser step.
         examples: train examples drawn at random; 0 for all.
         precision: float32, or bfloat16 by autocast.
-        device: cpu, cuda, or auto (cuda when there is one; the record says which it was).
+        device: cpu, cuda, or auto (cuda when there is one; the record says which it was; the CPU
+            only where ``resources.gpus_per_trial`` reserves no GPU).
         loader_workers: processes of each trial that load its examples ahead; 0 for none. No number
             depends on it. A trial takes as many cores more: ``resources.cpus_per_trial``.
 

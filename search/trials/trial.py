@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -263,7 +267,10 @@ def choose_device(name: str) -> torch.device:
     """The device a setting means on this machine. Raises ``TrialError`` when it is missing."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise TrialError("device is cuda but this machine has no CUDA GPU; set device: auto or cpu")
+        raise TrialError(
+            "device is cuda but this process sees no CUDA GPU; set device: auto or cpu, or in a "
+            "search resources.gpus_per_trial above 0 on machines that have one"
+        )
     if name == "auto":
         name = "cuda" if available else "cpu"
     if name == "cuda":
@@ -271,6 +278,22 @@ def choose_device(name: str) -> torch.device:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     return torch.device(name)
+
+
+@cache
+def device_name(device: str) -> str:
+    """What ``cpu`` or ``cuda`` is here: the product, of a processor with its vector instructions.
+
+    The last digits of trained numbers differ between these.
+    """
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux alone has it
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        model = next(names, model)
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def rank(epoch: Epoch, metric: Metric) -> tuple[float, float]:

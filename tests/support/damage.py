@@ -103,7 +103,7 @@ def written(parent: Path, search: SearchSpecification) -> Storage:
 
 def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
     """Records of ended trials, a grid, predictions, and what a dead driver left."""
-    origin = Provenance(git_commit="unknown", versions="{}", host="here")
+    origin = Provenance(git_commit="unknown")
     description = digit_description()
     recorder = Recorder(storage, NAME, description, origin)
     data: Any = SimpleNamespace(fingerprint="0" * 16, note="made up")

@@ -165,22 +165,31 @@ AWS = "When uploading object with key 'x' in bucket 'bucket': AWS Error {} durin
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "reason", "remedy"),
     [
-        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
-        (OSError(errno.ENAMETOOLONG, "File name too long"), "File name too long"),
-        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "Not a directory"),
-        (OSError(AWS.format("NO_SUCH_BUCKET")), "NO_SUCH_BUCKET"),
-        (OSError(AWS.format("ACCESS_DENIED")), "ACCESS_DENIED"),
-        (OSError(AWS.format("INVALID_ACCESS_KEY_ID")), "INVALID_ACCESS_KEY_ID"),
-        (OSError(AWS.format("SIGNATURE_DOES_NOT_MATCH")), "SIGNATURE_DOES_NOT_MATCH"),
-        (OSError(AWS.format("UNKNOWN (HTTP status 400)")), "status 400"),  # ExpiredToken
-        (OSError(AWS.format("UNKNOWN (HTTP status 301)")), "status 301"),  # another region
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system", "mount it so"),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "File name too long", "its name"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied", "permissions"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "Not a directory", "its name"),
+        (OSError(AWS.format("NO_SUCH_BUCKET")), "NO_SUCH_BUCKET", "make that bucket"),
+        (OSError(AWS.format("ACCESS_DENIED")), "ACCESS_DENIED", "list, read, write and delete"),
+        (
+            OSError(AWS.format("INVALID_ACCESS_KEY_ID")),
+            "INVALID_ACCESS_KEY_ID",
+            "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        (
+            OSError(AWS.format("SIGNATURE_DOES_NOT_MATCH")),
+            "SIGNATURE_DOES_NOT_MATCH",
+            "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        # ExpiredToken, and one in another region, as a request without a body is answered.
+        (OSError(AWS.format("UNKNOWN (HTTP status 400)")), "status 400", "expired renew them"),
+        (OSError(AWS.format("UNKNOWN (HTTP status 301)")), "status 301", "in another region"),
     ],
 )
-def test_a_refusal_is_an_answer_and_ends_at_once(
-    tmp_path: Path, error: OSError, reason: str, capsys: pytest.CaptureFixture[str]
+def test_a_refusal_is_an_answer_with_a_remedy_and_ends_at_once(
+    tmp_path: Path, error: OSError, reason: str, remedy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[str] = []
 
@@ -192,8 +201,11 @@ def test_a_refusal_is_an_answer_and_ends_at_once(
     storage = ailing(tmp_path, trouble, patience=60)
     for act in (lambda: storage.write(b"content", "folder", "file"), lambda: storage.remove("x")):
         asked.clear()
-        with pytest.raises(StorageError, match=rf"storage {tmp_path} refuses \(.*{reason}.*\)"):
+        with pytest.raises(
+            StorageError, match=rf"storage {tmp_path} refuses \(.*{reason}.*\)"
+        ) as told:
             act()
+        assert remedy in str(told.value).rpartition("); ")[2]
         assert len([one for one in asked if one != "delete_file"]) <= 2
     assert capsys.readouterr().err == ""
 
@@ -211,7 +223,7 @@ def test_a_refusal_is_an_answer_and_ends_at_once(
         OSError("Couldn't resolve host name"),
     ],
 )
-def test_what_passes_is_waited_for_and_that_is_said_once(
+def test_what_passes_is_waited_for_and_that_is_said_once_and_its_end(
     tmp_path: Path, error: OSError, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def trouble(name: str) -> None:
@@ -223,9 +235,17 @@ def test_what_passes_is_waited_for_and_that_is_said_once(
     for _ in range(2):  # and again when it is away again
         fails = [1, 2, 3]
         storage.write(b"content", "folder", "file")
-        line = capsys.readouterr().err
-        assert line.startswith(f"waiting up to 60 s for storage {tmp_path}: ")
-        assert line.count("\n") == 1
+        first, last = capsys.readouterr().err.splitlines()
+        assert first.startswith(f"waiting up to 60 s for storage {tmp_path}: ")
+        assert last == f"storage {tmp_path} answers again"
+    fails, heard = [1, 2, 3], list[str]()
+    with storage_module.waiting_told(heard.append):  # as a worker does, whose stderr nobody sees
+        storage.write(b"content", "folder", "file")
+    assert [line.partition(f"storage {tmp_path}")[0] for line in heard] == [
+        "waiting up to 60 s for ",
+        "",
+    ]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_search_whose_folder_is_a_file_ends_at_once(

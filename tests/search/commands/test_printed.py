@@ -107,7 +107,7 @@ class Idle:
 
     stopped = False
 
-    def __init__(self, address: str) -> None: ...
+    def __init__(self, address: str, left_out: tuple[str, ...] = ()) -> None: ...
 
     def connected(self, resources: object) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -123,8 +123,10 @@ def test_advice_to_go_on_says_where_data_and_machines_are(
     monkeypatch.setattr(launch, "RayDispatcher", Idle)
     monkeypatch.chdir(tmp_path)
     config = write_config(tmp_path, storage="results", mlflow={"enabled": False})
-    options = ["--data", "my data", "--address", "auto"]
-    resume = "fusion-search resume test --data 'my data' --address auto"
+    options = ["--data", "my data", "--address", "auto", "--leave-out", "a", "--leave-out=-b"]
+    resume = (
+        "fusion-search resume test --data 'my data' --address auto --leave-out a --leave-out=-b"
+    )
     assert main(["launch", str(config), *options]) == 130
     assert f"go on with: {resume}\n" in capsys.readouterr().out
     assert main(["launch", str(config), *options]) == 2
@@ -134,6 +136,10 @@ def test_advice_to_go_on_says_where_data_and_machines_are(
     monkeypatch.setattr(Idle, "stopped", True)
     assert main(["resume", "test", *options]) == 2
     assert f"go on with: {resume}\n" in capsys.readouterr().err
+    # What is pasted elsewhere does not bring the environment with it.
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert main(["resume", "test"]) == 2
+    assert "resume test --address 10.0.0.1:6379\n" in capsys.readouterr().err
     # On a head node, "auto" would be another machine's.
     monkeypatch.setenv("FUSION_SEARCH_ADDRESS", "ray://head:10001")
     assert main(["resume", "test"]) == 2

@@ -167,7 +167,7 @@ def test_a_job_goes_on_when_its_console_is_left_and_is_found_again(
 def test_no_job_by_that_name(head: Head) -> None:
     code, output = run("attach", "nothing", "--address", head.dashboard)
     assert code == 2
-    assert "no such job; list them with: ray job list" in output
+    assert "no such job; list them with: RAY_AUTH_MODE=token ray job list" in output
     assert "Traceback" not in output
 
 

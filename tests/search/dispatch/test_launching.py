@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +32,7 @@ from fusion_search.search.commands import launching
 from fusion_search.search.commands.command_line import main, parser
 from fusion_search.search.declaration.configuration import build_search, parse_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
+from fusion_search.search.dispatch import client
 from fusion_search.search.dispatch.client import _Console, check_storage
 from fusion_search.search.dispatch.connection import ResourceError, connect
 from fusion_search.search.dispatch.head_command import (
@@ -89,8 +92,13 @@ def answering(code: Any = None) -> Iterator[int]:
     ],
 )
 def test_a_head_that_is_not_there_is_named(
-    config: Path, command: str, address: str, capsys: pytest.CaptureFixture[str]
+    config: Path,
+    command: str,
+    address: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("FUSION_SEARCH_DATA", raising=False)  # of which there is a note
     assert main([command, str(config), "--address", address]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ")
@@ -179,12 +187,20 @@ def test_a_dashboard_is_asked_past_any_proxy(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_words_for_the_head_node_are_those_of_the_same_command() -> None:
     search = build_search({**CONFIG, "storage": "elsewhere"})
-    arguments = parser().parse_args(["launch", "x.yaml", "--data", "/d"])
+    words = ["launch", "x.yaml", "--data", "/d", "--leave-out", "a"]
+    arguments = parser().parse_args(words)
     command = head_command(arguments, search, "s3://bucket/results")
     again = parser().parse_args(command.words)
+    assert again.leave_out == ["a"]
     assert (again.verb, again.data, again.storage) == ("launch", "/d", "s3://bucket/results")
     assert command.config is not None
     assert build_search(parse_yaml(command.config, "")) == search
+
+    go_on = shlex.split(command.again("http://head:8265"))
+    assert go_on[:3] == ["fusion-search", "resume", "test"]
+    again = parser().parse_args(go_on[1:])
+    assert (again.storage, again.address) == ("s3://bucket/results", "http://head:8265")
+    assert (again.data, again.leave_out) == ("/d", ["a"])
 
     for words in (
         ["retry", "test"],
@@ -194,6 +210,9 @@ def test_words_for_the_head_node_are_those_of_the_same_command() -> None:
         asked = parser().parse_args([*words, "--address", "ray://head:10001"])
         again = parser().parse_args(head_command(asked, None, "/shared").words)
         assert vars(again) == {**vars(asked), "storage": "/shared", "address": None}
+        pasted = shlex.split(head_command(asked, None, "/shared").again("ray://head:10001"))
+        again = parser().parse_args(pasted[1:])
+        assert vars(again) == {**vars(asked), "storage": "/shared"}
 
 
 @pytest.mark.parametrize("text", ["/x/run #2", "1e5", "no", "~", "a: b", "-x", "'", "$(x) y"])
@@ -213,6 +232,96 @@ def test_options_are_taken_literally(text: str, monkeypatch: pytest.MonkeyPatch)
     again = parser().parse_args(there[0].words)
     assert (again.storage, again.data) == (storage_of_head(text), text)
     assert parser().parse_args(["sync-mlflow", "x", f"--tracking-uri={text}"]).tracking_uri == text
+
+
+@pytest.mark.parametrize("verb", ["launch", "submit", "resume"])
+def test_which_machine_looks_for_data_where_is_said(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fusion_search.search.commands.launch._submit", lambda *_, **__: 0)
+    monkeypatch.setenv("FUSION_SEARCH_DATA", "/of the laptop")
+    demo = str(Path(__file__).parents[3] / "search" / "configs" / "demo.yaml")
+    words = [verb, "demo" if verb == "resume" else demo, "--address", "http://head:8265"]
+    assert main(words) == 0
+    error = capsys.readouterr().err
+    assert "note: the head node reads the data; FUSION_SEARCH_DATA of this machine" in error
+    assert "(/of the laptop) is not looked at" in error
+    assert main([*words, "--data", "/there"]) == 0
+    output, error = capsys.readouterr()
+    assert output == "data: the head node reads them, from /there there\n"
+    assert "FUSION_SEARCH_DATA" not in error
+
+
+def test_a_machine_that_is_no_node_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself looks for its own node for a minute, and then there is no cluster, it says."""
+    monkeypatch.setattr(ray_cluster, "_reach", lambda address: address)
+    monkeypatch.setattr(ray_cluster, "_living_nodes", lambda address: {"a1", "b2"})
+    monkeypatch.setattr("ray._private.services.find_node_ids", lambda: {"c3"})  # of another cluster
+    with (
+        pytest.raises(ResourceError) as refusal,
+        connect("10.0.0.1:6379", Resources()),
+    ):
+        pass
+    assert str(refusal.value).startswith(
+        "this machine is no node of the Ray cluster at 10.0.0.1:6379"
+    )
+    assert "--address ray://10.0.0.1:10001" in str(refusal.value)
+    assert "`fusion-search submit` and --address http://10.0.0.1:8265" in str(refusal.value)
+    monkeypatch.setattr("ray._private.services.find_node_ids", lambda: {"c3", "b2"})
+    ray_cluster._check_is_node("10.0.0.1:6379")
+
+
+class LostHead:
+    """Stands in for Ray's jobs: of a head node that is lost while a job's output is read."""
+
+    def __init__(self, address: str) -> None:
+        self.asked = 0
+
+    def get_job_info(self, job: str) -> Any:
+        self.asked += 1
+        if self.asked > 1:
+            raise ConnectionError("Failed to connect")
+        return SimpleNamespace(metadata={"go_on": "fusion-search resume x --address http://h:1"})
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "[1/2] a trial\n"
+        raise RuntimeError("the connection was closed")
+
+
+def test_a_head_lost_under_a_job_is_told_with_what_becomes_of_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = pytest.importorskip("fusion_search.search.dispatch.jobs")
+    monkeypatch.setattr(jobs, "JobSubmissionClient", LostHead)
+    monkeypatch.setattr(jobs, "reach_port", lambda *_: None)
+    monkeypatch.setattr(jobs, "_asks_for_no_token", lambda _: False)
+    with pytest.raises(ResourceError) as lost:
+        jobs.attach("http://h:1", "x-1")
+    assert "[1/2] a trial" in capsys.readouterr().out
+    told = str(lost.value)
+    assert told.startswith("the head node at http://h:1 answers no more")
+    assert "job x-1 goes on: fusion-search attach x-1 --address http://h:1 shows it" in told
+    assert told.endswith("the search goes on with: fusion-search resume x --address http://h:1")
+
+
+def test_a_head_lost_behind_a_client_is_told_with_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lose(_: object) -> None:
+        raise ConnectionError("Client is shutting down.")
+
+    actor = SimpleNamespace(remote=lambda *_: actor, follow=SimpleNamespace(remote=lambda: None))
+    monkeypatch.setattr(client, "connection", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(client, "check_storage", lambda _: None)
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda _: actor)
+    monkeypatch.setattr(ray, "get", lose)
+    words = ("launch", "../search.yaml", "--storage", "/shared")
+    command = HeadCommand(words=words, config="", name="x", storage="/shared")
+    with pytest.raises(ResourceError) as lost:
+        client.run_on_head("ray://h:10001", command)
+    told = str(lost.value)
+    assert told.startswith("the head node at ray://h:10001 was lost (Client is shutting down.)")
+    assert told.endswith("fusion-search resume x --address ray://h:10001 --storage /shared")
 
 
 def test_storage_keeps_its_meaning_or_is_the_head_nodes_home() -> None:

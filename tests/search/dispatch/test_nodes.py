@@ -40,7 +40,7 @@ from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.datasets.batch import Data
 from fusion_search.datasets.digits.data import DigitData
-from fusion_search.search.dispatch.nodes import (
+from fusion_search.search.records.expectation import (
     Expectation,
     data_trouble,
     expectation,

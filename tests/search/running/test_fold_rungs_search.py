@@ -178,7 +178,7 @@ def go_on(search: SearchSpecification, workers: Workers, opened: OpenedTask) -> 
     else:
         assert search.space is not None
         write_specification(search, storage, opened, search.space.any_trial())
-    origin = Provenance(git_commit="none", versions="{}", host="here")
+    origin = Provenance(git_commit="none")
     description = read_description(storage)
     recorder = Recorder(storage, search.name, description, origin, search.objectives)
     try:

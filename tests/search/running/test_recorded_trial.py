@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import sys
 import time
@@ -30,6 +31,7 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.search.dispatch import messages
+from fusion_search.search.records import provenance
 from fusion_search.search.records import recorder as recording
 from fusion_search.search.records.provenance import PACKAGES
 from fusion_search.search.running import recorded_trial
@@ -123,6 +125,34 @@ def test_every_record_tells_with_what_was_computed_however_the_trial_ends(
     assert (table["threads"] == threads).all()
     assert (table["cpus_per_trial"] == 2.5).all()
     assert (table["engine"] == "eager").all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_record_has_the_versions_and_the_processor_of_who_ran_the_trial(
+    storage: Storage, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The recorder is the driver's, and travels; the versions there are other ones."""
+    driver = small_recorder(storage, small_opened)
+    monkeypatch.setattr(provenance, "version", lambda package: f"1.0+{package}")
+    monkeypatch.setattr(provenance.platform, "python_version", lambda: "3.99.1")
+    monkeypatch.setattr(provenance.platform, "node", lambda: "worker")
+    trials = [small_trial(seed=seed) for seed in range(count)]
+    if count == 1:
+        execute(trials[0], small_opened, pickle.loads(pickle.dumps(driver)))
+    else:
+        execute_pack(trials, small_opened, pickle.loads(pickle.dumps(driver)))
+    table = read_table(storage, "trials")
+    assert len(table) == count
+    for row in table.to_dict("records"):
+        assert row["host"] == "worker"
+        there = {one: f"1.0+{one}" for one in PACKAGES}
+        assert json.loads(row["versions"]) == {"python": "3.99.1", **there}
+        product, _, instructions = row["device_name"].rpartition(", ")
+        assert f": {product}\n" in Path("/proc/cpuinfo").read_text()
+        assert instructions == torch.backends.cpu.get_cpu_capability()
+    # Of a trial whose worker died before it told of itself, the driver does not guess.
+    lost = driver.started(small_trial(seed=9), small_opened.first, datetime.now(UTC))
+    assert lost.keys().isdisjoint({"host", "versions", "device_name", "threads"})
 
 
 @pytest.mark.parametrize("count", [1, 2])

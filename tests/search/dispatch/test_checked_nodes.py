@@ -1,0 +1,231 @@
+"""What machines are asked before a search, by answers that are made up: no Ray runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from descriptions import digit_description
+from ray.exceptions import GetTimeoutError, NodeDiedError
+from small_trials import small_configuration
+
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.declaration.specification import Resources
+from fusion_search.search.dispatch import nodes, tuner
+from fusion_search.search.dispatch.nodes import BusyError, GoneError, check_nodes
+from fusion_search.search.records.answers import Answer
+from fusion_search.search.records.expectation import (
+    Expectation,
+    expectation,
+    gpu_trouble,
+    node_differences,
+    node_trouble,
+)
+from fusion_search.search.records.provenance import package_versions
+from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.recorded_trial import SearchStoppedError
+from fusion_search.search.tasks.opened import OpenedTask
+
+GPU = Resources(gpus_per_trial=0.5)
+
+
+@pytest.fixture
+def expected(tmp_path: Path, small_opened: OpenedTask) -> Iterator[Expectation]:
+    storage = open_storage(tmp_path / "results")
+    progress = Progress(storage, 1, 0, 1, digit_description())
+    yield expectation(storage, progress.started_at, "digits", small_opened, node="id-head")
+    progress.close()
+
+
+def node(name: str, gpus: float = 1.0, alive: bool = True) -> dict[str, Any]:
+    address = f"10.0.0.{ord(name[0])}"
+    names = {"NodeManagerHostname": name, "NodeManagerAddress": address, "NodeName": address}
+    there = {"CPU": 2.0, "GPU": gpus}
+    return {"NodeID": f"id-{name}", "Alive": alive, "Resources": there, **names}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, list[str], float]]]:
+    """Nodes, and their answers by host; gives what was asked of whom, holding how much of a GPU."""
+
+    def make(
+        there: Sequence[dict[str, Any]], **answers: Answer | GoneError | BusyError
+    ) -> list[tuple[Any, list[str], float]]:
+        asked: list[tuple[Any, list[str], float]] = []
+
+        def ask(
+            question: Any, whom: Sequence[dict[str, Any]], *_: object, gpus: float = 0.0, **__: Any
+        ) -> dict[str, Answer | GoneError | BusyError]:
+            hosts = [one["NodeManagerHostname"] for one in whom]
+            asked.append((question, hosts, gpus))
+            if gpus and not answers:
+                return {f"id-{host}": question() for host in hosts}
+            return {f"id-{host}": answers.get(host, Answer()) for host in hosts}
+
+        monkeypatch.setattr(ray, "nodes", lambda: list(there))
+        monkeypatch.setattr(nodes, "ask_nodes", ask)
+        return asked
+
+    return make
+
+
+def test_a_reserved_gpu_that_torch_cannot_compute_on_ends_the_search_before_a_trial(
+    expected: Expectation, small_opened: OpenedTask, cluster: Any
+) -> None:
+    """As here, where torch sees none; the driver's own machine is asked as well."""
+    assert not torch.cuda.is_available()
+    asked = cluster([node("worker"), node("head"), node("office", gpus=0)])
+    with pytest.raises(SearchStoppedError) as stopped:
+        check_nodes(replace(expected, gpus=0.5), small_opened, GPU, print)
+    told = str(stopped.value)
+    assert told.startswith(
+        f"node worker (10.0.0.119) has a GPU by what its Ray says, but torch {torch.__version__} "
+        "cannot compute on it ("
+    )
+    assert "resources.gpus_per_trial: 0 or training.device: cpu" in told
+    assert told.endswith(", or leave it out with --leave-out worker")
+    assert [hosts for _, hosts, _ in asked] == [["worker"], ["worker", "head"]]
+    held = [gpus for _, _, gpus in asked]
+    assert held[0] == 0
+    assert 0 < held[1] <= 0.01  # a process that holds none may see none
+    # Where trials compute on the CPU, nobody asks for a GPU.
+    asked.clear()
+    assert check_nodes(expected, small_opened, GPU, print).asked == {"id-worker", "id-head"}
+    assert [gpus for _, _, gpus in asked] == [0]
+
+
+def test_a_process_asks_itself_for_its_gpu(
+    expected: Expectation, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Context:
+        def get_node_id(self) -> str:
+            return "id-head"
+
+    monkeypatch.setattr(ray, "get_runtime_context", Context)
+    monkeypatch.setattr(ray, "nodes", lambda: [node("head")])
+    monkeypatch.setattr(nodes, "_checked", set())
+    with pytest.raises(SearchStoppedError, match=r"^node head \(10.0.0.104\) has a GPU by what"):
+        nodes.check_process(replace(expected, gpus=1.0), small_opened)
+    assert nodes.check_process(expected, small_opened) == []
+
+
+def test_a_gpu_that_is_full_is_no_fault_of_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.cuda, "init", full)
+    assert gpu_trouble() is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "gpus"),
+    [
+        ({"device": "auto"}, 0.5),
+        ({"device": "cuda"}, 0.5),
+        ({"device": "cpu"}, 0.0),
+        ({"device": ["cpu", "auto"]}, 0.5),
+    ],
+)
+def test_gpus_are_used_unless_all_trials_are_to_compute_on_cpus(
+    fields: dict[str, Any], gpus: float
+) -> None:
+    asked = small_configuration(name="x", resources={"gpus_per_trial": 0.5})
+    search = build_search({**asked, "training": {**asked.get("training", {}), **fields}})
+    assert search.gpus_used == gpus
+    assert replace(search, resources=Resources()).gpus_used == 0
+
+
+def test_a_node_that_is_gone_is_passed_over_with_a_note(
+    expected: Expectation, small_opened: OpenedTask, cluster: Any
+) -> None:
+    told: list[str] = []
+    cluster([node("alone"), node("back")], alone=GoneError(), back=Answer())
+    checked = check_nodes(expected, small_opened, Resources(), told.append)
+    assert told == ["note: node alone (10.0.0.97) is gone; the search begins without it"]
+    assert checked.asked == {"id-back"}
+    cluster([node("alone")], alone=GoneError())
+    with pytest.raises(SearchStoppedError, match="no node is left that could run a trial"):
+        check_nodes(expected, small_opened, Resources(), told.append)
+
+
+def test_whether_a_node_is_gone_or_silent_is_told_in_whole_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = "The task was to run on a node that died; " + "and so on " * 60
+    died, late = NodeDiedError(words), GetTimeoutError("Get timed out")
+    monkeypatch.setattr(ray, "nodes", lambda: [node("here", alive=False)])
+    for error in (died, late):
+        assert isinstance(nodes._without_answer("id-here", error, 120, 0), GoneError)
+    monkeypatch.setattr(ray, "nodes", lambda: [node("here")])
+    answer = nodes._without_answer("id-here", died, 120, 0)
+    assert isinstance(answer, Answer)
+    assert (answer.trouble or "").startswith("gives no answer (The task was to run on a node")
+    assert (answer.trouble or "").endswith(" ...)")
+    answer = nodes._without_answer("id-here", late, 120, 0)
+    assert isinstance(answer, Answer)
+    assert (answer.trouble or "").startswith("does not answer within 120 s; see whether its disks")
+    # All of its GPUs may be in use: then the trial's own process asks.
+    assert isinstance(nodes._without_answer("id-here", late, 60, 0.001), BusyError)
+
+
+def test_what_may_change_numbers_is_told_once_for_all_nodes_that_have_it(
+    expected: Expectation, small_opened: OpenedTask, cluster: Any
+) -> None:
+    pandas = "has pandas 1.0 and the driver has 3.0"
+    other = Answer(differences=(pandas,), processor="Other CPU, AVX2")
+    told: list[str] = []
+    cluster([node("a"), node("b"), node("c")], a=other, b=other, c=Answer(processor="CPU, AVX512"))
+    check_nodes(expected, small_opened, Resources(), told.append)
+    assert told == [
+        f"note: each of the nodes a (10.0.0.97), b (10.0.0.98) {pandas}; numbers may differ there, "
+        "and each record has the versions it was made with",
+        "note: trials run on different processors, between which the last digits of numbers "
+        "differ; each record names its own as device_name: Other CPU, AVX2 (a (10.0.0.97), "
+        "b (10.0.0.98)); CPU, AVX512 (c (10.0.0.99))",
+    ]
+
+
+def test_other_builds_are_told_and_another_python_ends_the_search(
+    expected: Expectation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert node_differences(expected) == ()
+    known, where = package_versions, f"{expectation.__module__}.package_versions"
+
+    def other(packages: Sequence[str]) -> dict[str, str]:
+        release = torch.__version__.partition("+")[0]
+        return {**known(packages), "pandas": "1.0", "torch": f"{release}+other"}
+
+    monkeypatch.setattr(where, other)
+    assert node_trouble(expected) is None
+    builds = expected.builds
+    assert node_differences(expected) == (
+        f"has torch {torch.__version__.partition('+')[0]}+other and the driver has "
+        f"{builds['torch']}",
+        f"has pandas 1.0 and the driver has {builds['pandas']}",
+    )
+    monkeypatch.setattr(where, lambda names: {**known(names), "python": "3.99.1"})
+    assert (node_trouble(expected) or "").startswith("has python 3.99 and the driver has 3.1")
+
+
+def test_nodes_are_left_out_by_host_or_address(
+    monkeypatch: pytest.MonkeyPatch, expected: Expectation, small_opened: OpenedTask, cluster: Any
+) -> None:
+    asked = cluster([node("a"), node("b"), node("c"), node("d", alive=False)])
+    without = nodes.named_nodes(["a", "10.0.0.98"])
+    assert without == {"id-a", "id-b"}
+    with pytest.raises(ValueError, match=r"--leave-out d is no node .*: a \(10.0.0.97\), b"):
+        nodes.named_nodes(["d"])
+    check_nodes(expected, small_opened, Resources(), print, without)
+    assert [hosts for _, hosts, _ in asked] == [["c"]]
+    request: Any = tuner._request(Resources(cpus_per_trial=2), without)
+    assert request.bundles == [{"CPU": 2.0}]
+    selected = [{"ray.io/node-id": "!in(id-a,id-b)"}]
+    assert request._bound.kwargs == {"bundle_label_selector": selected}
+    anywhere: Any = tuner._request(Resources(), ())
+    assert anywhere._bound.kwargs == {}
