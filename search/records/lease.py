@@ -134,6 +134,8 @@ class Lease:
         """Say that the driver lives, unless another drives by now (see ``lost``)."""
         storage = self._storage.patient(patience_seconds)
         with self._lock, storage.locked():
+            if self.lost:
+                return
             try:
                 found = read_driver_file(storage)
             except ValueError:  # no other driver's
