@@ -130,8 +130,8 @@ def _follow(name: str, location: str) -> int:
     while driver is not None and not storage.exists(SPECIFICATION_FILE):  # it loads its data
         time.sleep(POLL_SECONDS)
         driver = _driver(name, location)
-    followed = [_Followed(name, location)]
     print(f"search {name}: {driver_words(driver) if driver else 'no process runs it'}", flush=True)
+    followed = [_Followed(name, location)]
     while driver is not None and standing(driver) == RUNNING:
         for one in followed:
             one.tell()

@@ -40,7 +40,7 @@ class Expectation:
 
     Attributes:
         storage: the search's folder.
-        token: the driver's lease, which its file there tells.
+        token: of the driver's status file there.
         versions: package -> version, without local labels such as ``+cu128``.
         code: fingerprint of this program's source files.
         task: the name of the search's task.
@@ -182,7 +182,7 @@ def node_trouble(expected: Expectation) -> str | None:
         driver = read_driver_file(expected.storage)
     except OSError as error:
         return f"cannot reach the storage: {error}"
-    if driver is None or driver["lease"] != expected.token:
+    if driver is None or driver["started_at"] != expected.token:
         return (
             f"does not see what the driver writes to {expected.storage.named(DRIVER_FILE)}; give "
             "--storage a folder that all machines mount, or a URI such as s3://bucket/results"

@@ -74,7 +74,7 @@ def run_trials(
     """
     resources = search.resources
     node = ray.get_runtime_context().get_node_id()
-    expected = expectation(recorder.storage, progress.lease_id, search.task, opened, node)
+    expected = expectation(recorder.storage, progress.started_at, search.task, opened, node)
     check_nodes(expected, opened, resources)
     trainable = tune.with_parameters(
         _trainable,

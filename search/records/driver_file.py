@@ -39,9 +39,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def driver_content(
-    lease: str, verb: str, started_at: datetime, running: Mapping[str, Any]
-) -> bytes:
+def driver_content(lease: str, verb: str, started_at: str, running: Mapping[str, Any]) -> bytes:
     """What this process says of itself, heard now.
 
     Args:
@@ -58,7 +56,7 @@ def driver_content(
         "namespace": _namespace(),
         "pid": os.getpid(),
         "process_start": process_start(os.getpid()),
-        "started_at": started_at.isoformat(timespec="milliseconds"),
+        "started_at": started_at,
         "heard_at": now().isoformat(timespec="milliseconds"),
         "running": running,
     }

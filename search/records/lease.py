@@ -64,7 +64,7 @@ class Lease:
 
     Attributes:
         id: tells this lease from all others.
-        started_at: when it was taken.
+        started_text: when it was taken, as the file has it.
         lost: why it is no longer held; empty while it is.
     """
 
@@ -76,7 +76,7 @@ class Lease:
         interrupt: Callable[[], None] = interrupt_main_thread,
     ) -> None:
         self.id = uuid.uuid4().hex
-        self.started_at = driver_file.now()
+        self.started_text = driver_file.now().isoformat(timespec="milliseconds")
         self.lost = ""
         self._storage = storage.patient(0)
         self._name, self._verb = name, verb
@@ -93,7 +93,7 @@ class Lease:
     @property
     def content(self) -> bytes:
         """What the file is to hold now."""
-        return driver_content(self.id, self._verb, self.started_at, self._running)
+        return driver_content(self.id, self._verb, self.started_text, self._running)
 
     @property
     def storage(self) -> Storage:

@@ -180,7 +180,7 @@ class Progress:
         lease: Lease | None = None,
     ) -> None:
         self._lease = lease
-        self.lease_id = "" if lease is None else lease.id
+        self.started_at = "" if lease is None else lease.started_text
         self._storage = storage.patient(0)
         self._planned = planned
         self._epochs = epochs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,5 +148,5 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
         content = to_parquet(pa.Table.from_pylist(rows, schema=description.schema(table)))
         storage.write(content, table, f"{trials[0].trial_id}.parquet")
     now = datetime.now(UTC).isoformat()
-    driver = {"host": "elsewhere", "pid": _LIFETIME, "started_at": now, "running": {}}
+    driver = {"host": platform.node(), "pid": _LIFETIME, "started_at": now, "running": {}}
     storage.write(json.dumps(driver).encode(), "driver.json")

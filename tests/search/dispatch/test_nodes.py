@@ -64,7 +64,7 @@ VARYING = [
 def expected(tmp_path: Path, small_opened: OpenedTask) -> Iterator[Expectation]:
     storage = open_storage(tmp_path / "results")
     with claimed(storage, "test") as lease:
-        yield expectation(storage, lease.id, "digits", small_opened)
+        yield expectation(storage, lease.started_text, "digits", small_opened)
 
 
 def test_a_node_like_the_driver_is_in_order(
