@@ -41,6 +41,7 @@ from fusion_search.datasets.digits.spoken_digits import read_recordings
 from fusion_search.datasets.errors import DataError
 from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.running import listed_trials
 from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.tasks.opened import OpenedTask
