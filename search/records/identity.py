@@ -22,7 +22,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.storage import Storage
@@ -64,12 +64,12 @@ def read_identity(storage: Storage) -> Identity | None:
         return None
     found = plain if isinstance(plain, dict) else {}
     search_id, confirms = found.get("search_id"), found.get("confirms")
-    if not _is_id(search_id) or not (confirms is None or _is_id(confirms)):
-        raise ValueError(
-            f"{storage.named(IDENTITY_FILE)} is damaged; put a copy back, or delete it: the search "
-            "then gets another id, and new runs in MLflow"
-        )
-    return Identity(search_id, confirms)
+    if _is_id(search_id) and (confirms is None or _is_id(confirms)):
+        return Identity(search_id, confirms)
+    raise ValueError(
+        f"{storage.named(IDENTITY_FILE)} is damaged; put a copy back, or delete it: the search "
+        "then gets another id, and new runs in MLflow"
+    )
 
 
 def kept_identity(storage: Storage) -> Identity:
@@ -77,5 +77,5 @@ def kept_identity(storage: Storage) -> Identity:
     return read_identity(storage) or write_identity(storage)
 
 
-def _is_id(text: object) -> bool:
+def _is_id(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{32}", text) is not None
