@@ -19,7 +19,7 @@ from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.records.driver_file import read_driver_file
 
 PROGRAM = (str(Path(__file__).parents[1] / "support" / "drive_here.py"),)
-ROUNDS = 20
+ROUNDS = int(os.environ.get("ROUNDS", "20"))
 
 
 def runs_of(database: str, name: str) -> Counter[str]:

@@ -17,6 +17,7 @@ import pytest
 from damage import fingerprint
 from drivers import Clock, write_driver
 from pyarrow import fs
+from s3_server import S3Server
 from search_processes import write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -46,6 +47,31 @@ try:
         sys.stdin.read()
 except ValueError as error:
     print(error, flush=True)
+"""
+
+
+# Claims N searches, each at the instant at which another process does, and holds what it got
+# until the other was refused.
+ROUNDS = """
+import sys, time
+from pathlib import Path
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.records import claim
+
+place, gate, name, rounds = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+for number in range(rounds):
+    (gate / f"{name}-{number}").touch()
+    while len(list(gate.glob(f"*-{number}"))) < 2:
+        time.sleep(0.001)
+    try:
+        with claim.claimed(open_storage(place).below(f"s{number}"), "test"):
+            until = time.monotonic() + 60
+            while not (gate / f"refused{number}").exists() and time.monotonic() < until:
+                time.sleep(0.001)
+            print("got it", flush=True)
+    except claim.DrivenError:
+        (gate / f"refused{number}").touch()
+        print("refused", flush=True)
 """
 
 
@@ -156,6 +182,24 @@ def test_of_many_that_claim_at_once_one_succeeds(
     driver = read_driver(storage)
     assert driver is not None
     assert driver["pid"] == winner
+
+
+@pytest.mark.parametrize(
+    ("where", "rounds"), [("disk", 20), pytest.param("S3", 20, marks=pytest.mark.slow)]
+)
+def test_of_two_that_claim_at_one_instant_one_succeeds_every_time(
+    where: str, rounds: int, tmp_path: Path, processes: ExitStack, server: S3Server
+) -> None:
+    place = server.uri if where == "S3" else str(tmp_path)
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    both = [
+        start(processes, ROUNDS, place, str(gate), name, str(rounds)) for name in ("one", "two")
+    ]
+    answers = list(zip(*([line(one) for _ in range(rounds)] for one in both), strict=True))
+    assert [sorted(one) for one in answers] == [["got it", "refused"]] * rounds
+    for number in range(rounds):
+        assert read_driver(open_storage(place).below(f"s{number}")) is None
 
 
 def test_a_dead_claim_is_taken_over_by_one_after_the_other(
