@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -31,6 +31,7 @@ from fusion_search.analysis.records.secrets import (
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 10.0
 LARGEST_TEXT: Final = 16 << 20  # bytes of a file that people could read
+LOCK_SECONDS: Final = 20.0  # that a folder's lock is waited for; it is held for milliseconds
 
 _OBJECT_STORES: Final = ("s3", "gcs", "abfs")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -129,12 +130,18 @@ class Storage:
         location: what the user wrote.
         filesystem, root: pyarrow's, and the folder's path in it.
         patience_seconds: how long to try again; 0 tries once.
+        guard: asked before anything here is changed, with the patience; raises when it must not
+            be. It stays in its process: what is pickled has none.
     """
 
     location: str
     filesystem: fs.FileSystem
     root: str
     patience_seconds: float = 0.0
+    guard: Callable[[float], None] | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "guard": None}
 
     def path(self, *parts: str) -> str:
         """The filesystem's own path of a file below this folder."""
@@ -155,7 +162,16 @@ class Storage:
         address, mark, options = self.location.partition("?" if "://" in self.location else "\0")
         above = address.rstrip("/").rpartition("/")[0]
         root = self.root.rstrip("/").rpartition("/")[0]
-        return replace(self, location=above + mark + options, root=root)
+        return replace(self, location=above + mark + options, root=root, guard=None)
+
+    def guarded(self, guard: Callable[[float], None]) -> Storage:
+        """The same folder, changed only while ``guard`` does not raise."""
+        return replace(self, guard=guard)
+
+    def assure(self) -> None:
+        """Raise what the guard raises, if there is one."""
+        if self.guard is not None:
+            self.guard(self.patience_seconds)
 
     def patient(self, seconds: float) -> Storage:
         """The same folder, trying again for so long while it does not answer."""
@@ -195,6 +211,7 @@ class Storage:
 
     def write(self, content: bytes, *parts: str) -> None:
         """Write a file whole: a reader sees the old content or the new, never a part."""
+        self.assure()
         # An object appears when its upload ends, and needs no folder.
         write = self._put if self._holds_objects else self._replace
         try:
@@ -210,6 +227,7 @@ class Storage:
         """
         if not isinstance(self.filesystem, fs.LocalFileSystem):
             raise NotImplementedError
+        self.assure()
         try:
             return self._patiently(lambda: self._link(content, self.path(*parts)))
         except _OF_A_FILE as error:
@@ -219,7 +237,8 @@ class Storage:
     def locked(self) -> Iterator[None]:
         """Keep other processes of this machine that would lock this folder waiting.
 
-        The folder is made if need be. Where folders cannot be locked (objects, NFS), nobody waits.
+        The folder is made if need be. Where folders cannot be locked (objects, some network file
+        systems), nobody waits.
         """
         if not isinstance(self.filesystem, fs.LocalFileSystem):
             yield
@@ -230,11 +249,27 @@ class Storage:
         except _OF_A_FILE as error:
             raise self._refused(error) from error
         try:
-            with contextlib.suppress(OSError):
-                fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the process at the latest
+            self._lock(folder)  # ends with the process at the latest
             yield
         finally:
             os.close(folder)
+
+    def _lock(self, folder: int) -> None:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise StorageError(
+                        f"{self.location} has been locked by another process for {LOCK_SECONDS:g} "
+                        "s; look for one that is stopped or hangs, and end it"
+                    ) from None
+                time.sleep(0.02)
+                continue
+            except OSError:
+                pass
+            return
 
     def remove_empty(self) -> None:
         """Remove this folder if it is a local one with nothing in it."""
@@ -244,6 +279,7 @@ class Storage:
 
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
+        self.assure()
         try:
             self._patiently(lambda: self.filesystem.delete_file(self.path(*parts)))
         except FileNotFoundError:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Final
 
 from fusion_search.analysis.records.advice import option
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.storage import RefusedError, open_storage
 from fusion_search.search.commands import launching
+from fusion_search.search.commands.driving import follow
 from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.commands.verbs import DASHBOARD
 from fusion_search.search.declaration.configuration import build_search, load_configuration
@@ -26,6 +29,7 @@ from fusion_search.search.dispatch.head_command import (
     storage_of_head,
     use_token,
 )
+from fusion_search.search.records.claim import check_not_driven, claimed
 from fusion_search.search.records.search_folder import load_outline, strays_sentence
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
@@ -33,6 +37,8 @@ from fusion_search.search.running.travelling import Sent, check_inside, folder_f
 from fusion_search.search.tasks.named import BUILT_IN
 from fusion_search.search.tracking import tracker
 from fusion_search.search.trials.fields import ConfigurationError
+
+_JOB: Final = re.compile(r".+-\d{8}T\d{6}-\d+")
 
 
 def launch(arguments: argparse.Namespace) -> int:
@@ -60,11 +66,16 @@ def submit(arguments: argparse.Namespace) -> int:
 
 
 def attach(arguments: argparse.Namespace) -> int:
-    """``attach JOB``: show what it prints."""
+    """``attach NAME`` follows a search by its folder, ``attach JOB`` shows what a job prints.
+
+    A job is called as ``submit`` calls it, or an address says that one is meant.
+    """
+    if not arguments.address and not _JOB.fullmatch(arguments.name):
+        return follow(arguments.name, storage_of(arguments))
     address = _dashboard(arguments)
     from fusion_search.search.dispatch import jobs  # imports Ray, which takes seconds
 
-    return jobs.attach(address, arguments.job)
+    return jobs.attach(address, arguments.name)
 
 
 def resume(arguments: argparse.Namespace) -> int:
@@ -103,14 +114,20 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
     )
     if uri is None:
         raise ConfigurationError(tracker.TRACKING_OFF)
-    counts = tracker.sync(open_storage(location).below(name), uri)
+    storage = open_storage(location).below(name)
+    with contextlib.ExitStack() as stack:
+        try:
+            storage = stack.enter_context(claimed(storage, name, "sync-mlflow")).storage
+        except RefusedError as error:
+            check_not_driven(storage, name)
+            print(f"note: nobody is kept from driving the search: {error}", file=sys.stderr)
+        counts = tracker.sync(storage, uri)
     print(f"{counts.written} trials written to MLflow, {counts.unchanged} were there already")
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():
         print(f"left out: {printable(damage)}", file=sys.stderr)
     if counts.strays:
-        folder = open_storage(location).below(name)
-        print(f"left out: {printable(strays_sentence(folder, counts.strays))}", file=sys.stderr)
+        print(f"left out: {printable(strays_sentence(storage, counts.strays))}", file=sys.stderr)
     return INCOMPLETE if counts.damaged else 0
 
 

@@ -36,7 +36,12 @@ from fusion_search.search.declaration.specification import (
     SearchOutline,
     SearchSpecification,
 )
-from fusion_search.search.records.claim import claimed
+from fusion_search.search.records.claim import check_not_driven, claimed
+from fusion_search.search.records.identity import (
+    IDENTITY_FILE,
+    kept_identity,
+    write_identity,
+)
 from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import (
     load_outline,
@@ -45,6 +50,7 @@ from fusion_search.search.records.search_folder import (
 from fusion_search.search.records.task_code import CHANGED_CODE, check_task_code
 from fusion_search.search.running.confirmation import (
     NothingToConfirmError,
+    check_confirmation,
     choose_candidates,
     confirmation_search,
     write_candidates,
@@ -64,10 +70,12 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
         ValueError: the search exists already, or its data or resources cannot be had.
     """
     storage = open_storage(search.storage).below(search.name)
+    check_not_driven(storage, search.name)
     _check_new(search, storage, environment)
-    with claimed(storage, search.name):
+    with claimed(storage, search.name, "launch") as lease:
         _check_new(search, storage, environment)  # another may have begun and ended it meanwhile
-        return _go_on(search, storage, environment, begin=True, failed_too=False)
+        lease.storage.remove(IDENTITY_FILE)  # of a search that was deleted, in part
+        return _go_on(search, lease.storage, environment, begin=True, failed_too=False)
 
 
 def resume(
@@ -83,11 +91,16 @@ def resume(
     Raises:
         ValueError: there is no such search, it is being run, or its data or code have changed.
     """
-    _check_code(load_outline(name, location), "retry" if failed_too else "resume", environment)
+    verb = "retry" if failed_too else "resume"
+    outline = load_outline(name, location)
+    storage = open_storage(location).below(name)
+    check_not_driven(storage, name)
+    _check_code(outline, verb, environment)
     search = load_search(name, location, environment.data_folder, task)
-    storage = open_storage(search.storage).below(name)
-    with claimed(storage, name):
-        return _go_on(search, storage, environment, begin=False, failed_too=failed_too)
+    with claimed(storage, name, verb) as lease:
+        if search.confirmation.top:
+            check_confirmation(search, kept_identity(lease.storage).search_id)
+        return _go_on(search, lease.storage, environment, begin=False, failed_too=failed_too)
 
 
 _OF_CONFIRMATION: Final = ("confirmation", "resources")
@@ -126,12 +139,14 @@ def confirm(
     declared = search.confirmation
     settings = replace(declared, top=top or declared.top or 3, seeds=seeds or declared.seeds)
     anew = top is not None or seeds is not None or "confirmation" in changed
-    return _confirm(
-        replace(search, confirmation=settings),
-        environment,
-        anew=anew,
-        resources=search.resources if "resources" in changed else None,
-    )
+    # Whoever would go on with the search meanwhile would change what is chosen from.
+    with claimed(open_storage(search.storage).below(name), name, "confirm"):
+        return _confirm(
+            replace(search, confirmation=settings),
+            environment,
+            anew=anew,
+            resources=search.resources if "resources" in changed else None,
+        )
 
 
 def _overridden(
@@ -173,6 +188,8 @@ def _check_new(search: SearchSpecification, storage: Storage, environment: Envir
             f"`{go_on_command('resume', search, environment.options)}`, or choose another "
             "name with --set name=..."
         )
+    if search.confirmation.top:
+        check_confirmation(search, None)
 
 
 def _go_on(
@@ -216,13 +233,18 @@ def _confirm(
     _check_code(search, "confirm", environment)  # it may have changed while the search ran
     name = search.name + CONFIRMATION_SUFFIX
     storage = open_storage(search.storage).below(name)
-    with claimed(storage, name):
+    search_id = kept_identity(open_storage(search.storage).below(search.name)).search_id
+    with claimed(storage, name, "confirm") as lease:
+        storage = lease.storage
         begin = not storage.exists(SPECIFICATION_FILE)
+        check_confirmation(search, search_id)
         storage.remove_leftovers(*COLUMNS, CHECKPOINTS, RUNNING)
         storage = storage.patient(search.resources.storage_wait_seconds)
         confirming = _confirming(
             search, storage, environment, begin=begin, anew=anew, resources=resources
         )
+        if begin:
+            write_identity(storage, confirms=search_id)
         code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
     if code in (0, SOME_FAILED):
         _say_confirmed(storage.parent, search.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import read_description
@@ -14,8 +15,15 @@ from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import count_label, dropped_words
 from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, PLANNED_FILE, STOPPED
+from fusion_search.search.commands.driving import silent_words
 from fusion_search.search.commands.options import storage_of
-from fusion_search.search.records.driver_file import read_driver
+from fusion_search.search.records.driver_file import (
+    RUNNING,
+    SILENT,
+    driver_words,
+    read_driver,
+    standing,
+)
 from fusion_search.search.records.recorder import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_samples,
@@ -92,7 +100,13 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
         f"{_duration(trials['seconds'].sum()):>9}"
     )
     dropped = dropped_words([one.folds for one in dropped_samples(storage)])
-    notes = [dropped, strays_sentence(storage, strays) if strays else ""]
+    driver = read_driver(storage)
+    silent = driver is not None and standing(driver) == SILENT
+    notes = [
+        silent_words(driver, name, location) if driver is not None and silent else "",
+        dropped,
+        strays_sentence(storage, strays) if strays else "",
+    ]
     return line, list(damaged.values()), [one for one in notes if one]
 
 
@@ -110,7 +124,12 @@ def print_trials(name: str, location: str) -> int:
     count = planned_count(storage)
     state = search_state(storage, count - len(skipped), len(records) + len(damaged))
     print(f"search {name}: {state}, {storage.location}")
-    driver = read_driver(storage) or {"running": {}}
+    driver = read_driver(storage)
+    under_way: dict[str, Any] = {} if driver is None else driver["running"]
+    if driver is not None:
+        print(f"driven by {driver_words(driver)}")
+        if standing(driver) == SILENT:
+            print(silent_words(driver, name, location))
     details = failure_paths(storage)
     width = max([26, *(len(str(one["trial_name"])) for one in planned)])
     print(f"{metric.words}: at the train condition, and over the grid")
@@ -120,7 +139,7 @@ def print_trials(name: str, location: str) -> int:
         trial_id = one["trial_id"]
         start = f"{printable(trial_id):13} {printable(one['trial_name']):{width}}"
         row = records.get(trial_id)
-        running = driver["running"].get(trial_id)
+        running = under_way.get(trial_id)
         if row is not None:
             end = f" {printable(row['reason'])}" if row["status"] != FINISHED else ""
             trained, mean = (
@@ -137,7 +156,7 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} {'damaged':16} {damaged[trial_id]}")
         elif running is not None:
             epochs = f"{printable(running['epoch'])} of {printable(running.get('epochs', '?'))}"
-            print(f"{start} running, epoch {epochs}")
+            print(f"{start} {'running' if state == RUNNING else 'was running'}, epoch {epochs}")
         elif trial_id in dropped:
             folds = count_label(dropped[trial_id], "fold")
             print(f"{start} left out: its sample was dropped after {folds}")

@@ -168,10 +168,31 @@ def _submit(verbs: Verbs) -> None:
 
 
 def _attach(verbs: Verbs) -> None:
-    parser = verbs.add_parser("attach", help="show what a job prints, from its beginning")
-    parser.add_argument("job", metavar="JOB", help="as submit printed it")
+    parser = verbs.add_parser(
+        "attach", help="follow a search that is driven elsewhere, or show what a job prints"
+    )
+    parser.add_argument(
+        "name", metavar="NAME|JOB", help="the search, or a job as submit printed it"
+    )
     _add_dashboard(parser)
+    add_storage(parser)
     parser.set_defaults(run="launch:attach")
+
+
+def _stop(verbs: Verbs) -> None:
+    parser = verbs.add_parser(
+        "stop", help="end a search in order, from any machine that sees its storage"
+    )
+    add_name(parser)
+    parser.add_argument(
+        "--wait",
+        type=positive,
+        default=120.0,
+        metavar="SECONDS",
+        help="for its end, at most (120)",
+    )
+    add_storage(parser)
+    parser.set_defaults(run="driving:stop")
 
 
 def _resume(verbs: Verbs) -> None:
@@ -276,7 +297,7 @@ def _sync_mlflow(verbs: Verbs) -> None:
 
 GROUPS: Final[dict[str, tuple[Callable[[Verbs], None], ...]]] = {
     "before a search": (_new, _check, _space, _plan, _data),
-    "run": (_launch, _submit, _attach, _resume, _retry, _confirm),
+    "run": (_launch, _submit, _attach, _stop, _resume, _retry, _confirm),
     "look": (_status, add_draw, _report, _predictions),
     "after": (add_probe, _replay, _importance, _sync_mlflow),
 }

@@ -127,9 +127,10 @@ async def _show(client: JobSubmissionClient, job: str) -> None:
 
 
 def _how_to_go_on(address: str, job: str) -> str:
+    stop = advice.command("stop", job.rsplit("-", 2)[0])  # a job is called as its search, and more
     return (
         f"follow it with: {advice.command('attach', job, '--address', address)}\n"
-        f"stop it with: {shlex.join(['ray', 'job', 'stop', '--address', address, job])}"
+        f"stop it in order with: {stop} --storage ..., on a machine that sees its storage"
     )
 
 

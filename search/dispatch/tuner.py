@@ -143,7 +143,7 @@ def run_trials(
     # A second Ctrl-C comes out of Ray Tune at once; what is left is told like after the first.
     with (
         contextlib.suppress(KeyboardInterrupt),
-        head_watched(head, lost, progress.close),
+        head_watched(head, lost, progress.give_up),
     ):
         try:
             tuner.fit()

@@ -11,7 +11,8 @@ import pyarrow as pa
 from fusion_search.analysis.records.selection import DROPPED_AFTER, AnalysisError, Search
 from fusion_search.analysis.records.tables import TABLES, read_table
 from fusion_search.search.python.places import open_found
-from fusion_search.search.records.driver_file import read_driver
+from fusion_search.search.records.driver_file import RUNNING as DRIVEN
+from fusion_search.search.records.driver_file import read_driver, standing
 from fusion_search.search.records.search_folder import skipped_trials
 
 UNREADABLE, RUNNING, WAITING, SKIPPED = "unreadable", "running", "waiting", "skipped"
@@ -56,7 +57,8 @@ def trials(search: str | Path, table: str = "trials") -> pd.DataFrame:
 def _all_trials(search: Search) -> pd.DataFrame:
     """The trials that have a record, and those that have none, in the order planned."""
     missing = search.planned[~search.planned["trial_id"].isin(list(search.trials["trial_id"]))]
-    under_way = set((read_driver(search.storage) or {"running": {}})["running"])
+    driver = read_driver(search.storage)
+    under_way = set() if driver is None or standing(driver) != DRIVEN else set(driver["running"])
     skipped = skipped_trials(search.storage, search.trials, list(search.damaged))
 
     def status(trial_id: str) -> str:

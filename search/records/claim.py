@@ -1,107 +1,182 @@
-"""The claim on a search: one process at a time runs it, from before its data are loaded.
+"""The claim on a search: one process at a time drives it, from before its data are loaded.
 
-The claim is ``driver.json``. Whoever makes the file runs the search; what a dead process of this
-machine left of it is taken over. Threads of one process, whose file looks alike, ask each other.
+The claim is a lease, ``driver.json`` (``lease.py``). Whoever makes the file drives the search. One
+of a dead process of this machine is taken over at once; one that was not heard for
+``STALE_SECONDS`` is taken over after it was watched for ``WATCH_SECONDS`` and still said nothing,
+since two machines' clocks may differ. Threads of one process ask each other.
+
+Object stores (and disks without hard links) have no file that one alone can make. There a claim is
+written, and read again after ``SETTLE_SECONDS``: of several that found nothing, the last one's
+stands, and the others withdraw. One that was slow between its look and its writing may have written
+over a claim that was settled by then: it waits until that driver has seen it, and stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.records.driver_file import (
+    DEAD,
     DRIVER_FILE,
-    driver_content,
+    RENEW_SECONDS,
+    RUNNING,
+    STALE_SECONDS,
+    WATCH_SECONDS,
+    driver_words,
+    is_here,
+    is_namesake,
     is_this_process,
     read_driver,
     read_driver_file,
     remove_driver_file,
+    seconds_silent,
+    standing,
 )
+from fusion_search.search.records.lease import Lease, uptime
 
-_held: Final[set[str]] = set()
-"""The searches that this process runs, by their folders."""
+_held: Final[dict[str, Lease | None]] = {}
+"""The searches that this process drives, by their folders; None while it asks for one."""
 _asking: Final = threading.Lock()
 
 SETTLE_SECONDS: Final = 2.0  # where files cannot be made exclusively
+SLOW_SECONDS: Final = 2 * RENEW_SECONDS  # the same, for one that was slow
+
+
+class DrivenError(ValueError):
+    """Another process drives the search, or another thread of this one; one sentence."""
 
 
 @contextlib.contextmanager
-def claimed(storage: Storage, name: str) -> Iterator[None]:
-    """Be the only process, and its only thread, that runs a search, until the block ends.
+def claimed(storage: Storage, name: str, verb: str = "") -> Iterator[Lease]:
+    """Be the only process, and its only thread, that drives a search, until the block ends.
+
+    What it writes goes to the storage of the lease, which refuses when that is lost.
 
     Args:
         storage: the search's folder, which goes again if it was made for the claim alone.
         name: of the search.
+        verb: what is done with it.
 
     Raises:
-        ValueError: another process runs it, or another thread of this one.
+        DrivenError: another drives it.
+        LeaseLostError: another drives it by the end of the block, whatever ended that.
     """
     storage = storage.patient(0)
-    folder = storage.path() if "://" in storage.location else os.path.realpath(storage.path())
+    folder = _folder(storage)
     with _asking:
         if folder in _held:
-            raise ValueError(
+            raise DrivenError(
                 f"search {name!r} is being run by this process already; wait until that has ended"
             )
-        _held.add(folder)
+        _held[folder] = None
     try:
-        with _claimed_from_others(storage, name):
-            yield
+        with _claimed_from_others(storage, name, verb) as lease:
+            _held[folder] = lease
+            yield lease
     finally:
         with _asking:
-            _held.remove(folder)
+            del _held[folder]
 
 
 @contextlib.contextmanager
-def _claimed_from_others(storage: Storage, name: str) -> Iterator[None]:
+def _claimed_from_others(storage: Storage, name: str, verb: str) -> Iterator[Lease]:
     new = not storage.exists()
+    lease = Lease(storage, name, verb)
     try:
-        _claim(storage, name)
-        yield
+        _claim(storage, name, lease)
+        lease.start()
+        yield lease
     finally:
-        # What cannot be removed now, the next process takes over.
-        with contextlib.suppress(OSError, ValueError), storage.locked():
-            driver = read_driver(storage)
-            if driver is not None and is_this_process(driver):
-                remove_driver_file(storage)
-            if new:
-                storage.remove_empty()
+        lease.release()
+        if new:
+            storage.remove_empty()
+        if lease.lost:
+            lease.assure()  # whatever else ended the block
 
 
-def _claim(storage: Storage, name: str) -> None:
-    content = driver_content(datetime.now(UTC).isoformat(timespec="milliseconds"), {})
-    # Of two that take over one dead process's claim, the second would remove the first's new one.
-    # Only processes of one machine do, for others cannot tell that it is dead.
-    with storage.locked():
-        while True:
-            driver = read_driver(storage)
-            if driver is not None and not is_this_process(driver):
-                raise _taken(storage, name, driver)
-            if read_driver_file(storage) is not None:
-                remove_driver_file(storage)
-            try:
-                if storage.create(content, DRIVER_FILE):
-                    return
-            except NotImplementedError:
-                storage.write(content, DRIVER_FILE)
-                break
-    # Of several that wrote, the last one's claim is there. A process that takes longer than this
-    # from its look at the file to its writing is not noticed.
-    time.sleep(SETTLE_SECONDS)
+def held_lease(storage: Storage) -> Lease | None:
+    """The lease of this process on a search; None when it drives it not."""
+    return _held.get(_folder(storage))
+
+
+def release_all() -> None:
+    """Give back what this process holds, which is about to end without another word."""
+    for lease in list(_held.values()):
+        if lease is not None:
+            lease.release()
+
+
+def check_not_driven(storage: Storage, name: str) -> None:
+    """Raise :class:`DrivenError` when another process drives the search now."""
     driver = read_driver(storage)
-    if driver is not None and storage.read(DRIVER_FILE) != content:
+    if driver is not None and not is_this_process(driver) and standing(driver) == RUNNING:
         raise _taken(storage, name, driver)
 
 
-def _taken(storage: Storage, name: str, driver: Mapping[str, Any]) -> ValueError:
-    return ValueError(
-        f"search {name!r} is being run by process {driver['pid']} on {driver['host']}; wait or "
-        f"stop it, or delete {storage.named(DRIVER_FILE)} if that process is not fusion-search "
-        "or its machine is gone"
+def _folder(storage: Storage) -> str:
+    return storage.path() if "://" in storage.location else os.path.realpath(storage.path())
+
+
+def _claim(storage: Storage, name: str, lease: Lease) -> None:
+    watched: Mapping[str, Any] = {}  # what a silent driver said last, before it was watched
+    while True:
+        # Of two that take over one dead process's claim, the second would remove the first's new
+        # one.
+        with storage.locked():
+            began = uptime()
+            found = read_driver_file(storage)
+            if found is None or found == watched or _is_free(found):
+                if found is not None:
+                    remove_driver_file(storage)
+                try:
+                    if storage.create(lease.content, DRIVER_FILE):
+                        return
+                except NotImplementedError:
+                    storage.write(lease.content, DRIVER_FILE)
+                    break
+                continue
+        if watched or (standing(found) == RUNNING and not is_namesake(found)):
+            raise _taken(storage, name, found)
+        watched = found
+        _watch(name, found)
+    # Who looked before another's claim was written has written its own by the time that the other
+    # looks again; if it was slower, the other drives by now, and sees it when it renews its lease.
+    slow = uptime() - began > SETTLE_SECONDS
+    time.sleep(SLOW_SECONDS if slow else SETTLE_SECONDS)
+    found = read_driver_file(storage)
+    if found is not None and found["lease"] != lease.id:
+        raise _taken(storage, name, found)
+
+
+def _is_free(found: Mapping[str, Any]) -> bool:
+    """Whether nobody need be watched: a process of this machine is dead, or left this behind."""
+    if is_here(found):
+        return standing(found) == DEAD or is_this_process(found)
+    return is_namesake(found) and seconds_silent(found) >= STALE_SECONDS
+
+
+def _watch(name: str, found: Mapping[str, Any]) -> None:
+    print(
+        f"search {name!r} is held by {driver_words(found)}; if it says nothing for "
+        f"{WATCH_SECONDS:g} s more, it is taken over",
+        file=sys.stderr,
+        flush=True,
+    )
+    time.sleep(WATCH_SECONDS)
+
+
+def _taken(storage: Storage, name: str, driver: Mapping[str, Any]) -> DrivenError:
+    where = storage.parent.location
+    return DrivenError(
+        f"search {name!r} is being run by {driver_words(driver)}; wait, follow it with "
+        f"`{command('attach', name, storage=where)}`, or stop it with "
+        f"`{command('stop', name, storage=where)}`"
     )

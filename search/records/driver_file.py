@@ -1,9 +1,9 @@
-"""``driver.json``: which process drives a search, and how far its running trials are.
+"""``driver.json``: the lease on a search: which process drives it, and when it was last heard.
 
-It is there from before the data are loaded (``claim.py``), and removed when the driver ends in
-order: one left behind by a dead process means an interrupted search. A process is known by its
-number, the boot of its machine and its start: after a boot, and in a container that was started
-again, its number is soon another's.
+It is there from before the data are loaded (``claim.py``), renewed while the driver lives
+(``lease.py``), and removed when it ends in order: one left behind by a dead process means an
+interrupted search. A process is known by its machine's name and boot, the namespace of its number
+(a container's), its number and its start: alone, its number is soon another's.
 """
 
 from __future__ import annotations
@@ -12,34 +12,52 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.processes import boot, process_lives, process_start
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage
 
 DRIVER_FILE: Final = "driver.json"
 
+RENEW_SECONDS: Final = 10.0
+"""A driver says so often that it lives."""
+WATCH_SECONDS: Final = 40.0
+"""Whoever takes over from a process that it cannot ask looks for so long whether it is heard."""
+STALE_SECONDS: Final = 240.0
+"""A driver that was not heard for so long is taken over: longer than storage is waited for
+(``resources.storage_wait_seconds``, by default), so that a short fault of it costs no lease."""
 
-def write_driver_file(storage: Storage, started_at: str, running: Mapping[str, Any]) -> None:
-    """Say that this process drives the search.
+RUNNING, SILENT, DEAD = "running", "silent", "dead"
+
+
+def now() -> datetime:
+    """The time, by this machine's clock."""
+    return datetime.now(UTC)
+
+
+def driver_content(lease: str, verb: str, started_at: str, running: Mapping[str, Any]) -> bytes:
+    """What this process says of itself, heard now.
 
     Args:
-        storage: the search's folder.
-        started_at: when it began to, which tells two drivers apart.
+        lease: hexadecimal digits that tell it from all other times that a search was driven.
+        verb: what it does: launch, resume, ...
+        started_at: when it began to.
         running: trial id -> name, last epoch, and the first metric in validation.
     """
-    storage.write(driver_content(started_at, running), DRIVER_FILE)
-
-
-def driver_content(started_at: str, running: Mapping[str, Any]) -> bytes:
-    """What :func:`write_driver_file` writes."""
     state = {
+        "lease": lease,
+        "verb": verb,
         "host": platform.node(),
-        "pid": os.getpid(),
         "boot": boot(),
+        "namespace": _namespace(),
+        "pid": os.getpid(),
         "process_start": process_start(os.getpid()),
         "started_at": started_at,
+        "heard_at": now().isoformat(timespec="milliseconds"),
         "running": running,
     }
     return json.dumps(state, indent=1).encode()
@@ -63,44 +81,119 @@ def read_driver_file(storage: Storage) -> dict[str, Any] | None:
 
 
 def read_driver(storage: Storage) -> dict[str, Any] | None:
-    """The state of the process that drives a search, or None when none does.
+    """The state of the process that drives a search; None when none does, or it is dead.
 
-    A process of another machine cannot be asked whether it lives, and counts as alive.
+    One of another machine cannot be asked whether it lives: :func:`standing` tells a silent one.
     """
     state = read_driver_file(storage)
-    if state is None or (_is_here(state) and not _lives(state)):
+    return None if state is None or standing(state) == DEAD else state
+
+
+def standing(state: Mapping[str, Any]) -> str:
+    """Of the process that a file tells of: RUNNING, SILENT (not heard for long) or DEAD.
+
+    A process of this machine is asked. Of one elsewhere only the file tells, by two machines'
+    clocks: they may differ by minutes, and a time that is to come says nothing.
+    """
+    silence = seconds_silent(state)
+    if is_here(state):
+        if not _lives(state):
+            return DEAD
+    elif is_namesake(state) and silence >= WATCH_SECONDS:
+        return DEAD
+    return RUNNING if -STALE_SECONDS < silence < STALE_SECONDS else SILENT
+
+
+def seconds_silent(state: Mapping[str, Any]) -> float:
+    """How long a driver was not heard, by this machine's clock."""
+    heard = datetime.fromisoformat(state["heard_at"])
+    return (now() - heard).total_seconds()
+
+
+def driver_words(state: Mapping[str, Any]) -> str:
+    """Who drives a search, for people."""
+    verb = f"{state['verb']} " if state["verb"] else ""
+    since = datetime.fromisoformat(state["started_at"])
+    return printable(
+        f"process {state['pid']} on {state['host']} ({verb}since {since:%Y-%m-%d %H:%M:%S} UTC, "
+        f"last heard {ago(seconds_silent(state))})"
+    )
+
+
+def ago(seconds: float) -> str:
+    """A time that has passed, for people."""
+    if seconds <= -1:
+        return "in the future, by this machine's clock"
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(0.0, seconds):.0f} s ago"
+
+
+def is_here(state: Mapping[str, Any]) -> bool:
+    """Whether this process can see the one that a file tells of, if it lives."""
+    return (
+        bool(state["host"] == platform.node())
+        and state["boot"] in (None, boot())
+        and state["namespace"] in (None, _namespace())
+    )
+
+
+def is_namesake(state: Mapping[str, Any]) -> bool:
+    """Whether it ran on this machine before it was started again, or on one that is called alike.
+
+    So is a container that was started again.
+    """
+    return bool(state["host"] == platform.node()) and not is_here(state)
+
+
+def is_this_process(state: Mapping[str, Any]) -> bool:
+    """Whether the file tells of the process that asks."""
+    return is_here(state) and state["pid"] == os.getpid() and _lives(state)
+
+
+def _namespace() -> str | None:
+    """Within which a process's number is its own; None where the system does not say."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
         return None
-    return state
-
-
-def is_this_process(driver: Mapping[str, Any]) -> bool:
-    """Whether :func:`read_driver` found the process that asks, which need not wait for itself."""
-    return _is_here(driver) and driver["pid"] == os.getpid() and _lives(driver)
-
-
-def _is_here(state: Mapping[str, Any]) -> bool:
-    return bool(state["host"] == platform.node())
 
 
 def _lives(state: Mapping[str, Any]) -> bool:
     """Whether the process of a file that was written on this machine is there, and no other."""
-    pid, start, here = state["pid"], state.get("process_start"), boot()
+    pid, start = state["pid"], state["process_start"]
     if start is None and pid == os.getpid():
         return False  # written by an earlier version, so by another process than this one
-    if start is not None and here is not None and state.get("boot") != here:
-        return False
     return process_lives(pid, start)
 
 
 def _is_state(state: Any) -> bool:
-    """Whether this is what :func:`write_driver_file` writes."""
-    if not isinstance(state, dict) or not isinstance(state.get("host"), str):
+    """Whether this is what :func:`driver_content` writes; what earlier ones left out is added."""
+    if not isinstance(state, dict):
         return False
-    if not isinstance(state.get("boot"), str | None):
-        return False
-    if not isinstance(state.get("process_start"), int | None):
-        return False
+    state.setdefault("heard_at", state.get("started_at"))
+    for name in ("lease", "verb"):
+        state.setdefault(name, "")
+    for name in ("boot", "namespace", "process_start"):
+        state.setdefault(name, None)
+    texts = ("host", "lease", "verb")
     pid, running = state.get("pid"), state.get("running")
-    if type(pid) is not int or not 0 < pid < 2**31 or not isinstance(running, dict):
+    return (
+        all(isinstance(state.get(name), str) for name in texts)
+        and all(isinstance(state[name], str | None) for name in ("boot", "namespace"))
+        and type(state["process_start"]) in (int, type(None))
+        and type(pid) is int
+        and 0 < pid < 2**31
+        and all(_is_time(state.get(name)) for name in ("started_at", "heard_at"))
+        and isinstance(running, dict)
+        and all(isinstance(one, dict) and "epoch" in one for one in running.values())
+    )
+
+
+def _is_time(text: Any) -> bool:
+    """A time with its zone, of which a difference can be taken."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except (TypeError, ValueError):
         return False
-    return all(isinstance(one, dict) and "epoch" in one for one in running.values())

@@ -35,7 +35,7 @@ from fusion_search.search.declaration.configuration import (
     parse_yaml,
 )
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
-from fusion_search.search.records.driver_file import read_driver
+from fusion_search.search.records.driver_file import read_driver, standing
 from fusion_search.search.records.recorder import (
     read_decided,
     read_decisions,
@@ -120,9 +120,10 @@ def _is_search(storage: Storage) -> bool:
 
 
 def search_state(storage: Storage, planned: int, ended: int) -> str:
-    """Running, ended, or interrupted."""
-    if read_driver(storage) is not None:
-        return "running"
+    """Running, silent (its driver was not heard for long), ended, or interrupted."""
+    driver = read_driver(storage)
+    if driver is not None:
+        return standing(driver)
     return "ended" if planned and ended >= planned else "interrupted"
 
 

@@ -12,12 +12,23 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fusion_search.analysis.records.selection import depth_name
-from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import (
+    CANDIDATES_FILE,
+    CONFIRMATION_SUFFIX,
+    FINISHED,
+    SPECIFICATION_FILE,
+)
 from fusion_search.models.layout import Placement
-from fusion_search.search.declaration.specification import Confirmation, SearchSpecification
+from fusion_search.search.declaration.specification import (
+    Confirmation,
+    SearchOutline,
+    SearchSpecification,
+)
+from fusion_search.search.records.identity import read_identity
 from fusion_search.search.running.proposals import observation, read_proposals
 from fusion_search.search.spaces.objectives import MINIMIZE
+from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.specification import TrialSpecification
 
 _FIRST_SEED: Final = 1000  # far from the seeds that searches use
@@ -96,6 +107,32 @@ def confirmation_search(
         mlflow=search.mlflow,
         storage=search.storage,
     )
+
+
+def check_confirmation(search: SearchOutline, search_id: str | None) -> None:
+    """Refuse what lies where a search's confirmation would, and is that of another search.
+
+    Args:
+        search: by its name and storage.
+        search_id: its id; None of one that begins, which has none yet.
+
+    Raises:
+        ConfigurationError: names the folder, and the remedy.
+    """
+    storage = open_storage(search.storage).below(search.name + CONFIRMATION_SUFFIX)
+    if not storage.exists(SPECIFICATION_FILE):
+        return
+    if search_id is None or not is_confirmation_of(storage, search_id):
+        raise ConfigurationError(
+            f"{storage.location} confirms another search than this {search.name!r}, such as one of "
+            "that name that was deleted; delete it, too, or give it another name, and go on"
+        )
+
+
+def is_confirmation_of(storage: Storage, search_id: str) -> bool:
+    """Whether a confirmation is of the search with an id, or does not say (earlier versions)."""
+    found = read_identity(storage)
+    return found is None or found.confirms in (None, search_id)
 
 
 def write_candidates(storage: Storage, candidates: Sequence[Candidate]) -> None:

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -20,9 +19,10 @@ from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, StorageError
-from fusion_search.analysis.records.tables import FINISHED, STOPPED
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.driver_file import remove_driver_file, write_driver_file
+from fusion_search.search.records.claim import release_all
+from fusion_search.search.records.lease import Lease, LeaseLostError
 from fusion_search.search.spaces.fold_rungs import Decision
 from fusion_search.search.spaces.parameters import is_searched
 from fusion_search.search.spaces.space import Space
@@ -84,12 +84,78 @@ def without_common(name: str, common: Collection[str]) -> str:
     return left.strip(", ") or name
 
 
+class TrialLines:
+    """A line for each trial that ended, as the console shows it.
+
+    Args:
+        description: of the task.
+        best: knows the trials that ended before; None where it is not told.
+        common: parts of names that all trials have, which are left out.
+    """
+
+    def __init__(
+        self,
+        description: TaskDescription,
+        best: BestSample | None = None,
+        common: Collection[str] = (),
+    ) -> None:
+        self._description, self._metric = description, description.metric
+        self._best = best
+        self._common = common
+        self._told: dict[str, str] = {}
+        self.best_words = ""  # as of the last finished trial
+
+    def ended(self, row: Mapping[str, Any], number: str) -> str:
+        """The line of a trial that has its record.
+
+        Args:
+            row: of TRIALS.
+            number: which it is, and of how many.
+        """
+        self._told[row["trial_id"]] = number
+        label, metric = f"{number} {self.short(row['trial_name'])}:", self._metric
+        if self._best is not None:
+            self._best.add(row)
+        if row["status"] == FINISHED:
+            best = self.best_words = self._best_so_far(row["trial_id"])
+            text = over_grid(row, self._description)
+            return f"{label} {text}, {row['seconds']:.0f} s{best and f'; {best}'}"
+        if row["status"] == STOPPED:
+            value = metric.text(row[f"validation_{metric.name}"])
+            return f"{label} {row['reason']}, {metric.words} {value} in validation"
+        return f"{label} FAILED: {row['reason']}"
+
+    def dropped(self, row: Mapping[str, Any], decision: Decision) -> str:
+        """The line of a sample that fold rungs dropped after its last trial."""
+        value = f"{decision.value:.4g}"
+        if self._best is not None:
+            value = f"{self._best.objective.words} {self._best.objective.text(decision.value)}"
+        return (
+            f"{self.short(row['trial_name'])}: its sample is dropped after "
+            f"{count_label(decision.folds, 'fold')} with {value}, for {decision.better} of "
+            f"{count_label(decision.of - 1, 'sample')} before it are better"
+        )
+
+    def short(self, name: str) -> str:
+        """A trial's name without what all have."""
+        return without_common(name, self._common)
+
+    def _best_so_far(self, trial_id: str) -> str:
+        """By the number of its line, where it has one."""
+        best = self._best
+        if best is None or not best.trial_ids:
+            return ""
+        own = best.trial_ids[0]
+        told = self._told.get(own, "")
+        which = "this one" if own == trial_id else told or self.short(best.trial_name)
+        return f"best so far: {best.words} ({which})"
+
+
 class Progress:
     """Counts trials and epochs, remembers the best, and tells the console and ``driver.json``.
 
-    The file says which process drives the search and how far its running trials are; it is
-    removed at the end, so one left behind by a dead process means an interrupted search. While the
-    storage does not answer, it grows old: the driver waits for nobody to look at it.
+    The file says how far the running trials are. While the storage does not answer, it grows old:
+    the driver waits for nobody to look at it.
 
     Args:
         storage: the search's folder.
@@ -99,6 +165,7 @@ class Progress:
         description: of the task.
         best: knows the trials that ended before; None where it is not told.
         common: parts of names that all trials have, which the console leaves out.
+        lease: of this process on the search; None where no file is to tell of it.
     """
 
     def __init__(
@@ -110,17 +177,17 @@ class Progress:
         description: TaskDescription,
         best: BestSample | None = None,
         common: Collection[str] = (),
+        lease: Lease | None = None,
     ) -> None:
+        self._lease = lease
+        self.started_at = "" if lease is None else lease.started_text
         self._storage = storage.patient(0)
         self._planned = planned
         self._epochs = epochs
         self._ended = ended
         self._running: dict[str, dict[str, Any]] = {}
-        self._description, self._metric = description, description.metric
-        self._best = best
-        self._common = common
-        self._told: dict[str, str] = {}
-        self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._metric = description.metric
+        self._lines = TrialLines(description, best, common)
         self._written = -math.inf
         self._away = False
         self._unread = False
@@ -156,22 +223,11 @@ class Progress:
         self._ended += 1
         self._advance(self._epochs - running.get("epoch", 0))
         # As it stands there: fold rungs change how many are planned.
-        number = self._told[row["trial_id"]] = f"[{self._ended}/{self._planned}]"
-        label = f"{number} {self._short(row['trial_name'])}:"
-        metric = self._metric
-        if self._best is not None:
-            self._best.add(row)
+        self.say(self._lines.ended(row, f"[{self._ended}/{self._planned}]"))
         if row["status"] == FINISHED:
-            text = over_grid(row, self._description)
-            best = self._best_so_far(row["trial_id"])
-            self.say(f"{label} {text}, {row['seconds']:.0f} s{best and f'; {best}'}")
             with _UNHEARD:
-                self._bar.set_postfix_str(printable(best))
-        elif row["status"] == STOPPED:
-            value = metric.text(row[f"validation_{metric.name}"])
-            self.say(f"{label} {row['reason']}, {metric.words} {value} in validation")
-        else:
-            self.say(f"{label} FAILED: {row['reason']}")
+                self._bar.set_postfix_str(printable(self._lines.best_words))
+        elif row["status"] == FAILED:
             self._say_details(row["trial_id"])
         self._tell()
 
@@ -186,27 +242,7 @@ class Progress:
         self._planned -= left_out
         with _UNHEARD:
             self._bar.total = (self._bar.total or 0) - left_out * self._epochs
-        value = f"{decision.value:.4g}"
-        if self._best is not None:
-            value = f"{self._best.objective.words} {self._best.objective.text(decision.value)}"
-        self.say(
-            f"{self._short(row['trial_name'])}: its sample is dropped after "
-            f"{count_label(decision.folds, 'fold')} with {value}, for {decision.better} of "
-            f"{count_label(decision.of - 1, 'sample')} before it are better"
-        )
-
-    def _best_so_far(self, trial_id: str) -> str:
-        """By the number of its line, where it has one."""
-        best = self._best
-        if best is None or not best.trial_ids:
-            return ""
-        own = best.trial_ids[0]
-        told = self._told.get(own, "")
-        which = "this one" if own == trial_id else told or self._short(best.trial_name)
-        return f"best so far: {best.words} ({which})"
-
-    def _short(self, name: str) -> str:
-        return without_common(name, self._common)
+        self.say(self._lines.dropped(row, decision))
 
     def _say_details(self, trial_id: str) -> None:
         with contextlib.suppress(StorageError):  # the failure is told all the same
@@ -232,11 +268,14 @@ class Progress:
             return
 
     def close(self) -> None:
-        """The driver ends in order."""
+        """No trial runs any longer."""
         with _UNHEARD:
             self._bar.close()
-        with contextlib.suppress(StorageError):
-            remove_driver_file(self._storage)
+
+    def give_up(self) -> None:
+        """This process ends now, without another word: nobody drives the search."""
+        self.close()
+        release_all()
 
     def _advance(self, epochs: int) -> None:
         with _UNHEARD:
@@ -247,6 +286,8 @@ class Progress:
             return
         try:
             self._write()
+        except LeaseLostError:
+            return  # the search is interrupted by then, and says why as it ends
         except StorageError as error:
             if not self._away:
                 self.say(f"warning: {error}")
@@ -258,4 +299,5 @@ class Progress:
         self._written = time.monotonic()
 
     def _write(self) -> None:
-        write_driver_file(self._storage, self.started_at, self._running)
+        if self._lease is not None:
+            self._lease.tell(self._running)

@@ -19,6 +19,8 @@ from fusion_search.analysis.records.storage import Storage, StorageError, open_s
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
+from fusion_search.search.records.claim import held_lease
+from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
@@ -122,6 +124,7 @@ def write_specification(
     """What a search is, for its resume, and what its task is, for readers of its records."""
     layout = search.definition.layout(trial.network, lambda: opened.first)
     description = describe(search.task, search.definition, opened.first, layout.streams)
+    kept_identity(storage)
     storage.write(description.to_json().encode(), TASK_FILE)
     storage.write(to_yaml(search).encode(), SPECIFICATION_FILE)
 
@@ -174,6 +177,7 @@ def run(
         best=BestSample(chosen_by(search, recorder.description), rows_of(before)),
         description=recorder.description,
         common=common_parts(search),
+        lease=held_lease(storage),
     )
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
@@ -182,6 +186,7 @@ def run(
             trials, opened, recorder, search, progress, tracker, resume
         )
     except (SearchStoppedError, StorageError) as error:
+        storage.assure()  # or there is nothing to repair: another drives it
         raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
     finally:
         try:
@@ -191,6 +196,7 @@ def run(
             remove_outlived_failures(storage.patient(0))
         finally:  # also when interrupted again meanwhile
             progress.close()
+    storage.assure()
     return tracker
 
 

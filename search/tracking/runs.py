@@ -8,11 +8,8 @@ MLflow's stores, and a trial's run is ended last, so one that has ended is whole
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import re
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +21,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from fusion_search.analysis.records.failures import read_failure
-from fusion_search.analysis.records.plain_data import parse_yaml, read_content, read_json
+from fusion_search.analysis.records.plain_data import parse_yaml, read_content
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.selection import dropped_words
 from fusion_search.analysis.records.storage import Storage
@@ -37,6 +34,7 @@ from fusion_search.analysis.records.tables import (
     read_batches,
     read_table,
 )
+from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.records.recorder import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_samples,
@@ -66,7 +64,6 @@ TRIAL_TAG: Final = "fusion_search.trial_id"
 SCHEMA_TAG: Final = "fusion_search.schema"  # version of the tables that the run was written from
 DROPPED_TAG: Final = "fusion_search.dropped_after"  # in how many folds a dropped sample ran
 BEST_TAG: Final = "fusion_search.best"  # id of the trial whose grid the parent run shows
-IDENTITY_FILE: Final = "tracking.json"  # in the search's folder, holds its search_id
 GRID_FILE: Final = "grid.csv"  # of a trial
 FAILURE_FILE: Final = "failure.txt"  # of a failed one
 BEST_FILE: Final = "best-grid.png"  # of the search
@@ -110,7 +107,7 @@ class SearchRuns:
     def __init__(self, search: Storage, uri: str) -> None:
         self._search = search
         self.description = described(search)
-        self._search_id = _search_id(search)
+        self._search_id = kept_identity(search).search_id
         self._name = search.root.rstrip("/").rpartition("/")[2]
         self._specification = read_content(search, SPECIFICATION_FILE)
         self._declared = parse_yaml(self._specification, search.named(SPECIFICATION_FILE))
@@ -337,18 +334,6 @@ class SearchRuns:
 
     def _planned(self) -> set[str]:
         return {trial["trial_id"] for trial in read_plan(self._search)}
-
-
-def _search_id(search: Storage) -> str:
-    """What tells this search from another of the same name on the same MLflow server."""
-    if not search.exists(IDENTITY_FILE):
-        search.write(json.dumps({"search_id": uuid.uuid4().hex}).encode(), IDENTITY_FILE)
-    where = search.named(IDENTITY_FILE)
-    identity = read_json(search, IDENTITY_FILE)
-    search_id = identity.get("search_id") if isinstance(identity, dict) else None
-    if not isinstance(search_id, str) or not re.fullmatch("[0-9a-f]{32}", search_id):
-        raise ValueError(f"{where} is damaged; put a copy back, or delete it to write new runs")
-    return search_id
 
 
 def _artifact_location(search: Storage, uri: str) -> str | None:

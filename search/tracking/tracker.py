@@ -31,6 +31,7 @@ from fusion_search.analysis.records.tables import (
     read_rows,
     recorded_trials,
 )
+from fusion_search.search.records.lease import LeaseLostError
 from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.tracking.client import close_store, sqlite_uri
 from fusion_search.search.tracking.runs import SearchRuns
@@ -222,10 +223,15 @@ class Tracker:
     def _try(self, job: Callable[[SearchRuns], None]) -> bool:
         """Do a job, after all that is owed; whether that went well."""
         try:
+            self._search.assure()
             if self._runs is None:
                 self._runs = self._opened()
             self._write_owed(self._runs)
             job(self._runs)
+        except LeaseLostError:  # its runs are written by whoever drives it now
+            with self._lock:
+                self._closed = True
+            return False
         except Exception as error:
             self._fail(_sentence(self._uri, error))
             return False

@@ -41,10 +41,10 @@ from fusion_search.datasets.digits.spoken_digits import read_recordings
 from fusion_search.datasets.errors import DataError
 from fusion_search.models.early_fusion import EarlyFusionNetwork
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.running import listed_trials
 from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.tasks.opened import OpenedTask
-from fusion_search.search.tracking import runs as tracking_runs
 from fusion_search.search.trials.inspection.probe import trained_network
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -180,15 +180,15 @@ def test_analysis_of_a_damaged_folder(times: int, tmp_path: Path) -> None:
 def test_a_damaged_identity_is_no_other_search(times: int, tmp_path: Path) -> None:
     folder = open_storage(tmp_path)
     (tmp_path / "specification.yaml").write_text("name: x")
-    identity = tracking_runs._search_id(folder)
-    content = folder.read("tracking.json")
+    identity = kept_identity(folder).search_id
+    content = folder.read("identity.json")
     for copy in damaged(content, 60 * times, seed=14):
-        (tmp_path / "tracking.json").write_bytes(copy)
+        (tmp_path / "identity.json").write_bytes(copy)
         try:
             # It goes into MLflow's queries: nothing but such digits may come out.
-            found = tracking_runs._search_id(folder)
+            found = kept_identity(folder).search_id
         except ValueError as error:
-            says(error, "tracking.json is damaged")
+            says(error, "identity.json is damaged")
         else:
             assert len(found) == len(identity)
             assert set(found) <= set("0123456789abcdef")

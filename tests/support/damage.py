@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,5 +147,6 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
     for table, rows in (("grid", grid), ("predictions", cells), ("activations", arrays)):
         content = to_parquet(pa.Table.from_pylist(rows, schema=description.schema(table)))
         storage.write(content, table, f"{trials[0].trial_id}.parquet")
-    driver = {"host": "elsewhere", "pid": _LIFETIME, "started_at": "", "running": {}}
+    now = datetime.now(UTC).isoformat()
+    driver = {"host": platform.node(), "pid": _LIFETIME, "started_at": now, "running": {}}
     storage.write(json.dumps(driver).encode(), "driver.json")

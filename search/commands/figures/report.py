@@ -16,6 +16,7 @@ from fusion_search.analysis.records.selection import (
     open_search,
     search_names,
 )
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
     IMPORTANCE_FILE,
@@ -31,6 +32,8 @@ from fusion_search.search.commands.figures.drawing_options import (
     write,
 )
 from fusion_search.search.commands.options import storage_of
+from fusion_search.search.records.identity import read_identity
+from fusion_search.search.running.confirmation import is_confirmation_of
 
 
 def report(options: argparse.Namespace) -> int:
@@ -40,12 +43,7 @@ def report(options: argparse.Namespace) -> int:
 
     search = opened(options)
     storage = storage_at(storage_of(options))
-    confirming = options.name + CONFIRMATION_SUFFIX
-    confirmation = (
-        open_search(storage, confirming, say_damage)
-        if confirming in search_names(storage)
-        else None
-    )
+    confirmation = _confirmation(search, storage)
     page = build_report(
         search,
         confirmation,
@@ -56,6 +54,18 @@ def report(options: argparse.Namespace) -> int:
     if confirmation is not None:
         _write_tests(options, confirmation)
     return 0
+
+
+def _confirmation(search: Search, storage: Storage) -> Search | None:
+    """The search that confirms this one; not what was left of another that was called so."""
+    name = search.name + CONFIRMATION_SUFFIX
+    if name not in search_names(storage):
+        return None
+    own = read_identity(search.storage)
+    if own is not None and not is_confirmation_of(storage.below(name), own.search_id):
+        say(f"left out: {name} confirms another search, which was called {search.name}, too")
+        return None
+    return open_search(storage, name, say_damage)
 
 
 def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:

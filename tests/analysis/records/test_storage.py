@@ -37,11 +37,12 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import DRIVER_FILE
+from fusion_search.search.records.identity import IDENTITY_FILE
+from fusion_search.search.records.lease import STOP_FILE
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.tasks.opened import OpenedTask
-from fusion_search.search.tracking.runs import IDENTITY_FILE
 from fusion_search.search.trials.specification import TrialSpecification
 
 
@@ -379,7 +380,7 @@ def test_a_resume_removes_what_dead_processes_left_half_written(
 @pytest.mark.parametrize(
     "name",
     [
-        *(SPECIFICATION_FILE, PLANNED_FILE, DRIVER_FILE, IDENTITY_FILE, EXHAUSTED_FILE),
+        *(SPECIFICATION_FILE, PLANNED_FILE, DRIVER_FILE, STOP_FILE, IDENTITY_FILE, EXHAUSTED_FILE),
         *(CANDIDATES_FILE, IMPORTANCE_FILE, REPLAY_FILE),
         *(f"{small_trial().trial_id}.{end}" for end in ("parquet", "pt", "txt")),
     ],

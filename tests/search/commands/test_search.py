@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -262,7 +263,9 @@ def test_a_search_is_driven_by_one_process_at_a_time(
     folder = tmp_path / "results" / "test"
     folder.mkdir(parents=True)
     (folder / "specification.yaml").write_text(write_config(tmp_path).read_text())
-    driver = {"host": os.uname().nodename, "pid": os.getppid(), "running": {}}
+    now = datetime.now(UTC).isoformat()
+    here = {"host": os.uname().nodename, "pid": os.getppid()}
+    driver = {**here, "started_at": now, "running": {}}
     (folder / "driver.json").write_text(json.dumps(driver))
     assert main(["resume", "test", "--storage", str(tmp_path / "results")]) == 2
     assert "is being run by process" in capfd.readouterr().err

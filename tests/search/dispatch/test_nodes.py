@@ -26,7 +26,6 @@ import pandas as pd
 import pytest
 import ray
 import torch
-from descriptions import digit_description
 from odd_tasks import Amount, Sensors
 from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
@@ -47,7 +46,7 @@ from fusion_search.search.records.expectation import (
     node_trouble,
     opening_trouble,
 )
-from fusion_search.search.running.progress import Progress
+from fusion_search.search.records.claim import claimed
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.tasks.opened import OpenedTask
@@ -64,9 +63,8 @@ VARYING = [
 @pytest.fixture
 def expected(tmp_path: Path, small_opened: OpenedTask) -> Iterator[Expectation]:
     storage = open_storage(tmp_path / "results")
-    progress = Progress(storage, 1, 0, 1, digit_description())
-    yield expectation(storage, progress.started_at, "digits", small_opened)
-    progress.close()
+    with claimed(storage, "test") as lease:
+        yield expectation(storage, lease.started_text, "digits", small_opened)
 
 
 def test_a_node_like_the_driver_is_in_order(

@@ -15,19 +15,22 @@ from typing import Any
 
 import pytest
 from damage import fingerprint
+from drivers import Clock, write_driver
 from pyarrow import fs
+from s3_server import S3Server
 from search_processes import write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records import claim
-from fusion_search.search.records.claim import claimed
+from fusion_search.search.records.claim import DrivenError, claimed
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
+    RENEW_SECONDS,
     read_driver,
     remove_driver_file,
-    write_driver_file,
 )
+from fusion_search.search.records.lease import LOOK_SECONDS
 from fusion_search.search.running import listed_trials
 
 # Says when it is ready, waits to be told, claims, and holds what it got until its input ends.
@@ -44,6 +47,31 @@ try:
         sys.stdin.read()
 except ValueError as error:
     print(error, flush=True)
+"""
+
+
+# Claims N searches, each at the instant at which another process does, and holds what it got
+# until the other was refused.
+ROUNDS = """
+import sys, time
+from pathlib import Path
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.records import claim
+
+place, gate, name, rounds = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+for number in range(rounds):
+    (gate / f"{name}-{number}").touch()
+    while len(list(gate.glob(f"*-{number}"))) < 2:
+        time.sleep(0.001)
+    try:
+        with claim.claimed(open_storage(place).below(f"s{number}"), "test"):
+            until = time.monotonic() + 60
+            while not (gate / f"refused{number}").exists() and time.monotonic() < until:
+                time.sleep(0.001)
+            print("got it", flush=True)
+    except claim.DrivenError:
+        (gate / f"refused{number}").touch()
+        print("refused", flush=True)
 """
 
 
@@ -78,9 +106,7 @@ def tell(process: subprocess.Popen[str]) -> None:
 
 
 def leave_dead_claim(storage: Storage) -> None:
-    write_driver_file(storage, "2026-01-01", {})
-    dead = {**json.loads(storage.read(DRIVER_FILE)), "pid": 2**31 - 1}
-    storage.write(json.dumps(dead).encode(), DRIVER_FILE)
+    write_driver(storage, pid=2**31 - 1)
 
 
 def names(folder: Path) -> list[str]:
@@ -158,6 +184,24 @@ def test_of_many_that_claim_at_once_one_succeeds(
     assert driver["pid"] == winner
 
 
+@pytest.mark.parametrize(
+    ("where", "rounds"), [("disk", 20), pytest.param("S3", 20, marks=pytest.mark.slow)]
+)
+def test_of_two_that_claim_at_one_instant_one_succeeds_every_time(
+    where: str, rounds: int, tmp_path: Path, processes: ExitStack, server: S3Server
+) -> None:
+    place = server.uri if where == "S3" else str(tmp_path)
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    both = [
+        start(processes, ROUNDS, place, str(gate), name, str(rounds)) for name in ("one", "two")
+    ]
+    answers = list(zip(*([line(one) for _ in range(rounds)] for one in both), strict=True))
+    assert [sorted(one) for one in answers] == [["got it", "refused"]] * rounds
+    for number in range(rounds):
+        assert read_driver(open_storage(place).below(f"s{number}")) is None
+
+
 def test_a_dead_claim_is_taken_over_by_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,26 +253,107 @@ class Objects:
         return getattr(self._real, name)
 
 
+@pytest.fixture
+def objects(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path), Objects(), str(tmp_path))  # type: ignore[arg-type]
+
+
 def test_where_files_cannot_be_made_exclusively_the_last_claim_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    objects: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage = Storage(str(tmp_path), Objects(), str(tmp_path))  # type: ignore[arg-type]
-    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
-    with claimed(storage, "test"):
-        assert storage.exists(DRIVER_FILE)
-    assert not storage.exists(DRIVER_FILE)
-
-    def written_over(seconds: float) -> None:
-        other = {**json.loads(storage.read(DRIVER_FILE)), "host": "elsewhere", "pid": 7}
-        storage.write(json.dumps(other).encode(), DRIVER_FILE)
-
-    monkeypatch.setattr(claim.time, "sleep", written_over)
+    clock = Clock(monkeypatch)
+    with claimed(objects, "test"):
+        assert objects.exists(DRIVER_FILE)
+    assert not objects.exists(DRIVER_FILE)
+    assert clock.waits == [2.0]  # as docs/faults.md has it
+    other = {"host": "elsewhere", "pid": 7, "lease": "7" * 32}
+    clock.meanwhile = lambda: write_driver(objects, **other)
     with (
         pytest.raises(ValueError, match="is being run by process 7 on elsewhere"),
+        claimed(objects, "test"),
+    ):
+        raise AssertionError("it is another's")
+    assert json.loads(objects.read(DRIVER_FILE))["host"] == "elsewhere"
+
+
+def test_who_was_slow_to_write_waits_until_a_driver_has_seen_it(
+    objects: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, write = Clock(monkeypatch), Storage.write
+
+    def slowly(self: Storage, *words: Any) -> None:
+        clock.now += 2.1  # longer than the other waits before it looks again
+        write(self, *words)
+
+    monkeypatch.setattr(Storage, "write", slowly)
+    with claimed(objects, "test"):
+        assert clock.waits == [20.0]
+        assert clock.waits[0] > RENEW_SECONDS + LOOK_SECONDS
+
+
+@pytest.mark.parametrize("driver", [{"host": "elsewhere"}, {}], ids=["elsewhere", "halted, here"])
+def test_a_silent_driver_is_watched_and_then_taken_over(
+    driver: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock, storage = Clock(monkeypatch), open_storage(tmp_path / "test")
+    driver = {"pid": os.getppid(), "process_start": None, **driver}
+    write_driver(storage, 239, **driver)
+    with pytest.raises(DrivenError, match="last heard 4 min ago"), claimed(storage, "test"):
+        raise AssertionError("it is another's")
+    assert clock.waits == []
+    write_driver(storage, 240, **driver)
+    with claimed(storage, "test", "resume") as lease:
+        assert clock.waits == [40.0]
+        state = read_driver(storage)
+        assert state is not None
+        assert state["lease"] == lease.id
+        assert state["verb"] == "resume"
+    told = capsys.readouterr().err
+    assert f"search 'test' is held by process {os.getppid()} on " in told
+    assert "last heard 4 min ago); if it says nothing for 40 s more, it is taken over" in told
+
+
+@pytest.mark.parametrize("silent", [3 * 3600, -3600], ids=["behind", "ahead"])
+def test_a_driver_whose_clock_is_off_is_heard_while_it_is_watched(
+    silent: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, storage = Clock(monkeypatch), open_storage(tmp_path / "test")
+    write_driver(storage, silent, host="elsewhere", pid=7)
+    clock.meanwhile = lambda: write_driver(storage, silent, host="elsewhere", pid=7)
+    with (
+        pytest.raises(DrivenError, match="is being run by process 7 on elsewhere"),
         claimed(storage, "test"),
     ):
         raise AssertionError("it is another's")
-    assert json.loads(storage.read(DRIVER_FILE))["host"] == "elsewhere"
+    assert clock.waits == [40.0]
+
+
+@pytest.mark.parametrize(("silent", "waits"), [(1, [40.0]), (239, [40.0]), (240, [])])
+def test_what_a_container_left_that_was_started_again_is_taken_over(
+    silent: float, waits: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, storage = Clock(monkeypatch), open_storage(tmp_path / "test")
+    write_driver(storage, silent, namespace="another", pid=1)
+    with claimed(storage, "test"):
+        assert clock.waits == waits
+
+
+def test_the_second_is_told_who_drives_and_how_to_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, storage = Clock(monkeypatch), open_storage(tmp_path / "test")
+    write_driver(storage, 0, host="node-3", pid=4711)
+    clock.now = 12
+    with pytest.raises(DrivenError) as refused, claimed(storage, "test"):
+        raise AssertionError("it is another's")
+    assert str(refused.value) == (
+        "search 'test' is being run by process 4711 on node-3 (launch since 2026-01-01 12:00:00 "
+        "UTC, last heard 12 s ago); wait, follow it with `fusion-search attach test --storage "
+        f"{tmp_path}`, or stop it with `fusion-search stop test --storage {tmp_path}`"
+    )
 
 
 def test_a_disk_without_hard_links_is_claimed_too(

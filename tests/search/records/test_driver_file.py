@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 from descriptions import write_description
+from drivers import Clock, write_driver
 from search_processes import write_config
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
+    ago,
     is_this_process,
     read_driver,
-    write_driver_file,
+    standing,
 )
 from fusion_search.search.running import listed_trials
 
@@ -29,9 +31,9 @@ DRIVE = """
 import sys
 from pathlib import Path
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.records.driver_file import write_driver_file
+from drivers import write_driver
 Path("/proc/self/comm").write_text("a) Z (b 1 2")
-write_driver_file(open_storage(sys.argv[1]), "2026-01-01", {})
+write_driver(open_storage(sys.argv[1]))
 print("written", flush=True)
 sys.stdin.read()
 """
@@ -95,7 +97,15 @@ def test_a_living_process_drives_and_a_dead_one_does_not(
     assert read_driver(storage) is None
 
 
-@pytest.mark.parametrize("fields", [{"boot": "another"}, {"process_start": 1}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"boot": "another", "heard_at": "2026-01-01T00:00:00+00:00"},
+        {"namespace": "another", "heard_at": "2026-01-01T00:00:00+00:00"},
+        {"process_start": 1},
+    ],
+    ids=["another boot", "another container", "another start"],
+)
 def test_a_stranger_with_the_number_of_a_dead_driver_drives_nothing(
     fields: dict[str, Any],
     storage: Storage,
@@ -113,6 +123,9 @@ def test_a_stranger_with_the_number_of_a_dead_driver_drives_nothing(
     storage.write(left, DRIVER_FILE)
     changed(storage, host="elsewhere")  # that machine cannot be asked
     assert read_driver(storage) is not None
+    capsys.readouterr()
+    assert main(["status", "--storage", str(Path(storage.root).parent)]) == 0
+    assert "interrupted" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("start", [1, None], ids=["restarted container", "earlier version"])
@@ -122,13 +135,13 @@ def test_the_own_number_in_a_file_of_an_earlier_process_blocks_nobody(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_driver_file(storage, "2026-01-01", {})
+    write_driver(storage)
     driver = read_driver(storage)
     assert driver is not None
     assert is_this_process(driver)
     assert resume(storage, monkeypatch) == 2  # the own file does not block either
     assert "nobody drives it" in capsys.readouterr().err
-    write_driver_file(storage, "2026-01-01", {})
+    write_driver(storage)
     changed(storage, process_start=start)
     assert read_driver(storage) is None
     assert resume(storage, monkeypatch) == 2
@@ -137,7 +150,69 @@ def test_the_own_number_in_a_file_of_an_earlier_process_blocks_nobody(
 
 @pytest.mark.parametrize("fields", [{"boot": 5}, {"process_start": "then"}])
 def test_a_damaged_identity_is_named(fields: dict[str, Any], storage: Storage) -> None:
-    write_driver_file(storage, "2026-01-01", {})
+    write_driver(storage)
     changed(storage, **fields)
     with pytest.raises(ValueError, match=r"driver\.json is damaged"):
         read_driver(storage)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"heard_at": "noon"}, {"heard_at": "2026-01-01T12:00:00"}, {"started_at": None}, {"lease": 5}],
+    ids=["no time", "no zone", "none", "no text"],
+)
+def test_a_damaged_time_or_lease_is_named(fields: dict[str, Any], storage: Storage) -> None:
+    write_driver(storage)
+    changed(storage, **fields)
+    with pytest.raises(ValueError, match=r"driver\.json is damaged"):
+        read_driver(storage)
+
+
+ELSEWHERE = {"host": "elsewhere"}
+NAMESAKE = {"boot": "another"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "silent", "expected"),
+    [
+        # A driver of elsewhere is silent after four minutes, by two clocks.
+        (ELSEWHERE, 239, "running"),
+        (ELSEWHERE, 240, "silent"),
+        (ELSEWHERE, -239, "running"),
+        (ELSEWHERE, -240, "silent"),
+        # This machine's are asked, and may be halted.
+        ({}, 239, "running"),
+        ({}, 240, "silent"),
+        ({"process_start": 1}, 0, "dead"),
+        # Of another boot or container of this name it is dead as soon as it says nothing.
+        (NAMESAKE, 39, "running"),
+        (NAMESAKE, 40, "dead"),
+        ({"namespace": "another"}, 39, "running"),
+        ({"namespace": "another"}, 40, "dead"),
+    ],
+)
+def test_who_is_not_heard_is_silent(
+    fields: dict[str, Any],
+    silent: float,
+    expected: str,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Clock(monkeypatch)
+    assert standing(write_driver(storage, silent, **fields)) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-90, "in the future, by this machine's clock"),
+        (-0.4, "0 s ago"),
+        (119.4, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "120 min ago"),
+        (3 * 3600, "3 h ago"),
+        (50 * 3600, "2 days ago"),
+    ],
+)
+def test_how_long_ago_in_words(seconds: float, words: str) -> None:
+    assert ago(seconds) == words

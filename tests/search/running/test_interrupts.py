@@ -22,6 +22,7 @@ from small_trials import small_trial
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.records.claim import claimed
 from fusion_search.search.running import run
 from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
 from fusion_search.search.running.progress import Progress
@@ -118,10 +119,10 @@ def test_an_interrupt_while_the_end_is_told_leaves_no_driver_behind(
     write_description(storage)
     search = build_search({"name": "test", "task": "digits", "storage": str(tmp_path)})
     dispatcher: Any = Idle()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), claimed(storage, "test") as lease:
         run.run(
             search,
-            storage,
+            lease.storage,
             [small_trial()],
             small_opened,
             run.Environment(data_folder=None, dispatcher=dispatcher),

@@ -1,0 +1,215 @@
+"""A lease that this process holds on a search: renewed, looked after, given back.
+
+A thread says every ``RENEW_SECONDS`` that the driver lives, also while no trial tells anything, and
+looks every ``LOOK_SECONDS`` whether somebody asked it to stop (``stop.json``). Before it renews it
+reads. Where the file tells of another driver, this one has been taken over, since it was not heard
+for too long (it slept, or its storage was cut): it is interrupted as by Ctrl-C, and whatever it
+would still write is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.plain_data import read_json
+from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.search.records import driver_file
+from fusion_search.search.records.driver_file import (
+    DRIVER_FILE,
+    RENEW_SECONDS,
+    driver_content,
+    driver_words,
+    read_driver_file,
+    remove_driver_file,
+)
+
+STOP_FILE: Final = "stop.json"  # asks the driver to stop
+LOOK_SECONDS: Final = 3.0  # between two looks for it
+FENCE_SECONDS: Final = 30.0
+"""After so long without a renewal the driver looks before it writes. It is less than anybody
+watches before taking over, and is measured by a clock that goes on while the machine sleeps."""
+
+
+class LeaseLostError(StorageError):
+    """Another process drives the search now; the message is one sentence."""
+
+
+def uptime() -> float:
+    """Seconds on a clock that nobody sets, and that a sleeping machine does not stop."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def interrupt_main_thread() -> None:
+    """What Ctrl-C does."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+class Lease:
+    """Of this process, on one search. Who takes it and gives it back is ``claimed``.
+
+    Args:
+        storage: the search's folder.
+        name: of the search.
+        verb: what is done with it.
+        interrupt: ends the search in order.
+
+    Attributes:
+        id: tells this lease from all others.
+        started_text: when it was taken, as the file has it.
+        lost: why it is no longer held; empty while it is.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        name: str,
+        verb: str,
+        interrupt: Callable[[], None] = interrupt_main_thread,
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.started_text = driver_file.now().isoformat(timespec="milliseconds")
+        self.lost = ""
+        self._storage = storage.patient(0)
+        self._name, self._verb = name, verb
+        self._interrupt = interrupt
+        self._running: Mapping[str, Any] = {}
+        self._renewed = self._looked = uptime()
+        self._stopping = False
+        self._lock = threading.RLock()  # of all that looks at the file and then writes it
+        self._over = threading.Event()
+        # Of a search that is run by another thread nothing but its own writing can be stopped.
+        self._is_main = threading.current_thread() is threading.main_thread()
+        self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
+
+    @property
+    def content(self) -> bytes:
+        """What the file is to hold now."""
+        return driver_content(self.id, self._verb, self.started_text, self._running)
+
+    @property
+    def storage(self) -> Storage:
+        """The search's folder, to be written only while the lease is held."""
+        return self._storage.guarded(self.assure)
+
+    def start(self) -> None:
+        """The file is there: look after it."""
+        self._renewed = self._looked = uptime()
+        self._thread.start()
+
+    def tell(self, running: Mapping[str, Mapping[str, Any]]) -> None:
+        """Say how far the running trials are.
+
+        Raises:
+            StorageError: the storage does not answer, or the lease is lost.
+        """
+        with self._lock:
+            self._running = {trial: dict(one) for trial, one in running.items()}
+            self.assure()
+            self._write()
+
+    def assure(self, patience_seconds: float = 0.0) -> None:
+        """Before something is written: whether the search is still this process's to drive.
+
+        Args:
+            patience_seconds: how long to wait for the storage, if it must be asked.
+
+        Raises:
+            LeaseLostError: it is another's.
+        """
+        if not self.lost and uptime() - self._renewed > FENCE_SECONDS:
+            self.renew(patience_seconds)
+        if self.lost:
+            raise LeaseLostError(self.lost)
+
+    def renew(self, patience_seconds: float = 0.0) -> None:
+        """Say that the driver lives, unless another drives by now (see ``lost``)."""
+        storage = self._storage.patient(patience_seconds)
+        with self._lock, storage.locked():
+            if self.lost:
+                return
+            try:
+                found = read_driver_file(storage)
+            except ValueError:  # no other driver's
+                found = None
+            if found is not None and found["lease"] != self.id:
+                self._lose(found)
+            else:
+                self._looked = uptime()
+                self._write()
+
+    def release(self) -> None:
+        """Give the lease back, as far as the storage lets us; then nobody looks after it."""
+        self._over.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(LOOK_SECONDS)
+        # What cannot be removed now, the next process takes over.
+        with contextlib.suppress(OSError, ValueError), self._storage.locked():
+            found = read_driver_file(self._storage)
+            if found is not None and found["lease"] == self.id:
+                remove_driver_file(self._storage)
+            if asked_to_stop(self._storage, self.id) is not None:
+                self._storage.remove(STOP_FILE)
+
+    def _write(self) -> None:
+        began = uptime()
+        self._storage.write(self.content, DRIVER_FILE)
+        self._renewed = began
+
+    def _lose(self, found: Mapping[str, Any]) -> None:
+        where = command("status", self._name, storage=self._storage.parent.location)
+        self.lost = (
+            f"search {self._name!r} was taken over by {driver_words(found)}, for this process had "
+            "not been heard for long (a machine that slept, a process that was halted, storage "
+            f"that was cut); it writes nothing more; see how it goes on with: {where}"
+        )
+        self._end()
+
+    def _work(self) -> None:
+        while not self.lost and not self._over.wait(LOOK_SECONDS):
+            with contextlib.suppress(OSError):  # tried again at the next look
+                self.look()
+
+    def look(self) -> None:
+        """What is to be done every ``LOOK_SECONDS``."""
+        if uptime() - self._looked >= RENEW_SECONDS - LOOK_SECONDS / 2:
+            self.renew()
+        by = None if self.lost or self._stopping else asked_to_stop(self._storage, self.id)
+        if by is not None:
+            self._stopping = True
+            print(f"search {self._name} is stopped, as {printable(by)} asked", flush=True)
+            self._end()
+
+    def _end(self) -> None:
+        if self._is_main and not self._over.is_set():
+            self._interrupt()
+
+
+def ask_to_stop(storage: Storage, lease: str, by: str) -> None:
+    """Have the driver of a search stop it in order.
+
+    Args:
+        storage: the search's folder.
+        lease: of the driver: another, who drives it later, is not meant.
+        by: who asks.
+    """
+    storage.write(json.dumps({"lease": lease, "by": by}).encode(), STOP_FILE)
+
+
+def asked_to_stop(storage: Storage, lease: str) -> str | None:
+    """Who asked the driver with this lease to stop; None when nobody did."""
+    try:
+        asked = read_json(storage, STOP_FILE)
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(asked, dict) or asked.get("lease") != lease:
+        return None
+    return str(asked.get("by"))
