@@ -104,6 +104,8 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(tracker.TRACKING_OFF)
     counts = tracker.sync(open_storage(location).below(name), uri)
     print(f"{counts.written} trials written to MLflow, {counts.unchanged} were there already")
+    if counts.repaired:
+        print(f"put right: {counts.repaired}")
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():
         print(f"left out: {printable(damage)}", file=sys.stderr)
