@@ -40,7 +40,7 @@ from fusion_search.search.tracking.values import Row
 
 TRACKING_OFF: Final = (
     "MLflow tracking is off: no tracking URI is set, and the storage is remote or has a path that "
-    "is no text; the records are complete without it"
+    "an address of SQLite cannot hold; the records are complete without it"
 )
 
 UI_ADDRESS: Final = "http://127.0.0.1:5000"

@@ -119,7 +119,7 @@ def test_a_folder_of_any_name_holds_its_own_store(tmp_path: Path, name: str) -> 
     search = planned_search(storage, "small", trials=1)
     tracker = Tracker(search, uri, pytest.fail)
     follow(tracker, search, 0)
-    assert tracker.close(60)
+    assert tracker.close(300)
     assert (tmp_path / name / "mlflow.db").is_file()
     assert [one.name for one in tmp_path.iterdir()] == [name]
     _, runs = runs_of(uri)
@@ -129,14 +129,17 @@ def test_a_folder_of_any_name_holds_its_own_store(tmp_path: Path, name: str) -> 
     assert listed.path == "grid.csv"
 
 
-def test_tracking_is_off_where_no_address_leads_to(tmp_path: Path) -> None:
-    name = os.fsdecode(b"no text: \xff")
-    search = build_search(small_configuration(storage=str(tmp_path / name)))
+def test_tracking_is_off_where_no_address_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tracking.sqlite_uri(os.fsdecode(b"/no text: \xff?")) is None
+    monkeypatch.setattr(tracking, "sqlite_uri", lambda _: None)
+    search = build_search(small_configuration(storage=str(tmp_path)))
     storage = planned_search(open_storage(search.storage), "small")
     said: list[str] = []
     assert start_tracker(search, storage, [], said.append) is None
     assert said == [tracking.TRACKING_OFF]
-    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert [one.name for one in tmp_path.iterdir()] == ["small"]
 
 
 @pytest.mark.parametrize("seconds", [10.0, 0.0])
@@ -317,7 +320,7 @@ def test_a_run_cut_half_way_is_completed(
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking_runs, "result_points", cut)  # after the run was made, and ended
+        patch.setattr(tracking_runs, "epoch_points", cut)  # after the run was made, and ended
         with pytest.raises(TrackingError, match="no space left"):
             sync(search, uri)
     cut_id = runs_of(uri)[1]["t000"].info.run_id
@@ -411,7 +414,7 @@ def test_live_and_afterwards_are_the_same(search: Storage, uri: str, tmp_path: P
     tracker = Tracker(search, uri, warnings.append)
     for number in (0, 1):
         follow(tracker, search, number)
-    assert tracker.close(60)
+    assert tracker.close(300)
     assert warnings == []
     assert tracker.page == sync(search, uri).page
     shutil.copytree(tmp_path / "my results", tmp_path / "copy")
@@ -448,7 +451,7 @@ def test_a_running_trial_is_seen(search: Storage, uri: str) -> None:
     record(search, end_row(1))
     tracker.trial_ended("t000")
     tracker.trial_ended("t001")
-    assert tracker.close(60)
+    assert tracker.close(300)
     parent, trials = runs_of(uri)
     assert parent.info.status == "FINISHED"
     assert trials["t000"].info.status == "FINISHED"
@@ -532,7 +535,7 @@ def test_what_is_out_of_date_when_its_turn_comes_is_not_written(
     tracker = Tracker(search, uri, pytest.fail)
     follow(tracker, search, 0)
     held.set()
-    assert tracker.close(60)
+    assert tracker.close(300)
     assert calls == []
     assert len(histories(uri)["t000", "epoch/train_loss"]) == EPOCHS_PER_TRIAL
     assert runs_of(uri)[1]["t000"].data.params["seed"] == "0"
@@ -611,7 +614,7 @@ def test_what_was_missed_is_written_when_the_store_is_back(
     tracker = Tracker(search, uri, said.append)
     for number in (0, 1):
         follow(tracker, search, number)
-    assert tracker.close(60)
+    assert tracker.close(300)
     assert next(failures, None) is None  # all of them came
     assert "gone" in said[0]
     assert "can be written again" in said[-1]
