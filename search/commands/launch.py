@@ -123,6 +123,8 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
             print(f"note: nobody is kept from driving the search: {error}", file=sys.stderr)
         counts = tracker.sync(storage, uri)
     print(f"{counts.written} trials written to MLflow, {counts.unchanged} were there already")
+    if counts.repaired:
+        print(f"put right: {counts.repaired}")
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():
         print(f"left out: {printable(damage)}", file=sys.stderr)

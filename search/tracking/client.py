@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
 import os
-import sqlite3
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import urlsplit
 
+from fusion_search.search.tracking.sqlite_file import prepared
 from fusion_search.search.tracking.values import Point
 
 _METRICS_PER_CALL: Final = 1000  # MLflow's limits for one log_batch
 _PARAMETERS_PER_CALL: Final = 100
-_LOCAL_FILES: Final = {"ext2/ext3", "xfs", "btrfs", "zfs", "f2fs", "overlayfs", "tmpfs"}
 
 
 def open_client(uri: str) -> Any:
@@ -35,32 +31,52 @@ def open_client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow  # takes seconds: only the process that tracks pays for it
 
-    # After the import, which sets levels itself. No lines about migrations and retries.
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # After the import, which sets levels itself. No lines about migrations and retries; of what
+    # its stores raise, no traceback: it is told in a sentence.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for name in ("mlflow.store", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    file = _sqlite_file(uri)
-    if file is None or not _is_local(file.parent):
-        return mlflow.MlflowClient(tracking_uri=uri)
-    with _prepared(file):
-        return mlflow.MlflowClient(tracking_uri=uri)  # makes the tables
+    with prepared(uri) as address:
+        return mlflow.MlflowClient(tracking_uri=address)  # makes the tables
 
 
-def sqlite_uri(path: str) -> str | None:
-    """The address of a SQLite file; None when MLflow would make another file of it.
+def find_experiments(client: Any, query: str) -> list[Any]:
+    """The experiments that a query finds, deleted ones last."""
+    from mlflow.entities import ViewType
 
-    What follows a question mark is taken for options, ``%20`` for a space; quoted, MLflow makes
-    folders that are called as the quotation.
-    """
-    return None if "?" in path or unquote(path) != path else f"sqlite:///{path}"
+    found = client.search_experiments(view_type=ViewType.ALL, filter_string=query)
+    return sorted(found, key=is_deleted)
 
 
-def close_store(uri: str) -> None:
-    """Bring all that was written to a SQLite store into its one file, so that a copy is whole."""
-    file = _sqlite_file(uri)
-    if file is not None and file.exists():
-        with closing(sqlite3.connect(file)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def find_runs(client: Any, experiment_id: str, query: str) -> Iterator[Any]:
+    """The runs of an experiment that a query finds, deleted ones too."""
+    from mlflow.entities import ViewType
+
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], query, run_view_type=ViewType.ALL, page_token=token
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def is_deleted(thing: Any) -> bool:
+    """Whether an experiment, or a run's information, is marked as deleted."""
+    return bool(thing.lifecycle_stage != "active")
+
+
+def is_local(artifact_uri: str) -> bool:
+    """Whether a run's files are in a folder, where looking at them costs nothing."""
+    return urlsplit(artifact_uri).scheme in ("", "file")
+
+
+def file_names(client: Any, artifact_uri: str) -> set[str]:
+    """The names of a run's files."""
+    return {one.path for one in _files(client, artifact_uri).list_artifacts()}
 
 
 def log_file(client: Any, artifact_uri: str, name: str, content: bytes) -> None:
@@ -72,13 +88,16 @@ def log_file(client: Any, artifact_uri: str, name: str, content: bytes) -> None:
         name: of the file.
         content: what is in it.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    repository = get_artifact_repository(artifact_uri, tracking_uri=client.tracking_uri)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
         file.write_bytes(content)
-        repository.log_artifact(str(file))
+        _files(client, artifact_uri).log_artifact(str(file))
+
+
+def _files(client: Any, artifact_uri: str) -> Any:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(artifact_uri, tracking_uri=client.tracking_uri)
 
 
 def log(
@@ -110,50 +129,3 @@ def log(
             tags=run_tags if call == calls - 1 else [],
             synchronous=True,
         )
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    if not uri.startswith("sqlite"):
-        return None
-    from sqlalchemy.engine import make_url
-
-    name = make_url(uri).database
-    return Path(name) if name and name != ":memory:" else None
-
-
-def _is_local(folder: Path) -> bool:
-    """Whether a folder is on a disk of this machine, as far as GNU's ``stat`` knows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["stat", "--file-system", "--format=%T", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() in _LOCAL_FILES
-
-
-@contextmanager
-def _prepared(file: Path) -> Iterator[None]:
-    """Turn on SQLite's write-ahead log, and let one process at a time make MLflow's tables.
-
-    With the log, whoever reads holds up nobody who writes, and a transaction waits for no disk.
-    It needs memory that all processes share, so it is off on network file systems.
-    """
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    if not event.contains(Engine, "connect", _wait_for_no_disk):
-        event.listen(Engine, "connect", _wait_for_no_disk)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # two migrations at once would break each other
-        with closing(sqlite3.connect(file, timeout=20)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-        yield
-    finally:
-        os.close(folder)
-
-
-def _wait_for_no_disk(connection: object, _record: object) -> None:
-    """With a write-ahead log, a power cut may cost the last transactions, never the file."""
-    if isinstance(connection, sqlite3.Connection):
-        mode = connection.execute("PRAGMA journal_mode").fetchone()
-        if mode == ("wal",):
-            connection.execute("PRAGMA synchronous = NORMAL")

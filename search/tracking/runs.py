@@ -2,16 +2,15 @@
 
 MLflow is a view for people; the Parquet records are the truth. Everything here may be written
 twice without a change: runs are found again by tags, equal metric points are one point in
-MLflow's stores, and a trial's run is ended last, so one that has ended is whole and left alone.
+MLflow's stores, and a trial's run is ended last. A run that shows all that its record says is left
+alone; what lacks something, was deleted or is there twice is put right.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -41,7 +40,14 @@ from fusion_search.search.records.search_folder import (
     dropped_trials,
     skipped_trials,
 )
-from fusion_search.search.tracking.client import log, log_file, open_client
+from fusion_search.search.tracking.run_store import (
+    NOTE_TAG,
+    PARENT_TAG,
+    ROLE_TAG,
+    TRIAL_TAG,
+    RunStore,
+    StoredRun,
+)
 from fusion_search.search.tracking.values import (
     Point,
     Row,
@@ -58,9 +64,6 @@ from fusion_search.search.tracking.values import (
     trial_tags,
 )
 
-ROLE_TAG: Final = "fusion_search.role"  # search or trial
-SEARCH_TAG: Final = "fusion_search.search_id"
-TRIAL_TAG: Final = "fusion_search.trial_id"
 SCHEMA_TAG: Final = "fusion_search.schema"  # version of the tables that the run was written from
 DROPPED_TAG: Final = "fusion_search.dropped_after"  # in how many folds a dropped sample ran
 BEST_TAG: Final = "fusion_search.best"  # id of the trial whose grid the parent run shows
@@ -69,22 +72,7 @@ FAILURE_FILE: Final = "failure.txt"  # of a failed one
 BEST_FILE: Final = "best-grid.png"  # of the search
 KEY: Final = ("schema_version", "search", "trial_id")
 EPOCHS_SECONDS: Final = 2.0  # the curves of a running trial are written at most so often
-
-
-@dataclass(kw_only=True)
-class _Run:
-    """What is known of a run in the store, so that the store is asked only once."""
-
-    run_id: str
-    start: int  # milliseconds since 1970, as MLflow counts
-    files: str  # where its artifacts go
-    status: str = "RUNNING"
-    end: int | None = None
-    parameters: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    points: set[Point] = field(default_factory=set)  # of the curves, as far as written here
-    waiting: list[Point] = field(default_factory=list)  # to be written with the next epochs
-    written_at: float = -math.inf  # when the curves were written, on the monotonic clock
+_CURVE: Final = "epoch/train_loss"  # of every trial that was trained
 
 
 class SearchRuns:
@@ -96,6 +84,7 @@ class SearchRuns:
     Args:
         search: the search's folder, with the specification in it.
         uri: MLflow's tracking URI.
+        closely: look at every run's files and curves, also where each look costs a call.
 
     Attributes:
         description: of the search's task.
@@ -104,26 +93,42 @@ class SearchRuns:
         ValueError: the experiment was deleted in MLflow, or what the search is of cannot be read.
     """
 
-    def __init__(self, search: Storage, uri: str) -> None:
+    def __init__(self, search: Storage, uri: str, *, closely: bool = False) -> None:
         self._search = search
         self.description = described(search)
-        self._search_id = kept_identity(search).search_id
         self._name = search.root.rstrip("/").rpartition("/")[2]
         self._specification = read_content(search, SPECIFICATION_FILE)
         self._declared = parse_yaml(self._specification, search.named(SPECIFICATION_FILE))
         self._brief = not any(
             other in self._declared for other in ("searcher", "listed")
         )  # a sweep
-        self._client = open_client(uri)
-        self.experiment_id = self._open_experiment(_artifact_location(search, uri))
-        self._runs = self._find_runs()  # by trial id; the parent's key is ""
-        self._parent = self._open_parent()
+        self._closely = closely
+        self._store = RunStore(
+            uri, self._name, kept_identity(search).search_id, _artifact_location(search, uri)
+        )
+        self.experiment_id = self._store.experiment_id
+        self._runs: dict[str, list[StoredRun]] = {}  # by trial id, deleted ones too
+        parents = []
+        for run in self._store.runs():
+            if run.trial_id is None:
+                parents.append(run)
+            else:
+                self._runs.setdefault(run.trial_id, []).append(run)
+        self._parent = self._open_parent(parents)
+
+    @property
+    def restored(self) -> int:
+        """How many deleted runs were restored, the experiment counted as one."""
+        return self._store.restored
+
+    @property
+    def removed(self) -> int:
+        """How many runs were deleted: of no trial, of an earlier attempt, or there twice."""
+        return self._store.removed
 
     def start_search(self) -> None:
         """Show the search as running, also one that was interrupted and is resumed."""
-        if self._parent.status != "RUNNING":
-            self._client.update_run(self._parent.run_id, status="RUNNING")
-            self._parent.status = "RUNNING"
+        self._store.resume(self._parent)
 
     def start_trial(self, row: Row) -> None:
         """Show a trial as running.
@@ -132,18 +137,20 @@ class SearchRuns:
             row: trial_id, trial_name and started_at, and what is known of the specification
                 columns of TRIALS.
         """
-        self._log(self._open_trial(row), [], parameters=self._parameters(row))
+        tags = self._whose(row["trial_id"])
+        run = self._attempt(row, []) or self._create_trial(row, tags)
+        self._store.log(run, [], tags, self._parameters(row))
 
     def log_epoch(self, trial_id: str, row: Row) -> None:
         """Add a row of EPOCHS to a started trial (unknown ones wait for their record).
 
         Short epochs wait for each other: a call costs the same for one as for many.
         """
-        if (run := self._runs.get(trial_id)) is None:
+        if (run := self._shown(trial_id)) is None:
             return
         run.waiting += epoch_points(row, self.description)
         if time.monotonic() >= run.written_at + EPOCHS_SECONDS:
-            self._log(run, run.waiting)
+            self._store.log(run, run.waiting)
             run.points.update(run.waiting)
             run.waiting, run.written_at = [], time.monotonic()
 
@@ -154,186 +161,190 @@ class SearchRuns:
             row: the trial's row of TRIALS; its epochs and grid are read from the search's folder.
 
         Returns:
-            Whether anything was written.
+            Whether anything was written, or restored.
         """
         trial_id, end = row["trial_id"], trial_end(row)
         status = "FAILED" if row["status"] == FAILED else "FINISHED"
-        tags = {**trial_tags(row, self.description), SCHEMA_TAG: str(SCHEMA_VERSION)}
-        known = self._runs.get(trial_id)
-        if (
-            known is not None
-            and (known.status, known.end) == (status, end)
-            and known.tags.get(SCHEMA_TAG) == tags[SCHEMA_TAG]
-        ):
-            return False
-        run = self._open_trial(row, tags)
-        curves = [
-            point
-            for epochs in self._records("epochs", trial_id)
-            for epoch in epochs.to_pylist()
-            for point in epoch_points(epoch, self.description)
-        ]
-        points = [
-            *(one for one in curves if one not in run.points),
-            *result_points(row, self.description),
-        ]
-        self._log(run, points, tags, self._parameters(row))
+        tags = {**trial_tags(row, self.description), **self._whose(trial_id)}
+        tags[SCHEMA_TAG] = str(SCHEMA_VERSION)
+        results = result_points(row, self.description)
+        restored = self.restored
+        run = self._attempt(row, results)
+        if run is None:
+            run = self._create_trial(row, tags)
+        else:
+            if NOTE_TAG in run.tags or not tags[NOTE_TAG]:  # it may be somebody's own by now
+                del tags[NOTE_TAG]
+            if (run.status, run.end) == (status, end) and self._is_whole(run, row, tags, results):
+                return self.restored > restored
+        points = [one for one in self._curves(trial_id) if one not in run.points]
+        self._store.log(run, [*points, *results], tags, self._parameters(row))
         for grid in self._records("grid", trial_id):
-            log_file(self._client, run.files, GRID_FILE, grid_csv(grid))
+            self._store.write_file(run, GRID_FILE, grid_csv(grid))
         if row["status"] == FAILED and (text := read_failure(self._search, trial_id)):
-            log_file(self._client, run.files, FAILURE_FILE, text.encode())
-        self._end(run, status, end)  # last: now it is whole
+            self._store.write_file(run, FAILURE_FILE, text.encode())
+        self._store.end(run, status, end)  # last: now it is whole
         return True
 
-    def write_search(self, trials: pd.DataFrame) -> None:
+    def write_search(self, trials: pd.DataFrame, *, running: bool = False) -> None:
         """Bring the parent run to the state of the records (the whole table TRIALS).
 
         When trials that were planned have no record, the search is shown as KILLED, that is
         interrupted, and so are those of them that were started; when all ended and none finished,
-        as FAILED.
+        as FAILED. While it is ``running``, it and they are shown as that.
         """
         recorded = set(trials["trial_id"])
-        planned = self._planned() - skipped_trials(self._search, trials) or recorded
+        everything = {trial["trial_id"] for trial in read_plan(self._search)}
+        planned = everything - skipped_trials(self._search, trials) or recorded
         objective = choosing_objective(self._declared, self.description)
         best = BestSample(objective, rows_of(trials))
         dropped = dropped_words([one.folds for one in dropped_samples(self._search)])
         note = search_note(trials, len(planned), best, dropped)
-        self._log(self._parent, [], {"mlflow.note.content": note})
+        self._store.log(self._parent, [], {NOTE_TAG: note})
         for trial_id in best.trial_ids[:1]:
             self._show_best(trials[trials["trial_id"] == trial_id])
         for trial_id, folds in dropped_trials(self._search).items():
-            if trial_id in self._runs:
-                self._log(self._runs[trial_id], [], {DROPPED_TAG: str(folds)})
-        for trial_id, run in self._runs.items():
-            if trial_id not in recorded and run.status == "RUNNING":
-                self._end(run, "KILLED", None)
+            if (run := self._shown(trial_id)) is not None:
+                self._store.log(run, [], {DROPPED_TAG: str(folds)})
+        for trial_id in self._runs.keys() - recorded:
+            if trial_id in everything or (trial_id and not everything):
+                self._settle(trial_id, running)
+            else:
+                self._store.remove(self._runs[trial_id])
+        if running:
+            self.start_search()
+            return
         names = ("started_at", "seconds", "ended_at")
         times = trials[list(names)].itertuples(index=False, name=None)
         end = max((trial_end(dict(zip(names, one, strict=True))) for one in times), default=None)
         ended = trials[trials["trial_id"].isin(planned)]
-        self._end(self._parent, search_status(ended, len(planned)), end)
+        self._store.end(self._parent, search_status(ended, len(planned)), end)
+
+    def _settle(self, trial_id: str, running: bool) -> None:
+        """One run of a trial without a record: the newest."""
+        there = [one for one in self._runs[trial_id] if not one.deleted]
+        there.sort(key=lambda one: one.start)
+        self._store.remove(there[:-1])
+        for run in there[-1:]:
+            self._store.log(run, [], self._whose(trial_id))
+            if run.status == "RUNNING" and not running:
+                self._store.end(run, "KILLED", None)
 
     def _show_best(self, trials: pd.DataFrame) -> None:
         """Draw the best trial's grid: a picture for every trial would cost 0.2 s each."""
         (best,) = rows_of(trials)
-        if best["trial_id"] == self._parent.tags.get(BEST_TAG):
+        drawn = best["trial_id"] == self._parent.tags.get(BEST_TAG)
+        if drawn and (
+            len(self.description.axes) != 2 or self._store.has_file(self._parent, BEST_FILE)
+        ):
             return
         with contextlib.suppress(RecordError):  # said when the trial's own run was written
             for grid in self._records("grid", best["trial_id"]):
                 picture = grid_picture(best, grid.to_pandas(), self.description)
                 if picture is not None:
-                    log_file(self._client, self._parent.files, BEST_FILE, picture)
-                self._log(self._parent, [], {BEST_TAG: best["trial_id"]})
+                    self._store.write_file(self._parent, BEST_FILE, picture)
+                self._store.log(self._parent, [], {BEST_TAG: best["trial_id"]})
 
-    def _open_experiment(self, artifact_location: str | None) -> str:
-        existing = self._client.get_experiment_by_name(self._name)
-        if existing is None:
-            return str(self._client.create_experiment(self._name, artifact_location))
-        if existing.lifecycle_stage != "active":
-            raise ValueError(
-                f"the MLflow experiment {self._name!r} was deleted; restore it in MLflow, or "
-                "remove it for good with `mlflow gc`"
-            )
-        return str(existing.experiment_id)
-
-    def _find_runs(self) -> dict[str, _Run]:
-        runs: dict[str, _Run] = {}
-        query, token = f"tags.`{SEARCH_TAG}` = '{self._search_id}'", None
-        while True:
-            page = self._client.search_runs([self.experiment_id], query, page_token=token)
-            for found in page:
-                runs[found.data.tags.get(TRIAL_TAG, "")] = _Run(
-                    run_id=found.info.run_id,
-                    start=found.info.start_time,
-                    files=found.info.artifact_uri,
-                    status=found.info.status,
-                    end=found.info.end_time,
-                    parameters=dict(found.data.params),
-                    tags=dict(found.data.tags),
-                )
-            token = page.token
-            if not token:
-                return runs
-
-    def _open_parent(self) -> _Run:
-        run = self._runs.pop("", None)
+    def _open_parent(self, found: Sequence[StoredRun]) -> StoredRun:
+        run = self._store.choose(found)
         if run is None:
             trials = read_table(
                 self._search, "trials", on_damage=lambda *_: None, description=self.description
             )
             start = datetime.now(UTC) if trials.empty else trials["started_at"].min()
-            run = self._create_run(self._name, milliseconds(start), {ROLE_TAG: "search"})
-        if run.tags.get(SCHEMA_TAG) != str(SCHEMA_VERSION):
-            log_file(self._client, run.files, SPECIFICATION_FILE, self._specification)
-            schema = {SCHEMA_TAG: str(SCHEMA_VERSION)}  # MLflow writes tags last
-            self._log(run, [], schema, search_parameters(self._declared))
-        return run
-
-    def _open_trial(self, row: Row, tags: Mapping[str, str] | None = None) -> _Run:
-        """The run of this attempt at a trial; what shows another attempt is deleted.
-
-        A new one is made with ``tags``: there they cost the least.
-        """
-        trial_id, start = row["trial_id"], milliseconds(row["started_at"])
-        parameters = self._parameters(row)
-        run = self._runs.get(trial_id)
-        if run is not None and (
-            run.start != start
-            or any(run.parameters.get(name, text) != text for name, text in parameters.items())
+            run = self._store.create(self._name, milliseconds(start), {ROLE_TAG: "search"})
+        schema = {ROLE_TAG: "search", SCHEMA_TAG: str(SCHEMA_VERSION)}
+        parameters = search_parameters(self._declared)
+        new = {name: text for name, text in parameters.items() if name not in run.parameters}
+        if (
+            new
+            or run.tags.get(SCHEMA_TAG) != schema[SCHEMA_TAG]
+            or not self._store.has_file(run, SPECIFICATION_FILE)
         ):
-            self._client.delete_run(run.run_id)
-            run = None
-        if run is None:
-            whose = {"mlflow.parentRunId": self._parent.run_id, TRIAL_TAG: trial_id}
-            tags = {ROLE_TAG: "trial", **whose, **(tags or {})}
-            run = self._create_run(row["trial_name"], start, tags)
-            self._runs[trial_id] = run
+            self._store.write_file(run, SPECIFICATION_FILE, self._specification)
+        self._store.log(run, [], schema, new)  # MLflow writes tags last
         return run
+
+    def _shown(self, trial_id: str) -> StoredRun | None:
+        """The run of a trial that people see."""
+        return next((one for one in self._runs.get(trial_id, ()) if not one.deleted), None)
+
+    def _attempt(self, row: Row, results: Sequence[Point]) -> StoredRun | None:
+        """The run of this attempt at a trial, restored if need be; other runs of it are deleted.
+
+        What shows other parameters or results cannot be put right: MLflow changes none.
+        """
+        start, parameters = milliseconds(row["started_at"]), self._parameters(row)
+
+        def shows(run: StoredRun) -> bool:
+            return (
+                run.start == start
+                and all(run.parameters.get(name, text) == text for name, text in parameters.items())
+                and all(run.metrics.get(one.name, one.value) == one.value for one in results)
+            )
+
+        found = self._runs.get(row["trial_id"], [])
+        self._store.remove([one for one in found if not shows(one)])
+        run = self._store.choose([one for one in found if shows(one)])
+        self._runs[row["trial_id"]] = [run] if run is not None else []
+        return run
+
+    def _create_trial(self, row: Row, tags: Mapping[str, str]) -> StoredRun:
+        """A new run with its tags: there they cost the least."""
+        run = self._store.create(row["trial_name"], milliseconds(row["started_at"]), tags)
+        self._runs[row["trial_id"]] = [run]
+        return run
+
+    def _whose(self, trial_id: str) -> dict[str, str]:
+        return {ROLE_TAG: "trial", PARENT_TAG: self._parent.run_id, TRIAL_TAG: trial_id}
+
+    def _is_whole(
+        self, run: StoredRun, row: Row, tags: Mapping[str, str], results: Sequence[Point]
+    ) -> bool:
+        """Whether a run that has ended shows all that the record says."""
+        return (
+            tags.items() <= run.tags.items()
+            and self._parameters(row).items() <= run.parameters.items()
+            and all(one.name in run.metrics for one in results)
+            and (
+                not (self._closely or self._store.has_local_files(run)) or self._has_files(run, row)
+            )
+            and (not self._closely or self._has_curves(run, row))
+        )
+
+    def _has_files(self, run: StoredRun, row: Row) -> bool:
+        trial_id = row["trial_id"]
+        return (
+            self._store.has_file(run, GRID_FILE)
+            or not self._search.exists("grid", f"{trial_id}.parquet")
+        ) and (
+            row["status"] != FAILED
+            or self._store.has_file(run, FAILURE_FILE)
+            or not read_failure(self._search, trial_id)
+        )
+
+    def _has_curves(self, run: StoredRun, row: Row) -> bool:
+        epochs = row.get("epochs_run")
+        if pd.isna(epochs):
+            return True
+        there = self._store.epochs(run, _CURVE)
+        return there >= epochs or there == sum(  # an endless loss has no point
+            one.name == _CURVE for one in self._curves(row["trial_id"])
+        )
+
+    def _curves(self, trial_id: str) -> Iterator[Point]:
+        for epochs in self._records("epochs", trial_id):
+            for epoch in epochs.to_pylist():
+                yield from epoch_points(epoch, self.description)
 
     def _parameters(self, row: Row) -> dict[str, str]:
         return trial_parameters(row, self.description, brief=self._brief)
-
-    def _create_run(self, name: str, start: int, tags: dict[str, str]) -> _Run:
-        tags = {SEARCH_TAG: self._search_id, "mlflow.source.name": "fusion-search", **tags}
-        run = self._client.create_run(self.experiment_id, start, tags, run_name=name)
-        info = run.info
-        return _Run(run_id=info.run_id, start=start, files=info.artifact_uri, tags=dict(tags))
-
-    def _log(
-        self,
-        run: _Run,
-        points: Sequence[Point],
-        tags: Mapping[str, str] | None = None,
-        parameters: Mapping[str, str] | None = None,
-    ) -> None:
-        """All at once; parameters and tags that are there already are left out."""
-        new_parameters, new_tags = (
-            {name: text for name, text in (given or {}).items() if known.get(name) != text}
-            for given, known in ((parameters, run.parameters), (tags, run.tags))
-        )
-        log(self._client, run.run_id, points, new_parameters, new_tags)
-        run.parameters.update(new_parameters)
-        run.tags.update(new_tags)
-
-    def _end(self, run: _Run, status: str, end: int | None) -> None:
-        """End a run at ``end`` milliseconds, not before its start.
-
-        ``None`` is now, unless it has ended so before.
-        """
-        if end is None and run.status == status:
-            return
-        end = max(run.start, milliseconds(datetime.now(UTC)) if end is None else end)
-        self._client.set_terminated(run.run_id, status, end)
-        run.status, run.end = status, end
 
     def _records(self, table: str, trial_id: str) -> Iterator[pa.RecordBatch]:
         """A trial's rows of a table, without the key: one batch, none when it has none."""
         if self._search.exists(table, f"{trial_id}.parquet"):  # a failed trial may lack it
             columns = [name for name in self.description.schema(table).names if name not in KEY]
             yield from read_batches(self._search, table, columns, [trial_id], self.description)
-
-    def _planned(self) -> set[str]:
-        return {trial["trial_id"] for trial in read_plan(self._search)}
 
 
 def _artifact_location(search: Storage, uri: str) -> str | None:

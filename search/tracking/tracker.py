@@ -11,10 +11,9 @@ import queue
 import re
 import shlex
 import sys
-import textwrap
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -24,6 +23,7 @@ from pyarrow import fs
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import without_password
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     OnDamage,
@@ -31,10 +31,12 @@ from fusion_search.analysis.records.tables import (
     read_rows,
     recorded_trials,
 )
+from fusion_search.search.records.driver_file import is_this_process, read_driver
 from fusion_search.search.records.lease import LeaseLostError
 from fusion_search.search.records.search_folder import planned_ids, read_records
-from fusion_search.search.tracking.client import close_store, sqlite_uri
 from fusion_search.search.tracking.runs import SearchRuns
+from fusion_search.search.tracking.sqlite_file import close_store, sqlite_uri, was_replaced
+from fusion_search.search.tracking.trouble import trouble
 from fusion_search.search.tracking.values import Row
 
 TRACKING_OFF: Final = (
@@ -45,7 +47,6 @@ TRACKING_OFF: Final = (
 UI_ADDRESS: Final = "http://127.0.0.1:5000"
 RETRY_SECONDS: Final = 10.0  # after MLflow failed; doubled each time
 LONGEST_RETRY_SECONDS: Final = 300.0
-_REASON_LENGTH: Final = 200
 
 
 class TrackingError(OSError):
@@ -82,47 +83,69 @@ def experiment_page(uri: str, experiment_id: str) -> str:
     return (server or UI_ADDRESS).rstrip("/") + page
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class SyncCounts:
-    """How many trials' runs were written, and how many were there already."""
+    """What was found in MLflow, and what was put right."""
 
-    written: int
-    unchanged: int
-    page: str  # where to see them
-    damaged: dict[str, str]  # trial id -> a sentence on the record that cannot be read
-    strays: list[str]  # ids of records that are of none of the search's trials
+    written: int = 0  # runs of trials that lacked something, or were not there
+    unchanged: int = 0
+    restored: int = 0  # runs that were deleted in MLflow
+    removed: int = 0  # runs of no trial, of an earlier attempt, or there twice
+    page: str = ""  # where to see them
+    damaged: dict[str, str] = field(default_factory=dict)  # trial id -> on its unreadable record
+    strays: list[str] = field(default_factory=list)  # ids of records that are of none of its trials
+
+    @property
+    def repaired(self) -> str:
+        """What was restored and deleted, in words; empty when nothing was."""
+        words = []
+        if self.restored:
+            words.append(f"{self.restored} deleted in MLflow restored")
+        if self.removed:
+            words.append(f"{self.removed} doubled or of no trial deleted there")
+        return ", ".join(words)
 
 
 def sync(search: Storage, uri: str) -> SyncCounts:
     """Write all runs of a search from its records; a second time changes nothing.
 
     Raises:
-        ValueError: the experiment was deleted in MLflow.
+        ValueError: an experiment of its name was deleted in MLflow.
         TrackingError: MLflow's store cannot be written.
     """
-    damaged: dict[str, str] = {}
-    trials, strays = _own_records(search, damaged.__setitem__)
-    written = 0
+    counts = SyncCounts()
+    trials, counts.strays = _own_records(search, counts.damaged.__setitem__)
+    driver = read_driver(search)
+    running = driver is not None and not is_this_process(driver)
     try:
-        runs = SearchRuns(search, uri)
-        for row in _rows(trials):
-            try:
-                written += runs.write_trial(row)
-            except RecordError as error:
-                damaged[row["trial_id"]] = str(error)
-        runs.write_search(trials)
+        runs = SearchRuns(search, uri, closely=True)
+        _write_all(runs, trials, counts, running=running)
         close_store(uri)
     except ValueError:
         raise
     except Exception as error:
-        raise TrackingError(_sentence(uri, error)) from error
-    return SyncCounts(
-        written=written,
-        unchanged=len(trials) - written - len(damaged.keys() & set(trials["trial_id"])),
-        page=experiment_page(uri, runs.experiment_id),
-        damaged=damaged,
-        strays=strays,
-    )
+        done = counts.written + counts.unchanged
+        raise TrackingError(
+            f"{trouble(uri, error)}; {done} of {count_label(len(trials), 'trial')} are there"
+        ) from error
+    counts.page = experiment_page(uri, runs.experiment_id)
+    return counts
+
+
+def _write_all(
+    runs: SearchRuns, trials: pd.DataFrame, counts: SyncCounts, *, running: bool = False
+) -> None:
+    """Put right what the store has of a search, counting as it goes."""
+    for row in _rows(trials):
+        try:
+            written = runs.write_trial(row)
+        except RecordError as error:
+            counts.damaged[row["trial_id"]] = str(error)
+        else:
+            counts.written += written
+            counts.unchanged += not written
+    runs.write_search(trials, running=running)
+    counts.restored, counts.removed = runs.restored, runs.removed
 
 
 class Tracker:
@@ -202,8 +225,10 @@ class Tracker:
             slow = f"MLflow at {where} is slow; {timeout_seconds:g} s were waited"
             name = self._search.root.rstrip("/").rpartition("/")[2]
             sync = command("sync-mlflow", name, storage=self._search.parent.location)
+            owed = len(self._owed)
+            missing = f"runs of {count_label(owed, 'trial')} are" if owed else "something may be"
             self._warn(
-                f"{slow if self._thread.is_alive() else self._problem}; runs are missing there, "
+                f"{slow if self._thread.is_alive() else self._problem}; {missing} missing there, "
                 f"trials and their records are not affected, and `{sync}` writes the runs "
                 "afterwards"
             )
@@ -224,6 +249,10 @@ class Tracker:
         """Do a job, after all that is owed; whether that went well."""
         try:
             self._search.assure()
+            if self._runs is not None and was_replaced(self._uri):
+                where = without_password(self._uri)
+                self._say(f"MLflow's file at {where} was deleted or replaced; it is written anew")
+                self._runs = None
             if self._runs is None:
                 self._runs = self._opened()
             self._write_owed(self._runs)
@@ -233,7 +262,7 @@ class Tracker:
                 self._closed = True
             return False
         except Exception as error:
-            self._fail(_sentence(self._uri, error))
+            self._fail(trouble(self._uri, error))
             return False
         if self._problem:
             self._say(f"MLflow at {without_password(self._uri)} can be written again")
@@ -260,10 +289,17 @@ class Tracker:
                 self._say(f"MLflow lacks the run of trial {trial_id}: {error}")
             self._owed.pop(trial_id, None)
 
-    def _finish(self, runs: SearchRuns) -> None:
+    def _finish(self, _: SearchRuns) -> None:
+        """Look at all that is there once more: somebody may have deleted some of it meanwhile."""
         # What cannot be read was said when its trial was written, or before.
-        runs.write_search(_own_records(self._search, lambda *_: None)[0])
+        trials, _strays = _own_records(self._search, lambda *_: None)
+        counts = SyncCounts()
+        _write_all(SearchRuns(self._search, self._uri), trials, counts)
         close_store(self._uri)
+        if counts.written or counts.repaired:
+            written = f"runs of {count_label(counts.written, 'trial')} written again"
+            done = ", ".join(filter(None, (written, counts.repaired)))
+            self._say(f"MLflow at {without_password(self._uri)} was changed meanwhile: {done}")
 
     def _fail(self, problem: str) -> None:
         self._runs = None  # what the store holds now is not known
@@ -288,12 +324,3 @@ def _own_records(search: Storage, on_damage: OnDamage) -> tuple[pd.DataFrame, li
 
 def _rows(trials: pd.DataFrame) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in trials.to_dict("records")]
-
-
-def _sentence(uri: str, error: Exception) -> str:
-    cause: BaseException = error  # what MLflow wraps: "Connection refused", not its long story
-    while inner := cause.__cause__ or cause.__context__:
-        cause = inner
-    reason = " ".join(f"{type(cause).__name__}: {cause}".split())
-    reason = textwrap.shorten(without_password(reason), _REASON_LENGTH, placeholder=" …")
-    return f"MLflow at {without_password(uri)} cannot be written ({reason})"

@@ -40,7 +40,8 @@ SPECIFICATION_TAG: Final = "fusion_search.specification"
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DOTS_PER_INCH: Final = 100
-_PARAMETER_LENGTH: Final = 6000  # MLflow's limit
+_PARAMETER_LENGTH: Final = 6000  # MLflow's limits: it cuts what is longer
+_TAG_LENGTH: Final = 8000
 _CURVES: Final = ("train_", "validation_", "test_")  # columns of EPOCHS
 
 
@@ -90,7 +91,7 @@ def trial_parameters(row: Row, of: TaskDescription, *, brief: bool = False) -> d
         texts = {column: text for column, text in texts.items() if column.name != "train"}
     varied = {*_ALWAYS, *of.layout_fields, *of.train_columns}
     return {
-        column.name: text
+        column.name: text[:_PARAMETER_LENGTH]
         for column, text in texts.items()
         if not brief or column.name in varied or text != column.default
     }
@@ -105,7 +106,8 @@ def trial_tags(row: Row, of: TaskDescription) -> dict[str, str]:
     if _given(row.get("specification")):
         tags[SPECIFICATION_TAG] = row["specification"]
     notes = [tags[name] for name in ("reason", "data_note") if name in tags]
-    return {**tags, "mlflow.note.content": "\n\n".join(notes)}
+    tags["mlflow.note.content"] = "\n\n".join(notes)
+    return {name: text[:_TAG_LENGTH] for name, text in tags.items()}
 
 
 def _is_tag(column: ColumnDescription) -> bool:

@@ -16,7 +16,8 @@ from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION
 from fusion_search.datasets.batch import Data, TensorData
 from fusion_search.search.tasks.digits.task import Digits
-from fusion_search.search.tracking import runs as tracking_runs
+from fusion_search.search.tracking.client import open_client
+from fusion_search.search.tracking.run_store import ROLE_TAG, TRIAL_TAG
 from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.describe import describe
 
@@ -158,23 +159,23 @@ def planned_search(
 
 def runs_of(uri: str, name: str = "small") -> tuple[Any, dict[str, Any]]:
     """The parent run and the trials' runs by trial id."""
-    client = tracking_runs.open_client(uri)
+    client = open_client(uri)
     experiment = client.get_experiment_by_name(name)
     runs, page = [], None
     while page is None or page.token:
         page = client.search_runs([experiment.experiment_id], page_token=page and page.token)
         runs += page
-    parents = [run for run in runs if run.data.tags[tracking_runs.ROLE_TAG] == "search"]
-    trials = [run for run in runs if run.data.tags[tracking_runs.ROLE_TAG] == "trial"]
+    parents = [run for run in runs if run.data.tags[ROLE_TAG] == "search"]
+    trials = [run for run in runs if run.data.tags[ROLE_TAG] == "trial"]
     assert len(parents) == 1
-    by_id = {run.data.tags[tracking_runs.TRIAL_TAG]: run for run in trials}
+    by_id = {run.data.tags[TRIAL_TAG]: run for run in trials}
     assert len(by_id) == len(trials)
     return parents[0], by_id
 
 
 def histories(uri: str, name: str = "small") -> dict[tuple[str, str], list[tuple[int, int, float]]]:
     """Every metric point of every trial: (trial id, metric) -> (step, timestamp, value)."""
-    client = tracking_runs.open_client(uri)
+    client = open_client(uri)
     found = {}
     for trial_id, run in runs_of(uri, name)[1].items():
         for metric in run.data.metrics:

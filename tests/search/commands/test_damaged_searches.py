@@ -64,19 +64,24 @@ class Runs:
 
     experiment_id = "1"
     description = digit_description()
+    restored = removed = 0
 
-    def __init__(self, written: list[str], search: Storage, uri: str) -> None:
+    def __init__(
+        self, written: list[str], search: Storage, uri: str, *, closely: bool = False
+    ) -> None:
         self._written = written
         self._search = search
 
     def start_search(self) -> None: ...
 
-    def write_search(self, trials: object) -> None:
+    def write_search(self, trials: object, *, running: bool = False) -> None:
         self._written.append("all")
 
     def write_trial(self, row: Any) -> bool:
         if self._search.exists("grid", f"{row['trial_id']}.parquet"):
             list(read_batches(self._search, "grid", ["accuracy"], [row["trial_id"]]))
+        if row["trial_id"] in self._written:
+            return False
         self._written.append(row["trial_id"])
         return True
 

@@ -39,6 +39,7 @@ from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.datasets.batch import Data
 from fusion_search.datasets.digits.data import DigitData
+from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.expectation import (
     Expectation,
     data_trouble,
@@ -46,7 +47,6 @@ from fusion_search.search.records.expectation import (
     node_trouble,
     opening_trouble,
 )
-from fusion_search.search.records.claim import claimed
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.tasks.digits.task import digit_splits
 from fusion_search.search.tasks.opened import OpenedTask

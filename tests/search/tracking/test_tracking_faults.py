@@ -90,7 +90,7 @@ def test_a_server_that_hangs_at_the_end(
     assert not tracker.close(1)
     assert time.monotonic() - began < 5
     (sentence,) = warnings
-    assert "is slow; 1 s were waited; runs are missing there" in sentence
+    assert "is slow; 1 s were waited; runs of 1 trial are missing there" in sentence
     assert "`fusion-search sync-mlflow small --storage " in sentence
     assert "` writes the runs afterwards" in sentence
     server.signal(signal.SIGCONT)
