@@ -44,6 +44,7 @@ SPECIFICATION_FILE: Final = "specification.yaml"
 CODE_FILE: Final = "code.json"  # hashes of the files of a task of one's own
 PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 DECISIONS: Final = "fold_rungs"  # in it: which samples were kept or dropped between two folds
+ASHA_FILE: Final = "asha.json"  # what ASHA decided, in order
 CHECKPOINTS: Final = "checkpoints"
 EXHAUSTED_FILE: Final = "exhausted"  # there when a searcher found nothing new to propose
 IMPORTANCE_FILE: Final = "importance.parquet"  # of every choice, by fANOVA

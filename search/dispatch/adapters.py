@@ -166,18 +166,23 @@ class Driver(tune.Callback):
         if self._proposals is not None:
             self._proposals.close(number, news.rows, news.progress)
 
-    def goes_on(self, trial: Any, row: Row) -> bool:
-        """Whether a Ray trial goes on after one of its trials has ended with this row.
-
-        The scheduler asks before anybody is told of the row.
-        """
+    def goes_on(self, trial: Any, result: Row) -> bool:
+        """Whether a Ray trial goes on after a report; the scheduler asks before anybody is told."""
         assert self._proposals is not None
-        ended = {**self._news_of(trial).ended, row["trial_id"]: row}
+        number, ended = trial.config[PROPOSAL][NUMBER], result["event"] == "end"
         try:
-            return self._proposals.goes_on(trial.config[PROPOSAL][NUMBER], list(ended.values()))
+            if PROGRESS in result and not self._proposals.goes_on_after(
+                number, result[EPOCHS_RUN], result[PROGRESS]
+            ):
+                return False
+            if not ended:
+                return True
+            row = read_row(result["row"])
+            rows = {**self._news_of(trial).ended, row["trial_id"]: row}
+            return self._proposals.goes_on(number, list(rows.values()))
         except StorageError as error:  # it is not written down: nothing may follow from it
             self._stop(str(error))
-            return False
+            return not ended  # within a trial a stop would be recorded as one that was decided
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died too often, or could not write its records: say so in its stead."""

@@ -195,12 +195,7 @@ class _Silence(ProgressReporter):
 def _scheduler(search: SearchSpecification, driver: Driver) -> Any:
     if search.space is None:
         return None
-    return make_scheduler(
-        search.scheduler,
-        search.space.epochs_per_sample,
-        search.space.parameters(),
-        driver.goes_on,
-    )
+    return make_scheduler(search.scheduler, search.space.parameters(), driver.goes_on)
 
 
 def _trainable(

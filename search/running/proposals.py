@@ -23,6 +23,7 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.datasets.conditions import ABSENT
 from fusion_search.datasets.metrics import Metric
+from fusion_search.search.records.asha_decisions import AshaDecisions
 from fusion_search.search.records.recorder import read_plan, write_plan
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.fold_rungs import (
@@ -64,6 +65,8 @@ class Proposals:
         known: what earlier searches tell the searcher; their samples may be proposed again,
             because they were run under other circumstances.
         rungs: decide between two folds of a sample whether it is kept; None where all are.
+        asha: decides between two epochs of a sample whether it is trained further; None where all
+            are.
         on_change: called with all proposals and decisions so far before anything follows from a
             new one.
     """
@@ -76,6 +79,7 @@ class Proposals:
         *,
         known: Sequence[Observation] = (),
         rungs: FoldRungs | None = None,
+        asha: AshaDecisions | None = None,
         on_change: OnChange = lambda proposals, decisions: None,
     ) -> None:
         self._space = space
@@ -83,6 +87,7 @@ class Proposals:
         self._samples = samples
         self._known = tuple(known)
         self._rungs = rungs
+        self._asha = asha
         self._on_change = on_change
         self._decisions: list[Decision] = []
         self._decided: dict[tuple[str, int], Decision] = {}  # by sample and folds
@@ -151,6 +156,16 @@ class Proposals:
             self._on_change(self._proposals, [*self._decisions, decision])
             self._take(decision)
         return self.dropped(number) is None
+
+    def goes_on_after(self, number: int, epochs: int, score: float) -> bool:
+        """Whether a sample is trained beyond so many epochs, over all its trials.
+
+        ASHA decides at its rungs, once, by the score so far (the greater, the better): it is
+        written down before it is told.
+        """
+        if self._asha is None:
+            return True
+        return self._asha.goes_on(self._space.sample_id(self._own[number].sample), epochs, score)
 
     def dropped(self, number: int) -> Decision | None:
         """The decision by which a proposal was dropped; None when it was not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from fusion_search.analysis.records.tables import (
     to_parquet,
 )
 from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
+from fusion_search.search.records.asha_decisions import AshaDecisions
 from fusion_search.search.records.recorder import read_decisions
 from fusion_search.search.records.search_folder import (
     dropped_trials,
@@ -41,11 +43,21 @@ from fusion_search.search.running.run import (
     write_specification,
 )
 from fusion_search.search.running.summary import summary
+from fusion_search.search.spaces.asha import Asha
 from fusion_search.search.spaces.fold_rungs import FoldRungs
 from fusion_search.search.spaces.importance import compute_importance
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.spaces.searchers.base import Observation
 from fusion_search.search.trials.fields import ConfigurationError
+
+_LOST: Final = {
+    "median": "scheduler median begins anew: no trial is set against those that ended before, and "
+    "none is stopped before three others have got as far since",
+    "pbt": "scheduler pbt begins anew: trials that had not ended begin again with their first "
+    "epoch and the hyperparameters they were proposed with, and take over nothing from those that "
+    "ended before",
+}
+"""What of a scheduler a resume does not have, in words; the others have all."""
 
 
 def run_space(
@@ -74,6 +86,8 @@ def run_space(
     if records is not None:
         planned -= len(dropped_trials(storage).keys() - set(records["trial_id"]))
         print(f"{ended} of {planned} trials have ended before")
+        if search.scheduler.name in _LOST and not proposals.complete:
+            print(_LOST[search.scheduler.name])
     if records is not None and proposals.complete:
         tracker = start_tracker(search, storage, records["trial_id"], print)
         if tracker is not None:
@@ -130,12 +144,18 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
         print(f"warm start: {len(found)} samples known from {name}{more}")
         known += found
     settings = search.scheduler
+    asha = Asha(
+        grace=settings.grace_epochs,
+        reduction=settings.reduction,
+        epochs=search.space.epochs_per_sample,
+    )
     return Proposals(
         search.space,
         make_searcher(search.searcher.name, search.space, directions, search.searcher.seed),
         search.searcher.samples,
         known=known,
         rungs=FoldRungs(settings.reduction, directions[0]) if settings.name == FOLD_RUNGS else None,
+        asha=AshaDecisions(storage, asha) if settings.name == "asha" else None,
         on_change=lambda proposals, decisions: record_plan(
             storage, proposals, sample_count(search) * each, decisions
         ),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
-import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from fusion_search.search.declaration.specification import SchedulerSettings
@@ -30,8 +28,8 @@ class FakeTrial:
 
 def decisions(name: str, curves: list[list[float]], grace: int, epochs: int) -> list[int | None]:
     """Trials report one after another; per trial the epoch it was stopped at, or None."""
-    settings = SchedulerSettings(name=name, grace_epochs=grace, reduction=3)
-    scheduler = make_scheduler(settings, epochs, {})
+    settings = SchedulerSettings(name=name, grace_epochs=grace)
+    scheduler = make_scheduler(settings, {})
     assert scheduler is not None
     stopped: list[int | None] = []
     for number, curve in enumerate(curves):
@@ -55,29 +53,6 @@ def decisions(name: str, curves: list[list[float]], grace: int, epochs: int) -> 
     return stopped
 
 
-@pytest.mark.parametrize("grace", [1, 2])
-def test_asha_keeps_the_best_third_of_those_seen_so_far(grace: int) -> None:
-    generator = np.random.default_rng(0)
-    levels = generator.permutation(12) / 12
-    curves = [[level] * 10 for level in levels]
-    found = decisions("asha", curves, grace, 10)
-    seen: dict[int, list[float]] = {}
-    for number, level in enumerate(levels):
-        expected = None
-        for rung in (grace, 3 * grace, 9 * grace):
-            if rung > 9:
-                break
-            others = seen.setdefault(rung, [])
-            # Asynchronous: only those that came to the rung before count.
-            cutoff = np.percentile(others, 100 * (1 - 1 / 3)) if others else -np.inf
-            others.append(level)
-            if level < cutoff:
-                expected = rung
-                break
-        assert found[number] == expected, number
-    assert any(one is not None for one in found)
-
-
 def test_median_stops_what_is_worse_than_the_others_running_means() -> None:
     good = [[0.6, 0.7, 0.8, 0.9, 0.9]] * 4
     bad = [[0.1, 0.2, 0.3, 0.4, 0.5]]
@@ -85,4 +60,4 @@ def test_median_stops_what_is_worse_than_the_others_running_means() -> None:
 
 
 def test_none_stops_nobody() -> None:
-    assert make_scheduler(SchedulerSettings(), 5, {}) is None
+    assert make_scheduler(SchedulerSettings(), {}) is None

@@ -78,7 +78,7 @@ class Workers:
         driver = Driver(
             opened, recorder, progress, None, search.resources, search.scheduler.name, trials
         )
-        scheduler = make_scheduler(search.scheduler, 1, {}, driver.goes_on)
+        scheduler = make_scheduler(search.scheduler, {}, driver.goes_on)
         assert scheduler is not None
         working: list[Any] = []
         while True:
