@@ -58,7 +58,7 @@ class Cluster:
             file.write_text(token)
             file.chmod(0o600)
         # The code of this checkout is only where searches are launched, whatever is installed.
-        self.rack["laptop"].variables["PYTHONPATH"] = f"{ROOT}/.ci/types:{ROOT}/tests/support"
+        self.rack["laptop"].variables["PYTHONPATH"] = f"{ROOT}/.ci/types"
         self._serve_s3()
         self._serve_mlflow()
         self._start_head()

@@ -32,10 +32,10 @@ def watch(search: Storage) -> None:
         try:
             now = state(search)
         except StorageError as error:
-            print(f"storage: {error}", file=sys.stderr, flush=True)
-            continue
-        if now != last:
-            print(json.dumps(now), flush=True)
+            print(f"storage: {error}", flush=True)
+        else:
+            if now != last:
+                print(json.dumps(now), flush=True)
             last = now
         time.sleep(0.5)
 

@@ -219,7 +219,8 @@ def why_none() -> str:
         return f"machines are made of Linux's namespaces, and this is {sys.platform}"
     missing = [one for one in _PROGRAMS if shutil.which(one) is None]
     if missing:
-        return f"machines need {', '.join(missing)}, of Debian's util-linux, hostname and iproute2"
+        packages = "util-linux, mount, hostname and iproute2"
+        return f"machines need {', '.join(missing)}; Debian's {packages} have them"
     if os.geteuid() != 0:
         return "building machines takes root's rights"
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):

@@ -113,7 +113,7 @@ class Search:
             return False
 
         wait_until(now, what, LIMIT_SECONDS)
-        self._log.say(self.name, f"seen: {what}; {self._told()}")
+        self._log.say(self.name, f"seen: {what}; {self._state()}")
 
     def wait(self) -> int:
         """The exit code of its console."""
@@ -131,14 +131,19 @@ class Search:
         self.console.look()
         self._seen.look()
         for line in self._seen.lines:
-            new = json.loads(line)
-            if new["ended"] != self.state["ended"]:
-                self.state = new
-                self._log.say(self.name, f"seen: {self._told()}")
-            self.state = new
+            if not line.startswith("{"):
+                self._log.say(f"{self.name}, seen", line)
+                continue
+            before, self.state = self.state, json.loads(line)
+            if before["ended"] != self.state["ended"]:
+                self._log.say(self.name, f"seen: {self._state()}")
         self._seen.lines.clear()
 
-    def _told(self) -> str:
+    def told(self, text: str) -> bool:
+        """Whether its console has said so."""
+        return any(text in line for line in self.console.lines)
+
+    def _state(self) -> str:
         epochs = sorted(self.state["running"].values())
         return f"{self.state['ended']} trials ended, running in epoch {epochs}"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rack import HOME, Rack, rack, wait_until
+from rack import HOME, Rack, rack, wait_until, why_none
 
 pytestmark = pytest.mark.machines
 
@@ -83,6 +83,23 @@ def test_power_lost_leaves_the_disk_alone(machines: Rack) -> None:
     two.boot()
     assert two.run("ls", HOME, "/dev/shm") == f"/dev/shm:\n\n{HOME}:\nkept\n"
     wait_until(lambda: reaches(machines, "one", "two"), "two is reached again", 60)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "sentence"),
+    [
+        ("os.geteuid", lambda: 1000, "building machines takes root's rights"),
+        ("sys.platform", "darwin", "made of Linux's namespaces, and this is darwin"),
+        ("rack._PROGRAMS", ("bash", "no-such"), "machines need no-such; Debian's"),
+        ("rack._SWITCH", "echo 'not permitted'", "builds no machines: not permitted"),
+    ],
+)
+def test_where_none_can_be_built_a_sentence_says_why(
+    monkeypatch: pytest.MonkeyPatch, where: str, value: object, sentence: str
+) -> None:
+    assert why_none() == ""
+    monkeypatch.setattr(where, value)
+    assert sentence in why_none()
 
 
 @pytest.mark.parametrize("end", ENDS)
