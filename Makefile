@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := search models datasets analysis tests
 
-.PHONY: demo test test-slow soak bench docs format clean
+.PHONY: demo test test-slow test-machines soak bench docs format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-machines: $(READY)
+	$(BIN)/python -m pytest -m machines -s -rs tests/machines
 
 soak: $(READY)
 	PYTHONPATH=tests/support $(BIN)/python tests/faults/soak.py

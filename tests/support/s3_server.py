@@ -29,11 +29,11 @@ class _Quiet(MotoRequestHandler):
 
 
 class S3Server:
-    """Moto's S3 on a free port, with an empty bucket named "bucket"."""
+    """Moto's S3, on a free port unless one is given, with an empty bucket named "bucket"."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[tuple[str, str]] = []  # (method, path)
-        self._port = 0
+        self._host, self._port = host, port
         self._one_at_a_time = threading.Lock()
         self._application = DomainDispatcherApplication(create_backend_app)
         self.start()
@@ -44,11 +44,11 @@ class S3Server:
 
     @property
     def _options(self) -> str:
-        return f"endpoint_override=127.0.0.1:{self._port}&scheme=http&region=us-east-1"
+        return f"endpoint_override={self._host}:{self._port}&scheme=http&region=us-east-1"
 
     def start(self) -> None:
         """Listen, again on the same port, with all objects that were there."""
-        server = make_server("127.0.0.1", self._port, self._count, True, request_handler=_Quiet)
+        server = make_server(self._host, self._port, self._count, True, request_handler=_Quiet)
         self._server, self._port = server, server.server_port
         self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()

@@ -16,15 +16,15 @@ from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.specification import parse_specification
 
-HERE: Final = Path(__file__).parent
+HERE: Final = Path(__file__).parents[1] / "faults"
 FAULTY: Final = {
     "program": (str(HERE / "faulty_search.py"),),
     "PYTHONPATH": str(HERE),
 }
 """For ``search_process``: FAULTS in the environment then says what goes wrong in the workers."""
 
-_MEASURED: Final = ("seconds", "_at", "host", "memory", "git_commit", "threads", "cpus")
-"""Parts of the names of columns in which two runs of a trial differ."""
+_OWN: Final = ("search", "seconds", "_at", "host", "memory", "git_commit", "threads", "cpus")
+"""Parts of the names of columns in which two runs of a trial may differ."""
 
 
 def undisturbed(folder: Path, disturbed: Storage) -> Storage:
@@ -40,10 +40,14 @@ def undisturbed(folder: Path, disturbed: Storage) -> Storage:
 def assert_equal_records(
     one: Storage, other: Storage, trial_ids: Sequence[str] | None = None
 ) -> None:
-    """All but what was measured, in every table, and the weights; of some trials or all."""
+    """Every table but the search's name and what was measured, and the weights.
+
+    Args:
+        trial_ids: of the trials to compare; None for all.
+    """
     assert one.names("trials")
     for table in ("trials", "epochs", "grid", "predictions"):
-        first, second = (_unmeasured(each, table, trial_ids) for each in (one, other))
+        first, second = (_shared(each, table, trial_ids) for each in (one, other))
         assert len(first) == len(second)
         for ours, theirs in zip(first, second, strict=True):
             assert ours == theirs
@@ -57,11 +61,9 @@ def assert_equal_records(
         assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def _unmeasured(
-    storage: Storage, table: str, trial_ids: Sequence[str] | None
-) -> list[dict[str, Any]]:
+def _shared(storage: Storage, table: str, trial_ids: Sequence[str] | None) -> list[dict[str, Any]]:
     return [
-        {name: value for name, value in row.items() if not any(one in name for one in _MEASURED)}
+        {name: value for name, value in row.items() if not any(one in name for one in _OWN)}
         for row in read_rows(storage, table)
         if trial_ids is None or row["trial_id"] in trial_ids
     ]
