@@ -33,7 +33,7 @@ class ClipsSettings:
     """Which clips, in which form, and who is held out.
 
     Attributes:
-        source: avletters, clips (a folder in the form of datasets/clips/folder.py), or builtin (a
+        source: avletters, clips (a folder in a form of docs/xflow.md), or builtin (a
             drawn and synthesised stand-in).
         folder: of clips, below the data folder.
         form: averaged (every clip brought to ``frames`` frames by means of windows that slide over

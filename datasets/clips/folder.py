@@ -43,7 +43,10 @@ def find_clips(folder: Path) -> list[Path]:
         DataError: it holds none, or both kinds.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is missing: put clips there, or set `folder` to where they are")
+        raise DataError(
+            f"{folder} is missing: put clips there, or name another folder of the data folder by "
+            "data.folder"
+        )
     archives = sorted(folder.glob("*.npz"))
     raw = [*_files(folder / FRAMES), *_files(folder / COEFFICIENTS)]
     if archives and raw:
