@@ -119,9 +119,14 @@ def compute_noise(group: Group, metric: MetricDescription) -> pd.DataFrame:
         values = by_fold(variant_runs(group, region), metric)
         for part in PARTS:
             both = values.reindex([part.one, part.other]).dropna(axis=1)
-            differences.append(both.loc[part.one] - both.loc[part.other])
+            differences.append(both.iloc[0] - both.iloc[1])
             test = corrected_t_test(differences[-1].to_numpy(dtype=float), share)
-            row = {"group": group.words, "region": region, "one": part.one, "other": part.other}
+            row: dict[str, Any] = {
+                "group": group.words,
+                "region": region,
+                "one": part.one,
+                "other": part.other,
+            }
             row |= {"bound": part.bound, "folds": both.shape[1], "difference": test.mean}
             row |= {"difference_low": test.low, "difference_high": test.high}
             missing = [one for one in (part.one, part.other) if one not in values.index]
@@ -184,7 +189,7 @@ def _missing(table: pd.DataFrame, _metric: MetricDescription) -> str:
     absent = dict.fromkeys(name for one in table["missing"] for name in one.split(", ") if name)
     if absent:
         return f"not there: {', '.join(absent)}"
-    fewest = table.loc[table["folds"].idxmin()]
+    fewest = min(rows_of(table), key=lambda row: int(row["folds"]))
     folds = int(fewest["folds"])
     if undecided(folds):
         pair = f"{fewest['one']} and {fewest['other']} were both tested"

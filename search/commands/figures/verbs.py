@@ -62,7 +62,14 @@ def add_draw(verbs: Verbs) -> None:
     _add_learning(add("learning", "training curves, with a moving average", "folds"))
     add("xflow", "XFlow's variants beside its paper's tables, and its claims", "folds")
     _add_noise(add("noise", "one example at every test SNR (takes no search)", "probe"))
-    _add_array(add("embedding", "vectors of a probe by class, and whether they cluster", "probed"))
+    embedding = add("embedding", "vectors of a probe by class, and whether they cluster", "probed")
+    _add_array(embedding)
+    embedding.add_argument(
+        "--over-folds",
+        action="store_true",
+        help="without a picture: whether they cluster, of who was tested in any fold in which this "
+        "trial's network was probed",
+    )
     changes = add(
         "changes", "how far arrays of a probe and their inputs change over time", "probed"
     )
