@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
     },
     "analysis.xflow": {
+        "datasets",
         *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
         "analysis.folds",
     },

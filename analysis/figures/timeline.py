@@ -56,12 +56,14 @@ def choose_trial(
         AnalysisError: no trial or several match, or no sample has all its trials.
     """
     finished = search.finished if among is None else among
+    if finished.empty:
+        raise AnalysisError(f"search {search.name} has no finished trial")
     if prefix is None:
         best = best_sample(search).trial_ids
         if not best:
             raise AnalysisError(
                 f"search {search.name} has no sample whose trials all finished; name a trial: "
-                f"{'; '.join(finished['trial_name']) or 'none has finished'}"
+                f"{'; '.join(finished['trial_name'])}"
             )
         return finished[finished["trial_id"] == best[0]].iloc[0]
     matches = finished[(finished["trial_id"] == prefix) | (finished["trial_name"] == prefix)]

@@ -23,6 +23,7 @@ from fusion_search.analysis.paired import difference_text
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.xflow.claims import RULE
+from fusion_search.analysis.xflow.noise import NOISE_RULE, noise_sections
 from fusion_search.analysis.xflow.paper import BASELINE, VARIANTS, WIDENED, XFLOW
 from fusion_search.analysis.xflow.tables import BEST, CHOSEN
 from fusion_search.analysis.xflow.variants import Group
@@ -48,15 +49,18 @@ def xflow_text(
     table: pd.DataFrame,
     groups: Sequence[Group],
     claims: pd.DataFrame,
+    noise: pd.DataFrame,
     metric: MetricDescription,
     notes: Sequence[str],
 ) -> str:
-    """All tables and claims.
+    """All tables, claims, and what is best under noise.
 
     Args:
         name: of the search.
-        table, groups: as :func:`analysis.xflow.tables.compute_xflow` gives them.
+        table: as :func:`analysis.xflow.tables.compute_xflow` gives it.
+        groups: as :func:`analysis.xflow.noise.with_regions` gives them.
         claims: of all groups, as :func:`analysis.xflow.claims.compute_claims` gives them.
+        noise: likewise of :func:`analysis.xflow.noise.compute_noise`.
         metric: that the values are of.
         notes: sentences for the end.
     """
@@ -65,10 +69,14 @@ def xflow_text(
         own = table[table["group"] == group.words]
         parts += [f"## {group.words}", *_sections(own, group, metric)]
         parts += ["### Claims", *claim_sentences(group, claims)]
+        own = noise[noise["group"] == group.words]
+        parts += ["### Under noise", *noise_sections(group, own, metric)]
     optimistic = OPTIMISM if table["optimistic"].any() else f"{OPTIMISM} {NO_OPTIMISTIC}"
     missing = [NO_SHARE] if table["test_share"].isna().any() else []
     return (
-        "\n\n".join([*parts, "## Notes", RULE, optimistic, INTERVALS, TESTS, *missing, *notes])
+        "\n\n".join(
+            [*parts, "## Notes", RULE, NOISE_RULE, optimistic, INTERVALS, TESTS, *missing, *notes]
+        )
         + "\n"
     )
 

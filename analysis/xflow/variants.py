@@ -24,9 +24,17 @@ from fusion_search.analysis.xflow.paper import (
     WIDENED,
     Printed,
 )
+from fusion_search.datasets.clips import avletters
 
 TASK: Final = "xflow"
 STAND_IN: Final = "the talking stand-in"
+INCOMPLETE: Final = f"clips in {avletters.NAME}' form, which are not the complete {avletters.NAME}"
+BY_NAME: Final = "known by its folder's name alone"
+
+_NAMED: Final = {"cuave": "CUAVE", "digits": "Digits"}
+"""Data sets that no fingerprint is known of, by their folder's name; of ten classes."""
+
+_SOURCES: Final = {"builtin": STAND_IN, "avletters": INCOMPLETE}
 
 _KINDS: Final = {"cross": CROSS, "residual": RESIDUAL, "both": BOTH}
 _SITES: Final = ("level1", "level2")
@@ -105,14 +113,16 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             f"search {search.name} is measured on the validation split; the paper's tables are of "
             "test persons, such as its confirmation's"
         )
-    trials = trials.assign(rest=[_rest(text) for text in trials[VARIED_SETTINGS]])
-    keys = ["form", "source", "folder", "protocol", "rest"]
+    trials = trials.assign(
+        rest=[_rest(text) for text in trials[VARIED_SETTINGS]],
+        data_set=[data_set(row, description.classes) for row in rows_of(trials)],
+    )
+    keys = ["form", "source", "folder", "protocol", "rest", "data_set"]
     found = []
     for condition in train_conditions(trials, description):
         at = at_train(trials, condition, description)
         own: list[tuple[Any, pd.DataFrame]] = list(at.groupby(keys, sort=False))
-        for (form, source, folder, protocol, rest), part in own:
-            data = {"avletters": "AVletters", "builtin": STAND_IN}.get(source) or _known(folder)
+        for (form, _, _, protocol, rest, data), part in own:
             clean = all(one == ORIGINAL for one in condition)
             told = "" if clean else f"trained at {train_label(condition, description)}"
             found.append(
@@ -134,12 +144,21 @@ def _rest(text: str) -> str:
     return json.dumps({name: one for name, one in settings.items() if name not in _TOLD})
 
 
-def _known(folder: str) -> str:
-    """A folder of clips as the paper calls its content."""
-    return {"cuave": "CUAVE", "digits": "Digits"}.get(folder.lower(), folder)
+def data_set(row: Mapping[str, Any], classes: int | None) -> str:
+    """What a trial's clips are, as the paper calls it where that is known.
+
+    AVletters are known by the fingerprint of all of them, by whatever reader they came.
+    """
+    if row.get("data_fingerprint") == avletters.FINGERPRINT:
+        return avletters.NAME
+    if row["source"] in _SOURCES:
+        return _SOURCES[row["source"]]
+    named = _NAMED.get(row["folder"].lower()) if classes == 10 else None
+    return named or f"clips in {row['folder']}/"
 
 
 def _words(data: str, form: str, protocol: str, rest: str, at: str) -> str:
     hold_out = "" if protocol == "folds" else f"hold-out by {protocol}"
-    what = f"{FORMS.get(form, form)} on {data}"
+    by_name = f" ({BY_NAME})" if data in _NAMED.values() else ""
+    what = f"{FORMS.get(form, form)} on {data}{by_name}"
     return ", ".join(filter(None, (what, hold_out, varied_words(rest), at)))

@@ -25,6 +25,8 @@ def test_the_tables_of_xflow_are_drawn_from_the_records_alone(name: str, tmp_pat
     assert len(baseline) == baseline["fold"].nunique() >= 1
     measures = ["train_condition_accuracy", "optimistic_accuracy"]
     assert drawn[measures].tolist() == pytest.approx(baseline[measures].mean().tolist())
+    noise = pd.read_csv(tmp_path / f"{name}-xflow-noise.csv")
+    assert noise["folds"].min() >= 6 or set(noise["verdict"]) == {"undecided"}
 
 
 def test_records_have_neither_checkpoints_nor_data() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from xflow_records import TESTED, TRAINED, opened, placement, write_variant, xflow_description
@@ -24,6 +25,7 @@ from fusion_search.analysis.xflow.claims import (
     verdict,
     whole,
 )
+from fusion_search.analysis.xflow.noise import compute_noise, with_regions
 from fusion_search.analysis.xflow.paper import (
     BASELINE,
     BOTH,
@@ -36,8 +38,9 @@ from fusion_search.analysis.xflow.paper import (
     XFLOW,
 )
 from fusion_search.analysis.xflow.tables import BEST, CHOSEN, compute_xflow
-from fusion_search.analysis.xflow.text import NO_OPTIMISTIC, xflow_text
+from fusion_search.analysis.xflow.text import NO_OPTIMISTIC, claim_sentences, xflow_text
 from fusion_search.analysis.xflow.variants import variant
+from fusion_search.datasets.clips import avletters
 from fusion_search.search.commands.command_line import main
 
 FOLDS = 6
@@ -202,16 +205,56 @@ def test_a_claim_without_its_trials_is_undecided(tmp_path: Path) -> None:
 def test_networks_and_data_are_told_apart(tmp_path: Path) -> None:
     write(tmp_path, [BASELINE, *XFLOW], 1)
     write(tmp_path, [BASELINE, *XFLOW], 1, form="sequence")
-    write(tmp_path, [BASELINE], 1, source="clips", folder="cuave")
-    write(tmp_path, [BASELINE], 1, source="builtin")
+    write(tmp_path, [BASELINE], 1, source="builtin", data_fingerprint="0")
     table, groups = compute_xflow(opened(open_storage(tmp_path)))
     assert {one.words: one.printed and one.printed.baseline for one in groups} == {
         "CNN x MLP on AVletters": 73.1,
         "{CNN x MLP}-LSTM on AVletters": 78.1,
-        "CNN x MLP on CUAVE": 90.3,
         "CNN x MLP on the talking stand-in": None,
     }
-    assert table.groupby("group")["variant"].count().tolist() == [5, 1, 1, 5]
+    assert table.groupby("group")["variant"].count().tolist() == [5, 1, 5]
+
+
+PART = "clips in AVletters' form, which are not the complete AVletters"
+
+
+@pytest.mark.parametrize(
+    ("source", "folder", "whole", "classes", "words", "baseline"),
+    [
+        ("avletters", "clips", True, 26, "AVletters", 73.1),
+        ("avletters", "clips", False, 26, PART, None),
+        ("clips", "AVletters", False, 26, "clips in AVletters/", None),
+        ("clips", "mine", True, 26, "AVletters", 73.1),
+        ("clips", "CUAVE", False, 10, "CUAVE (known by its folder's name alone)", 90.3),
+        ("clips", "cuave", False, 26, "clips in cuave/", None),
+        ("clips", "mine", False, 10, "clips in mine/", None),
+    ],
+)
+def test_the_papers_numbers_stand_beside_its_data_alone(
+    source: str,
+    folder: str,
+    whole: bool,
+    classes: int,
+    words: str,
+    baseline: float | None,
+    tmp_path: Path,
+) -> None:
+    write_variant(
+        *(open_storage(tmp_path).below("made-up"), BASELINE, 0, 0.5),
+        description=replace(xflow_description(), classes=classes),
+        source=source,
+        folder=folder,
+        data_fingerprint=avletters.FINGERPRINT if whole else "0",
+    )
+    table, (group,) = compute_xflow(opened(open_storage(tmp_path)))
+    assert group.words == f"CNN x MLP on {words}"
+    assert (group.printed and group.printed.baseline) == baseline
+    assert table["paper"].notna().any() == (baseline is not None)
+    if baseline is None:
+        (said,) = claim_sentences(group, pd.DataFrame())
+        assert said == (
+            f"The paper's claims are not judged: it prints nothing on CNN x MLP on {words}."
+        )
 
 
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
@@ -228,8 +271,12 @@ def test_the_text_has_all_four_tables_and_says_what_is_optimistic(optimistic: Se
     table, groups = compute_xflow(optimistic)
     metric = optimistic.description.metric
     claims = compute_claims(groups[0], metric)
-    text = xflow_text("made-up", table, groups, claims, metric, ["Made up."])
-    for heading in ("Parameters", "Accuracy over folds", "p-values", "Ablation", "Claims"):
+    grid = optimistic.read_grid()
+    groups = [with_regions(one, grid, optimistic.description) for one in groups]
+    noise = compute_noise(groups[0], metric)
+    text = xflow_text("made-up", table, groups, claims, noise, metric, ["Made up."])
+    headings = ("Parameters", "Accuracy over folds", "p-values", "Ablation", "Claims")
+    for heading in (*headings, "Under noise"):
         assert f"### {heading}" in text
     (line,) = [one for one in text.splitlines() if one.startswith("| XFlow")]
     cells = [one.strip() for one in line.strip("|").split("|")]
@@ -247,7 +294,7 @@ def test_the_command_writes_tables_figure_and_claims(
     assert main(["draw", "xflow", "made-up", *place]) == 0
     assert main(["draw", "folds", "made-up", "--baseline", "2", *place]) == 0
     assert main(["draw", "learning", "made-up", "--fold", "0", *place]) == 0
-    written = {f"made-up-{one}" for one in ("xflow-claims.csv", "learning-fold0.csv")}
+    written = {f"made-up-xflow-{one}.csv" for one in ("claims", "noise")}
     written |= {
         f"made-up-{name}.{suffix}"
         for name in ("xflow", "folds", "learning-fold0")
@@ -256,6 +303,7 @@ def test_the_command_writes_tables_figure_and_claims(
     assert {one.name for one in tmp_path.iterdir()} == written - {"made-up-learning-fold0.md"}
     printed = capsys.readouterr().out
     assert "(a) XFlow beats its baseline, CNN x MLP on AVletters: held" in printed
+    assert "still best under noise, CNN x MLP on AVletters: held (all 9" in printed
     assert NO_OPTIMISTIC in printed
     assert main(["draw", "folds", "made-up", "--baseline", "9", *place]) == 2
     assert "--baseline 9 names 0 networks" in capsys.readouterr().err

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 from descriptions import ACCURACY, _column, _settings, write_description
 from synthetic_records import BEGIN, train_text, write_rows
 
@@ -15,9 +16,16 @@ from fusion_search.analysis.records.description import AxisDescription, TaskDesc
 from fusion_search.analysis.records.selection import Search, open_search
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FINISHED, SCHEMA_VERSION
+from fusion_search.datasets.clips import avletters
 
 KINDS = {"crosses only": "cross", "residuals only": "residual", "both": "both"}
 TRAINED, TESTED = 70, 10  # examples
+
+VECTOR, MAPS = "level1.image>audio.cross", "level1.audio>image.residual"
+"""Arrays of a probe."""
+
+Row = dict[str, Any]
+Change = Callable[[Row], Row | None]
 
 _SNRS = (math.inf, 1.0)
 
@@ -83,7 +91,7 @@ def write_variant(
         **{"fold": fold, "seed": seed, "split": "test", "device": "cpu", **settings},
         **{"epoch_examples": 0, "parameters": 1000 + len(variant)},
         **{"started_at": BEGIN, "ended_at": BEGIN + timedelta(minutes=1), "seconds": 60.0},
-        **{"data_note": "made up", "data_fingerprint": "0"},
+        **{"data_note": "made up", "data_fingerprint": avletters.FINGERPRINT},
         **{"validation_accuracy": validation, "mean_accuracy": value / 2},
         "train_condition_accuracy": value,
         "specification": json.dumps({**groups, "varied": [*settings]}),
@@ -119,3 +127,40 @@ def write_variant(
 def opened(storage: Storage) -> Search:
     """The search of these records."""
     return open_search(storage, "made-up")
+
+
+def write_probe(
+    search: Storage,
+    trial_id: str,
+    change: Change = lambda row: row,
+    *,
+    steps: int = 6,
+    persons: Mapping[str, str] | None = None,
+) -> None:
+    """Two clips of each person, one a class; of each row what ``change`` makes of it.
+
+    ``persons``: whose clips, and of which split each is; two of the test split by default.
+    """
+    chance = np.random.default_rng(0)
+    rows: list[Row] = []
+    clips = [
+        (*one, label)
+        for one in (persons or {"p0": "test", "p1": "test"}).items()
+        for label in range(2)
+    ]
+    for number, (person, split, label) in enumerate(clips):
+        arrays = {
+            "input.audio.coefficients": chance.normal(size=(steps, 3)),
+            VECTOR: chance.normal(size=5),
+            MAPS: chance.normal(size=(steps, 2, 3, 3)),
+        }
+        for name, values in arrays.items():
+            row: Row = {
+                **{"schema_version": SCHEMA_VERSION, "search": "made-up", "trial_id": trial_id},
+                **{"test_audio_snr": math.inf, "test_visual_snr": math.inf, "split": split},
+                **{"number": number, "group": person, "label": label},
+                **{"target": math.nan, "name": name, "shape": list(values.shape)},
+                "values": values.ravel().tolist(),
+            }
+            rows += filter(None, [change(row)])
+    write_rows(search, "activations", trial_id, rows, xflow_description().schema("activations"))

@@ -8,10 +8,16 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from fusion_search.analysis.conditions import of_network
 from fusion_search.analysis.figures.arrays import Array, connection_of
 from fusion_search.analysis.figures.timeline import INPUT, condition_words
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.records.selection import (
+    VARIED_SEEDS,
+    AnalysisError,
+    Search,
+    network_columns,
+)
 from fusion_search.analysis.statistics import SIGNIFICANCE
 
 HELD, REFUTED, UNDECIDED = "held", "refuted", "undecided"
@@ -28,6 +34,14 @@ def array_words(name: str) -> str:
     """An array for people."""
     found = connection_of(name)
     return f"{found.way} at {found.site}" if found else name.removeprefix(INPUT)
+
+
+def other_folds(search: Search, trial: pd.Series) -> pd.DataFrame:
+    """The finished trials that differ from one in their fold alone, itself among them, by fold."""
+    description = search.description
+    same = [*network_columns(description), *description.train_columns, VARIED_SEEDS, "seed"]
+    found = of_network(search.finished, {name: trial[name] for name in same})
+    return found.sort_values("fold")
 
 
 def example_words(row: pd.Series) -> str:

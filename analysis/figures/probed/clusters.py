@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -38,15 +38,21 @@ ALL, HELD_OUT = "all examples", "held out"
 
 Vectors = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
-_TRAIN: Final = "train"
+Parts: TypeAlias = Mapping[str, npt.NDArray[np.bool_]]
+"""Name -> which of the examples are asked, [N]."""
+
+_TRAIN, _TEST = "train", "test"
 
 
-def compute_clusters(examples: pd.DataFrame, nearest: Mapping[str, Numbers]) -> pd.DataFrame:
-    """A row per array, and per part where some examples were trained on and some were not.
+def compute_clusters(
+    examples: pd.DataFrame, nearest: Mapping[str, Numbers], parts: Parts | None = None
+) -> pd.DataFrame:
+    """A row per array and part.
 
     Args:
         examples: [N] rows with split, group and label.
         nearest: array -> [N], as :func:`neighbours` gives it.
+        parts: :func:`parts_of` the examples by default.
 
     Raises:
         AnalysisError: no example can have a neighbour of its class.
@@ -59,7 +65,7 @@ def compute_clusters(examples: pd.DataFrame, nearest: Mapping[str, Numbers]) -> 
     for name, own in nearest.items():
         agrees = (labels[own] == labels).astype(float)
         by_chance = shuffled[:, own] == shuffled  # [draws, N]
-        for part, there in parts_of(examples).items():
+        for part, there in (parts or parts_of(examples)).items():
             rows.append(
                 {"array": name, "part": part}
                 | _agreement(agrees[there], by_chance[:, there], list(groups[there]))
@@ -79,7 +85,7 @@ def _nearest(values: Vectors) -> Numbers:
     return nearest
 
 
-def parts_of(examples: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
+def parts_of(examples: pd.DataFrame) -> Parts:
     """All, and those that the network was not trained on where others were."""
     trained = (examples["split"] == _TRAIN).to_numpy()
     parts = {ALL: np.ones(len(examples), dtype=bool)}
@@ -88,15 +94,65 @@ def parts_of(examples: pd.DataFrame) -> dict[str, npt.NDArray[np.bool_]]:
     return parts
 
 
+def over_folds(
+    probes: Mapping[str, tuple[pd.DataFrame, Mapping[str, Numbers]]],
+) -> tuple[pd.DataFrame, dict[str, Numbers], Parts]:
+    """Probes of one network trained in several folds as one, of whose test examples each is asked.
+
+    A neighbour is looked for among what the same trial's network gave, for vectors of two networks
+    lie in spaces of their own; validation persons are not asked, who are tested in other folds.
+
+    Args:
+        probes: by trial, its examples and their neighbours.
+
+    Returns:
+        What :func:`compute_clusters` and :func:`compute_contrasts` take.
+
+    Raises:
+        AnalysisError: a probe holds no examples that its network was trained on, or none of the
+            test split, or other arrays than the first; or two probes test one group.
+    """
+    examples, nearest, start = [], dict[str, list[Numbers]](), 0
+    tested: dict[str, str] = {}
+    for trial, (own, numbers) in probes.items():
+        if not {_TRAIN, _TEST} <= set(own["split"]):
+            raise AnalysisError(
+                f"trial {trial} was not probed on both what it was trained on and what it was "
+                "tested on; probe it with --split all"
+            )
+        for group in sorted(set(own.loc[own["split"] == _TEST, "group"])):
+            if group in tested:
+                raise AnalysisError(
+                    f"{group or 'one and the same group'} is held out in trial {tested[group]} and "
+                    f"in {trial}, and counts once; folds that test the same cannot be pooled"
+                )
+            tested[group] = trial
+        if examples and numbers.keys() != nearest.keys():
+            raise AnalysisError(
+                f"arrays of trial {trial} are not those of {next(iter(probes))}; choose by --array "
+                "what both have"
+            )
+        examples.append(own.assign(group=[f"{trial} {one}" for one in own["group"]]))
+        for name, values in numbers.items():
+            nearest.setdefault(name, []).append(values + start)
+        start += len(own)
+    table = pd.concat(examples, ignore_index=True)
+    asked = {HELD_OUT: (table["split"] == _TEST).to_numpy()}
+    return table, {name: np.concatenate(values) for name, values in nearest.items()}, asked
+
+
 def compute_contrasts(
-    examples: pd.DataFrame, nearest: Mapping[str, Numbers], clusters: pd.DataFrame
+    examples: pd.DataFrame,
+    nearest: Mapping[str, Numbers],
+    clusters: pd.DataFrame,
+    parts: Parts | None = None,
 ) -> pd.DataFrame:
     """Of connections of one kind and direction: the last clusters by class, the first does not.
 
     Held where both are; refuted where the last does not cluster, or the first does.
 
     Args:
-        examples, nearest: as of :func:`compute_clusters`.
+        examples, nearest, parts: as of :func:`compute_clusters`.
         clusters: what that gave.
     """
     ways: dict[str, list[str]] = {}
@@ -108,7 +164,8 @@ def compute_contrasts(
     told = clusters.set_index(["array", "part"])["verdict"]
     rows = []
     several = [(way, names) for way, names in ways.items() if len(names) > 1]
-    for (way, names), (part, there) in itertools.product(several, parts_of(examples).items()):
+    asked = (parts or parts_of(examples)).items()
+    for (way, names), (part, there) in itertools.product(several, asked):
         first, last = (
             (labels[nearest[one]] == labels).astype(float) for one in (names[0], names[-1])
         )

@@ -16,7 +16,9 @@ from fusion_search.analysis.folds.text import folds_text
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.tables import read_table
 from fusion_search.analysis.xflow.claims import compute_claims
+from fusion_search.analysis.xflow.noise import compute_noise, with_regions
 from fusion_search.analysis.xflow.tables import compute_xflow
 from fusion_search.analysis.xflow.text import HONEST, xflow_text
 from fusion_search.search.commands.figures.drawing_options import (
@@ -75,7 +77,7 @@ def learning(options: argparse.Namespace) -> int:
 
 
 def xflow(options: argparse.Namespace) -> int:
-    """``draw xflow``: Tables III to VI of the paper and its claims, beside a search's numbers."""
+    """``draw xflow``: Tables III to VI of the paper, its claims, and what is best under noise."""
     search = open_all(options)
     metric = search.description.metric
     table, groups = compute_xflow(search)
@@ -85,6 +87,9 @@ def xflow(options: argparse.Namespace) -> int:
     ]
     judged = [compute_claims(one, metric) for one in groups if one.printed]
     claims = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame()
+    grid = read_table(search.storage, "grid", None, search.on_damage, search.description)
+    groups = [with_regions(one, grid, search.description) for one in groups]
+    noise = pd.concat([compute_noise(one, metric) for one in groups], ignore_index=True)
     name = f"{search.name}-xflow"
     several = len(groups) > 1
     rows = table["variant"] + (", " + table["group"] if several else "")
@@ -98,9 +103,9 @@ def xflow(options: argparse.Namespace) -> int:
     save(options, figure, table, name)
     if judged:
         save_numbers(options, claims, f"{name}-claims")
-    _write_text(
-        options, xflow_text(search.name, table, groups, claims, metric, _notes(search)), name
-    )
+    save_numbers(options, noise, f"{name}-noise")
+    text = xflow_text(search.name, table, groups, claims, noise, metric, _notes(search))
+    _write_text(options, text, name)
     return 0
 
 

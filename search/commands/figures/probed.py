@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from fusion_search.analysis.figures.arrays import Array
 from fusion_search.analysis.figures.probed.changes import (
     compute_changes,
     draw_changes,
@@ -26,11 +27,13 @@ from fusion_search.analysis.figures.probed.chosen import (
     examples_of,
     label_word,
     of_every_example,
+    other_folds,
 )
 from fusion_search.analysis.figures.probed.clusters import (
     compute_clusters,
     compute_contrasts,
     neighbours,
+    over_folds,
 )
 from fusion_search.analysis.figures.probed.embedding import (
     beside_their_like,
@@ -47,12 +50,13 @@ from fusion_search.analysis.figures.timeline import choose_trial, read_activatio
 from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.records.samples import placement_words, rows_of
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     opened,
     save,
     save_numbers,
+    say,
 )
 
 _LONGEST_WORD: Final = 80  # letters of an array's name in that of a file
@@ -60,11 +64,10 @@ _LONGEST_WORD: Final = 80  # letters of an array's name in that of a file
 
 def embedding(options: argparse.Namespace) -> int:
     """``draw embedding``: vectors of all examples in the plane, and whether they cluster."""
+    if options.over_folds:
+        return _clusters_over_folds(options)
     search, trial, table, caption = _probed(options)
-    names = beside_their_like(
-        chosen_arrays(table, options.arrays, is_embedded, "vectors that a network gives")
-    )
-    examples, vectors = vectors_of(table, names)
+    examples, vectors = _vectors(table, options)
     nearest = neighbours(vectors)
     clusters = compute_clusters(examples, nearest)
     contrasts = compute_contrasts(examples, nearest, clusters)
@@ -76,15 +79,55 @@ def embedding(options: argparse.Namespace) -> int:
         title=_title(search, trial),
         caption=f"{caption} {_examples_words(examples)}",
     )
+    name = f"{search.name}-embedding-{trial['trial_id']}"
+    save(options, figure, points, name)
+    _tell_clusters(options, clusters, contrasts, name)
+    return 0
+
+
+def _vectors(
+    table: pd.DataFrame, options: argparse.Namespace
+) -> tuple[pd.DataFrame, dict[str, Array]]:
+    names = chosen_arrays(table, options.arrays, is_embedded, "vectors that a network gives")
+    return vectors_of(table, beside_their_like(names))
+
+
+def _tell_clusters(
+    options: argparse.Namespace, clusters: pd.DataFrame, contrasts: pd.DataFrame, name: str
+) -> None:
     for row in rows_of(clusters):
         print(f"{printable(array_words(row['array']))}, {cluster_words(row)}")
     for row in rows_of(contrasts):
         print(f"{printable(contrast_words(row))}")
-    name = f"{search.name}-embedding-{trial['trial_id']}"
-    save(options, figure, points, name)
     save_numbers(options, clusters, f"{name}-clusters")
     if len(contrasts):
         save_numbers(options, contrasts, f"{name}-contrasts")
+
+
+def _clusters_over_folds(options: argparse.Namespace) -> int:
+    """Whether vectors cluster, of who was tested in any fold in which this network was probed."""
+    search = opened(options)
+    trial = choose_trial(search, options.trial)
+    probes = {}
+    for row in rows_of(other_folds(search, trial)):
+        trial_id = row["trial_id"]
+        if not search.storage.exists("activations", f"{trial_id}.parquet"):
+            say(f"left out, not probed: fold {row['fold']}, trial {trial_id}")
+            continue
+        table, _ = at_first_condition(read_activations(search, trial_id), search.description)
+        examples, vectors = _vectors(table, options)
+        probes[trial_id] = examples, neighbours(vectors)
+    if not probes:
+        raise AnalysisError(
+            f"no trial of this network in search {search.name} was probed; probe each by --trial, "
+            "with --per-class 1 --split all"
+        )
+    print(f"{count_label(len(probes), 'fold')}: {', '.join(probes)}")
+    examples, nearest, parts = over_folds(probes)
+    clusters = compute_clusters(examples, nearest, parts)
+    contrasts = compute_contrasts(examples, nearest, clusters, parts)
+    name = f"{search.name}-embedding-{trial['trial_id']}-folds"
+    _tell_clusters(options, clusters, contrasts, name)
     return 0
 
 

@@ -63,7 +63,14 @@ def add_draw(verbs: Verbs) -> None:
     add("xflow", "XFlow's variants beside its paper's tables, and its claims", "folds")
     add("early-fusion", "the early-fusion paper's claims, held or not", "claims")
     _add_noise(add("noise", "one example at every test SNR (takes no search)", "probe"))
-    _add_array(add("embedding", "vectors of a probe by class, and whether they cluster", "probed"))
+    embedding = add("embedding", "vectors of a probe by class, and whether they cluster", "probed")
+    _add_array(embedding)
+    embedding.add_argument(
+        "--over-folds",
+        action="store_true",
+        help="without a picture: whether they cluster, of who was tested in any fold in which this "
+        "trial's network was probed",
+    )
     changes = add(
         "changes", "how far arrays of a probe and their inputs change over time", "probed"
     )

@@ -31,6 +31,7 @@ from fusion_search.analysis.figures.probed.clusters import (
     compute_clusters,
     compute_contrasts,
     neighbours,
+    over_folds,
 )
 from fusion_search.analysis.figures.probed.embedding import (
     compute_embedding,
@@ -103,6 +104,50 @@ def test_a_planted_clustering_is_found_and_none_by_person_or_chance(
     assert told.loc[["by person", "neither"], "p"].min() > 0.05
     # Of one class a person has one clip: beside one's own person chance is 0.
     assert told.loc["by person", "chance"] < 0.02 < 0.1 < told.loc["neither", "chance"] < 0.2
+
+
+def test_over_folds_every_person_is_asked_once_among_its_own_networks_clips() -> None:
+    def probe(fold: int, strength: float) -> tuple[pd.DataFrame, dict[str, Array]]:
+        """Person ``fold`` is tested, the next validates, the others train."""
+        splits = {fold: "test", (fold + 1) % PERSONS: "validation"}
+        rows = [
+            {"split": splits.get(person, "train"), "number": 0, "group": f"p{person}"}
+            | {"label": label}
+            for person in range(PERSONS)
+            for label in range(CLASSES)
+        ]
+        table = pd.DataFrame(rows)
+        # A plane of its own for every network: pooled vectors would find neighbours elsewhere.
+        first = planted(table, "label", 0.0) + 100 * fold
+        return table, {FIRST: first, SECOND: planted(table, "label", strength) - 100 * fold}
+
+    def nearest(fold: int, strength: float = 3.0) -> tuple[pd.DataFrame, dict[str, Any]]:
+        table, vectors = probe(fold, strength)
+        return table, neighbours(vectors)
+
+    probes = {f"t{fold}": nearest(fold) for fold in range(PERSONS)}
+    examples, pooled, parts = over_folds(probes)
+    clusters = compute_clusters(examples, pooled, parts)
+    told = clusters.set_index("array")
+    agreed = []
+    for fold in range(PERSONS):
+        table, numbers = probes[f"t{fold}"]
+        labels = table["label"].to_numpy()
+        agreed.append((labels[numbers[SECOND]] == labels)[(table["split"] == "test").to_numpy()])
+    assert told.loc[SECOND, "agreement"] == pytest.approx(np.mean(agreed))
+    assert (told["units"] == PERSONS).all()
+    assert (told["examples"] == PERSONS * CLASSES).all()
+    assert told["verdict"].to_dict() == {FIRST: REFUTED, SECOND: HELD}
+    row = compute_contrasts(examples, pooled, clusters, parts).iloc[0]
+    assert (row["part"], row["verdict"], row["units"]) == (HELD_OUT, HELD, PERSONS)
+
+    with pytest.raises(AnalysisError, match="p1 is held out in trial t1 and in again, and counts"):
+        over_folds({"t1": nearest(1), "again": nearest(1)})
+    alone, numbers = nearest(2)
+    with pytest.raises(AnalysisError, match="probe it with --split all"):
+        over_folds({"t2": (alone[alone["split"] == "test"], numbers)})
+    with pytest.raises(AnalysisError, match="arrays of trial t1 are not those of t0"):
+        over_folds({"t0": nearest(0), "t1": (probe(1, 3.0)[0], {FIRST: numbers[FIRST]})})
 
 
 def test_the_last_clusters_and_the_first_does_not(examples: pd.DataFrame) -> None:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_records import write_rows
-from xflow_records import write_variant, xflow_description
+from xflow_records import MAPS, VECTOR, Change, Row, write_variant
+from xflow_records import write_probe as write_probe_of
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import draw, probed
 
 TRIAL = "baseline0s0"
-VECTOR, MAPS = "level1.image>audio.cross", "level1.audio>image.residual"
-Row = dict[str, Any]
-Change = Callable[[Row], Row | None]
 
 
 @pytest.fixture(scope="module")
@@ -39,26 +35,7 @@ def _nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_probe(place: Path, change: Change = lambda row: row, steps: int = 6) -> None:
-    """Four clips of two persons and two classes; of each row what ``change`` makes of it."""
-    chance = np.random.default_rng(0)
-    rows: list[Row] = []
-    for number in range(4):
-        arrays = {
-            "input.audio.coefficients": chance.normal(size=(steps, 3)),
-            VECTOR: chance.normal(size=5),
-            MAPS: chance.normal(size=(steps, 2, 3, 3)),
-        }
-        for name, values in arrays.items():
-            row: Row = {
-                **{"schema_version": 2, "search": "made-up", "trial_id": TRIAL},
-                **{"test_audio_snr": math.inf, "test_visual_snr": math.inf, "split": "test"},
-                **{"number": number, "group": f"p{number // 2}", "label": number % 2},
-                **{"target": math.nan, "name": name, "shape": list(values.shape)},
-                "values": values.ravel().tolist(),
-            }
-            rows += filter(None, [change(row)])
-    schema = xflow_description().schema("activations")
-    write_rows(open_storage(place).below("made-up"), "activations", TRIAL, rows, schema)
+    write_probe_of(open_storage(place).below("made-up"), TRIAL, change, steps=steps)
 
 
 def of_one(**other: Any) -> Change:
