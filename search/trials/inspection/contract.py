@@ -48,7 +48,7 @@ class Clause:
     holds: bool = True
 
 
-class BrokenError(Exception):
+class BrokenError(ValueError):
     """A clause does not hold; the message is one sentence."""
 
 
