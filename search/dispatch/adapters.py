@@ -120,6 +120,8 @@ class Driver(tune.Callback):
             # One that failed in a pack, and is repeated with the pack by a second worker.
             return
         if result["event"] == "start":
+            if not self._wanted(trial):
+                return
             news.running[trial_id] = _Running(row)
             news.begun = time.monotonic()
             self._progress.started(row)
@@ -142,7 +144,7 @@ class Driver(tune.Callback):
         """A Ray trial is over: all its trials ended, or the scheduler stopped it.
 
         In the latter case nobody has recorded the trial it was running: do so. A sample that was
-        dropped was running none.
+        dropped was running none, nor was one of which another trial has failed.
         """
         news = self._news_of(trial)
         wanted = specifications(trial.config, self._opened.task)
@@ -152,6 +154,8 @@ class Driver(tune.Callback):
             self._progress.dropped(news.rows[-1], dropped, len(wanted) - len(news.ended))
         elif self.stopped is not None and not news.running:
             return  # what follows its last trial could not be written down
+        elif not news.running and not self._wanted(trial):
+            pass
         elif len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.rows):
             stopped = wanted[len(news.ended)]
             run = news.running[stopped.trial_id]
@@ -162,12 +166,14 @@ class Driver(tune.Callback):
         if self._proposals is not None:
             self._proposals.close(number, news.rows, news.progress)
 
-    def goes_on(self, trial: Any, row: Row) -> bool:
-        """Whether a Ray trial goes on after one of its trials has ended with this row.
-
-        The scheduler asks before anybody is told of the row.
-        """
+    def goes_on(self, trial: Any, result: Row) -> bool:
+        """Whether a Ray trial goes on after a report; the scheduler asks before anybody is told."""
         assert self._proposals is not None
+        if result["event"] == "start":
+            return self._wanted(trial)
+        if result["event"] != "end":
+            return True
+        row = read_row(result["row"])
         ended = {**self._news_of(trial).ended, row["trial_id"]: row}
         try:
             return self._proposals.goes_on(trial.config[PROPOSAL][NUMBER], list(ended.values()))
@@ -237,6 +243,11 @@ class Driver(tune.Callback):
             known = f"{epochs}; what Ray says:\n\n{_words_of_ray(trial) or 'nothing'}"
             row = self._recorder.failed(one, reason, begun.started, known, begun.clock)
             self._ended(news, row)
+
+    def _wanted(self, trial: Any) -> bool:
+        """Whether the trials of a Ray trial are run; not those of a spoilt sample."""
+        number = trial.config[PROPOSAL].get(NUMBER)
+        return self._proposals is None or self._proposals.wanted(number)
 
     def _news_of(self, trial: Any) -> _News:
         return self._news.setdefault(trial.trial_id, _News(trial))

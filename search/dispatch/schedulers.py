@@ -9,14 +9,13 @@ from typing import Any, cast
 from ray import tune
 from ray.tune import schedulers
 
-from fusion_search.search.declaration.specification import FOLD_RUNGS, SchedulerSettings
+from fusion_search.search.declaration.specification import SchedulerSettings
 from fusion_search.search.dispatch.messages import (
     EPOCHS_RUN,
     HYPERPARAMETERS,
     PROGRESS,
     PROPOSAL,
     Row,
-    read_row,
 )
 from fusion_search.search.spaces.parameters import Choice, Parameter
 
@@ -27,16 +26,16 @@ def make_scheduler(
     settings: SchedulerSettings,
     epochs: int,
     parameters: Mapping[str, Parameter],
-    goes_on: GoesOn = lambda trial, row: True,
-) -> schedulers.TrialScheduler | None:
+    goes_on: GoesOn = lambda trial, result: True,
+) -> schedulers.TrialScheduler:
     """Ray's scheduler.
 
     Args:
         settings: which.
         epochs: what one Ray trial runs in all.
         parameters: of the space; population-based training perturbs them.
-        goes_on: whether a Ray trial goes on after one of its trials has ended with this row; the
-            answer of fold rungs.
+        goes_on: whether a Ray trial goes on after a worker's report; where trials are stopped
+            between two epochs alone, nobody asks.
     """
     looks: dict[str, Any] = {"time_attr": EPOCHS_RUN, "metric": PROGRESS, "mode": "max"}
     if settings.name == "asha":
@@ -68,23 +67,18 @@ def make_scheduler(
             # A trial's start and end say nothing that it looks at.
             require_attrs=False,
         )
-    if settings.name == FOLD_RUNGS:
-        return _BetweenTrials(goes_on)
-    return None
+    return _Asking(goes_on)
 
 
-class _BetweenTrials(schedulers.FIFOScheduler):
-    """Stops a Ray trial between two of its trials, when we say so: its worker waits meanwhile."""
+class _Asking(schedulers.FIFOScheduler):
+    """Stops a Ray trial when we say so; its worker waits for the answer to each report."""
 
     def __init__(self, goes_on: GoesOn) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._goes_on = goes_on
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Row) -> str:
-        ended = result["event"] == "end"
-        if ended and not self._goes_on(trial, read_row(result["row"])):
-            return str(self.STOP)
-        return str(self.CONTINUE)
+        return str(self.CONTINUE if self._goes_on(trial, result) else self.STOP)
 
 
 class _OwnTrialsPBT(schedulers.PopulationBasedTraining):
