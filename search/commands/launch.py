@@ -7,8 +7,9 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fusion_search.analysis.records.advice import option
 from fusion_search.analysis.records.secrets import printable
@@ -17,8 +18,13 @@ from fusion_search.search.commands import launching
 from fusion_search.search.commands.driving import follow
 from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.commands.verbs import DASHBOARD
-from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.declaration.configuration import (
+    apply_override,
+    build_search,
+    load_configuration,
+    read_requirements,
+)
+from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
 from fusion_search.search.dispatch.head_command import (
     ADDRESS_VARIABLE,
@@ -36,7 +42,7 @@ from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.running.travelling import Sent, check_inside, folder_files, uses_folder
 from fusion_search.search.tasks.named import BUILT_IN
 from fusion_search.search.tracking import tracker
-from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError, typed
 
 _JOB: Final = re.compile(r".+-\d{8}T\d{6}-\d+")
 
@@ -206,6 +212,7 @@ def _sent(arguments: argparse.Namespace, search: SearchSpecification | None, sto
         with contextlib.suppress(ValueError, OSError):
             outline = load_outline(arguments.name, storage)
     requirements = outline.resources.requirements if outline is not None else ()
+    requirements = _overridden(requirements, getattr(arguments, "set", None) or ())
     if outline is not None and outline.task in BUILT_IN:
         return Sent(None, requirements)
     try:
@@ -228,6 +235,21 @@ def _say_where_data_are(arguments: argparse.Namespace) -> None:
             "there that --data names",
             file=sys.stderr,
         )
+
+
+def _overridden(declared: Sequence[str], overrides: Sequence[str]) -> tuple[str, ...]:
+    """What a confirmation asks of pip: ``--set`` may say otherwise, and name files of this machine.
+
+    Raises:
+        ConfigurationError: pip cannot be told so, or there is no such file.
+    """
+    raw: dict[str, Any] = {"resources": {"requirements": list(declared)}}
+    for one in overrides:
+        if one.startswith("resources"):
+            apply_override(raw, one)
+    read_requirements(raw)
+    resources: Resources = typed(Resources, raw["resources"], "resources.")
+    return resources.requirements
 
 
 def _submit(address: str, command: HeadCommand, detach: bool) -> int:

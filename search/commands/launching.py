@@ -28,6 +28,7 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.search.declaration.configuration import (
     apply_override,
     build_search,
+    read_requirements,
     to_plain,
     to_yaml,
 )
@@ -166,6 +167,7 @@ def _overridden(
     raw = to_plain(search)
     for override in overrides:
         apply_override(raw, override)
+    read_requirements(raw)
     return build_search(raw, environment.data_folder, search.definition)
 
 

@@ -13,10 +13,24 @@ from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import count_label, dropped_words
-from fusion_search.analysis.records.storage import RefusedError, StorageError, open_storage
-from fusion_search.analysis.records.tables import FAILED, FINISHED, PLANNED_FILE, STOPPED
+from fusion_search.analysis.records.storage import (
+    RefusedError,
+    Storage,
+    StorageError,
+    open_storage,
+)
+from fusion_search.analysis.records.tables import (
+    CONFIRMATION_SUFFIX,
+    FAILED,
+    FINISHED,
+    PLANNED_FILE,
+    SPECIFICATION_FILE,
+    STOPPED,
+    recorded_trials,
+)
 from fusion_search.search.commands.driving import silent_words
 from fusion_search.search.commands.options import storage_of
+from fusion_search.search.declaration.specification import SearchOutline
 from fusion_search.search.records.driver_file import (
     RUNNING,
     SILENT,
@@ -37,7 +51,7 @@ from fusion_search.search.records.search_folder import (
     skipped_trials,
     strays_sentence,
 )
-from fusion_search.search.running.summary import INCOMPLETE, chosen_by
+from fusion_search.search.running.summary import INCOMPLETE, chosen_by, go_on_command
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -94,8 +108,9 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
     value = best.objective.text(best.value) if best.trial_ids else "-"
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     counted = f"{len(trials)} of {planned or '?'}"
+    state = search_state(storage, planned, len(trials) + len(damaged))
     line = (
-        f"{name:30} {search_state(storage, planned, len(trials) + len(damaged)):12} "
+        f"{name:30} {state:12} "
         f"{counted:>11} {stopped:7} {failed:6} {value:>8} "
         f"{_duration(trials['seconds'].sum()):>9}"
     )
@@ -106,6 +121,7 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
         silent_words(driver, name, location) if driver is not None and silent else "",
         dropped,
         strays_sentence(storage, strays) if strays else "",
+        _confirmation_due(search, storage, state, best),
     ]
     return line, list(damaged.values()), [one for one in notes if one]
 
@@ -169,6 +185,8 @@ def print_trials(name: str, location: str) -> int:
     best = BestSample(chosen_by(search, description), rows_of(trials))
     if best.trial_ids:
         print(f"best trial: {printable(best.trial_name)}; chosen by {best.words}")
+    if due := _confirmation_due(search, storage, state, best):
+        print(due)
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
     if not storage.exists(PLANNED_FILE):
@@ -176,6 +194,27 @@ def print_trials(name: str, location: str) -> int:
     if strays:
         print(printable(strays_sentence(storage, strays)))
     return INCOMPLETE if damaged else 0
+
+
+def _confirmation_due(search: SearchOutline, storage: Storage, state: str, best: BestSample) -> str:
+    """What is left of the confirmation of a search that has ended, and what runs it; or nothing.
+
+    ``best`` knows the search's trials: with no whole sample there is nothing to confirm.
+    """
+    if not search.searched or state != "ended" or not best.trial_ids:
+        return ""
+    own = storage.parent.below(search.name + CONFIRMATION_SUFFIX)
+    if own.exists(SPECIFICATION_FILE):
+        ended = len(planned_ids(own) & recorded_trials(own))
+        left = search_state(own, planned_count(own), ended) == "interrupted"
+        return f"its confirmation was interrupted; {_confirmed_by(search)}" if left else ""
+    # Its driver claims the folder before it writes what it runs.
+    due = search.confirmation.top and read_driver(own) is None
+    return f"its confirmation has not been run; {_confirmed_by(search)}" if due else ""
+
+
+def _confirmed_by(search: SearchOutline) -> str:
+    return f"go on with: {go_on_command('confirm', search, ())}"
 
 
 def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:

@@ -94,12 +94,16 @@ def load_configuration(
     for override in overrides:
         apply_override(raw, override)
     _check_text(raw, content, overrides)
-    _read_requirements(raw)
+    read_requirements(raw)
     return raw
 
 
-def _read_requirements(raw: Mapping[str, Any]) -> None:
-    """Put the lines of files that a user names into their place; records name none."""
+def read_requirements(raw: Mapping[str, Any]) -> None:
+    """Put the lines of files that a user names into their place; records name none.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
     resources = raw.get("resources")
     if not isinstance(resources, dict):
         return

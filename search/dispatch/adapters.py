@@ -124,6 +124,8 @@ class Driver(tune.Callback):
             # One that failed in a pack, and is repeated with the pack by a second worker.
             return
         if result["event"] == "start":
+            if not self._wanted(trial):
+                return
             news.running[trial_id] = _Running(row)
             news.begun = time.monotonic()
             self._progress.started(row)
@@ -146,7 +148,7 @@ class Driver(tune.Callback):
         """A Ray trial is over: all its trials ended, or the scheduler stopped it.
 
         In the latter case nobody has recorded the trial it was running: do so. A sample that was
-        dropped was running none.
+        dropped was running none, nor was one of which another trial has failed.
         """
         news = self._news_of(trial)
         wanted = specifications(trial.config, self._opened.task)
@@ -156,6 +158,8 @@ class Driver(tune.Callback):
             self._progress.dropped(news.rows[-1], dropped, len(wanted) - len(news.ended))
         elif self.stopped is not None and not news.running:
             return  # what follows its last trial could not be written down
+        elif not news.running and not self._wanted(trial):
+            pass
         elif len(news.ended) < len(wanted) and all(row["status"] == FINISHED for row in news.rows):
             stopped = wanted[len(news.ended)]
             run = news.running[stopped.trial_id]
@@ -170,6 +174,8 @@ class Driver(tune.Callback):
         """Whether a Ray trial goes on after a report; the scheduler asks before anybody is told."""
         assert self._proposals is not None
         number, ended = trial.config[PROPOSAL][NUMBER], result["event"] == "end"
+        if result["event"] == "start":
+            return self._wanted(trial)
         try:
             if PROGRESS in result and not self._proposals.goes_on_after(
                 number, result[EPOCHS_RUN], result[PROGRESS]
@@ -246,6 +252,11 @@ class Driver(tune.Callback):
             known = f"{epochs}; what Ray says:\n\n{_words_of_ray(trial) or 'nothing'}"
             row = self._recorder.failed(one, reason, begun.started, known, begun.clock)
             self._ended(news, row)
+
+    def _wanted(self, trial: Any) -> bool:
+        """Whether the trials of a Ray trial are run; not those of a spoilt sample."""
+        number = trial.config[PROPOSAL].get(NUMBER)
+        return self._proposals is None or self._proposals.wanted(number)
 
     def _news_of(self, trial: Any) -> _News:
         return self._news.setdefault(trial.trial_id, _News(trial))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
+import re
 import shlex
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,11 +82,18 @@ def head_command(
     if arguments.verb == "confirm":
         for name, number in (("--top", arguments.top), ("--seeds", arguments.seeds)):
             words += [name, str(number)] if number else []
-        words += [word for one in arguments.set or () for word in ("--set", one)]
+        words += [word for one in _overrides(arguments.set or (), sent) for word in ("--set", one)]
     words += [CHANGED_CODE] if arguments.changed_code else []
     return HeadCommand(
         words=tuple(words), config=None, name=arguments.name, storage=storage, sent=sent
     )
+
+
+def _overrides(given: Sequence[str], sent: Sent) -> list[str]:
+    """What ``--set`` says, with the lines of requirements' files, which lie here, as the last."""
+    if not any(re.match(r"resources(\.requirements.*)?=", one) for one in given):
+        return list(given)
+    return [*given, f"resources.requirements={json.dumps(sent.requirements)}"]
 
 
 def variables_of(address: str) -> dict[str, str]:

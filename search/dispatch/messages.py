@@ -1,11 +1,10 @@
 """What driver and workers say to each other through Ray Tune.
 
 A Ray trial's configuration names the trials it stands for: a pack of a sweep's, trained together,
-or a proposal's, run one after another. A worker reports rows as JSON: ``start``, ``epoch`` and
-``end`` of every trial, ``note`` with words for the console (``once``: of a machine, not to be said
-again by its other processes), and ``stop`` when no trial can run. An
-epoch of a proposal, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and
-``PROGRESS``.
+or a proposal's or its fold's, run one after another. A worker reports rows as JSON: ``start``,
+``epoch`` and ``end`` of every trial, ``note`` with words for the console (``once``: of a machine,
+not to be said again by its other processes), and ``stop`` when no trial can run. An epoch of a
+proposal, but the very last one, carries what schedulers look at: ``EPOCHS_RUN`` and ``PROGRESS``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, Final
 
 from ray import tune
 
-from fusion_search.search.running.proposals import Proposal
+from fusion_search.search.running.parts import Proposal
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification

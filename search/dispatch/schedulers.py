@@ -9,7 +9,7 @@ from typing import Any, cast
 from ray import tune
 from ray.tune import schedulers
 
-from fusion_search.search.declaration.specification import FOLD_RUNGS, SchedulerSettings
+from fusion_search.search.declaration.specification import SchedulerSettings
 from fusion_search.search.dispatch.messages import (
     EPOCHS_RUN,
     HYPERPARAMETERS,
@@ -26,14 +26,15 @@ def make_scheduler(
     settings: SchedulerSettings,
     parameters: Mapping[str, Parameter],
     goes_on: GoesOn = lambda trial, result: True,
-) -> schedulers.TrialScheduler | None:
+) -> schedulers.TrialScheduler:
     """Ray's scheduler.
 
     Args:
         settings: which.
         parameters: of the space; population-based training perturbs them.
         goes_on: whether a Ray trial goes on after a worker's report; the answer of ASHA and of fold
-            rungs, whose decisions we keep: Ray's ``ASHAScheduler`` loses its own with the driver.
+            rungs, whose decisions we keep (Ray's ``ASHAScheduler`` loses its own with the driver),
+            and without a scheduler of the other folds of its sample.
     """
     looks: dict[str, Any] = {"time_attr": EPOCHS_RUN, "metric": PROGRESS, "mode": "max"}
     if settings.name == "median":
@@ -58,9 +59,7 @@ def make_scheduler(
             # A trial's start and end say nothing that it looks at.
             require_attrs=False,
         )
-    if settings.name in ("asha", FOLD_RUNGS):
-        return _Asking(goes_on)
-    return None
+    return _Asking(goes_on)
 
 
 class _Asking(schedulers.FIFOScheduler):

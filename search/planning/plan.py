@@ -26,6 +26,7 @@ from fusion_search.search.planning.units import (
     all_costs,
     chosen_kinds,
     count_kinds,
+    dispatched,
     dropped_early,
     planned_confirmation,
     planned_units,
@@ -107,6 +108,7 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
     """
     searches, phases = [search], [_here(search, planned_units(search))]
     confirming = planned_confirmation(search, phases[0])
+    phases[0] = dispatched(search, phases[0])
     if confirming is not None:
         searches.append(confirming)
         phases.append(_here(confirming, planned_units(confirming)))

@@ -19,6 +19,7 @@ from fusion_search.search.declaration.specification import (
 )
 from fusion_search.search.planning.measurement import Cost, Kind
 from fusion_search.search.running.confirmation import candidates_among, confirmation_search
+from fusion_search.search.running.parts import folds_apart, parts_of
 from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.trials.fields import ConfigurationError
@@ -42,7 +43,7 @@ _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class Unit:
-    """Trials that take a slot together: one, a pack, or those of a sample one after another."""
+    """Trials that take a slot together: one, a pack, or those of a sample or of its fold."""
 
     trials: tuple[TrialSpecification, ...]
     packed: bool = False
@@ -79,6 +80,17 @@ def planned_units(search: SearchSpecification) -> list[Unit]:
     )
     proposals = Proposals(search.space, searcher, settings.samples)
     return [Unit(one.trials) for one in iter(proposals.next, None)]
+
+
+def dispatched(search: SearchSpecification, units: Sequence[Unit]) -> list[Unit]:
+    """The units of :func:`planned_units` as workers get them: samples perhaps fold by fold."""
+    if search.space is None:
+        return list(units)
+    return [
+        Unit(part)
+        for unit in units
+        for part in parts_of(unit.trials, apart=folds_apart(search.scheduler))
+    ]
 
 
 def planned_confirmation(

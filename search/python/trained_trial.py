@@ -21,7 +21,8 @@ from fusion_search.search.python.evaluation import evaluated
 from fusion_search.search.python.places import GivenTask, open_found, task_of
 from fusion_search.search.running.trained import Recorded, recorded
 from fusion_search.search.tasks.base import Task
-from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.fields import ConfigurationError, value_of
+from fusion_search.search.trials.settings import Device
 from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.trial import choose_device
 
@@ -106,11 +107,11 @@ class TrainedTrial:
             ``attrs["intervals"]`` says over what they are, as ``95 % over 12 groups``.
 
         Raises:
-            ValueError: there is no example, or they are none of the task.
+            ValueError: there is no example, they are none of the task, or there is no such device.
         """
         dataset = self._examples(examples)
         whose = getattr(dataset, "groups", None) if groups is None else groups
-        where = choose_device(device)
+        where = choose_device(value_of(Device, device, "device"))
         try:
             return evaluated(
                 self._recorded,

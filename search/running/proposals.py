@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from fusion_search.analysis.records.storage import Storage
@@ -25,6 +25,7 @@ from fusion_search.datasets.conditions import ABSENT
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.asha_decisions import AshaDecisions
 from fusion_search.search.records.recorder import read_plan, write_plan
+from fusion_search.search.running.parts import Parts, Proposal
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.fold_rungs import (
     Decision,
@@ -39,16 +40,6 @@ from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A sample under way: its trials run one after another."""
-
-    number: int
-    sample: Sample
-    trials: tuple[TrialSpecification, ...]
-
 
 OnChange = Callable[[Sequence[Proposal], Sequence[Decision]], None]
 
@@ -67,6 +58,7 @@ class Proposals:
         rungs: decide between two folds of a sample whether it is kept; None where all are.
         asha: decides between two epochs of a sample whether it is trained further; None where all
             are.
+        apart: whether the folds of a sample may run beside each other.
         on_change: called with all proposals and decisions so far before anything follows from a
             new one.
     """
@@ -80,6 +72,7 @@ class Proposals:
         known: Sequence[Observation] = (),
         rungs: FoldRungs | None = None,
         asha: AshaDecisions | None = None,
+        apart: bool = False,
         on_change: OnChange = lambda proposals, decisions: None,
     ) -> None:
         self._space = space
@@ -95,6 +88,7 @@ class Proposals:
         self._proposals: list[Proposal] = []
         self._ids: set[str] = set()
         self._waiting: list[Proposal] = []
+        self._parts = Parts(apart=apart)
         self.exhausted = False
 
     @property
@@ -109,7 +103,17 @@ class Proposals:
         return enough and all(one.state != RUNNING for one in self._own)
 
     def next(self) -> Proposal | None:
-        """The next sample to run; None when there are enough or the space is exhausted."""
+        """The next sample to run, or the next fold of one where they are apart.
+
+        None when there are enough or the space is exhausted.
+        """
+        part = self._parts.next()
+        if part is None and (proposal := self._next_sample()) is not None:
+            self._parts.begin(proposal)
+            part = self._parts.next()
+        return part
+
+    def _next_sample(self) -> Proposal | None:
         if self._waiting:
             return self._waiting.pop(0)
         if len(self._own) >= self._samples or self.exhausted:
@@ -132,13 +136,28 @@ class Proposals:
         rows: Sequence[Mapping[str, Any]],
         progress: tuple[int, float] | None = None,
     ) -> None:
-        """Tell what became of a proposal.
+        """Tell what became of what :meth:`next` gave.
 
         Args:
             number: of the proposal.
             rows: of its trials that ended, from ``trials``.
             progress: (epochs run, score in validation) of an early-stopped one.
         """
+        together = self._parts.ended(number, rows)
+        if together is not None:
+            self._close(number, together, progress)
+
+    def wanted(self, number: int) -> bool:
+        """Whether another trial of a proposal is to be run: none of those that ended failed."""
+        return self._parts.wanted(number)
+
+    def _close(
+        self,
+        number: int,
+        rows: Sequence[Mapping[str, Any]],
+        progress: tuple[int, float] | None,
+    ) -> None:
+        """Tell the searcher what became of a sample."""
         before, dropped = self._own[number], self.dropped(number)
         self._own[number] = (
             observation(before.sample, rows, self._metric, progress)
@@ -219,7 +238,7 @@ class Proposals:
                 row["status"] != FINISHED for row in rows
             )
             if over or not self.goes_on(proposal.number, rows):
-                self.close(proposal.number, rows, _progress(rows, self._metric))
+                self._close(proposal.number, rows, _progress(rows, self._metric))
             else:
                 self._waiting.append(proposal)
 

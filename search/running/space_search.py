@@ -26,6 +26,7 @@ from fusion_search.search.records.search_folder import (
     read_records,
     sample_count,
 )
+from fusion_search.search.running.parts import folds_apart
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.proposals import (
     Proposals,
@@ -156,6 +157,7 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
         known=known,
         rungs=FoldRungs(settings.reduction, directions[0]) if settings.name == FOLD_RUNGS else None,
         asha=AshaDecisions(storage, asha) if settings.name == "asha" else None,
+        apart=folds_apart(settings),
         on_change=lambda proposals, decisions: record_plan(
             storage, proposals, sample_count(search) * each, decisions
         ),

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     numbers: Tensor
 
 
-class TrialError(RuntimeError):
+class TrialError(ValueError):
     """The trial cannot go on; the message is one sentence for the record."""
 
 

@@ -155,7 +155,15 @@ def run_task_trial(
         TrialError: the examples do not suffice, or the loss is not finite.
     """
     with seeded(trial.seed, device):
-        return _run(trial, data, device, on_epoch, continuation)
+        return _run(trial, data, device, on_epoch, continuation, tested=True)
+
+
+def train_task_trial(
+    trial: TaskTrial, data: Data, device: torch.device, continuation: Continuation
+) -> list[Epoch]:
+    """The epochs of :func:`run_task_trial`, after which nothing is tested or measured."""
+    with seeded(trial.seed, device):
+        return _run(trial, data, device, lambda _: None, continuation, tested=False).epochs
 
 
 def _run(
@@ -164,21 +172,26 @@ def _run(
     device: torch.device,
     on_epoch: Callable[[Epoch], None],
     continuation: Continuation | None,
+    *,
+    tested: bool,
 ) -> TrialResult:
     reset_peak_memory(device)
     clock = time.perf_counter()
     run = TrialTraining(trial, data, device)
     with run.loaders:
-        return _ended(run, clock, on_epoch, continuation)
+        result = _trained(run, clock, on_epoch, continuation)
+        if tested:
+            result.finish(run)
+    return result
 
 
-def _ended(
+def _trained(
     run: TrialTraining,
     clock: float,
     on_epoch: Callable[[Epoch], None],
     continuation: Continuation | None,
 ) -> TrialResult:
-    """Train and test what is ready for it; ``clock`` is when the trial began (perf_counter)."""
+    """Train what is ready for it; ``clock`` is when the trial began (perf_counter)."""
     result = TrialResult(device=run.device.type, metric=run.task.metrics[0])
     result.engine = run.engine
     result.parameters = count_parameters(run.network)
@@ -194,7 +207,6 @@ def _ended(
             saved_at = time.perf_counter()
         on_epoch(epoch)
     result.train_seconds = time.perf_counter() - clock
-    result.finish(run)
     return result
 
 

@@ -27,7 +27,8 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.recorder import Recorder, write_plan
 from fusion_search.search.running.confirmation import Candidate, write_candidates
-from fusion_search.search.running.proposals import Proposal, record_plan
+from fusion_search.search.running.parts import Proposal
+from fusion_search.search.running.proposals import record_plan
 from fusion_search.search.trials.specification import TrialSpecification
 
 NAME = "damaged"

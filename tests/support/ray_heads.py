@@ -73,6 +73,7 @@ def ray_head(hidden: Path | None = None) -> Iterator[Head]:
         PATH=f"{BIN}:{os.environ['PATH']}",
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=TOKEN,
+        RAY_worker_niceness="0",  # as in conftest.py
     )
     command = [
         str(BIN / "ray"),

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -23,9 +24,15 @@ from fusion_search.models.layout import COUPLING, NONE, Layout, Placement
 from fusion_search.search.tasks.base import Answer, Condition, Task, TaskError
 from fusion_search.search.tasks.evaluation import evaluate, example_losses
 from fusion_search.search.tasks.run import Run
+from fusion_search.search.trials.results import Epoch
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
 from fusion_search.search.trials.task_trial import TaskTrial
-from fusion_search.search.trials.trial import Continuation, run_task_trial, seeded
+from fusion_search.search.trials.trial import (
+    Continuation,
+    run_task_trial,
+    seeded,
+    train_task_trial,
+)
 
 _CPU: Final = torch.device("cpu")
 _EXAMPLES: Final = 12
@@ -48,7 +55,7 @@ class Clause:
     holds: bool = True
 
 
-class BrokenError(Exception):
+class BrokenError(ValueError):
     """A clause does not hold; the message is one sentence."""
 
 
@@ -209,8 +216,14 @@ class Contract:
 
     def _resume(self) -> str:
         saved: list[bytes] = []
-        whole = self._trained(Continuation(save=saved.append))
-        again = self._trained(Continuation(saved=saved[0]))
+        trial = self._small_trial()
+        result = run_task_trial(
+            trial, self.data, _CPU, continuation=Continuation(save=saved.append)
+        )
+        # Nothing is gained by testing it again, on a grid that may be large.
+        never = Continuation(saved=saved[0], save_seconds=math.inf)
+        epochs = train_task_trial(trial, self.data, _CPU, never)
+        whole, again = _losses(result.epochs[-1]), _losses(epochs[-1])
         for name, value in whole.items():
             if value != again[name]:
                 raise BrokenError(
@@ -222,7 +235,7 @@ class Contract:
 
     # What the clauses are made of.
 
-    @property
+    @cached_property
     def _layout(self) -> Layout:
         return self.task.layout(self.network, lambda: self.data)
 
@@ -277,9 +290,9 @@ class Contract:
         for site, name, kind in itertools.islice(options, _MOST_PLACEMENTS):
             yield Placement({site: {name: kind}})
 
-    def _trained(self, continuation: Continuation) -> dict[str, float]:
+    def _small_trial(self) -> TaskTrial:
         few = min(8, self._count("train"))
-        trial = TaskTrial(
+        return TaskTrial(
             task=self.task,
             network=self.network,
             data=self.settings,
@@ -295,9 +308,10 @@ class Contract:
                 test_examples=min(4, self._count("test")),
             ),
         )
-        result = run_task_trial(trial, self.data, _CPU, continuation=continuation)
-        last = result.epochs[-1]
-        return {"train loss": last.train_loss, "validation loss": last.validation_loss}
+
+
+def _losses(epoch: Epoch) -> dict[str, float]:
+    return {"train loss": epoch.train_loss, "validation loss": epoch.validation_loss}
 
 
 def _tried(name: str, clause: Callable[[], str]) -> Clause:

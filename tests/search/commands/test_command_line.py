@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import builtins
 import shlex
 import shutil
 import subprocess
@@ -107,6 +109,27 @@ def test_what_a_verb_does_not_know_is_said_with_its_own_usage(
     error = capsys.readouterr().err
     assert error.startswith(f"usage: fusion-search {usage} [-h]")
     assert "error: unrecognized arguments: " in error
+
+
+def test_every_error_of_ours_is_one_that_a_command_tells_in_a_sentence() -> None:
+    bases: dict[str, list[str]] = {}
+    for part in ("models", "datasets", "analysis", "search"):
+        for path in (ROOT / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    bases[node.name] = [one.id for one in node.bases if isinstance(one, ast.Name)]
+
+    def among(name: str, kinds: type | tuple[type, ...]) -> bool:
+        if name in bases:
+            return any(among(one, kinds) for one in bases[name])
+        built_in = getattr(builtins, name, None)
+        return isinstance(built_in, type) and issubclass(built_in, kinds)
+
+    ours = {name for name in bases if among(name, BaseException)}
+    assert {"TrialError", "StorageError", "ConfigurationError"} <= ours
+    assert {name for name in ours if not among(name, (ValueError, OSError))} == {
+        "StoppedEarly",  # ends a worker's thread, and is caught there
+    }
 
 
 def test_the_folder_of_the_command_is_importable_and_hides_nothing(tmp_path: Path) -> None:

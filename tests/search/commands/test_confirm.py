@@ -1,4 +1,4 @@
-"""What ``confirm`` may be told with ``--set``; no trial is run."""
+"""What ``confirm`` may be told with ``--set``, and when it is due; no trial is run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_records import Trial, write_planned, write_trial
 
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.commands import launching
+from fusion_search.search.commands import launch, launching
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
+from fusion_search.search.dispatch.head_command import HeadCommand
+from fusion_search.search.records.claim import claimed
 from fusion_search.search.running.confirmation import Candidate, confirmation_search
 from fusion_search.search.running.run import Environment
 
@@ -101,3 +104,70 @@ def test_a_confirmation_that_began_goes_on_with_other_resources(
         )
         assert found.resources == expected
         assert found.listed == (trial,)
+
+
+def test_status_says_that_a_confirmation_is_due_until_it_has_ended(
+    search: SearchSpecification, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage("results").below("found")
+    due = "its confirmation has not been run; go on with: fusion-search confirm found"
+    broken_off = "its confirmation was interrupted; go on with: fusion-search confirm found"
+
+    def told() -> list[str]:
+        found = []
+        for words in (["status", "found"], ["status"]):
+            main(words)
+            lines = [one.strip() for one in capsys.readouterr().out.splitlines()]
+            found.append([one for one in lines if "confirmation" in one and "found-" not in one])
+        assert found[0] == found[1]
+        return found[0]
+
+    first, second = Trial((0.5, 0.25), seed=0), Trial((0.5, 0.25), seed=1)
+    write_planned(storage, [first, second])
+    write_trial(storage, first, "broken")
+    assert told() == []  # trials are left
+    write_trial(storage, second, "broken")
+    assert told() == []  # and now nothing can be confirmed
+    write_trial(storage, second)
+    assert told() == [due]
+    own = open_storage("results").below("found-confirmation")
+    with claimed(own, "found-confirmation"):
+        assert told() == []
+    own.write(to_yaml(replace(search, name="found-confirmation")).encode(), "specification.yaml")
+    write_planned(own, [first])
+    assert told() == [broken_off]
+    write_trial(own, first)
+    assert told() == []
+
+
+@pytest.mark.parametrize(
+    "field", ["resources={requirements: [-r needs.txt]}", "resources.requirements=['-r needs.txt']"]
+)
+def test_files_of_requirements_are_read_where_the_command_is_given(
+    search: SearchSpecification, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("needs.txt").write_text("# mine\nnumpy>=1  # arrays\n")
+    here: list[Resources | None] = []
+    there: list[HeadCommand] = []
+    monkeypatch.setattr(
+        launching, "_confirm", lambda *_, resources, **__: here.append(resources) or 0
+    )
+    monkeypatch.setattr(launch, "_submit", lambda _, command, detach: there.append(command) or 0)
+    words = ["confirm", "found", "--set", field, "--storage", str(Path("results").absolute())]
+    assert main(words) == 0
+    assert main([*words, "--address", "http://head:8265"]) == 0
+    (command,) = there
+    assert command.sent.requirements == ("numpy>=1",)
+    Path("needs.txt").unlink()  # the head node has none
+    assert main(command.words) == 0
+    assert [one and one.requirements for one in here] == [("numpy>=1",)] * 2
+
+
+def test_a_file_of_requirements_that_is_missing_is_named_wherever_it_is_to_be_read(
+    search: SearchSpecification, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["confirm", "found", "--set", "resources.requirements=['-r gone.txt']"]
+    for address in ("local", "http://head:8265"):
+        assert main([*words, "--address", address]) == 2
+        error = capsys.readouterr().err
+        assert "resources.requirements is '-r gone.txt', which cannot be read" in error

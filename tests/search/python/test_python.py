@@ -99,6 +99,14 @@ def test_what_is_no_digits_is_refused_and_so_are_its_own_train_examples(search: 
         winner.evaluate(groups=[0, 1])
     with pytest.raises(ValueError, match="the examples came as int; give a map-style data set"):
         winner.evaluate(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device is 'gpu'; allowed: auto, cpu, cuda"):
+        winner.evaluate(device="gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_said_as_what_was_given(search: str) -> None:
+    with pytest.raises(ValueError, match="this machine has no CUDA GPU"):
+        load_trial(search).evaluate(device="cuda")
 
 
 def test_a_stream_of_another_kind_is_said_in_a_sentence() -> None:

@@ -1,8 +1,9 @@
-"""A search with fold rungs by made-up trials, killed and resumed, without Ray's processes."""
+"""Samples over folds, with fold rungs and without: made-up trials, without Ray's processes."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import statistics
@@ -25,7 +26,7 @@ from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.samples import objectives_of, sample_table
 from fusion_search.analysis.records.selection import open_search, read_specification
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
-from fusion_search.analysis.records.tables import FINISHED, STOPPED, read_rows
+from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_rows
 from fusion_search.analysis.report.page import _summary
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search
@@ -35,12 +36,13 @@ from fusion_search.search.dispatch.messages import proposed, write_row
 from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.recorder import Recorder, read_decisions
+from fusion_search.search.running import space_search
 from fusion_search.search.running.confirmation import choose_candidates
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.proposals import read_proposals
 from fusion_search.search.running.run import Environment, write_specification
 from fusion_search.search.running.space_search import make_proposals, run_space
-from fusion_search.search.spaces.searchers.base import ranks
+from fusion_search.search.spaces.searchers.base import Observation, ranks
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import ConfigurationError
 
@@ -61,13 +63,17 @@ class Workers:
         seed: of the order.
         ends: after so many ends of trials the driver is killed: half of the times when the trial
             has its record and nobody has heard of it, else when its driver has.
+        failing: samples fail in this fold.
     """
 
-    def __init__(self, count: int, seed: int = 0, ends: int = 10**6) -> None:
-        self.count, self.left = count, ends
+    def __init__(
+        self, count: int, seed: int = 0, ends: int = 10**6, failing: int | None = None
+    ) -> None:
+        self.count, self.left, self.failing = count, ends, failing
         self.chance = np.random.default_rng(seed)
         self.heard_before = bool(seed % 2)
         self.ran: list[str] = []
+        self.beside = 0  # the most parts of one sample at once
 
     def connected(self, resources: object) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
@@ -79,33 +85,42 @@ class Workers:
             opened, recorder, progress, None, search.resources, search.scheduler.name, trials
         )
         scheduler = make_scheduler(search.scheduler, {}, driver.goes_on)
-        assert scheduler is not None
         working: list[Any] = []
+        count = itertools.count()
+
+        def told(event: str, ray_trial: Any, row: Any) -> bool:
+            result = {"event": event, "row": write_row(row)}
+            decision = scheduler.on_trial_result(None, ray_trial, result)  # type: ignore[arg-type]
+            driver.on_trial_result(0, [], ray_trial, result)
+            return decision != "STOP"
+
         while True:
             while len(working) < self.count and (one := trials.next()) is not None:
-                ray_trial = SimpleNamespace(trial_id=str(one.number), config=proposed(one))
+                ray_trial = SimpleNamespace(trial_id=str(next(count)), config=proposed(one))
                 working.append((ray_trial, one.sample, list(one.trials)))
             if not working:
                 return
+            samples = [json.dumps(sample) for _, sample, _ in working]
+            self.beside = max(self.beside, *map(samples.count, samples))
             at = int(self.chance.integers(len(working)))
             ray_trial, sample, waiting = working[at]
             trial = waiting.pop(0)
-            row, events = recorder.ended_row(trial), ["end"]
-            if row is None:
+            row, goes_on = recorder.ended_row(trial), True
+            if row is None or row["status"] == FAILED:
                 data = opened.data(trial.data, trial.fold)
                 started = recorder.started(trial, data, datetime.now(UTC), sample)
+                goes_on = told("start", ray_trial, started)
                 row = {**started, **made_up(sample, trial.fold)}
-                schema = recorder.description.schema("trials")
-                write_rows(recorder.storage, "trials", trial.trial_id, [row], schema)
-                self.ran.append(trial.trial_id)
-                self.left -= 1
-                self._die(heard=False)
-                events = ["start", "end"]
-            for event in events:
-                told = {"event": event, "row": write_row(row)}
-                decision = scheduler.on_trial_result(None, ray_trial, told)  # type: ignore[arg-type]
-                driver.on_trial_result(0, [], ray_trial, told)
-            if decision == "STOP" or not waiting:
+                if trial.fold == self.failing:
+                    row |= {"status": FAILED, "reason": "made up"}
+                if goes_on:
+                    schema = recorder.description.schema("trials")
+                    write_rows(recorder.storage, "trials", trial.trial_id, [row], schema)
+                    self.ran.append(trial.trial_id)
+                    self.left -= 1
+                    self._die(heard=False)
+            goes_on = goes_on and told("end", ray_trial, row) and row["status"] == FINISHED
+            if not goes_on or not waiting:
                 driver.on_trial_complete(0, [], ray_trial)
                 del working[at]
             self._die(heard=True)
@@ -132,7 +147,7 @@ def made_up(sample: Any, fold: int) -> dict[str, Any]:
 
 
 def declared(
-    parent: Path, name: str, searcher: str = "random", **fields: Any
+    parent: Path, name: str, searcher: str = "random", samples: int = SAMPLES, **fields: Any
 ) -> SearchSpecification:
     return build_search(
         {
@@ -141,7 +156,7 @@ def declared(
             "training": {"learning_rate": {"low": 0.001, "high": 0.01}},
             "placement": {"couplings": ["none", "gates"]},
             "folds": "all",
-            "searcher": {"name": searcher, "samples": SAMPLES},
+            "searcher": {"name": searcher, "samples": samples},
             "scheduler": {"name": "fold_rungs", "reduction": REDUCTION},
             "mlflow": {"enabled": False},
             "storage": str(parent),
@@ -150,11 +165,13 @@ def declared(
     )
 
 
-def run(search: SearchSpecification, workers: Workers, begin: bool) -> int:
-    """As ``launch`` and ``resume`` do; returns the exit code."""
+def run(
+    search: SearchSpecification, workers: Workers, begin: bool, failed_too: bool = False
+) -> int:
+    """As ``launch``, ``resume`` and ``retry`` do; returns the exit code."""
     storage = open_storage(search.storage).below(search.name)
     environment = Environment(data_folder=None, dispatcher=workers)
-    return run_space(search, storage, environment, begin=begin, failed_too=False)
+    return run_space(search, storage, environment, begin=begin, failed_too=failed_too)
 
 
 class Silent(Progress):
@@ -415,3 +432,73 @@ def test_nothing_follows_from_a_decision_that_cannot_be_written(
     monkeypatch.undo()
     assert go_on(search, Workers(2), opened)
     check(storage)
+
+
+NONE: dict[str, Any] = {"searcher": "tpe", "samples": 4, "scheduler": {"name": "none"}}
+
+
+def whole_history(search: SearchSpecification) -> tuple[Observation, ...]:
+    storage = open_storage(search.storage).below(search.name)
+    proposals = make_proposals(search, storage)
+    proposals.restore(read_proposals(storage))
+    assert proposals.complete
+    return proposals.history
+
+
+def test_without_a_scheduler_the_folds_of_a_sample_run_beside_each_other(
+    tmp_path: Path, opened: OpenedTask
+) -> None:
+    search = declared(tmp_path, "apart", **NONE)
+    workers = Workers(3)
+    assert go_on(search, workers, opened)
+    assert workers.beside == 3
+    assert len(workers.ran) == len(set(workers.ran)) == 3 * 4
+    for one in whole_history(search):
+        errors = [made_up(one.sample, fold)["objective_values"][0] for fold in range(3)]
+        assert one.values == (sum(errors) / 3,)  # in the order of the folds, to the bit
+
+
+def test_one_worker_runs_and_proposes_the_same_whether_folds_are_apart_or_not(
+    tmp_path: Path, opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart, together = (declared(tmp_path, name, **NONE) for name in ("apart", "together"))
+    first, second = Workers(1), Workers(1)
+    assert go_on(apart, first, opened)
+    monkeypatch.setattr(space_search, "folds_apart", lambda scheduler: False)
+    assert go_on(together, second, opened)
+    assert first.ran == second.ran
+    assert whole_history(apart) == whole_history(together)
+    plans = [open_storage(tmp_path / one).read("planned.json") for one in ("apart", "together")]
+    assert plans[0] == plans[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_folds_that_run_beside_each_other_outlive_kills_one_by_one(
+    tmp_path: Path, opened: OpenedTask, seed: int
+) -> None:
+    search = declared(tmp_path, "killed", **NONE)
+    ran = [one for workers in killed(search, opened, 3, seed) for one in workers.ran]
+    assert len(ran) == len(set(ran)) == 3 * 4
+    assert {one.state for one in whole_history(search)} == {FINISHED}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_of_a_failed_sample_has_not_begun_is_left_out_and_retried(
+    tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = declared(tmp_path, "failing", **{**NONE, "samples": 1})
+    assert run(search, Workers(workers, seed=3, failing=1), begin=True) == 3
+    rows = read_rows(open_storage(tmp_path / "failing"), "trials")
+    left_out = 3 - len(rows)
+    assert sorted(row["status"] for row in rows) == [FAILED] + [FINISHED] * (2 - left_out)
+    assert left_out == 1 or workers > 1
+    (one,) = whole_history(search)
+    assert one.state == FAILED
+    capsys.readouterr()
+    main(["status", "failing", "--storage", str(tmp_path)])
+    assert capsys.readouterr().out.count("left out: another of its sample failed") == left_out
+    again = Workers(workers)
+    assert run(search, again, begin=False, failed_too=True) == 0
+    assert len(again.ran) == 1 + left_out
+    (one,) = whole_history(search)
+    assert one.state == FINISHED

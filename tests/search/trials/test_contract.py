@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import odd_tasks
 import pytest
@@ -19,10 +19,11 @@ from fusion_search.datasets.conditions import ORIGINAL, Axis
 from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.datasets.metrics import Metric
 from fusion_search.models.layout import Placement
-from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.check import _asked
+from fusion_search.search.commands.command_line import main, parser
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.running.run import open_data
-from fusion_search.search.tasks.base import Task
+from fusion_search.search.tasks.base import Answer, Task
 from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
 from fusion_search.search.tasks.opened import open_task
 from fusion_search.search.trials.fields import ConfigurationError
@@ -240,3 +241,38 @@ def test_the_command_says_a_line_a_clause(
     assert "1 clause broken" in printed
     assert main(["check", "no_such_task"]) == 2
     assert "allowed: digits" in capsys.readouterr().err
+
+
+class Watched(NoisySensors):
+    """Notes on how many threads it is run, and at how many conditions."""
+
+    threads: ClassVar[set[int]] = set()
+    conditions: ClassVar[list[int]] = []
+
+    def predict(self, network: nn.Module, batch: Batch) -> Any:
+        self.threads.add(torch.get_num_threads())
+        return super().predict(network, batch)
+
+    def answers(
+        self, network: nn.Module, dataset: Any, numbers: Any, conditions: Any, run: Any, **how: Any
+    ) -> Iterator[Answer]:
+        self.conditions.append(len(conditions))
+        return super().answers(network, dataset, numbers, conditions, run, **how)
+
+
+def test_it_is_tried_on_a_trials_threads_and_the_grid_is_tested_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(odd_tasks, "Watched", Watched, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert main(["check", "odd_tasks:Watched"]) == 0
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert Watched.threads == {1}
+    assert Watched.conditions.count(3 * 3) == 1
+    config = tmp_path / "search.yaml"
+    config.write_text("{name: x, task: odd_tasks:Sensors, resources: {cpus_per_trial: 2.5}}")
+    assert _asked(parser().parse_args(["check", str(config)])).threads == 2
