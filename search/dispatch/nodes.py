@@ -87,28 +87,27 @@ def check_nodes(
     if expected.gpus:
         there = [one for one in able if not isinstance(asked.get(one["NodeID"]), GoneError)]
         on_gpus = ask_nodes(_gpu_answer, there, gpus=_HELD_GPU, seconds=_GPU_SECONDS, say=say)
-    left: list[Node] = []
-    answers: dict[str, Answer] = {}  # by name
+    left: list[tuple[Node, Answer]] = []
     for node in able:
         found = [one[node["NodeID"]] for one in (own, asked, on_gpus) if node["NodeID"] in one]
         if any(isinstance(one, GoneError) for one in found):
             say(f"note: node {node_name(node)} is gone; the search begins without it")
             continue
-        left.append(node)
         if any(isinstance(one, BusyError) for one in found):
             say(
                 f"note: node {node_name(node)} has no GPU free to be asked whether torch can "
                 "compute on it; it is asked when a trial begins there"
             )
-        answers[node_name(node)] = joined(one for one in found if isinstance(one, Answer))
-    for node in left:
-        if trouble := answers[node_name(node)].trouble:
-            raise SearchStoppedError(f"node {node_name(node)} {trouble}{_or_without(node, left)}")
+        left.append((node, joined(one for one in found if isinstance(one, Answer))))
     if not left:
         raise SearchStoppedError("no node is left that could run a trial")
-    for text in notes(answers):
+    for node, answer in left:
+        if answer.trouble:
+            remedy = _or_without(node, [one for one, _ in left])
+            raise SearchStoppedError(f"node {node_name(node)} {answer.trouble}{remedy}")
+    for text in notes((node_name(node), answer) for node, answer in left):
         say(text)
-    return replace(expected, asked=frozenset(one["NodeID"] for one in left))
+    return replace(expected, asked=frozenset(node["NodeID"] for node, _ in left))
 
 
 def _or_without(node: Node, nodes: Sequence[Node]) -> str:
@@ -155,6 +154,8 @@ def ask_nodes(
         ).remote(*arguments)
         for node in nodes
     }
+    if not asked:
+        return {}
     until = time.monotonic() + seconds
     _, silent = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_QUIET_SECONDS)
     names = [node_name(node) for node in nodes if asked[node["NodeID"]] in silent]

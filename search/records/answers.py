@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -34,15 +34,15 @@ def joined(answers: Iterable[Answer]) -> Answer:
     return whole
 
 
-def notes(answers: Mapping[str, Answer]) -> list[str]:
+def notes(answers: Iterable[tuple[str, Answer]]) -> list[str]:
     """What may change numbers, in words, each once for all machines that it is true of.
 
     Args:
-        answers: by the names of the machines.
+        answers: with the names of the machines.
     """
     having: dict[str, list[str]] = defaultdict(list)
     computing: dict[str, list[str]] = defaultdict(list)
-    for name, answer in answers.items():
+    for name, answer in answers:
         for difference in answer.differences:
             having[difference].append(name)
         if answer.processor:

@@ -66,7 +66,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, li
             asked.append((question, hosts, gpus))
             if gpus and not answers:
                 return {f"id-{host}": question() for host in hosts}
-            return {f"id-{host}": answers.get(host, Answer()) for host in hosts}
+            found = {f"id-{host}": answers.get(host, Answer()) for host in hosts}
+            return {"id-other": Answer(), **found}
 
         monkeypatch.setattr(ray, "nodes", lambda: list(there))
         monkeypatch.setattr(nodes, "ask_nodes", ask)
@@ -152,6 +153,20 @@ def test_a_node_that_is_gone_is_passed_over_with_a_note(
     cluster([node("alone")], alone=GoneError())
     with pytest.raises(SearchStoppedError, match="no node is left that could run a trial"):
         check_nodes(expected, small_opened, Resources(), told.append)
+
+
+def test_a_trouble_is_told_of_one_of_two_nodes_with_the_same_name(
+    expected: Expectation, small_opened: OpenedTask, cluster: Any
+) -> None:
+    """Two of Ray's nodes may run on one machine."""
+    there = [node("same"), {**node("same"), "NodeID": "id-other"}]
+    cluster(there, same=Answer("has a fault"))
+    with pytest.raises(SearchStoppedError, match=r"node same .* has a fault, or leave it out"):
+        check_nodes(expected, small_opened, Resources(), print)
+
+
+def test_nobody_is_asked_where_only_the_driver_is() -> None:
+    assert nodes.ask_nodes(nodes._machine_answer, []) == {}
 
 
 def test_whether_a_node_is_gone_or_silent_is_told_in_whole_words(
