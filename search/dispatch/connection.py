@@ -306,6 +306,11 @@ def wrong_token(address: str) -> str:
 
 def _why_not(address: str, error: Exception) -> str:
     detail = " ".join(str(error).split())
+    if address == "local" and "timed out during startup" in detail:
+        return (
+            "Ray did not start in the time that it allows itself, as on a machine that is busy "
+            "with other programs; start again when it is less so: nothing is lost"
+        )
     if address == "local":
         return (
             f"Ray cannot be started on this machine ({detail[:300]}); its logs are in "
