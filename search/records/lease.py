@@ -26,6 +26,7 @@ from fusion_search.search.records import driver_file
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
     RENEW_SECONDS,
+    WATCH_SECONDS,
     driver_content,
     driver_words,
     read_driver_file,
@@ -82,7 +83,7 @@ class Lease:
         self._name, self._verb = name, verb
         self._interrupt = interrupt
         self._running: Mapping[str, Any] = {}
-        self._renewed = self._looked = uptime()
+        self._renewed = uptime()
         self._stopping = False
         self._lock = threading.RLock()  # of all that looks at the file and then writes it
         self._over = threading.Event()
@@ -102,7 +103,7 @@ class Lease:
 
     def start(self) -> None:
         """The file is there: look after it."""
-        self._renewed = self._looked = uptime()
+        self._renewed = uptime()
         self._thread.start()
 
     def tell(self, running: Mapping[str, Mapping[str, Any]]) -> None:
@@ -111,10 +112,9 @@ class Lease:
         Raises:
             StorageError: the storage does not answer, or the lease is lost.
         """
-        with self._lock:
-            self._running = {trial: dict(one) for trial, one in running.items()}
-            self.assure()
-            self._write()
+        self._running = {trial: dict(one) for trial, one in running.items()}
+        self.renew()
+        self.assure()
 
     def assure(self, patience_seconds: float = 0.0) -> None:
         """Before something is written: whether the search is still this process's to drive.
@@ -141,10 +141,17 @@ class Lease:
             except ValueError:  # no other driver's
                 found = None
             if found is not None and found["lease"] != self.id:
-                self._lose(found)
-            else:
-                self._looked = uptime()
-                self._write()
+                self._lose(driver_words(found))
+                return
+            began = uptime()
+            self._storage.write(self.content, DRIVER_FILE)  # now: who waits may be overtaken
+            if uptime() - began > WATCH_SECONDS:
+                # Halted in between, this may have been written over another's lease, who writes
+                # it again when it finds none.
+                remove_driver_file(storage)
+                self._lose("another process, perhaps")
+                return
+            self._renewed = began
 
     def release(self) -> None:
         """Give the lease back, as far as the storage lets us; then nobody looks after it."""
@@ -159,15 +166,10 @@ class Lease:
             if asked_to_stop(self._storage, self.id) is not None:
                 self._storage.remove(STOP_FILE)
 
-    def _write(self) -> None:
-        began = uptime()
-        self._storage.write(self.content, DRIVER_FILE)
-        self._renewed = began
-
-    def _lose(self, found: Mapping[str, Any]) -> None:
+    def _lose(self, whom: str) -> None:
         where = command("status", self._name, storage=self._storage.parent.location)
         self.lost = (
-            f"search {self._name!r} was taken over by {driver_words(found)}, for this process had "
+            f"search {self._name!r} was taken over by {whom}, for this process had "
             "not been heard for long (a machine that slept, a process that was halted, storage "
             f"that was cut); it writes nothing more; see how it goes on with: {where}"
         )
@@ -180,7 +182,7 @@ class Lease:
 
     def look(self) -> None:
         """What is to be done every ``LOOK_SECONDS``."""
-        if uptime() - self._looked >= RENEW_SECONDS - LOOK_SECONDS / 2:
+        if uptime() - self._renewed >= RENEW_SECONDS - LOOK_SECONDS / 2:
             self.renew()
         by = None if self.lost or self._stopping else asked_to_stop(self._storage, self.id)
         if by is not None:

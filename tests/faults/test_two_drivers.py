@@ -90,12 +90,13 @@ def test_a_driver_that_was_halted_finds_that_another_took_over(
         seeds=list(range(6)),
         mlflow={"enabled": True, "tracking_uri": database},
     )
-    short = {"SHORT": "40", "PAUSE": "1"}  # stale after 6 seconds, watched for one more
+    short = {"SHORT": "10", "PAUSE": "2"}  # stale after 24 seconds, watched for four more
     with search_process("launch", str(config), program=PROGRAM, **short) as first:
         read_until(first, "[2/6]")
+        subprocess.run(["sleep", "1"], check=True)  # it waits for its next trial
         halted(first)
         resume = ("resume", "test", "--storage", place)
-        subprocess.run(["sleep", "7"], check=True)
+        subprocess.run(["sleep", "25"], check=True)
         with search_process(*resume, program=PROGRAM, **short) as second:
             read_until(second, "[3/6]")
             first.send_signal(signal.SIGCONT)
