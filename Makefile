@@ -33,6 +33,7 @@ test-slow: $(READY)
 
 soak: $(READY)
 	PYTHONPATH=tests/support $(BIN)/python tests/faults/soak.py
+	PYTHONPATH=tests/support $(BIN)/python tests/faults/asha_soak.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
