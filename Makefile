@@ -36,6 +36,7 @@ test-machines: $(READY)
 
 soak: $(READY)
 	PYTHONPATH=tests/support $(BIN)/python tests/faults/soak.py
+	PYTHONPATH=tests/support $(BIN)/python tests/faults/asha_soak.py
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks

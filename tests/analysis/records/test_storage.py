@@ -28,6 +28,7 @@ from fusion_search.analysis.records.processes import (
 )
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import (
+    ASHA_FILE,
     CANDIDATES_FILE,
     EXHAUSTED_FILE,
     IMPORTANCE_FILE,
@@ -381,7 +382,7 @@ def test_a_resume_removes_what_dead_processes_left_half_written(
     "name",
     [
         *(SPECIFICATION_FILE, PLANNED_FILE, DRIVER_FILE, STOP_FILE, IDENTITY_FILE, EXHAUSTED_FILE),
-        *(CANDIDATES_FILE, IMPORTANCE_FILE, REPLAY_FILE),
+        *(ASHA_FILE, CANDIDATES_FILE, IMPORTANCE_FILE, REPLAY_FILE),
         *(f"{small_trial().trial_id}.{end}" for end in ("parquet", "pt", "txt")),
     ],
 )
