@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -353,4 +354,6 @@ def _artifact_location(search: Storage, uri: str) -> str | None:
     if not is_database or not isinstance(search.filesystem, fs.LocalFileSystem):
         return None
     folder = Path(search.root)
-    return str(folder.parent / "mlflow-artifacts" / folder.name)
+    location = folder.parent / "mlflow-artifacts" / folder.name
+    # MLflow takes "%20" in a path for a space, too.
+    return str(location) if unquote(str(location)) == str(location) else location.as_uri()

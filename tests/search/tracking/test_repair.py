@@ -155,15 +155,6 @@ def test_what_was_done_to_the_searchs_run_and_experiment_is_put_right(
     client.set_tag(runs["t001"].info.run_id, "mlflow.parentRunId", other)
     assert counted(sync(search, uri))[2:] == (0, 1)
     check(uri, range(2))
-    client.delete_tag(runs_of(uri)[0].info.run_id, "fusion_search.search_id")
-    assert counted(sync(search, uri)) == (2, 0, 1, 0)  # the other is back, the trials below it
-    tagged = client.search_runs([experiment], "tags.`fusion_search.search_id` != ''")
-    assert len(tagged) == 3
-    for run in client.search_runs([experiment]):
-        if "fusion_search.search_id" not in run.data.tags:
-            client.delete_run(run.info.run_id)
-    check(uri, range(2))
-
     shutil.rmtree(storage.path("mlflow-artifacts"))
     assert counted(sync(search, uri)) == (2, 0, 0, 0)
     check(uri, range(2))
