@@ -19,8 +19,7 @@ RAY: Final = (
     # Ports that are known, as behind a firewall: a node that chooses them waits 15 s for its own
     # processes to say which, and on a busy machine ends by that.
     *("--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382"),
-    *("--dashboard-agent-grpc-port=6383", "--dashboard-agent-listen-port=6384"),
-    "--metrics-export-port=6385",
+    *("--dashboard-agent-grpc-port=6383", "--metrics-export-port=6384"),
     "--object-store-memory=100000000",  # bytes; else a third of the memory, each
 )
 
