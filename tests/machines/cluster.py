@@ -15,20 +15,8 @@ from s3_server import CREDENTIALS
 NAMES: Final = ("head", "one", "two", "s3", "mlflow", "laptop")
 LIMIT_SECONDS: Final = 900  # of what takes one minute on a machine of one's own
 STARTS: Final = 5  # of Ray on a machine
-RAY: Final = (
-    # Ports that are known, as behind a firewall: a node that chooses them waits 15 s for its own
-    # processes to say which, and on a busy machine ends by that.
-    *("--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382"),
-    *("--dashboard-agent-grpc-port=6383", "--metrics-export-port=6384"),
-    "--object-store-memory=100000000",  # bytes; else a third of the memory, each
-)
+OBJECTS: Final = "--object-store-memory=100000000"  # bytes; else a third of the memory, each
 
-_ON_A_BUSY_MACHINE: Final = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # no step back behind other programs
-    "RAY_worker_register_timeout_seconds": "600",
-    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "600",
-}
 _FEWER_PROCESSES: Final = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -59,7 +47,12 @@ class Cluster:
         token = secrets.token_hex(32)
         for name in ("head", "one", "two", "laptop"):
             machine = self.rack[name]
-            machine.variables.update(CREDENTIALS, RAY_AUTH_MODE="token", **_ON_A_BUSY_MACHINE)
+            machine.variables.update(
+                CREDENTIALS,
+                RAY_AUTH_MODE="token",
+                RAY_USAGE_STATS_ENABLED="0",
+                RAY_worker_niceness="0",
+            )
             file = machine.home / ".ray" / "auth_token"
             file.parent.mkdir()
             file.write_text(token)
@@ -106,7 +99,7 @@ class Cluster:
         lives = "grep --quiet '[c]lient.server' /proc/[0-9]*/cmdline 2>/dev/null || exit 1"
         for _ in range(STARTS):
             try:
-                machine.run("ray", "start", *words, *RAY, seconds=LIMIT_SECONDS)
+                machine.run("ray", "start", *words, OBJECTS, seconds=LIMIT_SECONDS)
                 for port in ports:
                     self._wait_for_port(name, port, machine, lives)
             except AssertionError as error:
