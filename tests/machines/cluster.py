@@ -17,6 +17,12 @@ LIMIT_SECONDS: Final = 900  # of what takes one minute on a machine of one's own
 STARTS: Final = 5  # of Ray on a machine
 OBJECTS: Final = "--object-store-memory=100000000"  # bytes; else a third of the memory, each
 
+_ON_A_BUSY_MACHINE: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # no step back behind other programs
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "600",
+}
 _FEWER_PROCESSES: Final = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -47,12 +53,7 @@ class Cluster:
         token = secrets.token_hex(32)
         for name in ("head", "one", "two", "laptop"):
             machine = self.rack[name]
-            machine.variables.update(
-                CREDENTIALS,
-                RAY_AUTH_MODE="token",
-                RAY_USAGE_STATS_ENABLED="0",
-                RAY_worker_niceness="0",
-            )
+            machine.variables.update(CREDENTIALS, RAY_AUTH_MODE="token", **_ON_A_BUSY_MACHINE)
             file = machine.home / ".ray" / "auth_token"
             file.parent.mkdir()
             file.write_text(token)
@@ -95,7 +96,7 @@ class Cluster:
     def _start_ray(self, name: str, *words: str, ports: tuple[int, ...] = ()) -> None:
         """A node that is up, and listens; again where it has given up waiting for itself."""
         machine, log = self.rack[name], self.rack.log
-        # Ray's processes wait half a minute for each other; whoever has not, is gone.
+        # Ray's processes wait 15 to 30 s for each other, and end when that is over.
         lives = "grep --quiet '[c]lient.server' /proc/[0-9]*/cmdline 2>/dev/null || exit 1"
         for _ in range(STARTS):
             try:
