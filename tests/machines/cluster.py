@@ -15,13 +15,7 @@ from s3_server import CREDENTIALS
 NAMES: Final = ("head", "one", "two", "s3", "mlflow", "laptop")
 LIMIT_SECONDS: Final = 900  # of what takes one minute on a machine of one's own
 STARTS: Final = 5  # of Ray on a machine
-RAY: Final = (
-    # Ports that are known, as behind a firewall: a node that chooses them waits 15 s for its own
-    # processes to say which, and on a busy machine ends by that.
-    *("--node-manager-port=6380", "--object-manager-port=6381", "--runtime-env-agent-port=6382"),
-    *("--dashboard-agent-grpc-port=6383", "--metrics-export-port=6384"),
-    "--object-store-memory=100000000",  # bytes; else a third of the memory, each
-)
+OBJECTS: Final = "--object-store-memory=100000000"  # bytes; else a third of the memory, each
 
 _ON_A_BUSY_MACHINE: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -102,11 +96,11 @@ class Cluster:
     def _start_ray(self, name: str, *words: str, ports: tuple[int, ...] = ()) -> None:
         """A node that is up, and listens; again where it has given up waiting for itself."""
         machine, log = self.rack[name], self.rack.log
-        # Ray's processes wait half a minute for each other; whoever has not, is gone.
+        # Ray's processes wait 15 to 30 s for each other, and end when that is over.
         lives = "grep --quiet '[c]lient.server' /proc/[0-9]*/cmdline 2>/dev/null || exit 1"
         for _ in range(STARTS):
             try:
-                machine.run("ray", "start", *words, *RAY, seconds=LIMIT_SECONDS)
+                machine.run("ray", "start", *words, OBJECTS, seconds=LIMIT_SECONDS)
                 for port in ports:
                     self._wait_for_port(name, port, machine, lives)
             except AssertionError as error:
