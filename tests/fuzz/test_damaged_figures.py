@@ -81,7 +81,7 @@ def test_figures_of_a_damaged_table(
     pq.write_table(rows, plain, compression="none", use_dictionary=False, write_statistics=False)
     figures = itertools.cycle(FIGURES[table])
     assert draw(next(figures), search, capsys) == 0
-    copies = [*damaged(content, times, seed=21), *damaged(plain.getvalue(), 5 * times, seed=22)]
+    copies = [*damaged(content, times, seed=21), *damaged(plain.getvalue(), 3 * times, seed=22)]
     try:
         for copy in copies:
             path.write_bytes(copy)
