@@ -112,8 +112,7 @@ def over_folds(
         AnalysisError: a probe holds no examples that its network was trained on, or none of the
             test split, or other arrays than the first; or two probes test one group.
     """
-    examples: list[pd.DataFrame] = []
-    nearest, start = dict[str, list[Numbers]](), 0
+    examples, nearest, start = list[pd.DataFrame](), dict[str, list[Numbers]](), 0
     tested: dict[str, str] = {}
     for trial, (own, numbers) in probes.items():
         if not {_TRAIN, _TEST} <= set(own["split"]):

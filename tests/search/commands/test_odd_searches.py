@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from damage import NAME, declared, written
+from damage import NAME, declared, sweep_folder, written
 from xflow_records import write_probe, write_variant
 
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import FAILED
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import draw, folds, probed
 from fusion_search.search.records.recorder import write_plan
@@ -25,8 +22,8 @@ OF_TRIALS = ("timeline", "embedding", "changes", "maps")
 def _nothing_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     for verbs in (draw, folds, probed):
         monkeypatch.setattr(verbs, "save", lambda *_: None)
-    embedding = "fusion_search.analysis.figures.probed.embedding.embedded"
-    monkeypatch.setattr(embedding, lambda vectors: np.zeros((len(vectors), 2)))
+    for name in ("draw_folds", "draw_learning"):
+        monkeypatch.setattr(folds, name, lambda *_, **__: None)
 
 
 def said(place: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -44,18 +41,17 @@ def planned(place: Path) -> str:
     return NAME
 
 
-def failed(place: Path) -> str:
-    for fold in range(2):
-        nothing: dict[str, Any] = {"status": FAILED, "reason": "the loss became nan"}
-        write_variant(made_up(place), "baseline", fold, math.nan, **nothing)
-    return "made-up"
+def ended(place: Path) -> str:
+    """Two failed, two were stopped."""
+    sweep_folder(place)
+    return NAME
 
 
 def made_up(place: Path) -> Storage:
     return open_storage(place).below("made-up")
 
 
-@pytest.mark.parametrize("make", [planned, failed])
+@pytest.mark.parametrize("make", [planned, ended])
 def test_no_finished_trial_is_said_in_a_sentence(
     make: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
