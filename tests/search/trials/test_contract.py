@@ -272,7 +272,7 @@ def test_it_is_tried_on_a_trials_threads_and_the_grid_is_tested_once(
     finally:
         torch.set_num_threads(before)
     assert Watched.threads == {1}
-    assert Watched.conditions.count(3 * 3) == 1
+    assert Watched.conditions.count(2 * 3) == 1  # absent inputs are tested apart
     config = tmp_path / "search.yaml"
     config.write_text("{name: x, task: odd_tasks:Sensors, resources: {cpus_per_trial: 2.5}}")
     assert _asked(parser().parse_args(["check", str(config)])).threads == 2
