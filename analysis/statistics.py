@@ -166,15 +166,19 @@ def corrected_t_test(differences: Values, test_share: float) -> MeanTest:
 
 
 def _t_test(values: Values, factor: float) -> MeanTest:
-    """A t-test whose mean has ``factor`` times the variance of its values [n]."""
+    """A t-test whose mean has ``factor`` times the variance of its values [n].
+
+    Values that do not differ say nothing of how far others would: the mean alone.
+    """
     mean = float(values.mean()) if len(values) else math.nan
     if len(values) < 2 or math.isnan(factor):
         return MeanTest(mean, *(math.nan,) * 4)
     spread = float(values.std(ddof=1))
-    error = math.sqrt(factor) * (spread if spread > TIE else 0.0)
+    if spread <= TIE:
+        return MeanTest(mean, *(math.nan,) * 4)
+    error = math.sqrt(factor) * spread
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    same = math.copysign(math.inf, mean) if abs(mean) > TIE else 0.0
-    t = mean / error if error > 0 else same
+    t = mean / error
     p = float(2 * stats.t.sf(abs(t), len(values) - 1))
     return MeanTest(mean, mean - half, mean + half, t, p)
 

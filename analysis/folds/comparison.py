@@ -90,8 +90,9 @@ def compare_folds(
                 "paired_folds": len(fold_differences),
                 "paired_runs": len(run_differences),
                 "difference": corrected.mean,
-                "difference_low": corrected.low,
-                "difference_high": corrected.high,
+                # An end beyond what a difference of shares can be is moved there.
+                "difference_low": max(corrected.low, -1.0) if metric.share else corrected.low,
+                "difference_high": min(corrected.high, 1.0) if metric.share else corrected.high,
                 "p_paired_t": paired_t_test(fold_differences).p,
                 "p_corrected_t": corrected.p,
                 "p_repeated_t": corrected_t_test(run_differences, share).p,

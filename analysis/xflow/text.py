@@ -41,6 +41,12 @@ NO_OPTIMISTIC: Final = (
 )
 NOT_JUDGED: Final = "The paper's claims are not judged: it prints nothing on {group}."
 
+UNLIKE_FOLDS: Final = (
+    "Not every network has every fold yet: values of two lines are means over different folds "
+    "(where a line has two counts, the second is of the optimistic column). Differences are over "
+    "the folds that both have."
+)
+
 _Row = dict[str, Any]
 
 
@@ -73,6 +79,8 @@ def xflow_text(
         parts += ["### Under noise", *noise_sections(group, own, metric)]
     optimistic = OPTIMISM if table["optimistic"].any() else f"{OPTIMISM} {NO_OPTIMISTIC}"
     missing = [NO_SHARE] if table["test_share"].isna().any() else []
+    if table["folds"].nunique() > 1:
+        missing.append(UNLIKE_FOLDS)
     return (
         "\n\n".join(
             [*parts, "## Notes", RULE, NOISE_RULE, optimistic, INTERVALS, TESTS, *missing, *notes]
@@ -119,8 +127,10 @@ def _value(row: _Row | None, metric: MetricDescription) -> str:
     return DASH if row is None else value_text(row, metric)
 
 
-def _folds(row: _Row | None) -> str:
-    return DASH if row is None else count_text(row)
+def _folds(*rows: _Row | None) -> str:
+    """Of how many folds values in one line are: "2", or where they differ "1, 2"."""
+    counts = list(dict.fromkeys(count_text(row) for row in rows if row is not None))
+    return ", ".join(counts) if counts else DASH
 
 
 def _paper(per_cent: float | None, metric: MetricDescription) -> str:
@@ -137,7 +147,7 @@ def _accuracies(
         (BASELINE, honest.get(BASELINE), optimistic.get(BASELINE), known[0]),
         ("XFlow", honest.get(CHOSEN), optimistic.get(BEST), known[1]),
     ):
-        told = [_folds(one or other), _value(one, metric), _value(other, metric)]
+        told = [_folds(one, other), _value(one, metric), _value(other, metric)]
         rows.append([label, *told, _paper(paper, metric)])
     for name, accuracy in (printed.rivals if printed else {}).items():
         rows.append([f"{name} (the paper's)", DASH, DASH, DASH, _paper(accuracy, metric)])
@@ -183,7 +193,7 @@ def _ablation(
         if one is None and other is None and name not in known:
             continue
         against = DASH if one is None else difference_words(one, metric)
-        told = [_folds(one or other), _value(one, metric), against, _value(other, metric)]
+        told = [_folds(one, other), _value(one, metric), against, _value(other, metric)]
         rows.append([name, *told, _paper(known.get(name), metric)])
     header = ["network", "folds", HONEST, "difference to the baseline", OPTIMISTIC, "paper"]
     return markdown_table(header, rows)

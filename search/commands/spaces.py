@@ -183,7 +183,9 @@ def replay_search(
 
 def _space(search: SearchSpecification) -> Space:
     if search.space is None:
-        raise ConfigurationError(f"search {search.name!r} is a sweep; it has no space")
+        raise ConfigurationError(
+            f"search {search.name!r} is a sweep; it has no space, and `plan` says what it runs"
+        )
     return search.space
 
 

@@ -130,10 +130,11 @@ class TrialLines:
         value = f"{decision.value:.4g}"
         if self._best is not None:
             value = f"{self._best.objective.words} {self._best.objective.text(decision.value)}"
+        verb = "is" if decision.better == 1 else "are"
         return (
             f"{self.short(row['trial_name'])}: its sample is dropped after "
             f"{count_label(decision.folds, 'fold')} with {value}, for {decision.better} of "
-            f"{count_label(decision.of - 1, 'sample')} before it are better"
+            f"{count_label(decision.of - 1, 'sample')} before it {verb} better"
         )
 
     def short(self, name: str) -> str:

@@ -19,6 +19,7 @@ from fusion_search.analysis.records.description import (
 )
 from fusion_search.analysis.regions import regions
 from fusion_search.analysis.statistics import (
+    corrected_t_test,
     holm,
     interval,
     seeds_needed,
@@ -285,3 +286,9 @@ def test_intervals_end_where_what_they_are_of_ends(
     # Two values: t of one degree of freedom is tan(0.475 pi) = 12.706.
     half = np.tan(0.475 * np.pi) * abs(known[0] - known[1]) / 2
     assert interval(known)[1:] == pytest.approx((known.mean() - half, known.mean() + half))
+
+
+def test_equal_differences_say_nothing_of_their_spread() -> None:
+    test = corrected_t_test(np.array([0.026, 0.026]), 0.1)
+    assert test.mean == pytest.approx(0.026)
+    assert all(math.isnan(one) for one in (test.low, test.high, test.t, test.p))

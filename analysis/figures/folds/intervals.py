@@ -53,12 +53,14 @@ def draw_folds(
     figure = new_figure(
         _LABEL_WIDTH + 3.2 * len(measures), 1.9 + 0.36 * max(len(labels), 2) + 0.14 * more
     )
+    # What is printed elsewhere is an optimistic score where there is a panel of these.
+    printed_at = [one for one in measures if one.optimistic] or list(measures)
     panels = figure.subplots(1, len(measures), squeeze=False, sharex=True, sharey=True)[0]
     for axes, measure in zip(panels, measures, strict=True):
         for row in rows_of(table[table["measure"] == measure.column]):
             place = names.index(row["network"])
             draw_interval(axes, place, row["mean"], row["low"], row["high"], _COLOUR)
-            if "paper" in row and not pd.isna(row["paper"]):
+            if "paper" in row and not pd.isna(row["paper"]) and measure in printed_at:
                 axes.plot([row["paper"]], [place], "x", color=PRINTED_COLOUR, markersize=7)
         axes.set_title(wrapped(measure.words, 3.0, 9), fontsize=9)
         label_rows(axes, labels)
@@ -69,6 +71,7 @@ def draw_folds(
         " Red cross: the paper's." if "paper" in table and table["paper"].notna().any() else ""
     )
     count = range_label(table["folds"])
-    note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} folds.{printed}"
+    noun = "fold" if count == "1" else "folds"
+    note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} {noun}.{printed}"
     add_caption(figure, f"{caption} {note}".strip())
     return figure

@@ -14,6 +14,7 @@ import pyarrow as pa
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import TaskDescription, read_description
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
 from fusion_search.datasets.batch import SPLITS, Data
@@ -69,7 +70,11 @@ def probe_trial(options: argparse.Namespace) -> int:
     print(f"arrays: {', '.join(map(printable, names))}")
     named = (search.name, "--trial", specification.trial_id)
     draw = command("draw", "timeline", *named, storage=storage_of(options))
-    print(f"{len(examples)} examples at {len(conditions)} conditions; figures: {draw}")
+    counts = [
+        count_label(len(examples), "example"),
+        count_label(len(conditions), "condition"),
+    ]
+    print(f"{' at '.join(counts)}; figures: {draw}")
     print("likewise: draw embedding, draw changes, draw maps")
     return 0
 

@@ -50,7 +50,7 @@ def test_a_probe_keeps_what_the_network_takes_and_gives(
     words += ["--condition", "1", "0.25", "--condition", "absent", "original"]
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "1 examples at 2 conditions" in printed
+    assert "1 example at 2 conditions" in printed
     assert "NOT MNIST" in printed
     found = told(folder, trial)
     assert {name for _, _, name in found} == {"input.image", "input.audio", "output"}
@@ -99,7 +99,7 @@ def test_examples_of_every_class_are_embedded_and_their_changes_compared(
     at = ["--storage", str(folder)]
     chosen = ["probe", "one", *at, "--per-class", "2", "--split", "test", "--split", "train"]
     assert main([*chosen, "--array", "out", "--array", "input.audio"]) == 0
-    assert "20 examples at 1 conditions" in capsys.readouterr().out
+    assert "20 examples at 1 condition" in capsys.readouterr().out
     table = read_activations(open_search(open_storage(folder), "one"), trial.trial_id)
     assert sorted(table.loc[table["name"] == "output", "label"]) == sorted([*range(10)] * 2)
     # Those that were not trained on come first, and are enough.

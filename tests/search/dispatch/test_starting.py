@@ -110,6 +110,21 @@ def test_what_ray_says_itself_is_not_taken_for_a_cluster_that_is_not_there(
     assert os.environ["RAY_AUTH_TOKEN"] == "mine"
 
 
+def test_a_ray_that_is_too_slow_to_start_is_a_busy_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(**options: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    with (
+        pytest.raises(connection.ResourceError, match=r"busy .*; start again .*: nothing is lost"),
+        connection.connection("local"),
+    ):
+        pass
+
+
 def test_how_the_shell_takes_warnings_is_not_for_rays_own_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

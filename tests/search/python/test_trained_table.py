@@ -63,4 +63,4 @@ def test_the_winner_is_evaluated_on_another_table(
 
 def test_its_examples_are_probed(search: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", "one", "--storage", str(search), "--condition", "1", "absent"]) == 0
-    assert "1 examples at 1 conditions" in capsys.readouterr().out
+    assert "1 example at 1 condition" in capsys.readouterr().out
