@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,8 +29,10 @@ from fusion_search.search.records.claim import DrivenError, claimed
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
     RENEW_SECONDS,
+    STALE_SECONDS,
     read_driver,
     remove_driver_file,
+    seconds_silent,
 )
 from fusion_search.search.records.lease import LOOK_SECONDS
 from fusion_search.search.running import listed_trials
@@ -72,6 +76,33 @@ for number in range(rounds):
     except claim.DrivenError:
         (gate / f"refused{number}").touch()
         print("refused", flush=True)
+"""
+
+
+# Drives a search, with all times of a lease a hundred times shorter, and writes its own number
+# again and again. Told to, it halts itself, at once when it has said so.
+HALT = """
+import os, signal, sys, time
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.records import claim, driver_file, lease
+
+for module in (driver_file, claim, lease):
+    for name in [one for one in vars(module) if one.endswith("_SECONDS")]:
+        setattr(module, name, getattr(module, name) / 100)
+try:
+    with claim.claimed(open_storage(sys.argv[1]), "test") as own:
+        if sys.argv[2] == "halts":
+            with own._lock:  # not while the folder is locked
+                print("got it", flush=True)
+                os.kill(os.getpid(), signal.SIGSTOP)
+        while True:
+            own.storage.write(str(os.getpid()).encode(), "mine")
+            if sys.argv[2] == "works":
+                print("got it", flush=True)
+                sys.argv[2] = ""
+            time.sleep(0.01)
+except (ValueError, OSError) as error:
+    print(error, flush=True)
 """
 
 
@@ -198,8 +229,32 @@ def test_of_two_that_claim_at_one_instant_one_succeeds_every_time(
     ]
     answers = list(zip(*([line(one) for _ in range(rounds)] for one in both), strict=True))
     assert [sorted(one) for one in answers] == [["got it", "refused"]] * rounds
+    assert [one.wait(60) for one in both] == [0, 0]
     for number in range(rounds):
         assert read_driver(open_storage(place).below(f"s{number}")) is None
+
+
+def test_a_process_that_was_halted_writes_nothing_when_another_has_taken_over(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    first = start(processes, HALT, str(tmp_path / "test"), "halts")
+    assert line(first) == "got it"
+    storage = open_storage(tmp_path / "test")
+    state = read_driver(storage)
+    assert state is not None
+    while seconds_silent(state) <= STALE_SECONDS / 100:
+        time.sleep(0.05)
+    second = start(processes, HALT, str(tmp_path / "test"), "works")
+    assert line(second).startswith("search 'test' is held by process")  # when it was silent
+    assert line(second) == "got it"
+    first.send_signal(signal.SIGCONT)
+    told = line(first)
+    assert told.startswith(f"search 'test' was taken over by process {second.pid} on ")
+    assert first.wait(60) == 0
+    assert storage.read("mine") == str(second.pid).encode()
+    driver = read_driver(storage)
+    assert driver is not None
+    assert driver["pid"] == second.pid
 
 
 def test_a_dead_claim_is_taken_over_by_one_after_the_other(
