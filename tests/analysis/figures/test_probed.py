@@ -116,7 +116,8 @@ def test_over_folds_every_person_is_asked_once_among_its_own_networks_clips() ->
             for person in range(PERSONS)
             for label in range(CLASSES)
         ]
-        table = pd.DataFrame(rows)
+        # Its clips lie in an order of their own.
+        table = pd.DataFrame(rows).sample(frac=1, random_state=fold, ignore_index=True)
         # A plane of its own for every network: pooled vectors would find neighbours elsewhere.
         first = planted(table, "label", 0.0) + 100 * fold
         return table, {FIRST: first, SECOND: planted(table, "label", strength) - 100 * fold}
