@@ -117,7 +117,7 @@ def _lost(address: str, job: str, again: str) -> str:
         f"the head node at {printable(address)} answers no more. If only the way there is cut, job "
         f"{job} goes on: {advice.command('attach', job, '--address', address)} shows it. If its "
         "Ray is gone, so is the job; what has ended is recorded, and once Ray runs again there, "
-        f"the search goes on with: {again or 'fusion-search resume NAME'}"
+        f"the search goes on with: {again or advice.command('resume', 'NAME')}"
     )
 
 

@@ -43,11 +43,11 @@ _HELD_GPU: Final = 0.001  # of one, by the process that is asked whether torch c
 _checked: set[str] = set()  # what this process has found in order, by ``Expectation.token``
 
 
-class GoneError(Exception):
+class Gone:
     """A machine is no longer there."""
 
 
-class BusyError(Exception):
+class Busy:
     """A machine had no GPU free to be asked on."""
 
 
@@ -83,17 +83,17 @@ def check_nodes(
     others = [one for one in able if resources.requirements or one["NodeID"] != expected.node]
     own = {expected.node: Answer(processor=_processor(expected))}
     asked = ask_nodes(_machine_answer, others, expected, by_path, seconds=seconds, say=say)
-    on_gpus: Mapping[str, Answer | GoneError | BusyError] = {}
+    on_gpus: Mapping[str, Answer | Gone | Busy] = {}
     if expected.gpus:
-        there = [one for one in able if not isinstance(asked.get(one["NodeID"]), GoneError)]
+        there = [one for one in able if not isinstance(asked.get(one["NodeID"]), Gone)]
         on_gpus = ask_nodes(_gpu_answer, there, gpus=_HELD_GPU, seconds=_GPU_SECONDS, say=say)
     left: list[tuple[Node, Answer]] = []
     for node in able:
         found = [one[node["NodeID"]] for one in (own, asked, on_gpus) if node["NodeID"] in one]
-        if any(isinstance(one, GoneError) for one in found):
+        if any(isinstance(one, Gone) for one in found):
             say(f"note: node {node_name(node)} is gone; the search begins without it")
             continue
-        if any(isinstance(one, BusyError) for one in found):
+        if any(isinstance(one, Busy) for one in found):
             say(
                 f"note: node {node_name(node)} has no GPU free to be asked whether torch can "
                 "compute on it; it is asked when a trial begins there"
@@ -137,7 +137,7 @@ def ask_nodes(
     gpus: float = 0.0,
     seconds: float = _ANSWER_SECONDS,
     say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Answer | GoneError | BusyError]:
+) -> dict[str, Answer | Gone | Busy]:
     """What machines answer, by their ids, all asked at once.
 
     Args:
@@ -161,7 +161,7 @@ def ask_nodes(
     names = [node_name(node) for node in nodes if asked[node["NodeID"]] in silent]
     if names and seconds > _QUIET_SECONDS:
         say(f"waiting up to {seconds:g} s for an answer of node {', '.join(names)}")
-    answers: dict[str, Answer | GoneError | BusyError] = {}
+    answers: dict[str, Answer | Gone | Busy] = {}
     for node_id, answer in asked.items():
         try:
             answers[node_id] = ray.get(answer, timeout=max(0.0, until - time.monotonic()))
@@ -175,13 +175,13 @@ def ask_nodes(
 
 def _without_answer(
     node_id: str, error: Exception, seconds: float, gpus: float
-) -> Answer | GoneError | BusyError:
+) -> Answer | Gone | Busy:
     if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
-        return GoneError()
+        return Gone()
     if not isinstance(error, GetTimeoutError):
         return Answer(f"gives no answer ({_shortened(sentence(error))})")
     if gpus:
-        return BusyError()
+        return Busy()
     return Answer(
         f"does not answer within {seconds:g} s; see whether its disks and network work and the "
         "machine is not overloaded, start its Ray again"

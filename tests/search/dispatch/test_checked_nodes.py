@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import ray
 import torch
-from descriptions import digit_description
 from ray.exceptions import GetTimeoutError, NodeDiedError
 from small_trials import small_configuration
 
@@ -18,8 +17,9 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch import nodes, tuner
-from fusion_search.search.dispatch.nodes import BusyError, GoneError, check_nodes
+from fusion_search.search.dispatch.nodes import Busy, Gone, check_nodes
 from fusion_search.search.records.answers import Answer
+from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.expectation import (
     Expectation,
     expectation,
@@ -28,7 +28,6 @@ from fusion_search.search.records.expectation import (
     node_trouble,
 )
 from fusion_search.search.records.provenance import package_versions
-from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.tasks.opened import OpenedTask
 
@@ -38,9 +37,8 @@ GPU = Resources(gpus_per_trial=0.5)
 @pytest.fixture
 def expected(tmp_path: Path, small_opened: OpenedTask) -> Iterator[Expectation]:
     storage = open_storage(tmp_path / "results")
-    progress = Progress(storage, 1, 0, 1, digit_description())
-    yield expectation(storage, progress.started_at, "digits", small_opened, node="id-head")
-    progress.close()
+    with claimed(storage, "test") as lease:
+        yield expectation(storage, lease.started_text, "digits", small_opened, node="id-head")
 
 
 def node(name: str, gpus: float = 1.0, alive: bool = True) -> dict[str, Any]:
@@ -55,13 +53,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, li
     """Nodes, and their answers by host; gives what was asked of whom, holding how much of a GPU."""
 
     def make(
-        there: Sequence[dict[str, Any]], **answers: Answer | GoneError | BusyError
+        there: Sequence[dict[str, Any]], **answers: Answer | Gone | Busy
     ) -> list[tuple[Any, list[str], float]]:
         asked: list[tuple[Any, list[str], float]] = []
 
         def ask(
             question: Any, whom: Sequence[dict[str, Any]], *_: object, gpus: float = 0.0, **__: Any
-        ) -> dict[str, Answer | GoneError | BusyError]:
+        ) -> dict[str, Answer | Gone | Busy]:
             hosts = [one["NodeManagerHostname"] for one in whom]
             asked.append((question, hosts, gpus))
             if gpus and not answers:
@@ -146,11 +144,11 @@ def test_a_node_that_is_gone_is_passed_over_with_a_note(
     expected: Expectation, small_opened: OpenedTask, cluster: Any
 ) -> None:
     told: list[str] = []
-    cluster([node("alone"), node("back")], alone=GoneError(), back=Answer())
+    cluster([node("alone"), node("back")], alone=Gone(), back=Answer())
     checked = check_nodes(expected, small_opened, Resources(), told.append)
     assert told == ["note: node alone (10.0.0.97) is gone; the search begins without it"]
     assert checked.asked == {"id-back"}
-    cluster([node("alone")], alone=GoneError())
+    cluster([node("alone")], alone=Gone())
     with pytest.raises(SearchStoppedError, match="no node is left that could run a trial"):
         check_nodes(expected, small_opened, Resources(), told.append)
 
@@ -176,7 +174,7 @@ def test_whether_a_node_is_gone_or_silent_is_told_in_whole_words(
     died, late = NodeDiedError(words), GetTimeoutError("Get timed out")
     monkeypatch.setattr(ray, "nodes", lambda: [node("here", alive=False)])
     for error in (died, late):
-        assert isinstance(nodes._without_answer("id-here", error, 120, 0), GoneError)
+        assert isinstance(nodes._without_answer("id-here", error, 120, 0), Gone)
     monkeypatch.setattr(ray, "nodes", lambda: [node("here")])
     answer = nodes._without_answer("id-here", died, 120, 0)
     assert isinstance(answer, Answer)
@@ -186,7 +184,7 @@ def test_whether_a_node_is_gone_or_silent_is_told_in_whole_words(
     assert isinstance(answer, Answer)
     assert (answer.trouble or "").startswith("does not answer within 120 s; see whether its disks")
     # All of its GPUs may be in use: then the trial's own process asks.
-    assert isinstance(nodes._without_answer("id-here", late, 60, 0.001), BusyError)
+    assert isinstance(nodes._without_answer("id-here", late, 60, 0.001), Busy)
 
 
 def test_what_may_change_numbers_is_told_once_for_all_nodes_that_have_it(

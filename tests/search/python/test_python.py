@@ -105,7 +105,7 @@ def test_what_is_no_digits_is_refused_and_so_are_its_own_train_examples(search: 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_said_as_what_was_given(search: str) -> None:
-    with pytest.raises(ValueError, match="this machine has no CUDA GPU"):
+    with pytest.raises(ValueError, match="device is cuda but this process sees no CUDA GPU"):
         load_trial(search).evaluate(device="cuda")
 
 

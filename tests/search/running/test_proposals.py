@@ -22,6 +22,7 @@ from fusion_search.search.declaration.configuration import build_search, to_plai
 from fusion_search.search.declaration.specification import Confirmation, SearcherSettings
 from fusion_search.search.running import confirmation
 from fusion_search.search.running.confirmation import choose_candidates, confirmation_search
+from fusion_search.search.running.parts import Proposal
 from fusion_search.search.running.proposals import (
     Proposals,
     _read_sample,
@@ -77,6 +78,12 @@ def row(status: str = FINISHED, value: float = 0.5) -> dict[str, Any]:
     }
 
 
+def row_of(proposal: Proposal | None, *told: Any) -> dict[str, Any]:
+    """Of its only trial."""
+    assert proposal is not None
+    return {"trial_id": proposal.trials[0].trial_id, **row(*told)}
+
+
 def test_a_sample_that_builds_the_same_trial_is_not_run_again() -> None:
     space = small_space()
     first = {"fusion_depth": 1, "coupling_level1": "mmtm", "mmtm_ratio": 4}
@@ -84,11 +91,12 @@ def test_a_sample_that_builds_the_same_trial_is_not_run_again() -> None:
     same = [{**first, "mmtm_ratio": 5}, {**first, "mmtm_ratio": 6}, dict(first)]
     other = {**first, "mmtm_ratio": 3}
     proposals = Proposals(space, Scripted(space, [first, *same, other]), 10)
-    assert [one.sample for one in iter(proposals.next, None)] == [first, other]
+    drawn = list(iter(proposals.next, None))
+    assert [one.sample for one in drawn] == [first, other]
     assert proposals.exhausted
     assert not proposals.complete
-    for number in range(2):
-        proposals.close(number, [row()])
+    for number, one in enumerate(drawn):
+        proposals.close(number, [row_of(one)])
     assert proposals.complete
 
 
@@ -112,10 +120,10 @@ def test_saving_and_restoring_changes_no_later_proposal(name: str) -> None:
 
     proposals = fresh()
     for number in range(15):
-        proposals.next()
+        one = proposals.next()
         status = [FINISHED, STOPPED, FAILED][number % 3]
         if number < 13:
-            proposals.close(number, [row(status, number / 20)])
+            proposals.close(number, [row_of(one, status, number / 20)])
     restored = fresh()
     restored.load_json(proposals.to_json())
     assert restored.history == proposals.history
