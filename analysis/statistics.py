@@ -168,17 +168,18 @@ def corrected_t_test(differences: Values, test_share: float) -> MeanTest:
 def _t_test(values: Values, factor: float) -> MeanTest:
     """A t-test whose mean has ``factor`` times the variance of its values [n].
 
-    Values that do not differ say nothing of how far others would: the mean alone.
+    A few values that do not differ say nothing of how far others would: the mean alone.
     """
     mean = float(values.mean()) if len(values) else math.nan
     if len(values) < 2 or math.isnan(factor):
         return MeanTest(mean, *(math.nan,) * 4)
     spread = float(values.std(ddof=1))
-    if spread <= TIE:
+    if spread <= TIE and undecided(len(values)):
         return MeanTest(mean, *(math.nan,) * 4)
-    error = math.sqrt(factor) * spread
+    error = math.sqrt(factor) * (spread if spread > TIE else 0.0)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * error
-    t = mean / error
+    same = math.copysign(math.inf, mean) if abs(mean) > TIE else 0.0
+    t = mean / error if error > 0 else same
     p = float(2 * stats.t.sf(abs(t), len(values) - 1))
     return MeanTest(mean, mean - half, mean + half, t, p)
 

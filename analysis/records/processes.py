@@ -19,7 +19,7 @@ _LEFT_SECONDS: Final = 3600.0  # by then, a file that another machine was writin
 # What a search keeps: files of a trial, and those beside its tables. Other files are others'.
 _KEPT: Final = (
     r"[0-9a-f]{12}\.(?:parquet|pt|txt)|(?:importance|replay)\.parquet|specification\.yaml"
-    r"|(?:planned|driver|stop|identity|candidates)\.json|exhausted"
+    r"|(?:planned|asha|driver|stop|identity|candidates)\.json|exhausted"
 )
 _TEMPORARY: Final = re.compile(
     rf"\.(?:{_KEPT})"

@@ -63,8 +63,10 @@ def test_what_tells_nothing_or_everything() -> None:
     unknown = corrected_t_test(np.array([0.5, 0.6]), math.nan)
     assert unknown.mean == pytest.approx(0.55)
     assert math.isnan(unknown.low)
-    same = paired_t_test(np.full(5, 0.1 + 0.2))
-    assert same.mean == pytest.approx(0.3)
-    assert math.isnan(same.low)  # five that do not differ say nothing of the sixth
-    assert math.isnan(paired_t_test(np.zeros(5)).p)
+    same = paired_t_test(np.full(6, 0.1 + 0.2))
+    assert (same.low, same.high, same.p) == pytest.approx((0.3, 0.3, 0.0))
+    assert paired_t_test(np.zeros(6)).p == 1
+    few = paired_t_test(np.full(5, 0.1 + 0.2))
+    assert few.mean == pytest.approx(0.3)
+    assert math.isnan(few.low)  # five that do not differ say nothing of a sixth
     assert undecided(5, unit="fold") == "cannot be decided with 5 folds; 6 would do"

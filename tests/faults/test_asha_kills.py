@@ -88,7 +88,7 @@ def go_on(search: SearchSpecification, opened: OpenedTask, patch: pytest.MonkeyP
             proposals.restore(read_proposals(storage))
         else:
             write_specification(search, storage, opened, search.space.any_trial())
-        origin = Provenance(git_commit="none", versions="{}", host="here")
+        origin = Provenance(git_commit="none")
         recorder = Recorder(storage, "test", read_description(storage), origin, search.objectives)
         driver = Driver(opened, recorder, Silent(), None, search.resources, "asha", proposals)
         while (one := proposals.next()) is not None:

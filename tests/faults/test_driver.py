@@ -69,6 +69,9 @@ class Proposed:
     def close(self, number: int, rows: Any, progress: Any = None) -> None:
         self.closed.append((number, [row["status"] for row in rows]))
 
+    def wanted(self, number: int) -> bool:
+        return True
+
 
 class Scene:
     """A driver with one Ray trial, and what it is told; nothing of Ray runs."""

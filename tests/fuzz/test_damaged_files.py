@@ -152,6 +152,9 @@ def test_commands_on_a_damaged_folder(
         if command[0] == "resume" and code != 2:
             # What is planned is written again from the specification.
             del before[f"{NAME}/planned.json"], after[f"{NAME}/planned.json"]
+        if command[0] == "resume":  # which takes a dead driver's lease over, and gives it back
+            for seen in (before, after):
+                seen.pop(f"{NAME}/driver.json", None)
         if command[0] == "status" or name != "specification.yaml":
             assert after.keys() == before.keys()
         assert {one: after.get(one) for one in before} == before
