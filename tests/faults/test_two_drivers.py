@@ -115,7 +115,7 @@ def test_a_driver_that_was_halted_finds_that_another_took_over(
 def test_stop_and_attach_from_another_process(tmp_path: Path) -> None:
     config = write_config(tmp_path, seeds=list(range(6)), mlflow={"enabled": False})
     at = ("--storage", str(tmp_path / "results"))
-    with search_process("launch", str(config), program=PROGRAM, PAUSE="1") as driver:
+    with search_process("launch", str(config), program=PROGRAM, PAUSE="5") as driver:
         read_until(driver, "[1/6]")
         with search_process("attach", "test", *at) as follower:
             read_until(follower, "/6]")

@@ -75,7 +75,7 @@ def together(rounds: int, folder: Path, other: str, words: list[str]) -> None:
 
 if __name__ == "__main__":
     shorten(float(os.environ.get("SHORT", "1")))
-    launch.RayDispatcher = lambda address: Here()  # type: ignore[assignment,misc]
+    launch.RayDispatcher = lambda *_: Here()  # type: ignore[assignment,misc]
     if sys.argv[1] == "--together":
         together(int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5:])
     else:
