@@ -419,6 +419,7 @@ def test_a_disk_without_hard_links_is_claimed_too(
 
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(claim, "SLOW_SECONDS", 0.0)
     with claimed(open_storage(tmp_path / "test"), "test"):
         assert names(tmp_path / "test") == [DRIVER_FILE]
     assert names(tmp_path) == []
