@@ -51,7 +51,10 @@ def storage(tmp_path: Path) -> Storage:
 def other(storage: Storage) -> Iterator[subprocess.Popen[bytes]]:
     """A living process that drives the search."""
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVE, storage.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", DRIVE, storage.root],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # where tests/support is, too
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
         assert process.stdout is not None

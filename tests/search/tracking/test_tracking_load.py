@@ -58,6 +58,7 @@ def check(drivers: list[Driven], uri: str, trials: int) -> None:
         assert_whole(uri, one.name, trials)
 
 
+@pytest.mark.slow
 def test_drivers_that_open_one_new_sqlite_file_at_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"  # MLflow's tables are not there yet
     check(at_once(drive, tmp_path, uri, drivers=2, trials=3), uri, trials=3)
