@@ -6,6 +6,8 @@ changes along the other's test SNR.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -104,6 +106,17 @@ def _numbers(
     return found
 
 
+def spread(cells: pd.DataFrame, others: Sequence[str]) -> pd.Series:
+    """How far values move along one axis, the mean over the conditions of the others, by column.
+
+    Args:
+        cells: [test conditions, columns].
+        others: the index levels of the other axes.
+    """
+    groups = cells.groupby(level=list(others))
+    return (groups.max() - groups.min()).mean()
+
+
 def _range(
     part: pd.DataFrame, description: TaskDescription, number: int, metric: MetricDescription
 ) -> float:
@@ -111,8 +124,7 @@ def _range(
     others = [one for one in description.test_columns if one != description.test_columns[number]]
     if not others:
         return float(part[metric.name].max() - part[metric.name].min())
-    groups = part.groupby(others)[metric.name]
-    return float((groups.max() - groups.min()).mean())
+    return float(spread(part.set_index(others)[[metric.name]], others).iloc[0])
 
 
 def _mean(values: _Values) -> float:

@@ -11,7 +11,10 @@ UNDECIDED: Final = "undecided"
 
 
 def whole(verdicts: Sequence[str]) -> str:
-    """Of a claim of several parts: held when all are, refuted when one is."""
+    """Of a claim of several parts: held when all are, refuted when one is.
+
+    Else as its first open part says it.
+    """
     if REFUTED in verdicts:
         return REFUTED
-    return HELD if verdicts and set(verdicts) == {HELD} else UNDECIDED
+    return next((one for one in verdicts if one != HELD), HELD if verdicts else UNDECIDED)

@@ -51,12 +51,12 @@ ALLOWED: dict[str, set[str]] = {
     "analysis.xflow": {
         "datasets",
         *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
-        "analysis.folds",
+        *("analysis.folds", "analysis.verdicts"),
     },
     "analysis.verdicts": set(),
     "analysis.early_fusion": {
         *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
-        "analysis.verdicts",
+        *("analysis.verdicts", "analysis.dependence"),
     },
     "analysis.predictions": {"analysis.records"},
     "analysis.figures": {*LOWEST, *COMPUTED},

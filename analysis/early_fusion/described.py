@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from fusion_search.analysis.dependence import spread
 from fusion_search.analysis.early_fusion.accuracies import TESTS, Accuracies, Pair, at, levels
 from fusion_search.analysis.early_fusion.late import LATE, MAIN
-from fusion_search.analysis.early_fusion.parts import NOT_THERE, Part
+from fusion_search.analysis.early_fusion.parts import NOT_THERE, Part, with_ends
 from fusion_search.analysis.records.description import ABSENT, MetricDescription
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import interval
@@ -31,11 +32,8 @@ def ranges(cells: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     Args:
         cells: [test conditions, maps or seeds].
     """
-    along = []
-    for other in reversed(TESTS):
-        groups = cells.groupby(level=other)
-        along.append((groups.max() - groups.min()).mean())
-    return along[0], along[1]
+    audio, visual = TESTS
+    return spread(cells, [visual]), spread(cells, [audio])
 
 
 def _map_numbers(cells: pd.Series, pair: Pair) -> dict[str, float]:
@@ -95,9 +93,7 @@ def claim_8(found: Accuracies) -> list[Part]:
     values = (audio - visual).to_numpy(dtype=float)
     mean, low, high = interval(values)
     order = sorted(apart, key=lambda one: abs(apart[one]))
-    said = f"audio range less visual range {100 * mean:+.1f} points"
-    if not np.isnan(low):
-        said += f" (95 % {100 * low:+.1f} to {100 * high:+.1f})"
+    said = f"audio range less visual range {with_ends(mean, low, high, found.metric)}"
     said += f"; number {order.index(MAIN) + 1} of {count_label(len(order), 'map')} by its size"
     return [Part(8, what, "", len(values), said, mean, low, high)]
 

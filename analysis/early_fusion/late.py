@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import pandas as pd
 
@@ -23,6 +23,7 @@ from fusion_search.analysis.early_fusion.parts import (
     judged,
     numbers,
 )
+from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.verdicts import HELD, UNDECIDED, whole
 
 MAIN: Final[Pair] = (0.5, 0.25)
@@ -120,15 +121,8 @@ def claim_7(found: Accuracies) -> list[Part]:
     for name, depth in {"initial": 0, **LATE}.items():
         cells = found.of(MAIN, depth)
         if not cells.shape[1]:
-            return [
-                Part(
-                    7,
-                    "more robust than late fusion above the train SNRs",
-                    UNDECIDED,
-                    0,
-                    f"{name}: {NOT_THERE}",
-                )
-            ]
+            what = "more robust than late fusion above the train SNRs"
+            return [Part(7, what, UNDECIDED, 0, f"{name}: {NOT_THERE}")]
         losses[name] = _losses(cells)
     less = {
         f"{late}, {region}": own - losses["initial"][region]
@@ -138,29 +132,34 @@ def claim_7(found: Accuracies) -> list[Part]:
     rows = compared(less)
     parts = []
     for late in LATE:
-        wanted = [rows[f"{late}, {region}"] for region in ("audio above", "both above")]
-        told = [judged(7, "", row, found.metric) for row in wanted]
-        said = "; ".join(
-            f"{region}: {numbers(rows[f'{late}, {region}'], found.metric)}"
-            for region in losses[late]
-        )
+        regions = {region: rows[f"{late}, {region}"] for region in losses[late]}
+        deciding = [regions["audio above"], regions["both above"]]
         what = f"initial fusion loses less than {late} above the train SNRs"
-        verdict = whole([one.verdict for one in told])
-        parts.append(Part(7, what, verdict, told[0].seeds, said, told[0].value))
+        parts.append(_robust(what, deciding, regions, found.metric))
     apart = compared(
         {late: less[f"{late}, audio above"] - less[f"{late}, visual above"] for late in LATE}
     )
-    told = [judged(7, "", row, found.metric) for row in apart.values()]
-    said = "; ".join(f"{late}: {numbers(row, found.metric)}" for late, row in apart.items())
-    verdict = whole([one.verdict for one in told])
     what = "audio above all: the gain for audio less that for the image"
-    return [*parts, Part(7, what, verdict, told[0].seeds, said, told[0].value)]
+    return [*parts, _robust(what, list(apart.values()), apart, found.metric)]
+
+
+def _robust(
+    what: str,
+    deciding: Sequence[Mapping[str, Any]],
+    told: Mapping[str, Mapping[str, Any]],
+    metric: MetricDescription,
+) -> Part:
+    """A part of claim 7 that is held when all deciding differences are; it tells some by name."""
+    found = [judged(7, what, row, metric) for row in deciding]
+    said = "; ".join(f"{name}: {numbers(row, metric)}" for name, row in told.items())
+    verdict = whole([one.verdict for one in found])
+    return Part(7, what, verdict, found[0].seeds, said, found[0].value)
 
 
 def literal(found: Accuracies) -> list[Part]:
     """Claims 1 and 2 against the late networks as printed, described alone."""
     parts = [claim_1(found, LITERAL), *claim_2(found, LITERAL)]
     return [
-        Part(one.claim, f"{one.what} (pooling literal)", "", one.seeds, one.numbers, one.value)
+        Part(0, f"{one.what} (pooling literal)", "", one.seeds, one.numbers, one.value)
         for one in parts
     ]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.paired import HIGHER, LOWER, compare, difference_text, p_words
+from fusion_search.analysis.paired import (
+    HIGHER,
+    LOWER,
+    compare,
+    difference_text,
+    ends_text,
+    p_words,
+)
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import undecided
@@ -43,7 +51,7 @@ class Part:
 
 
 def judged(
-    claim: int, what: str, row: dict[str, Any], metric: MetricDescription, more: str = ""
+    claim: int, what: str, row: Mapping[str, Any], metric: MetricDescription, more: str = ""
 ) -> Part:
     """A part that holds where something is told to be higher, and not where it is lower.
 
@@ -60,18 +68,21 @@ def judged(
     )
 
 
-def numbers(row: dict[str, Any], metric: MetricDescription) -> str:
+def numbers(row: Mapping[str, Any], metric: MetricDescription) -> str:
     """A difference with its interval, its p and how many seeds it is of."""
     seeds = int(row["paired_seeds"])
     if not seeds:
         return NOT_THERE
-    said = difference_text(row["difference"], metric)
-    if not math.isnan(row["low"]):
-        ends = [difference_text(row[end], metric) for end in ("low", "high")]
-        said += f" (95 % {ends[0].removesuffix(' points')} to {ends[1].removesuffix(' points')})"
+    said = with_ends(row["difference"], row["low"], row["high"], metric)
     if not math.isnan(row["p_max_t"]):
         said += f", max-T p {p_words(row['p_max_t'])}"
     return f"{said}, {undecided(seeds) or count_label(seeds, 'seed')}"
+
+
+def with_ends(value: float, low: float, high: float, metric: MetricDescription) -> str:
+    """A difference with the ends of its interval, where these are known."""
+    said = difference_text(value, metric)
+    return said if math.isnan(low) else f"{said} (95 % {ends_text(low, high, metric)})"
 
 
 def compared(rows: dict[str, pd.Series]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,6 @@ from fusion_search.analysis.early_fusion.accuracies import Accuracies
 from fusion_search.analysis.early_fusion.alone import claim_5
 from fusion_search.analysis.early_fusion.described import claim_4, claim_8, without
 from fusion_search.analysis.early_fusion.late import claim_1, claim_2, claim_3, claim_7, literal
-from fusion_search.analysis.early_fusion.parts import Part
 from fusion_search.analysis.verdicts import whole
 
 CLAIMS: Final = {
@@ -42,14 +41,9 @@ def compute_claims(found: Accuracies) -> pd.DataFrame:
     """
     parts = [
         *(claim_1(found), *claim_2(found), *claim_3(found), *claim_4(found), *claim_5(found)),
-        *(*claim_7(found), *claim_8(found), *without(found)),
+        *(*claim_7(found), *claim_8(found), *without(found), *literal(found)),
     ]
-    return pd.DataFrame([asdict(one) for one in [*parts, *beside(found)]])
-
-
-def beside(found: Accuracies) -> list[Part]:
-    """What is described beside the claims."""
-    return [Part(0, one.what, "", one.seeds, one.numbers, one.value) for one in literal(found)]
+    return pd.DataFrame([asdict(one) for one in parts])
 
 
 def verdict_of(table: pd.DataFrame, claim: int) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from fusion_search.analysis.conditions import train_label
 from fusion_search.analysis.folds.comparison import BASELINE
 from fusion_search.analysis.folds.runs import FoldMeasure
-from fusion_search.analysis.paired import difference_text, p_words
+from fusion_search.analysis.paired import difference_text, ends_text, p_words
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
@@ -66,12 +66,6 @@ def difference_words(row: Mapping[str, Any], metric: MetricDescription) -> str:
     if math.isnan(row["difference_low"]):
         return said
     return f"{said} ({ends_text(row['difference_low'], row['difference_high'], metric)})"
-
-
-def ends_text(low: float, high: float, metric: MetricDescription) -> str:
-    """The ends of a difference's interval: "-0.3 to +2.7"."""
-    ends = (difference_text(one, metric).removesuffix(" points") for one in (low, high))
-    return " to ".join(ends)
 
 
 def p_text(p: float) -> str:

@@ -5,6 +5,7 @@ And the names of the files that they are writing, by which one finds out whether
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 _ENDED: Final = -1  # the start of a process that its parent has not buried yet
+_LOCK_PAUSE_SECONDS: Final = 0.02
 _LEFT_SECONDS: Final = 3600.0  # by then, a file that another machine was writing is left behind
 # What a search keeps: files of a trial, and those beside its tables. Other files are others'.
 _KEPT: Final = (
@@ -66,6 +68,24 @@ def temporary_name(name: str) -> str:
     """What a file is called while this process writes it: hidden, and no other's name."""
     pid = os.getpid()
     return f".{name}~{platform.node()}~{pid}~{process_start(pid) or 0}~{uuid.uuid4().hex[:8]}"
+
+
+def locked_within(descriptor: int, seconds: float) -> bool:
+    """Lock an open file or folder for this process; False when others hold it for so long.
+
+    Raises:
+        OSError: it cannot be locked.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return True
 
 
 def is_leftover(name: str, changed: datetime | None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import re
@@ -20,7 +19,7 @@ from typing import Final, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from fusion_search.analysis.records.processes import is_leftover, temporary_name
+from fusion_search.analysis.records.processes import is_leftover, locked_within, temporary_name
 from fusion_search.analysis.records.secrets import (
     STORAGE_REMEDY,
     printable,
@@ -255,21 +254,15 @@ class Storage:
             os.close(folder)
 
     def _lock(self, folder: int) -> None:
-        until = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise StorageError(
-                        f"{self.location} has been locked by another process for {LOCK_SECONDS:g} "
-                        "s; look for one that is stopped or hangs, and end it"
-                    ) from None
-                time.sleep(0.02)
-                continue
-            except OSError:
-                pass
+        try:
+            locked = locked_within(folder, LOCK_SECONDS)
+        except OSError:
             return
+        if not locked:
+            raise StorageError(
+                f"{self.location} has been locked by another process for {LOCK_SECONDS:g} "
+                "s; look for one that is stopped or hangs, and end it"
+            )
 
     def remove_empty(self) -> None:
         """Remove this folder if it is a local one with nothing in it."""

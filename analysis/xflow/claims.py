@@ -18,25 +18,22 @@ beforehand, so no p-value is corrected for their number.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
 from fusion_search.analysis.folds.runs import by_fold, test_share
-from fusion_search.analysis.folds.text import ends_text
-from fusion_search.analysis.paired import difference_text, p_words
+from fusion_search.analysis.paired import difference_text, ends_text, p_words
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.statistics import MeanTest, corrected_t_test, undecided
+from fusion_search.analysis.verdicts import HELD, REFUTED, whole
 from fusion_search.analysis.xflow.paper import BASELINE, BOTH, CROSS, RESIDUAL
 from fusion_search.analysis.xflow.tables import CHOSEN, with_chosen
 from fusion_search.analysis.xflow.variants import Group
 
 MARGIN: Final = 0.02  # of a share: 2 points
-HELD: Final = "held"
-REFUTED: Final = "refuted"
 UNDECIDED: Final = "undecided at this budget"
 RULE: Final = (
     "Rule: a part of a claim is held where the 95 % interval of its difference (corrected "
@@ -70,13 +67,6 @@ def verdict(test: MeanTest, folds: int, bound: float) -> str:
     if test.low > bound:
         return HELD
     return REFUTED if test.high < bound + MARGIN else UNDECIDED
-
-
-def whole(verdicts: Sequence[str]) -> str:
-    """Of a claim of several parts."""
-    if REFUTED in verdicts:
-        return REFUTED
-    return HELD if set(verdicts) == {HELD} else UNDECIDED
 
 
 def compute_claims(group: Group, metric: MetricDescription) -> pd.DataFrame:

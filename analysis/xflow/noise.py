@@ -44,7 +44,8 @@ from fusion_search.analysis.statistics import (
     seeds_needed,
     undecided,
 )
-from fusion_search.analysis.xflow.claims import HELD, MARGIN, REFUTED, Part
+from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED, whole
+from fusion_search.analysis.xflow.claims import MARGIN, Part
 from fusion_search.analysis.xflow.paper import BASELINE, BOTH, CROSS, RESIDUAL
 from fusion_search.analysis.xflow.tables import variant_runs
 from fusion_search.analysis.xflow.variants import Group
@@ -61,7 +62,6 @@ _AXES: Final = {"visual_snr", "audio_snr"}
 _ENOUGH: Final = seeds_needed()  # folds
 PARTS: Final = (Part(RESIDUAL, BASELINE), Part(RESIDUAL, CROSS), Part(RESIDUAL, BOTH, -MARGIN))
 NOT_HELD: Final = "not held"
-UNDECIDED: Final = "undecided"
 NOISE_RULE: Final = (
     "Rule of best under noise: in each region, by the mean over its conditions, residuals only "
     f"minus baseline and minus crosses only lie above 0, minus both above {-100 * MARGIN:g} "
@@ -158,9 +158,8 @@ def _verdict(row: Mapping[str, Any]) -> str:
 
 
 def _answer(verdicts: Sequence[str]) -> str:
-    if REFUTED in verdicts:
-        return NOT_HELD
-    return HELD if set(verdicts) == {HELD} else UNDECIDED
+    said = whole(verdicts)
+    return NOT_HELD if said == REFUTED else said
 
 
 def _sentence(group: Group, table: pd.DataFrame, said: str, metric: MetricDescription) -> str:

@@ -36,7 +36,6 @@ from fusion_search.search.records.driver_file import (
     SILENT,
     driver_words,
     read_driver,
-    standing,
 )
 from fusion_search.search.records.recorder import read_plan
 from fusion_search.search.records.search_folder import (
@@ -108,17 +107,16 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
     value = best.objective.text(best.value) if best.trial_ids else "-"
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     counted = f"{len(trials)} of {planned or '?'}"
-    state = search_state(storage, planned, len(trials) + len(damaged))
+    driver = read_driver(storage)
+    state = search_state(driver, planned, len(trials) + len(damaged))
     line = (
         f"{name:30} {state:12} "
         f"{counted:>11} {stopped:7} {failed:6} {value:>8} "
         f"{_duration(trials['seconds'].sum()):>9}"
     )
     dropped = dropped_words([one.folds for one in dropped_samples(storage)])
-    driver = read_driver(storage)
-    silent = driver is not None and standing(driver) == SILENT
     notes = [
-        silent_words(driver, name, location) if driver is not None and silent else "",
+        silent_words(driver, name, location) if driver is not None and state == SILENT else "",
         dropped,
         strays_sentence(storage, strays) if strays else "",
         _confirmation_due(search, storage, state, best),
@@ -138,13 +136,13 @@ def print_trials(name: str, location: str) -> int:
     planned = read_plan(storage) or [*records.values(), *_nameless(damaged)]
     skipped, dropped = skipped_trials(storage, trials, damaged), dropped_trials(storage)
     count = planned_count(storage)
-    state = search_state(storage, count - len(skipped), len(records) + len(damaged))
-    print(f"search {name}: {state}, {storage.location}")
     driver = read_driver(storage)
+    state = search_state(driver, count - len(skipped), len(records) + len(damaged))
+    print(f"search {name}: {state}, {storage.location}")
     under_way: dict[str, Any] = {} if driver is None else driver["running"]
     if driver is not None:
         print(f"driven by {driver_words(driver)}")
-        if standing(driver) == SILENT:
+        if state == SILENT:
             print(silent_words(driver, name, location))
     details = failure_paths(storage)
     width = max([26, *(len(str(one["trial_name"])) for one in planned)])
@@ -204,12 +202,13 @@ def _confirmation_due(search: SearchOutline, storage: Storage, state: str, best:
     if not search.searched or state != "ended" or not best.trial_ids:
         return ""
     own = storage.parent.below(search.name + CONFIRMATION_SUFFIX)
+    driver = read_driver(own)
     if own.exists(SPECIFICATION_FILE):
         ended = len(planned_ids(own) & recorded_trials(own))
-        left = search_state(own, planned_count(own), ended) == "interrupted"
+        left = search_state(driver, planned_count(own), ended) == "interrupted"
         return f"its confirmation was interrupted; {_confirmed_by(search)}" if left else ""
     # Its driver claims the folder before it writes what it runs.
-    due = search.confirmation.top and read_driver(own) is None
+    due = search.confirmation.top and driver is None
     return f"its confirmation has not been run; {_confirmed_by(search)}" if due else ""
 
 

@@ -35,7 +35,7 @@ from fusion_search.search.declaration.configuration import (
     parse_yaml,
 )
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
-from fusion_search.search.records.driver_file import read_driver, standing
+from fusion_search.search.records.driver_file import standing
 from fusion_search.search.records.recorder import (
     read_decided,
     read_decisions,
@@ -119,9 +119,11 @@ def _is_search(storage: Storage) -> bool:
     return True
 
 
-def search_state(storage: Storage, planned: int, ended: int) -> str:
-    """Running, silent (its driver was not heard for long), ended, or interrupted."""
-    driver = read_driver(storage)
+def search_state(driver: Mapping[str, Any] | None, planned: int, ended: int) -> str:
+    """Running, silent (its driver was not heard for long), ended, or interrupted.
+
+    ``driver`` is what ``read_driver`` gives.
+    """
     if driver is not None:
         return standing(driver)
     return "ended" if planned and ended >= planned else "interrupted"

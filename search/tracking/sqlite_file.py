@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
+
+from fusion_search.analysis.records.processes import locked_within
 
 _LOCAL_FILES: Final = {"ext2/ext3", "xfs", "btrfs", "zfs", "f2fs", "overlayfs", "tmpfs"}
 _LOCK_SECONDS: Final = 60.0  # another process's making of the tables takes seconds
@@ -105,16 +105,9 @@ def _identity(file: Path) -> tuple[int, int] | None:
 def _alone(folder: Path) -> Iterator[None]:
     """Two that make the tables at once would break each other's."""
     held = os.open(folder, os.O_RDONLY)
-    deadline = time.monotonic() + _LOCK_SECONDS
     try:
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise TimeoutError(f"another process holds {folder}") from None
-                time.sleep(0.05)
+        if not locked_within(held, _LOCK_SECONDS):
+            raise TimeoutError(f"another process holds {folder}")
         yield
     finally:
         os.close(held)

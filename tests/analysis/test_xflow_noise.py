@@ -12,13 +12,12 @@ from scipy import stats
 from xflow_records import TESTED, TRAINED, xflow_description
 
 from fusion_search.analysis.statistics import holm
-from fusion_search.analysis.xflow.claims import HELD
+from fusion_search.analysis.verdicts import HELD, UNDECIDED
 from fusion_search.analysis.xflow.noise import (
     CLEAN,
     NOT_HELD,
     PARTS,
     REGIONS,
-    UNDECIDED,
     compute_noise,
     with_regions,
 )

@@ -17,14 +17,8 @@ from xflow_records import TESTED, TRAINED, opened, placement, write_variant, xfl
 from fusion_search.analysis.records.selection import AnalysisError, Search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.statistics import MeanTest
-from fusion_search.analysis.xflow.claims import (
-    HELD,
-    REFUTED,
-    UNDECIDED,
-    compute_claims,
-    verdict,
-    whole,
-)
+from fusion_search.analysis.verdicts import HELD, REFUTED, whole
+from fusion_search.analysis.xflow.claims import UNDECIDED, compute_claims, verdict
 from fusion_search.analysis.xflow.noise import compute_noise, with_regions
 from fusion_search.analysis.xflow.paper import (
     BASELINE,

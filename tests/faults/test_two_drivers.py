@@ -22,6 +22,15 @@ PROGRAM = (str(Path(__file__).parents[1] / "support" / "drive_here.py"),)
 ROUNDS = int(os.environ.get("ROUNDS", "20"))
 
 
+def declared(where: str, folder: Path, server: S3Server, seeds: int) -> tuple[str, str, Path]:
+    """Storage, MLflow's database and configuration of a search with so many trials."""
+    place = server.uri if where == "S3" else str(folder / "results")
+    database = f"sqlite:///{folder}/mlflow.db"
+    tracked = {"enabled": True, "tracking_uri": database}
+    config = write_config(folder, storage=place, seeds=list(range(seeds)), mlflow=tracked)
+    return place, database, config
+
+
 def runs_of(database: str, name: str) -> Counter[str]:
     """How often each trial has a run, and the search (as "")."""
     client = mlflow.MlflowClient(database)
@@ -43,11 +52,7 @@ def check(storage: Storage, database: str, name: str, trials: int) -> None:
 def test_of_two_launches_at_one_instant_one_runs(
     where: str, tmp_path: Path, server: S3Server
 ) -> None:
-    place = server.uri if where == "S3" else str(tmp_path / "results")
-    database = f"sqlite:///{tmp_path}/mlflow.db"
-    config = write_config(
-        tmp_path, storage=place, seeds=[0, 1], mlflow={"enabled": True, "tracking_uri": database}
-    )
+    place, database, config = declared(where, tmp_path, server, seeds=2)
     gate = tmp_path / "gate"
     gate.mkdir()
     outputs = []
@@ -82,14 +87,7 @@ def halted(process: subprocess.Popen[str]) -> None:
 def test_a_driver_that_was_halted_finds_that_another_took_over(
     where: str, tmp_path: Path, server: S3Server
 ) -> None:
-    place = server.uri if where == "S3" else str(tmp_path / "results")
-    database = f"sqlite:///{tmp_path}/mlflow.db"
-    config = write_config(
-        tmp_path,
-        storage=place,
-        seeds=list(range(6)),
-        mlflow={"enabled": True, "tracking_uri": database},
-    )
+    place, database, config = declared(where, tmp_path, server, seeds=6)
     short = {"SHORT": "10", "PAUSE": "2"}  # stale after 24 seconds, watched for four more
     with search_process("launch", str(config), program=PROGRAM, **short) as first:
         read_until(first, "[2/6]")

@@ -12,8 +12,6 @@ from matplotlib.figure import Figure
 from fusion_search.analysis.figures.arrays import Array, connection_of
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.figures.probed.chosen import (
-    HELD,
-    REFUTED,
     array_words,
     example_words,
     of_every_example,
@@ -26,6 +24,7 @@ from fusion_search.analysis.figures.probed.following import (
 from fusion_search.analysis.figures.timeline import INPUT
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.verdicts import HELD, REFUTED
 
 CHANNELS: Final = 6
 FOLLOWS: Final = {HELD: "follows its input", REFUTED: "does not follow its input"}

@@ -19,8 +19,8 @@ from fusion_search.analysis.records.selection import (
     network_columns,
 )
 from fusion_search.analysis.statistics import SIGNIFICANCE
+from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED
 
-HELD, REFUTED, UNDECIDED = "held", "refuted", "undecided"
 HALF: Final = 0.5
 """Of what is 0 by chance and 1 at best."""
 

@@ -24,14 +24,12 @@ from scipy.spatial.distance import cdist
 from fusion_search.analysis.figures.arrays import connection_of
 from fusion_search.analysis.figures.probed.chosen import (
     DRAWS,
-    HELD,
-    REFUTED,
-    UNDECIDED,
     by_unit,
     verdict,
 )
 from fusion_search.analysis.records.selection import AnalysisError
 from fusion_search.analysis.statistics import TIE, interval, sign_flips
+from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED
 
 ALL, HELD_OUT = "all examples", "held out"
 """Examples that are asked for their neighbour, which may be any."""

@@ -15,8 +15,6 @@ from matplotlib.figure import Figure
 from fusion_search.analysis.figures.arrays import Array, connection_of
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.figures.probed.chosen import (
-    HELD,
-    REFUTED,
     array_words,
     examples_of,
     label_word,
@@ -27,6 +25,7 @@ from fusion_search.analysis.figures.timeline import INPUT
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.verdicts import HELD, REFUTED
 
 _PERPLEXITY: Final = 30.0
 _ACROSS: Final = 3  # panels

@@ -7,12 +7,12 @@ import argparse
 from fusion_search.analysis.early_fusion.accuracies import read_accuracies
 from fusion_search.analysis.early_fusion.text import claims_text, compute_claims
 from fusion_search.analysis.figures.folds.claims import draw_claims
-from fusion_search.analysis.records.secrets import printable
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
+    finished_words,
     open_all,
     save,
-    write,
+    write_text,
 )
 
 
@@ -22,12 +22,8 @@ def early_fusion(options: argparse.Namespace) -> int:
     found = read_accuracies(search)
     table = compute_claims(found)
     name = f"{search.name}-claims"
-    count = f"Of {len(search.finished)} finished trials of {len(search.planned)} planned."
     caption = data_caption(search)
-    text = claims_text(search.name, table, [count, caption])
-    write(options, text.encode(), f"{name}.md")
-    for line in text.splitlines():
-        print(printable(line))
+    write_text(options, claims_text(search.name, table, [finished_words(search), caption]), name)
     figure = draw_claims(
         table,
         found.metric,

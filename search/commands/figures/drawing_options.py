@@ -182,6 +182,18 @@ def write(options: argparse.Namespace, content: bytes, name: str) -> None:
     print(printable(output.named(name)))
 
 
+def write_text(options: argparse.Namespace, text: str, name: str) -> None:
+    """Write Markdown beside the figures, and print it."""
+    write(options, text.encode(), f"{name}.md")
+    for line in text.splitlines():
+        print(printable(line))
+
+
+def finished_words(search: Search) -> str:
+    """Of how many trials something is said."""
+    return f"Of {len(search.finished)} finished trials of {len(search.planned)} planned."
+
+
 def say(line: str) -> None:
     """A remark that is not a result."""
     print(f"note: {printable(line)}", file=sys.stderr)

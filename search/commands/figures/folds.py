@@ -14,7 +14,6 @@ from fusion_search.analysis.folds.comparison import compute_folds
 from fusion_search.analysis.folds.runs import fold_measures
 from fusion_search.analysis.folds.text import folds_text
 from fusion_search.analysis.records.samples import rows_of
-from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.analysis.xflow.claims import compute_claims
@@ -23,10 +22,11 @@ from fusion_search.analysis.xflow.tables import compute_xflow
 from fusion_search.analysis.xflow.text import HONEST, xflow_text
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
+    finished_words,
     open_all,
     save,
     save_numbers,
-    write,
+    write_text,
 )
 
 
@@ -44,7 +44,7 @@ def folds(options: argparse.Namespace) -> int:
     )
     name = f"{search.name}-folds"
     save(options, figure, table, name)
-    _write_text(options, folds_text(table, measures, description, _notes(search)), name)
+    write_text(options, folds_text(table, measures, description, _notes(search)), name)
     return 0
 
 
@@ -105,26 +105,17 @@ def xflow(options: argparse.Namespace) -> int:
         save_numbers(options, claims, f"{name}-claims")
     save_numbers(options, noise, f"{name}-noise")
     text = xflow_text(search.name, table, groups, claims, noise, metric, _notes(search))
-    _write_text(options, text, name)
+    write_text(options, text, name)
     return 0
 
 
 def _notes(search: Search) -> list[str]:
     """Of how many trials, on which data."""
-    finished, planned = len(search.finished), len(search.planned)
-    count = f"Of {finished} finished trials of {planned} planned."
     splits = "; ".join(sorted(search.finished["split"].unique()))
     measured = f"Measured on the {splits} split."
     return [
-        count,
+        finished_words(search),
         measured,
         data_caption(search),
         *filter(None, [repetition_words(search.finished)]),
     ]
-
-
-def _write_text(options: argparse.Namespace, text: str, name: str) -> None:
-    """Into a file, and printed."""
-    write(options, text.encode(), f"{name}.md")
-    for line in text.splitlines():
-        print(printable(line))

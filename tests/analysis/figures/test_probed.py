@@ -19,9 +19,6 @@ from fusion_search.analysis.figures.probed.changes import (
     summary_of,
 )
 from fusion_search.analysis.figures.probed.chosen import (
-    HELD,
-    REFUTED,
-    UNDECIDED,
     chosen_arrays,
     verdict,
 )
@@ -43,6 +40,7 @@ from fusion_search.analysis.figures.probed.following import changes, compute_fol
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps
 from fusion_search.analysis.figures.timeline import draw_timeline
 from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED
 
 FIRST, SECOND = "level1.image>audio.cross", "level2.image>audio.cross"
 PERSONS, CLASSES = 8, 6
