@@ -56,7 +56,11 @@ class Batch:
         """The same with every tensor on a device."""
 
         def move(one: Any) -> Any:
-            return one.to(device, non_blocking=True) if isinstance(one, Tensor) else one
+            if not isinstance(one, Tensor) or one.device == device:
+                return one
+            # A GPU fetches by itself from pinned memory alone, while its kernels run.
+            pinned = one.pin_memory() if device.type == "cuda" and not one.is_cuda else one
+            return pinned.to(device, non_blocking=True)
 
         inputs, targets, extra = tree_map(move, (self.inputs, self.targets, self.extra))
         return Batch(inputs, targets, extra)

@@ -5,7 +5,6 @@ Barnum, Talukder, Yue: "On the Benefits of Early Fusion in Multimodal Representa
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import warnings
@@ -130,7 +129,7 @@ class DigitData:
     def __getstate__(self) -> dict[str, Any]:
         """Arrays, which pickle hands over as buffers: processes of a machine can share them."""
         return {
-            name: value.numpy() if isinstance(value, Tensor) else value
+            name: value.cpu().numpy() if isinstance(value, Tensor) else value
             for name, value in vars(self).items()
         }
 
@@ -167,7 +166,7 @@ class DigitData:
             self.waveform_ends,
             self.recording_labels,
         ):
-            digest.update(tensor.numpy().tobytes())
+            digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def onset_frames(self, recordings: Tensor) -> Tensor:
@@ -179,7 +178,9 @@ class DigitData:
         """These data with images and waveforms on ``device``, where the examples are then made."""
         if device == self.images.device:
             return self
-        there = copy.copy(self)
+        # Not copy.copy, which asks for __getstate__: arrays, which a GPU's tensors cannot become.
+        there = DigitData.__new__(DigitData)
+        vars(there).update(vars(self))
         there.images, there.waveforms = self.images.to(device), self.waveforms.to(device)
         return there
 

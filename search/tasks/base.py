@@ -221,6 +221,14 @@ class Task:
         """
         return self.engine(settings, steps, device)
 
+    def captures(self, settings: Any) -> bool:
+        """Whether a GPU may replay a training step of such a network as one CUDA graph.
+
+        Then ``predict`` and ``loss`` run the same kernels for all batches of one shape, and look at
+        nothing but their inputs and targets.
+        """
+        return False
+
     def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
         """One module for networks of one architecture; None where there is none.
 

@@ -6,6 +6,7 @@ the kernels are shared. Validation and the grid are each trial's own.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from fusion_search.datasets.batch import Batch
 from fusion_search.search.tasks.base import TrialError
+from fusion_search.search.tasks.captured import chosen_pass
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tasks.run import Stopwatch
 from fusion_search.search.trials.cost import count_parameters, reset_peak_memory
@@ -133,6 +135,13 @@ class PackTraining:
         for one in members:
             settings = (one.trial.training.learning_rate, one.trial.training.weight_decay)
             groups.setdefault(settings, []).extend(one.run.network.parameters())
+        first = members[0].run
+        self._pass = chosen_pass(
+            self._computed,
+            itertools.chain.from_iterable(groups.values()),
+            first.device,
+            captures=first.task.captures(first.trial.network),
+        )
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": parameters, "lr": rate, "weight_decay": decay}
@@ -183,24 +192,30 @@ class PackTraining:
 
     def _together(self, batches: list[Batch]) -> tuple[list[float], Tensor, bool]:
         """Gradients in one pass; mean losses, outputs [N, B, ...], and whether all is finite."""
-        networks = [one.run.network for one in self.members]
-        run = self.members[0].run.run
-        packed = run.task.pack(networks)
-        assert packed is not None
         stacked = {
             name: torch.stack([one.inputs[name] for one in batches]) for name in batches[0].inputs
         }
         labels = torch.stack([one.targets for one in batches])
-        logits: Tensor = run(packed, Batch(stacked, labels))
-        each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        losses = each.view(labels.shape).mean(1)
-        # The sum: a trial's gradients are those of its own mean loss.
-        losses.sum().backward()
+        losses, logits = self._pass(Batch(stacked, labels))
+        networks = [one.run.network for one in self.members]
         gradients = [one.grad for network in networks for one in network.parameters()]
         size = torch.nn.utils.get_total_norm([one for one in gradients if one is not None])
         # In one transfer: every other one would wait for the device again.
         values: list[float] = torch.cat([losses.detach().double(), size.double()[None]]).tolist()
         return values[:-1], logits, all(map(math.isfinite, values))
+
+    def _computed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean losses [N] of the members, and outputs [N, B, ...]."""
+        run = self.members[0].run.run
+        packed = run.task.pack([one.run.network for one in self.members])
+        assert packed is not None
+        logits: Tensor = run(packed, batch)
+        labels = batch.targets
+        each = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        losses = each.view(labels.shape).mean(1)
+        # The sum: a trial's gradients are those of its own mean loss.
+        losses.sum().backward()
+        return losses, logits
 
     def _one_by_one(self, batches: list[Batch]) -> tuple[list[float], list[Tensor]]:
         """The same gradients, losses and outputs, each network by itself."""

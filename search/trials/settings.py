@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "step", "cosine"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 Split = Literal["test", "validation"]
 
@@ -37,7 +37,8 @@ class TrainingSettings:
         epoch_examples: examples shown in an epoch, which need not be a whole pass; 0 for one.
         batch_size: examples per optimiser step.
         examples: train examples drawn at random; 0 for all.
-        precision: float32, or bfloat16 by autocast.
+        precision: of products; float32, bfloat16 by autocast, or on a GPU tf32, whose products
+            round to 10 bits.
         device: cpu, cuda, or auto (cuda when there is one; the record says which it was; the CPU
             only where ``resources.gpus_per_trial`` reserves no GPU).
         loader_workers: processes of each trial that load its examples ahead; 0 for none. No number

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion_search.datasets.batch import SPLITS, Batch, Data
+from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
 from fusion_search.datasets.conditions import drawn
 from fusion_search.datasets.loading import Loaders, Presentation, load, passes
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.tasks.base import Answer, Condition, TrialError
+from fusion_search.search.tasks.captured import chosen_pass
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
 from fusion_search.search.tasks.run import Run, Stopwatch
 from fusion_search.search.trials.cost import milliseconds_per_example, multiply_accumulates
@@ -52,6 +53,25 @@ def loading_trouble(workers: int, data: Data) -> str:
     return f"loader_workers is {workers}, but these data make whole batches themselves; allowed: 0"
 
 
+def settle_products(precision: str, device: torch.device) -> None:
+    """Let this process's GPU compute float32 products as a precision says.
+
+    Left alone, PyTorch rounds those of convolutions and LSTMs to 10 bits, not those of matrices.
+
+    Raises:
+        TrialError: a processor knows no such precision.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
+            precision == "tf32"
+        )
+    elif precision == "tf32":
+        raise TrialError(
+            "precision is tf32, which GPUs alone have, and the device is "
+            f"{device.type}; allowed there: float32, bfloat16"
+        )
+
+
 class TrialTraining:
     """The moving parts of one trial: network, optimiser, examples.
 
@@ -71,6 +91,7 @@ class TrialTraining:
         self.trial, self.data, self.device = trial, data, device
         self.task, self.settings = trial.task, trial.training
         self.data_clock = Stopwatch()
+        settle_products(self.settings.precision, device)
         if trouble := loading_trouble(self.settings.loader_workers, data):
             raise TrialError(trouble)
         self.loaders = Loaders([data.split(one) for one in SPLITS], self.settings.loader_workers)
@@ -93,6 +114,12 @@ class TrialTraining:
         self.network = trial.task.build(trial.network, data, trial.placement).to(device)
         steps = self.settings.steps(len(self.numbers["train"]))
         self.engine = trial.task.prepare(self.network, trial.network, steps, device)
+        captures = trial.task.captures(trial.network)
+        if device.type == "cuda" and captures:
+            self.engine += ", captured"
+        self._pass = chosen_pass(
+            self._computed, self.network.parameters(), device, captures=captures
+        )
         self.optimizer = make_optimizer(self.network, self.settings)
         self.schedule = make_schedule(self.optimizer, self.settings)
         self.batches_taken = 0
@@ -277,16 +304,20 @@ class TrialTraining:
         """One optimiser step on a clean batch; its mean loss."""
         with self.data_clock:
             met = self.met(batch, presentations)
-        outputs = self.run(self.network, met)
-        loss = self.task.loss(outputs, met).mean()
         self.optimizer.zero_grad()
-        loss.backward()
+        loss, outputs = self._pass(met)
         if self.settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         value = loss.item()
         tally.add(value, outputs, met)
         return value
+
+    def _computed(self, met: Batch) -> tuple[Tensor, Tree]:
+        outputs = self.run(self.network, met)
+        loss = self.task.loss(outputs, met).mean()
+        loss.backward()
+        return loss, outputs
 
     def set_hyperparameters(self, values: Mapping[str, float]) -> None:
         """Change learning_rate, weight_decay or dropout from the next step on."""

@@ -28,8 +28,10 @@ from fusion_search.search.tasks.run import Run
 LOSSES: Final = "losses"
 """Key in a batch's extra of each example's loss [n], counted with those of all conditions."""
 
-# Noisy images whose states are held while their sounds begin, and sounds run at once.
-_ROWS_AT_ONCE: Final = 128
+# Noisy images whose states are held while their sounds begin, and sounds run at once. A GPU is
+# idle with few: there, so many cases are run at once that a network of 64 units needs 2 GiB.
+_ROWS_AT_ONCE: Final = {"cpu": 128, "cuda": 512}
+_GPU_UNITS_AT_ONCE: Final = 16384
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class SharedAnswers:
     def __init__(self, data: DigitData, run: Run, *, noise_seed: int, batch_size: int) -> None:
         self.data, self.run = data, run
         self.noise_seed, self.batch_size = noise_seed, batch_size
+        self._rows_at_once = _ROWS_AT_ONCE[run.device.type]
 
     def answers(
         self,
@@ -94,7 +97,7 @@ class SharedAnswers:
                         image_rows.flatten(),
                         sounds,
                         sound_rows.flatten(),
-                        batch=self.batch_size,
+                        batch=self._cases_at_once(network),
                     )
                 logits = answer.float().cpu().unflatten(0, image_rows.shape)
                 expected = labels[chunk, None, None].expand(logits.shape[:-1])
@@ -106,6 +109,11 @@ class SharedAnswers:
                             batch = Batch({}, labels[chunk], own)
                             one = at[audio, visual]
                             yield Answer(one, logits[:, column, row], batch, pairs[chunk])
+
+    def _cases_at_once(self, network: EarlyFusionNetwork) -> int:
+        if self.run.device.type == "cpu":
+            return self.batch_size
+        return max(self.batch_size, _GPU_UNITS_AT_ONCE // network.settings.units)
 
     def _order(self, images: Tensor, recordings: Tensor) -> Tensor:
         """All pairs of an image together, and images with like silence."""
@@ -122,7 +130,7 @@ class SharedAnswers:
             # Rows are shared up to the C-LSTM levels, which take their cases batch by batch.
             _, number = images.unique_consecutive(return_inverse=True)
             visual = len(visual_snrs)
-            together = max(1, _ROWS_AT_ONCE // visual)
+            together = max(1, self._rows_at_once // visual)
         else:
             # Where streams meet earlier there are features of every case: a batch of them.
             number = torch.arange(len(images))
@@ -145,7 +153,7 @@ class SharedAnswers:
         # Any pair of a recording has its sound.
         some_pair = torch.empty_like(different).scatter_(0, place, pairs)
         parts = []
-        for chunk in some_pair.split(max(1, _ROWS_AT_ONCE // len(audio_snrs))):
+        for chunk in some_pair.split(max(1, self._rows_at_once // len(audio_snrs))):
             with self.run.data_clock:
                 examples = self.data.examples(split, chunk, noise_seed=self.noise_seed)
                 sounds = examples.audio_at(audio_snrs)

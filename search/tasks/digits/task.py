@@ -289,6 +289,10 @@ class Digits(Classification):
         set_engine(network, arithmetic=arithmetic, checkpoint_frames=settings.checkpoint_frames)
         return name
 
+    def captures(self, settings: DigitsNetwork) -> bool:
+        """Unless steps are computed twice, which is another pass within the one back."""
+        return not settings.checkpoint_frames
+
     def pack(self, networks: Sequence[nn.Module]) -> nn.Module | None:
         """Networks without couplings, gate and dropout."""
         return PackedNetwork([one for one in networks if isinstance(one, EarlyFusionNetwork)])

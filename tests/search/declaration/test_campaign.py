@@ -48,4 +48,4 @@ def test_a_seed_has_splits_of_its_own_and_nothing_else_varies(
     assert (told["units"], told["frames"], told["examples"]) == ("16", "42", "40000")
     assert int(told["epochs"]) * int(told["epoch_examples"]) == int(told["examples"])
     assert (told["test_examples"], told["optimizer"]) == ("500", "adam")
-    assert (told["precision"], told["gates"], told["device"]) == ("bfloat16", "compiled", "cpu")
+    assert (told["precision"], told["gates"], told["device"]) == ("bfloat16", "compiled", "auto")
