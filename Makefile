@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := search models datasets analysis tests
 
-.PHONY: demo test test-slow test-machines soak bench docs format clean
+.PHONY: demo test test-slow test-machines soak bench bench-gpu docs format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -40,6 +40,9 @@ soak: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+bench-gpu: $(READY)
+	$(BIN)/python -m tests.benchmarks.gpu
 
 docs: $(READY)
 	$(BIN)/python -m fusion_search.search.declaration.document docs
