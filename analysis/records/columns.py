@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from fusion_search.analysis.records.plain_data import shown
+from fusion_search.analysis.records.secrets import shown
 
 if TYPE_CHECKING:
     from fusion_search.analysis.records.description import MetricDescription, TaskDescription

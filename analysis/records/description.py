@@ -23,8 +23,8 @@ from fusion_search.analysis.records.columns import (
     column_words,
 )
 from fusion_search.analysis.records.columns import ColumnDescription as ColumnDescription
-from fusion_search.analysis.records.plain_data import parse_json, read_content, shown
-from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.plain_data import parse_json, read_content
+from fusion_search.analysis.records.secrets import sentence, shown
 from fusion_search.analysis.records.storage import Storage
 
 TASK_FILE: Final = "task.json"

@@ -9,51 +9,16 @@ from __future__ import annotations
 import json
 import math
 import re
-import reprlib
-from datetime import date, datetime
 from typing import Any, Final
 
 import yaml
 
-from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.secrets import sentence, shown_name
 from fusion_search.analysis.records.storage import LARGEST_TEXT, Storage, UnfitError
 
 LARGEST_PLAN: Final = 128 << 20  # 100,000 planned trials with their samples take half of that
 _DEEPEST: Final = 40  # collections in collections
 _MOST_ALIASED: Final = 10_000  # values that aliases stand for, all together
-
-
-class _Shown(reprlib.Repr):
-    """``repr`` of bounded length, of hostile values too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxstring, self.maxother = 2, 100, 100
-
-    def repr_date(self, value: date, level: int) -> str:
-        return f"the date {value}"
-
-    def repr_datetime(self, value: datetime, level: int) -> str:
-        return f"the time {value}"
-
-    def repr_int(self, value: int, level: int) -> str:
-        # More digits than these Python refuses to write, or takes long for.
-        if value.bit_length() > 128:
-            return f"a whole number of {value.bit_length():,} bits"
-        return repr(value)
-
-
-_SHOWN: Final = _Shown()
-
-
-def shown(value: Any) -> str:
-    """A value for a message: on one line, printable and not long."""
-    return _SHOWN.repr(value)
-
-
-def shown_name(name: Any) -> str:
-    """A field's name for a message, bare where that is harmless."""
-    return name if isinstance(name, str) and name.isprintable() and len(name) < 100 else shown(name)
 
 
 class _Resolver(yaml.resolver.Resolver):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+import reprlib
+from datetime import date, datetime
+from typing import Any, Final
 
 STORAGE_REMEDY: Final = (
     "leave it out, and give the keys by environment variables (AWS_ACCESS_KEY_ID and "
@@ -49,3 +51,36 @@ def refuse_password(uri: str, where: str, remedy: str) -> None:
     """Raise ``ValueError`` when a URI holds a password: what is stored would hold it too."""
     if without_password(uri) != uri:
         raise ValueError(f"{where} holds a password ({without_password(uri)}); {remedy}")
+
+
+class _Shown(reprlib.Repr):
+    """``repr`` of bounded length, of hostile values too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 2, 100, 100
+
+    def repr_date(self, value: date, level: int) -> str:
+        return f"the date {value}"
+
+    def repr_datetime(self, value: datetime, level: int) -> str:
+        return f"the time {value}"
+
+    def repr_int(self, value: int, level: int) -> str:
+        # More digits than these Python refuses to write, or takes long for.
+        if value.bit_length() > 128:
+            return f"a whole number of {value.bit_length():,} bits"
+        return repr(value)
+
+
+_SHOWN: Final = _Shown()
+
+
+def shown(value: Any) -> str:
+    """A value for a message: on one line, printable and not long."""
+    return _SHOWN.repr(value)
+
+
+def shown_name(name: Any) -> str:
+    """A field's name for a message, bare where that is harmless."""
+    return name if isinstance(name, str) and name.isprintable() and len(name) < 100 else shown(name)

@@ -17,9 +17,8 @@ from fusion_search.analysis.records.plain_data import (
     parse_yaml,
     read_content,
     read_json,
-    shown,
 )
-from fusion_search.analysis.records.secrets import sentence
+from fusion_search.analysis.records.secrets import sentence, shown
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CANDIDATES_FILE,

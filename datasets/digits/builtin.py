@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from sklearn.datasets import load_digits as load_handwriting
 
-from fusion_search.datasets.digits.spoken_digits import Recording
+from fusion_search.datasets.digits.recording import Recording
 from fusion_search.datasets.digits.voice import SPEAKERS, speak
 
 TAKES: Final = 5  # of every digit by every speaker

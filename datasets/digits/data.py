@@ -21,10 +21,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from fusion_search.datasets.digits.examples import Examples
-from fusion_search.datasets.digits.mnist import load_mnist
 from fusion_search.datasets.digits.pairs import SPLITS, Pairs, split_indices
+from fusion_search.datasets.digits.recording import Recording
 from fusion_search.datasets.digits.spectrogram import STRIDE, frames_of, samples_of
-from fusion_search.datasets.digits.spoken_digits import Recording, load_spoken_digits
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.noise import SNR_RATIOS, unit_noise
@@ -261,6 +260,10 @@ def load_digits(settings: DigitsSettings, folder: Path | None = None) -> DigitDa
         from fusion_search.datasets.digits.builtin import builtin_images, builtin_recordings
 
         return DigitData(settings, *builtin_images(), builtin_recordings(), _BUILTIN)
+    # Here, since a trial of data that are loaded needs neither soundfile nor tqdm.
+    from fusion_search.datasets.digits.mnist import load_mnist
+    from fusion_search.datasets.digits.spoken_digits import load_spoken_digits
+
     folder = data_folder(folder, os.environ)
     images, labels, seen = load_mnist(folder)
     recordings, heard = load_spoken_digits(folder)

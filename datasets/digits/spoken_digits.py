@@ -11,13 +11,10 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from fusion_search.datasets.digits.recording import Recording
 from fusion_search.datasets.digits.sound_files import Sound, SoundError, counted, read_sound
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, damaged, read_packed, unusable
@@ -31,15 +28,6 @@ _MOST_SAMPLES: Final = 1 << 28  # of all recordings at 8 kHz, which are 512 MiB 
 _FOLDER: Final = "recordings"
 _NAME: Final = re.compile(r"([0-9])_(.+)_[0-9]+\.(wav|flac)")
 _SOUNDS: Final = (".wav", ".flac")
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One spoken digit: file name, its label, and its samples [n] int16."""
-
-    name: str
-    label: int
-    samples: NDArray[np.int16]
 
 
 def read_recordings(path: Path) -> tuple[list[Recording], str, int]:

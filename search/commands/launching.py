@@ -15,8 +15,7 @@ from fusion_search.analysis.confirmation import (
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.columns import COLUMNS
-from fusion_search.analysis.records.plain_data import shown_name
-from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.secrets import printable, shown_name
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (

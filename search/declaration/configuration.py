@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fusion_search.analysis.records import plain_data
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.plain_data import shown, shown_name
+from fusion_search.analysis.records.secrets import shown, shown_name
 from fusion_search.analysis.records.storage import LARGEST_TEXT
 from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.layouts import Layouts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
-from fusion_search.analysis.records.plain_data import shown
+from fusion_search.analysis.records.secrets import shown
 from fusion_search.datasets.batch import Data
 from fusion_search.models.layout import Layout
 from fusion_search.search.declaration.setting_fields import settings_of

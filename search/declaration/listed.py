@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from fusion_search.analysis.records.plain_data import shown
+from fusion_search.analysis.records.secrets import shown
 from fusion_search.models.couplings.options import canonical
 from fusion_search.models.layout import COUPLING, Layout, Placement, direction
 from fusion_search.search.declaration.layouts import Layouts

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import torch
 
-from fusion_search.analysis.records.plain_data import shown, shown_name
+from fusion_search.analysis.records.secrets import shown, shown_name
 from fusion_search.models.coupled.exchange import Exchange
 from fusion_search.models.couplings.options import GATED, options_of_key
 from fusion_search.models.layout import Layout, option_keys, parts_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from fusion_search.analysis.records.plain_data import shown
+from fusion_search.analysis.records.secrets import shown
 from fusion_search.search.spaces.parameters import Parameter, Range, choice_of
 from fusion_search.search.trials.fields import ConfigurationError, known, listed, value_of
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any, Final
 
-from fusion_search.analysis.records.plain_data import shown, shown_name
+from fusion_search.analysis.records.secrets import shown, shown_name
 from fusion_search.models.layout import COUPLING, NONE, Layout, direction
 from fusion_search.search.declaration.option_fields import check_options, kind_options
 from fusion_search.search.declaration.setting_fields import options_of_field, settings_of

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fusion_search.analysis.records.plain_data import shown
+from fusion_search.analysis.records.secrets import shown
 from fusion_search.datasets.conditions import ORIGINAL, Axis, TrainCondition, check_train
 from fusion_search.search.spaces.names import condition_text
 from fusion_search.search.tasks.base import Condition

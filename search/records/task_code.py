@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fusion_search.analysis.records.plain_data import read_json, shown_name
+from fusion_search.analysis.records.plain_data import read_json
+from fusion_search.analysis.records.secrets import shown_name
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CODE_FILE
 from fusion_search.search.tasks.current_folder import FOLDER_VARIABLE

@@ -14,12 +14,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from pydantic import TypeAdapter, ValidationError
+from fusion_search.analysis.records.secrets import printable, shown, shown_name
 
-from fusion_search.analysis.records.plain_data import shown, shown_name
-from fusion_search.analysis.records.secrets import printable
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _LARGEST: Final = 2**31 - 1  # the columns of the records hold no larger whole number
 _LONGEST: Final = 1000  # characters of a text
@@ -148,10 +158,14 @@ def _named(kind: Any, value: Any, where: str) -> dict[str, Any]:
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # here, for a trial by itself has to do without
+
     return TypeAdapter(kind)
 
 
 def _by_pydantic(kind: Any, value: Any, where: str) -> Any:
+    from pydantic import ValidationError
+
     # As JSON: there a list stands for a tuple, and yet nothing else for something that it is not.
     try:
         return _adapter(kind).validate_json(json.dumps(value, default=str), strict=True)

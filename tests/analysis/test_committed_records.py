@@ -29,6 +29,28 @@ def test_the_tables_of_xflow_are_drawn_from_the_records_alone(name: str, tmp_pat
     assert noise["folds"].min() >= 6 or set(noise["verdict"]) == {"undecided"}
 
 
+def test_the_claims_of_early_fusion_are_drawn_from_every_record(tmp_path: Path) -> None:
+    words = ["draw", "early-fusion", "early-fusion", "--storage", str(RECORDS)]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    trials = pd.read_parquet(RECORDS / "early-fusion" / "trials")
+    text = (tmp_path / "early-fusion-claims.md").read_text()
+    assert f"Of {(trials['status'] == 'finished').sum()} finished trials of 180 planned." in text
+    claims = pd.read_csv(tmp_path / "early-fusion-claims.csv")
+    assert (claims["seeds"] >= 6).all() or "undecided" in set(claims["verdict"])
+    # Claim 2, once more: initial less second-layer fusion, but where audio is far below its train
+    # SNR and the image relatively clean.
+    at = trials[(trials["train_audio_snr"] == 0.5) & (trials["train_visual_snr"] == 0.25)]
+    at = at[(at["pooling"] == "full") & at["fusion_depth"].isin([0, 1]) & (at["seed"] > 0)]
+    grid = pd.read_parquet(RECORDS / "early-fusion" / "grid").merge(at, on="trial_id")
+    audio, visual = grid["test_audio_snr"], grid["test_visual_snr"]
+    seen = (audio >= 0) & (visual >= 0) & ~((audio <= 0.125) & (visual >= 0.5))
+    by_seed = grid[seen].pivot_table("accuracy", "seed", "fusion_depth").dropna()
+    expected = (by_seed[0] - by_seed[1]).mean()
+    most = claims[claims["what"].str.contains("second-layer fusion at most")].iloc[0]
+    assert most["seeds"] == len(by_seed)
+    assert most["value"] == pytest.approx(expected)
+
+
 def test_records_have_neither_checkpoints_nor_data() -> None:
     for folder in RECORDS.iterdir():
         there = {one.name for one in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""What a GPU gives the digit task: ``make bench-gpu``. Without a GPU it says so and measures nothing.
+"""What a GPU gives the digit task: ``make bench-gpu``. Without one it says so and measures nothing.
 
 Training and the test grid in examples a second, training's share of the GPU's bfloat16 peak (that
 of a large matrix product, measured first), what packing brings, and the hours of the paper's sweep.

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from fusion_search.analysis.records.columns import COST, RESULT, condition_value
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
-from fusion_search.analysis.records.plain_data import parse_json, shown
+from fusion_search.analysis.records.plain_data import parse_json
+from fusion_search.analysis.records.secrets import shown
 
 FINISHED: Final = "finished"
 FAILED: Final = "failed"

@@ -188,7 +188,7 @@ def test_streams_that_are_not_there_train_at_original() -> None:
         ({"fold": -1}, "fold is -1; allowed: 0 or more"),
         ({"examples": -1}, r"examples is -1; allowed: 0 \(all\) or more"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
-        ({"precision": "half"}, "precision is 'half'; allowed: float32, bfloat16"),
+        ({"precision": "half"}, "precision is 'half'; allowed: float32, tf32, bfloat16"),
         ({"device": "tpu"}, "device is 'tpu'; allowed: auto, cpu, cuda"),
         ({"split": "train"}, "split is 'train'; allowed: test, validation"),
         ({"test_examples": -1}, r"test_examples is -1; allowed: 0 \(all\) or more"),

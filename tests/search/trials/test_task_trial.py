@@ -161,7 +161,7 @@ def test_a_trial_says_what_is_wrong_with_it() -> None:
         trial_of(task, train={"x": 1.0})
     with pytest.raises(ValueError, match="train names axis 'x'; allowed: none, for the task has"):
         trial_of(Sensors(), train={"x": 1.0})
-    with pytest.raises(ValueError, match="precision is 'half'; allowed: float32, bfloat16"):
+    with pytest.raises(ValueError, match="precision is 'half'; allowed: float32, tf32, bfloat16"):
         trial_of(task, training=replace(SHORT, precision="half"))
     wild = replace(SHORT, optimizer="sgd", learning_rate=1e30)
     with pytest.raises(TrialError, match=r"the loss became (nan|inf) in epoch 1 after .* examples"):
