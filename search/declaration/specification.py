@@ -11,7 +11,7 @@ from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REME
 from fusion_search.search.declaration.requirements import check_requirement
 from fusion_search.search.declaration.sweeps import swept_trials
 from fusion_search.search.spaces.objectives import Objective
-from fusion_search.search.spaces.parameters import options_of
+from fusion_search.search.spaces.parameters import Choice, options_of
 from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
 from fusion_search.search.spaces.searchers import SearcherName
 from fusion_search.search.spaces.space import Space
@@ -142,13 +142,21 @@ class SchedulerSettings:
             far is not among the best; docs/fold-rungs.md).
         grace_epochs: epochs before a trial can be stopped, or between two perturbations.
         reduction: of asha and fold_rungs: one in so many goes on.
+        within: of asha: names of choices, such as [fusion_depth]; a sample is set against those
+            alone that chose the same of them.
     """
 
     name: SchedulerName = "none"
     grace_epochs: int = 1
     reduction: int = 3
+    within: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.within and self.name != "asha":
+            raise ValueError(
+                f"within is {list(self.within)} with scheduler {self.name}, which sets no sample "
+                "against its like; leave it out, or give asha"
+            )
         if self.name not in SCHEDULER_NAMES:
             raise ValueError(f"name is {self.name!r}; allowed: {', '.join(SCHEDULER_NAMES)}")
         if self.grace_epochs < 1:
@@ -267,6 +275,12 @@ class SearchSpecification(SearchOutline):
             self._check_population(self.space)
         if self.scheduler.name == FOLD_RUNGS:
             self._check_folds(self.space)
+        choices = [name for name, one in self.space.parameters().items() if isinstance(one, Choice)]
+        if unknown := [name for name in self.scheduler.within if name not in choices]:
+            raise ValueError(
+                f"scheduler.within names {', '.join(unknown)}; allowed: {', '.join(choices)}, what "
+                "samples choose among options"
+            )
 
     def _check_folds(self, space: Space) -> None:
         if len(space.folds) < 2:

@@ -10,6 +10,7 @@ from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import ASHA_FILE
 from fusion_search.search.spaces.asha import Asha, RungDecision, parse_rung_decision
+from fusion_search.search.spaces.parameters import Sample
 
 
 class AshaDecisions:
@@ -32,8 +33,12 @@ class AshaDecisions:
         self._decisions = read_asha_decisions(storage)
         self._made = {(one.sample_id, one.epochs): one for one in self._decisions}
 
-    def goes_on(self, sample_id: str, epochs: int, score: float) -> bool:
+    def goes_on(
+        self, sample_id: str, epochs: int, score: float, sample: Sample | None = None
+    ) -> bool:
         """Whether a sample is trained beyond so many epochs.
+
+        ``sample`` is what it chose, which a rule needs that sets samples against their like.
 
         Raises:
             StorageError: the decision cannot be written: it was not made.
@@ -42,7 +47,8 @@ class AshaDecisions:
             return True
         made = self._made.get((sample_id, epochs))
         if made is None:
-            made = self._rule.decide(self._decisions, sample_id, epochs, score)
+            group = self._rule.group(sample or {})
+            made = self._rule.decide(self._decisions, sample_id, epochs, score, group)
             plain = [asdict(one) for one in (*self._decisions, made)]
             self._storage.write(json.dumps(plain).encode(), ASHA_FILE)
             self._decisions.append(made)

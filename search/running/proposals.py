@@ -184,7 +184,8 @@ class Proposals:
         """
         if self._asha is None:
             return True
-        return self._asha.goes_on(self._space.sample_id(self._own[number].sample), epochs, score)
+        sample = self._own[number].sample
+        return self._asha.goes_on(self._space.sample_id(sample), epochs, score, sample)
 
     def dropped(self, number: int) -> Decision | None:
         """The decision by which a proposal was dropped; None when it was not."""

@@ -149,6 +149,7 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
         grace=settings.grace_epochs,
         reduction=settings.reduction,
         epochs=search.space.epochs_per_sample,
+        within=settings.within,
     )
     return Proposals(
         search.space,

@@ -22,6 +22,7 @@ from search_processes import (
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FINISHED, STOPPED, read_table
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.records.asha_decisions import read_asha_decisions
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.proposals import observation, read_proposals
 from fusion_search.search.spaces.searchers import make_searcher, propose_new
@@ -86,7 +87,7 @@ def test_early_stopping_confirmation_and_report(
     config = write_config(
         tmp_path,
         searcher={"name": "random", "samples": 9},
-        scheduler={"name": "asha", "grace_epochs": 1, "reduction": 3},
+        scheduler={"name": "asha", "grace_epochs": 1, "reduction": 3, "within": ["fusion_depth"]},
         epochs=3,
         objectives=["mean_accuracy", {"name": "quantile_accuracy", "quantile": 0.5}, "parameters"],
         fusion_depth=[2, 1],
@@ -117,6 +118,13 @@ def test_early_stopping_confirmation_and_report(
         assert row["objective_values"] == pytest.approx(expected)
         assert row["worst_accuracy"] == accuracies.min()
     assert len(child_runs(tmp_path)) == 9
+    decided = {one.sample_id: one.group for one in read_asha_decisions(storage)}
+    space = load_search("test", str(tmp_path / "results")).space
+    assert space is not None
+    assert decided == {
+        space.sample_id(sample): json.dumps({"fusion_depth": sample["fusion_depth"]})
+        for sample in map(json.loads, trials["sample"])
+    }
     seen = {json.dumps(sample): rows for sample, rows in read_proposals(storage)}
     for row in stopped.to_dict("records"):
         told = observation({}, seen[row["sample"]], ACCURACY)
@@ -280,6 +288,14 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
         ({"searcher": {"samples": 0}}, "searcher.samples is 0; allowed: 1 or more"),
         ({"scheduler": {"name": "hyperband"}}, "allowed: none, asha, median, pbt"),
         ({"scheduler": {"name": "asha", "grace_epochs": 3}}, "grace_epochs is 3; allowed: 1 to 2"),
+        (
+            {"scheduler": {"name": "asha", "within": ["depth"]}},
+            "scheduler.within names depth; allowed: fusion_depth, ",
+        ),
+        (
+            {"scheduler": {"name": "median", "within": ["fusion_depth"]}},
+            "within is ['fusion_depth'] with scheduler median, which sets no sample against its",
+        ),
         ({"scheduler": {"name": "pbt"}}, "a space of learning_rate, weight_decay, dropout alone"),
         ({"objectives": ["accuracy"]}, "objectives.0.name is 'accuracy'; allowed: train_cond"),
         ({"objectives": ["parameters", "parameters"]}, "the same objective twice"),

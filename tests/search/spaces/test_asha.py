@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,11 +71,44 @@ def test_a_sample_that_comes_again_is_answered_as_before_and_counts_once(tmp_pat
     assert again.goes_on("f", 3, 0.0)  # no rung
 
 
+def test_within_a_choice_each_of_its_options_is_a_race_of_its_own(tmp_path: Path) -> None:
+    """As early fusion learns late: in one race its samples would be stopped for it."""
+    rule = Asha(grace=1, reduction=3, epochs=9, within=("fusion_depth",))
+    together = AshaDecisions(open_storage(tmp_path / "together"), rule)
+    alone = [
+        AshaDecisions(open_storage(tmp_path / str(depth)), replace(rule, within=()))
+        for depth in range(3)
+    ]
+    mixed = AshaDecisions(open_storage(tmp_path / "mixed"), replace(rule, within=()))
+    stopped: dict[str, set[str]] = {"within": set(), "mixed": set()}
+    for sample, done, score in reports(45, 9, seed=0):
+        depth = int(sample[1:]) % 3
+        late = score + depth  # every sample of a lower depth is worse than all of a higher one
+        kept = together.goes_on(sample, done, late, {"units": 8, "fusion_depth": depth})
+        assert kept == alone[depth].goes_on(sample, done, late)
+        if not kept:
+            stopped["within"].add(sample)
+        if not mixed.goes_on(sample, done, late, {"fusion_depth": depth}):
+            stopped["mixed"].add(sample)
+    depths = {name: [int(one[1:]) % 3 for one in samples] for name, samples in stopped.items()}
+    assert min(depths["within"].count(depth) for depth in range(3)) >= 5
+    assert depths["mixed"].count(0) >= 14 > depths["within"].count(0)
+    groups = {one.group for one in read_asha_decisions(open_storage(tmp_path / "together"))}
+    assert groups == {f'{{"fusion_depth": {depth}}}' for depth in range(3)}
+
+
+def test_decisions_of_a_version_without_groups_are_read(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    plain = [{"sample_id": "a", "epochs": 1, "score": 0.5, "kept": True}]
+    storage.write(json.dumps(plain).encode(), "asha.json")
+    assert [one.group for one in read_asha_decisions(storage)] == [""]
+
+
 @pytest.mark.parametrize(
     ("plain", "why"),
     [
         ({}, "it is not a list of decisions"),
-        ([{"sample_id": "a"}], "other fields than sample_id, epochs, score, kept"),
+        ([{"sample_id": "a"}], "other fields than sample_id, epochs, score, kept, group"),
         ([{"sample_id": "a", "epochs": 1, "score": 1, "kept": True}], "of another type"),
         ([{"sample_id": "a", "epochs": 0, "score": 1.0, "kept": True}], "about no sample"),
         ([{"sample_id": "a", "epochs": 1, "score": 1e999, "kept": True}], "Infinity is not JSON"),
