@@ -6,8 +6,9 @@ epochs, a sample's score is set against the scores of all samples that came to t
 below their quantile at 1 - 1 / reduction, interpolated linearly, it is stopped. The first one goes
 on, whatever it is worth. Stopped ones count like those that go on.
 
-Where one choice makes all samples slower or faster to learn, such as how early the streams fuse, a race
-between them says little: ``within`` it, samples are set against their like alone, in rungs of their own.
+Where one choice makes all samples slower or faster to learn, such as how early the streams fuse, a
+race between them says little: ``within`` it, samples are set against their like alone, in rungs of
+their own.
 
 So a decision depends on those made before it and on nothing else, which is why it is ours to make:
 Ray's rungs live in the memory of one driver, and a resume would begin with empty ones.

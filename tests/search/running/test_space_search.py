@@ -290,7 +290,7 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
         ({"scheduler": {"name": "asha", "grace_epochs": 3}}, "grace_epochs is 3; allowed: 1 to 2"),
         (
             {"scheduler": {"name": "asha", "within": ["depth"]}},
-            "scheduler.within names depth; allowed: fusion_depth, ",
+            "scheduler.within names depth; allowed: coupling_level1, coupling_level2, end, what",
         ),
         (
             {"scheduler": {"name": "median", "within": ["fusion_depth"]}},
