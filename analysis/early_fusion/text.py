@@ -12,6 +12,7 @@ from fusion_search.analysis.early_fusion.accuracies import Accuracies
 from fusion_search.analysis.early_fusion.alone import claim_5
 from fusion_search.analysis.early_fusion.described import claim_4, claim_8, without
 from fusion_search.analysis.early_fusion.late import claim_1, claim_2, claim_3, claim_7, literal
+from fusion_search.analysis.early_fusion.parts import Part
 from fusion_search.analysis.verdicts import whole
 
 CLAIMS: Final = {
@@ -22,6 +23,7 @@ CLAIMS: Final = {
     3: "It beats fully-connected fusion at other train pairs, too",
     4: "The 16 maps depend on the image or the sound by quadrants",
     5: "Networks of one sense: the lower the train SNR, the worse, on cleaner data, too",
+    6: "Before the sound the answer is the image's, and a noisy one is confused with one class",
     7: "Initial fusion is more robust to SNRs above the train SNRs, audio above all",
     8: "At (0.5, 0.25) both senses contribute alike",
 }
@@ -32,8 +34,12 @@ RULE: Final = (
 )
 
 
-def compute_claims(found: Accuracies) -> pd.DataFrame:
+def compute_claims(found: Accuracies, before_sound: Part) -> pd.DataFrame:
     """Every part of every claim.
+
+    Args:
+        found: what all of them but the sixth are of.
+        before_sound: the sixth, which is of a probe.
 
     Returns:
         A row each: ``claim`` (its number; 0 beside the claims), ``what``, ``verdict``, ``seeds``,
@@ -41,7 +47,7 @@ def compute_claims(found: Accuracies) -> pd.DataFrame:
     """
     parts = [
         *(claim_1(found), *claim_2(found), *claim_3(found), *claim_4(found), *claim_5(found)),
-        *(*claim_7(found), *claim_8(found), *without(found), *literal(found)),
+        *(before_sound, *claim_7(found), *claim_8(found), *without(found), *literal(found)),
     ]
     return pd.DataFrame([asdict(one) for one in parts])
 

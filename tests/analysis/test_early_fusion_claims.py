@@ -17,6 +17,7 @@ from synthetic_records import Trial, fill, write_planned
 from fusion_search.analysis.early_fusion.accuracies import TESTS, Accuracies, read_accuracies
 from fusion_search.analysis.early_fusion.alone import slope
 from fusion_search.analysis.early_fusion.described import ranges
+from fusion_search.analysis.early_fusion.parts import Part
 from fusion_search.analysis.early_fusion.text import CLAIMS, compute_claims, verdict_of
 from fusion_search.analysis.records.selection import VARIED_SEEDS, AnalysisError, open_search
 from fusion_search.analysis.records.storage import open_storage
@@ -102,8 +103,9 @@ def measured(trials: list[Trial]) -> Accuracies:
 
 
 def verdicts(trials: list[Trial]) -> tuple[pd.DataFrame, dict[int, str]]:
-    table = compute_claims(measured(trials))
-    return table, {claim: verdict_of(table, claim) for claim in CLAIMS}
+    before_sound = Part(6, "before the sound", "held", 1, "")
+    table = compute_claims(measured(trials), before_sound)
+    return table, {claim: verdict_of(table, claim) for claim in CLAIMS if claim != 6}
 
 
 def read(folder: Path, trials: list[Trial]) -> Accuracies:

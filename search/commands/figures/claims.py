@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from fusion_search.analysis.early_fusion.accuracies import read_accuracies
+import pandas as pd
+
+from fusion_search.analysis.early_fusion.accuracies import LITERAL, TESTS, read_accuracies
+from fusion_search.analysis.early_fusion.late import MAIN
+from fusion_search.analysis.early_fusion.onset import PAIRS, SEED, claim_6
+from fusion_search.analysis.early_fusion.parts import NOT_THERE, Part
 from fusion_search.analysis.early_fusion.text import claims_text, compute_claims
+from fusion_search.analysis.figures.arrays import Array, onset_of
 from fusion_search.analysis.figures.folds.claims import draw_claims
+from fusion_search.analysis.figures.timeline import read_activations
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.selection import DEPTH, Search
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -14,13 +23,14 @@ from fusion_search.search.commands.figures.drawing_options import (
     save,
     write_text,
 )
+from fusion_search.search.commands.options import storage_of
 
 
 def early_fusion(options: argparse.Namespace) -> int:
     """``draw early-fusion``: every claim with its numbers and verdict."""
     search = open_all(options)
     found = read_accuracies(search)
-    table = compute_claims(found)
+    table = compute_claims(found, before_sound(search, storage_of(options)))
     name = f"{search.name}-claims"
     caption = data_caption(search)
     write_text(options, claims_text(search.name, table, [finished_words(search), caption]), name)
@@ -32,3 +42,35 @@ def early_fusion(options: argparse.Namespace) -> int:
     )
     save(options, figure, table, name)
     return 0
+
+
+def before_sound(search: Search, storage: str) -> Part:
+    """Claim 6, of the probe of one network; how to make that, where it is not there."""
+    rows = search.finished
+    at = (rows["train_audio_snr"] == MAIN[0]) & (rows["train_visual_snr"] == MAIN[1])
+    own = rows[at & (rows[DEPTH] == 0) & (rows["seed"] == SEED) & (rows["pooling"] != LITERAL)]
+    if own.empty:
+        return claim_6([], NOT_THERE)
+    trial_id = str(own.iloc[0]["trial_id"])
+    logits: list[Array] = []
+    if search.storage.exists("activations", f"{trial_id}.parquet"):
+        logits = _logits_before_sound(read_activations(search, trial_id))
+    again = command(
+        *("probe", search.name, "--trial", trial_id, "--tested", str(PAIRS), "--condition"),
+        *(f"{MAIN[0]:g}", f"{MAIN[1]:g}", "--array", "output", "--array", "input.audio"),
+        storage=storage,
+    )
+    return claim_6(logits, f"{len(logits)} pairs of {PAIRS} were probed; run `{again}`")
+
+
+def _logits_before_sound(activations: pd.DataFrame) -> list[Array]:
+    """Of every test pair at the main condition, [C] at the last step that is exactly silent."""
+    at = (activations[TESTS[0]] == MAIN[0]) & (activations[TESTS[1]] == MAIN[1])
+    found = []
+    for _, pair in activations[at & (activations["split"] == "test")].groupby("number"):
+        arrays = dict(zip(pair["name"], pair["values"], strict=True))
+        if {"output", "input.audio"} <= arrays.keys():
+            onset = onset_of(arrays["input.audio"])
+            if 0 < onset < len(arrays["output"]):
+                found.append(arrays["output"][onset - 1])
+    return found

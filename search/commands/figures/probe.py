@@ -37,6 +37,7 @@ from fusion_search.search.trials.inspection.probe import (
 )
 from fusion_search.search.trials.plain import parse_train
 from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.training import draw_examples
 
 MOST_VALUES: Final = 20_000_000
 """Of all arrays that a probe keeps, which then take 160 MB."""
@@ -62,7 +63,7 @@ def probe_trial(options: argparse.Namespace) -> int:
         say(difference)
     network = trial.network()
     conditions = _conditions(options, task, specification)
-    examples = _examples(options, data, specification.seed)
+    examples = _examples(options, data, specification)
     found = probe(network, opened, data, examples, conditions, seed=specification.seed)
     kept = _kept(found, options.arrays or [])
     _write(search.storage, search.name, specification.trial_id, kept)
@@ -79,19 +80,39 @@ def probe_trial(options: argparse.Namespace) -> int:
     return 0
 
 
-def _examples(options: argparse.Namespace, data: Data, seed: int) -> tuple[Example, ...]:
-    """Those asked for by number, or of every class."""
+def _examples(
+    options: argparse.Namespace, data: Data, trial: TrialSpecification
+) -> tuple[Example, ...]:
+    """Those asked for by number, or of every class, or that the trial was tested on."""
+    ways = [options.examples, options.per_class, options.tested]
+    if sum(one is not None for one in ways) > 1:
+        raise ConfigurationError(
+            "--example, --per-class and --tested each say which examples; give one"
+        )
+    if options.tested is not None:
+        return _tested(options.tested, data, trial)
     wanted = options.splits or ["test"]
     # What the network was not trained on comes first.
     splits = [one for one in reversed(SPLITS) if one in wanted or ALL in wanted]
     if options.per_class is None:
         numbers = options.examples or [0]
         return tuple(Example(one, at) for one in splits for at in _numbers(numbers, data, one))
-    if options.examples:
-        raise ConfigurationError("--example and --per-class both say which examples; give one")
     if not data.classes:
         raise ConfigurationError("the data have no classes; name examples by --example")
-    return of_every_class(data, splits, options.per_class, seed=seed)
+    return of_every_class(data, splits, options.per_class, seed=trial.seed)
+
+
+def _tested(count: int, data: Data, trial: TrialSpecification) -> tuple[Example, ...]:
+    """The first of the examples that a trial was tested on."""
+    split = trial.evaluation.split
+    total, drawn = len(data.split(split)), trial.evaluation.test_examples  # type: ignore[arg-type]
+    numbers = draw_examples(total, drawn, seed=trial.seed, split=split)
+    if count > len(numbers):
+        raise ConfigurationError(
+            f"--tested is {count}; allowed: 1 to {len(numbers)}, the examples that the trial was "
+            "tested on"
+        )
+    return tuple(Example(split, number) for number in numbers[:count].tolist())
 
 
 def _kept(found: Iterable[Probed], wanted: Sequence[str]) -> list[Probed]:

@@ -188,6 +188,13 @@ def add_probe(verbs: Verbs) -> None:
         "other group) where the data say whose each is",
     )
     parser.add_argument(
+        "--tested",
+        type=count,
+        metavar="N",
+        help="in place of numbers: the first N of the examples that the trial was tested on, in "
+        "the order in which its seed draws them",
+    )
+    parser.add_argument(
         "--split",
         dest="splits",
         action="append",

@@ -137,13 +137,27 @@ def test_examples_of_every_class_are_embedded_and_their_changes_compared(
     assert len(kept) == len(table)
 
 
+def test_the_examples_that_a_trial_was_tested_on_are_taken_in_their_order(
+    digits: tuple[Path, TrialSpecification],
+) -> None:
+    folder, trial = digits
+    words = ["probe", "one", "--storage", str(folder), "--tested", "2", "--array", "output"]
+    assert main([*words, "--condition", "original", "original"]) == 0
+    table = read_activations(open_search(open_storage(folder), "one"), trial.trial_id)
+    total = len(load_digits(trial.data).splits["test"])
+    drawn = np.random.default_rng([trial.seed, 2]).choice(total, size=2, replace=False)
+    assert table["number"].tolist() == drawn.tolist()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["probe", "one", "--example", "100000"], "test example 100000 does not exist"),
         (["probe", "one", "--condition", "1"], "needs an SNR per axis: audio_snr, visual_snr"),
         (["probe", "one", "--condition", "0", "1"], "audio_snr is 0.0; allowed: above 0"),
-        (["probe", "one", "--per-class", "1", "--example", "3"], "--example and --per-class both"),
+        (["probe", "one", "--per-class", "1", "--example", "3"], "--example, --per-class and"),
+        (["probe", "one", "--tested", "1", "--per-class", "1"], "--example, --per-class and"),
+        (["probe", "one", "--tested", "900"], "--tested is 900; allowed: 1 to 2, the examples tha"),
         (["probe", "one", "--array", "logits"], "no array begins with 'logits'; there are input."),
         (["probe", "one", "--trial", "zzz"], "no finished trial matches 'zzz'"),
         (["draw", "timeline", "one", "--trial", "zzz"], "no finished trial matches 'zzz'"),
