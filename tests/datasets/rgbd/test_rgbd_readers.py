@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from small_views import same, view, write_frame, write_png
 
@@ -14,6 +18,7 @@ from fusion_search.datasets.rgbd.data import RgbdSettings, load_rgbd
 from fusion_search.datasets.rgbd.folder import find_views, read_views
 from fusion_search.datasets.rgbd.view import NO_MASK, View
 from fusion_search.datasets.rgbd.washington import find_washington, read_trials, read_washington
+from fusion_search.search.commands.command_line import main
 
 SAMPLES = Path(os.environ.get("FUSION_SEARCH_DATA", "/nowhere")) / "samples"
 
@@ -217,3 +222,97 @@ def test_two_frames_of_washington_itself() -> None:
         ("apple_1_1_6", (83, 80, 3), 1138, 3581),
     ]
     assert [int(one.mask.sum()) for one in source.listed.records] == [3327, 3277]
+
+
+def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for check in ("washington", "rgbd-folders"):
+        assert main(["data", "check", check, "--folder", str(tmp_path)]) == 2
+        assert "is missing" in capsys.readouterr().err
+    root = tmp_path / "rgbd-dataset"
+    for name in ("apple_1_1_1", "apple_2_1_1", "bell_pepper_1_1_1"):
+        write_frame(root, view(name), "cdm" if "apple" in name else "cd")
+    dark = view("bell_pepper_2_1_1")
+    dark.depth[:] = 0
+    write_frame(root, dark)
+    (root / "testinstance_ids.txt").write_text(TRIALS)
+    assert main(["data", "check", "washington", "--folder", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "2 classes, 4 objects or persons; views: apple 2, bell_pepper 2",
+        "4 views, 7 to 7 pixels high and 5 to 5 wide",
+        "1 views have no depth in any pixel, such as bell_pepper_2_1_1",
+        "1 views have no mask, such as bell_pepper_1_1_1: they are left out where data.masked",
+        "2 published trials: folds where data.fold_by is instance",
+    ):
+        assert words in told
+    pixels = np.concatenate([view(one).depth for one in ("apple_1_1_1", "apple_2_1_1")])
+    pixels = np.concatenate([pixels, view("bell_pepper_1_1_1").depth, dark.depth])
+    low, high, share = pixels[pixels > 0].min(), pixels.max(), (pixels == 0).mean()
+    assert f"depth of {low:,} to {high:,} mm, missing in {share:.1%} of all pixels" in told
+    write_folder(tmp_path / "rgbd", view("HA/F0001/a"))
+    assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 0
+    assert "data: views in rgbd/ (fingerprint " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_thousand_views_are_decoded_once_and_mapped(tmp_path: Path) -> None:
+    """Memory of a process's own stays small, for pictures lie in one file that all share."""
+    root = tmp_path / "washington/rgbd-dataset"
+    for name, pixels in thousand():
+        write_png(root / f"{name}.png", pixels)
+    print(f"\n{1000 * 5 * 85 * 80 / 1e6:.0f} MB of colours and depth in a thousand views")
+    seconds = []
+    for kind in ("decoded", "mapped", "mapped"):
+        told = subprocess.run(
+            [sys.executable, "-c", OPENED, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        took, own, shown, count = map(float, told.split())
+        print(f"{kind}: {took:.2f} s, {own:.0f} MB of its own, {shown:.2f} ms an example")
+        assert count == 1000
+        assert own < 30
+        seconds.append(took)
+    assert max(seconds[1:]) < seconds[0] / 2
+
+
+OPENED = """
+import sys, time
+from pathlib import Path
+import torch
+from fusion_search.datasets.rgbd.data import RgbdSettings, open_rgbd
+
+def own():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1000
+
+before, start = own(), time.process_time()
+data = open_rgbd(RgbdSettings(source="washington", fold_by="instance"), Path(sys.argv[1]), 3)
+took = time.process_time() - start
+start = time.process_time()
+for number in range(200):
+    data.train[number]
+shown = (time.process_time() - start) / 200
+count = sum(len(data.split(one)) for one in ("train", "validation", "test"))
+print(took, own() - before, 1000 * shown, count)
+"""
+
+
+def thousand() -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Files of ten categories of five objects, 20 frames of each."""
+    rows, columns = np.mgrid[:85, :80]
+    for number in range(1000):
+        category, instance, frame = number // 100, number // 20 % 5, number % 20
+        chance = np.random.default_rng(number)
+        shade = np.sin(rows / (3 + category)) * np.cos(columns / (4 + instance) + frame)
+        colour = 120 + 100 * shade[..., None] * chance.random(3) + chance.normal(0, 2, (85, 80, 3))
+        depth = 800 + 50 * shade + chance.normal(0, 2, shade.shape)
+        depth[chance.random(shade.shape) < 0.02] = 0
+        depth[:, :10] = 0
+        stem = f"soda_can{category}/soda_can{category}_{instance}"
+        stem += f"/soda_can{category}_{instance}_{1 + frame % 2}_{1 + 5 * frame}"
+        yield f"{stem}_crop", colour.clip(0, 255).astype(np.uint8)
+        yield f"{stem}_depthcrop", depth.astype(np.uint16)
+        yield f"{stem}_maskcrop", shade > 0
