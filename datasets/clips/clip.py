@@ -1,14 +1,14 @@
-"""One clip, how its two parts come to one length, and what is said of a file that is not whole."""
+"""One clip, and how its two parts come to one length."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_search.datasets.decoded import Kind
 from fusion_search.datasets.errors import DataError
 
 Values = NDArray[Any]
@@ -33,9 +33,26 @@ class Clip:
     coefficients: Values
 
 
-def damaged(path: str | Path, reason: str) -> DataError:
-    """Build the error for a file that is not whole."""
-    return DataError(f"{path} is damaged ({reason}): put a whole copy in its place")
+def _fits(clip: Clip, first: Clip) -> None:
+    for what, own, other in (
+        ("frames", clip.frames.shape[1:], first.frames.shape[1:]),
+        ("coefficients", clip.coefficients.shape[1:], first.coefficients.shape[1:]),
+    ):
+        if own != other:
+            raise DataError(
+                f"{what} of {clip.name} are {' x '.join(map(str, own))}, those of {first.name} "
+                f"{' x '.join(map(str, other))}: bring all clips to one size"
+            )
+
+
+CLIP_KIND: Final = Kind(
+    "clips 2",
+    "clip",
+    Clip,
+    words=("name", "person", "label", "take"),
+    arrays=("frames", "coefficients"),
+    check=_fits,
+)
 
 
 def averaged(values: Values, count: int) -> NDArray[np.float32]:
