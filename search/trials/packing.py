@@ -42,12 +42,18 @@ def pack_like(trial: TrialSpecification) -> TrialSpecification:
 
 
 def can_pack(trial: TrialSpecification) -> bool:
-    """Whether it can be trained with others: by AdamW alone, and its network allows it."""
+    """Whether it can be trained with others: by AdamW alone, and its network allows it.
+
+    Adam without weight decay is AdamW without.
+    """
     packs_with = getattr(trial.network, "packs", None)
     plain = TrainingSettings(
         **{name: getattr(trial.training, name) for name in (*FREE_SETTINGS, *_BUDGET)}
     )
-    return packs_with is not None and plain == trial.training and packs_with(trial.placement)
+    own = trial.training
+    if own.optimizer == "adam" and own.weight_decay == 0:
+        own = replace(own, optimizer="adamw")
+    return packs_with is not None and plain == own and packs_with(trial.placement)
 
 
 def packs(

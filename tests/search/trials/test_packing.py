@@ -142,6 +142,16 @@ def test_packs_hold_trials_of_one_architecture_in_the_order_declared() -> None:
     assert packs([], 4) == []
 
 
+def test_adam_without_decay_is_packed_and_with_decay_is_not(small_opened: OpenedTask) -> None:
+    trials = [small_trial(optimizer="adam", seed=seed) for seed in (0, 1)]
+    assert packs(trials, 4) == [tuple(trials)]
+    decayed = [changed(one, weight_decay=0.1) for one in trials]
+    assert packs(decayed, 4) == [(one,) for one in decayed]
+    ends, _ = outcomes(trials, small_opened)
+    for one in trials:
+        assert_same(ends[one.trial_id], run_trial(one, small_opened))
+
+
 @pytest.mark.parametrize(
     "fields",
     [
