@@ -67,10 +67,12 @@ def packs(
     growing: dict[TrialSpecification, list[TrialSpecification]] = {}
     for trial in trials:
         alike = pack_like(trial)
-        pack = growing.get(alike)
-        if pack is None or len(pack) == at_most or not can_pack(trial):
-            pack = growing[alike] = []
+        pack = growing.get(alike) if can_pack(trial) else None
+        if pack is None or len(pack) == at_most:
+            pack = []
             found.append(pack)
+            if can_pack(trial):
+                growing[alike] = pack
         pack.append(trial)
     return [tuple(pack) for pack in found]
 

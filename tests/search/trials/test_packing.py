@@ -147,6 +147,8 @@ def test_adam_without_decay_is_packed_and_with_decay_is_not(small_opened: Opened
     assert packs(trials, 4) == [tuple(trials)]
     decayed = [changed(one, weight_decay=0.1) for one in trials]
     assert packs(decayed, 4) == [(one,) for one in decayed]
+    mixed = [decayed[0], trials[0], decayed[1], trials[1]]
+    assert packs(mixed, 4) == [(decayed[0],), tuple(trials), (decayed[1],)]
     ends, _ = outcomes(trials, small_opened)
     for one in trials:
         assert_same(ends[one.trial_id], run_trial(one, small_opened))
