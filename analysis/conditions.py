@@ -19,18 +19,14 @@ from fusion_search.analysis.records.description import (
     MetricDescription,
     TaskDescription,
 )
-from fusion_search.analysis.records.samples import (
-    option_order,
-    placement_words,
-    rows_of,
-    varied_words,
-)
+from fusion_search.analysis.records.samples import option_order, rows_of
 from fusion_search.analysis.records.selection import (
     VARIED_SEEDS,
     VARIED_SETTINGS,
     count_label,
     network_columns,
 )
+from fusion_search.analysis.records.words.networks import placement_words, varied_words
 
 TrainCondition: TypeAlias = tuple[float | str, ...]
 

@@ -15,16 +15,14 @@ from fusion_search.analysis.records.samples import (
     DEFAULT_END,
     NONE,
     Objective,
-    kind_words,
     option_order,
     parse_sample,
-    placed,
     rows_of,
     sample_table,
     site_of_choice,
-    site_order,
 )
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
+from fusion_search.analysis.records.words.networks import kind_words, placed, site_order
 
 END: Final = "end"
 COUNTED: Final = ("MMTM", "any coupling")

@@ -22,12 +22,12 @@ from fusion_search.analysis.records.samples import (
     MULTIPLY_ACCUMULATES,
     Objective,
     mean_objective,
-    placement_words,
     rows_of,
     sample_table,
 )
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.records.words.networks import placement_words
 
 BEST_COLOUR: Final = "tab:blue"
 FRONT_COLOUR: Final = "tab:red"

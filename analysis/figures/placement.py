@@ -25,8 +25,9 @@ from fusion_search.analysis.figures.drawing import (
 )
 from fusion_search.analysis.placement_effects import COUNTED
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.samples import Objective, kind_words, rows_of
+from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.records.words.networks import kind_words
 
 _APART: Final = 3.0  # between the middles of two streams
 _STREAM: Final = 0.28  # half a stream's height

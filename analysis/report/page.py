@@ -13,12 +13,7 @@ from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.records.advice import STORAGE, command
 from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
 from fusion_search.analysis.records.plain_data import read_json
-from fusion_search.analysis.records.samples import (
-    Objective,
-    objectives_of,
-    placement_words,
-    rows_of,
-)
+from fusion_search.analysis.records.samples import Objective, objectives_of, rows_of
 from fusion_search.analysis.records.selection import (
     DROPPED_AFTER,
     AnalysisError,
@@ -36,6 +31,7 @@ from fusion_search.analysis.records.tables import (
     SPECIFICATION_FILE,
     STOPPED,
 )
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import (
     advised,

@@ -31,12 +31,12 @@ from fusion_search.analysis.records.samples import (
     Objective,
     few_samples_words,
     parse_sample,
-    placement_words,
     rows_of,
     site_of_choice,
 )
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.tables import FAILED
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report import html
 
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search

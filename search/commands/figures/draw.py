@@ -42,7 +42,7 @@ from fusion_search.analysis.figures.timeline import (
 )
 from fusion_search.analysis.paired import difference_text, region_lines
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.samples import objectives_of, placement_words, rows_of
+from fusion_search.analysis.records.samples import objectives_of, rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import (
     DEPTH,
@@ -53,6 +53,7 @@ from fusion_search.analysis.records.selection import (
     snr_label,
 )
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, REPLAY_FILE
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     levels_of,

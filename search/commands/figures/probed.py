@@ -48,9 +48,10 @@ from fusion_search.analysis.figures.probed.following import compute_following
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps, frames_of, is_map
 from fusion_search.analysis.figures.timeline import choose_trial, read_activations
 from fusion_search.analysis.folds.runs import distinct
-from fusion_search.analysis.records.samples import placement_words, rows_of
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     opened,

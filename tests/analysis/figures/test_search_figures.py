@@ -24,14 +24,10 @@ from fusion_search.analysis.figures.course import (
     draw_pareto,
 )
 from fusion_search.analysis.figures.parallel import ABSENT_LANE, compute_parallel, draw_parallel
-from fusion_search.analysis.records.samples import (
-    Objective,
-    objectives_of,
-    placement_words,
-    sample_table,
-)
+from fusion_search.analysis.records.samples import Objective, objectives_of, sample_table
 from fusion_search.analysis.records.selection import AnalysisError, read_specification
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report.advised import is_countable, searched, varied_settings
 
 FEWER = Objective("multiply_accumulates", "minimize", 1)
