@@ -75,8 +75,9 @@ def settings_sentence(what: str, settings: Mapping[str, str]) -> str:
     """
     if len(set(settings.values())) < 2:
         return ""
-    said = "; ".join(f"{name}: {varied_words(text)}" for name, text in settings.items())
-    return f"The {what} differ in settings, too: {said}."
+    words = {name: varied_words(text) for name, text in settings.items()}
+    said = "; ".join(f"{name}: {one}" for name, one in words.items() if one)
+    return f"The {what} differ in settings, too: {said}." if said else ""
 
 
 def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[TrainCondition]:
