@@ -36,6 +36,9 @@ from fusion_search.analysis.figures.probed.clusters import (
     over_folds,
 )
 from fusion_search.analysis.figures.probed.embedding import (
+    RULE as CLUSTERING_RULE,
+)
+from fusion_search.analysis.figures.probed.embedding import (
     beside_their_like,
     cluster_words,
     compute_embedding,
@@ -98,6 +101,7 @@ def _tell_clusters(
 ) -> None:
     for row in rows_of(clusters):
         print(f"{printable(array_words(row['array']))}, {cluster_words(row)}")
+    print(CLUSTERING_RULE)
     for row in rows_of(contrasts):
         print(f"{printable(contrast_words(row))}")
     save_numbers(options, clusters, f"{name}-clusters")
