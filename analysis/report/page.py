@@ -35,6 +35,7 @@ from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import (
     advised,
+    declared_confirmation,
     figures_of_sweep,
     is_space,
     searched,
@@ -79,7 +80,8 @@ def build_report(
     is_search = is_space(specification) or bool(search.trials["sample"].notna().any())
     if is_search:
         sections["Confirmation"] = confirmation_section(
-            search, confirmation, objectives[0], commands
+            *(search, confirmation, objectives[0], commands),
+            declared=declared_confirmation(specification),
         )
     sections["Best trials"] = best_section(search, objectives, commands)
     if is_search:
@@ -195,7 +197,10 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
         return [*own, html.missing(said, launch)]
     lines.append(command("launch", file))
     commands = advised(search.name, specification, str(specification.get("storage", STORAGE)))
-    lines += [commands[verb] for verb in ("confirm", "importance", "replay") if verb in commands]
+    # A search that declares a confirmation runs it by itself.
+    verbs = ("importance", "replay")
+    verbs = verbs if declared_confirmation(specification) else ("confirm", *verbs)
+    lines += [commands[verb] for verb in verbs if verb in commands]
     return [
         *own,
         html.paragraph(f"Save the specification below as {file}, then:"),

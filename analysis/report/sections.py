@@ -115,7 +115,7 @@ def course_sections(
                     [
                         row["placement"],
                         *(one.text(row[one.name]) for one in goals),
-                        row["trial_name"],
+                        row["trial_id"],
                     ]
                     for row in rows_of(front[front["front"]])
                 ],

@@ -195,20 +195,27 @@ def print_trials(name: str, location: str) -> int:
 
 
 def _confirmation_due(search: SearchOutline, storage: Storage, state: str, best: BestSample) -> str:
-    """What is left of the confirmation of a search that has ended, and what runs it; or nothing.
+    """What is left of a search's confirmation, and what runs it once the search has ended.
 
     ``best`` knows the search's trials: with no whole sample there is nothing to confirm.
     """
-    if not search.searched or state != "ended" or not best.trial_ids:
+    if not search.searched:
         return ""
     own = storage.parent.below(search.name + CONFIRMATION_SUFFIX)
-    driver = read_driver(own)
-    if own.exists(SPECIFICATION_FILE):
+    driver, began = read_driver(own), own.exists(SPECIFICATION_FILE)
+    top, seeds = search.confirmation.top, search.confirmation.seeds
+    if state != "ended":
+        # Its driver claims the folder before it writes what it runs.
+        due = top and not began and driver is None
+        of = f"its best {top}, with {count_label(seeds, 'fresh seed')} each"
+        return f"its confirmation is still to come: {of}" if due else ""
+    if not best.trial_ids:
+        return ""
+    if began:
         ended = len(planned_ids(own) & recorded_trials(own))
         left = search_state(driver, planned_count(own), ended) == "interrupted"
         return f"its confirmation was interrupted; {_confirmed_by(search)}" if left else ""
-    # Its driver claims the folder before it writes what it runs.
-    due = search.confirmation.top and driver is None
+    due = top and driver is None
     return f"its confirmation has not been run; {_confirmed_by(search)}" if due else ""
 
 

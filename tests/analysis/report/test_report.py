@@ -293,6 +293,44 @@ def test_a_damaged_confirmation_and_a_lost_specification_are_said(tmp_path: Path
     assert "specification.yaml is missing" in page.text
 
 
+@pytest.mark.parametrize(
+    ("declared", "waiting", "said", "advised", "repeated"),
+    [
+        ("", False, "The best are not confirmed with fresh seeds yet. {confirm}", "confirm", 2),
+        (
+            *("confirmation: {top: 3, seeds: 1}", False),
+            "The search confirms its best 3, with 1 fresh seed each, as soon as it has ended. "
+            "Where that was interrupted: {confirm}",
+            *("confirm", 1),
+        ),
+        (
+            *("confirmation: {top: 3, seeds: 6}", True),
+            "When its trials have ended, the search confirms its best 3, with 6 fresh seeds each. "
+            "Where it was interrupted: {resume}",
+            *("confirm", 0),
+        ),
+        (
+            *("confirmation: {top: lots}", False),
+            "The best are not confirmed with fresh seeds yet. {confirm}",
+            *("confirm", 2),
+        ),
+    ],
+)
+def test_a_declared_confirmation_comes_by_itself(
+    declared: str, waiting: bool, said: str, advised: str, repeated: int, tmp_path: Path
+) -> None:
+    search = open_made_up(tmp_path, frame([row(1, 0.5)]))
+    search.storage.write(f"searcher: {{name: tpe}}\n{declared}\n".encode(), SPECIFICATION_FILE)
+    if waiting:
+        search = replace(search, trials=search.trials.iloc[:0])
+    page = Page(build_report(search))
+    commands = {
+        one: f"fusion-search {one} made-up --storage {tmp_path}" for one in ("confirm", "resume")
+    }
+    assert said.format(**commands) in page.text
+    assert page.text.count(f"fusion-search {advised} made-up") == repeated
+
+
 def test_a_confirmation_is_made_again_by_confirming(tmp_path: Path) -> None:
     """Launched, its trials would be no confirmation: nobody would compare them."""
     search = confirmation(tmp_path)
