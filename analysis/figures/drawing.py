@@ -24,7 +24,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter
 
 from fusion_search.analysis.records.columns import snr_label
 from fusion_search.analysis.records.description import ABSENT, AxisDescription, MetricDescription
@@ -126,7 +126,7 @@ def value_axis(axis: Axis, metric: MetricDescription | Objective) -> None:
     """Ticks of shares in per cent, of counts in thousands and millions: "36 M"."""
     is_share = metric.share if isinstance(metric, MetricDescription) else metric.is_share
     if is_share:
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     elif isinstance(metric, Objective) and metric.name in _COUNTS:
         axis.set_major_formatter(EngFormatter(sep=" "))
 

@@ -47,6 +47,7 @@ from fusion_search.analysis.report.sections import (
     course_sections,
     importance_section,
     replay_section,
+    told_of_sweep,
 )
 
 _FILES: Final = 10
@@ -92,9 +93,14 @@ def build_report(
         shown = ("intervals", "curves", "maps")[min(len(search.description.axes), 2)]
         words = f"{search.description.metric.words} {shown}"
         sections[words.capitalize()] = [
-            html.missing(f"This is a sweep: its result are the {words}.", one)
+            html.missing(f"This is a sweep: its results are the {words}.", one)
             for one in figures_of_sweep(search)
         ]
+        if search.finished["fold"].nunique() > 1:
+            folds = command("draw", "folds", search.name, storage=search.storage.parent.location)
+            sections["Over folds"] = [
+                html.missing("Its networks are compared over all their folds by:", folds)
+            ]
     sections["Failed trials"] = _failed(search, commands)
     if search.damaged or search.notes:
         left_out = [*search.damaged.values(), *search.notes]
@@ -129,7 +135,11 @@ def _summary(
         )
     best = best_samples(trials, objectives, 1)
     if best:
-        value, placed = objectives[0].text(best[0]["value_0"]), placement_words(best[0])
+        value, words_of = objectives[0].text(best[0]["value_0"]), [placement_words(best[0])]
+        words_of.append(told_of_sweep(best[0]))
+        if not isinstance(best[0]["sample"], str) and trials["fold"].nunique() > 1:
+            words_of.append(f"fold {best[0]['fold']}")
+        placed = ", ".join(filter(None, words_of))
         split = best[0].get("split")
         where = f" on the {split} split" if isinstance(split, str) else ""
         words.append(f"Best {objectives[0].words}{where}: {value} ({placed}).")

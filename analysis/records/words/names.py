@@ -12,7 +12,7 @@ _LONG: Final = 100  # characters of several names
 def shared_parts(names: Collection[str]) -> set[str]:
     """Parts of names that all have; none of a single one."""
     found = [set(one.split(", ")) for one in names]
-    return set.intersection(*found) if len(found) > 1 else set()
+    return set.intersection(*found) - {""} if len(found) > 1 else set()
 
 
 def without_common(name: str, common: Collection[str]) -> str:

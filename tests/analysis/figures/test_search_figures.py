@@ -137,6 +137,23 @@ def test_a_single_objective_is_set_against_cost_and_drawn() -> None:
     assert png(figure)[:4] == b"\x89PNG"
 
 
+def test_ticks_are_whole_samples_short_shares_and_short_counts() -> None:
+    few = [row(k, 0.2 + k / 20, multiply_accumulates=35_000_000 + k * 10**6) for k in range(3)]
+    figure = draw_history(compute_history(frame(few), MEAN), MEAN)
+    figure.canvas.draw()
+    left = figure.axes[0]
+    numbers = [one.get_text() for one in left.get_xticklabels()]
+    assert set(numbers) >= {"1", "2", "3"}
+    assert not any("." in one for one in numbers)
+    shares = {one.get_text() for one in left.get_yticklabels()}
+    assert {"20%", "22%", "30%"} <= shares
+    front = draw_pareto(compute_pareto(frame(few), [MEAN], DIGITS), [MEAN], DIGITS)
+    front.canvas.draw()
+    (axes,) = front.axes
+    assert "36 M" in [one.get_text() for one in axes.get_xticklabels()]
+    assert axes.xaxis.get_offset_text().get_text() == ""
+
+
 def test_history_draws_best_and_marks_stopped_and_failed() -> None:
     history = compute_history(out_of_order(), MEAN)
     figure = draw_history(history, MEAN)
@@ -264,7 +281,7 @@ def test_objectives_are_called_after_the_task_s_metrics() -> None:
 def test_sites_are_in_the_order_of_their_numbers() -> None:
     sites = {f"level{number}": {"coupling": "sum"} for number in (10, 2, 1)}
     words = placement_words(row(1, 0.5, fusion_depth=1, placement=placement(**sites)))
-    assert words == "second-layer fusion: sum at level1, sum at level2, sum at level10"
+    assert words == "second-layer fusion: sum at level1 + level2 + level10"
 
 
 def test_the_specification_is_read_or_named(tmp_path: Path) -> None:

@@ -365,6 +365,29 @@ def test_the_page_says_of_modules_and_time_what_was_found(
     assert f"{'3.0 minutes' if searched else '1.0 seconds'} of trials, one after another" in text
 
 
+def test_a_sweep_over_folds_tells_its_trials_apart(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"sample": None, "objective_values": None}
+    rows = [
+        row(k, 0.5 + k / 100, fold=k // 2, trial_id=f"{k}a5d478a5150"[:12], **fields)
+        for k in range(4)
+    ]
+    search = open_made_up(tmp_path, frame(rows))
+    search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
+    settings = [json.dumps({"widened": bool(k % 2), "width": 4}) for k in range(4)]
+    search = replace(search, trials=search.trials.assign(varied_settings=settings))
+    html = build_report(search)
+    page = Page(html)
+    assert "(initial-layer fusion: plain, widened, width 4, fold 1)" in page.text
+    assert "Over folds" in page.headings
+    assert f"fusion-search draw folds made-up --storage {tmp_path}" in page.text
+    best = html.partition("Best trials")[2].partition("</table>")[0]
+    assert re.findall(r"<th[^>]*>fold</th>", best) == ['<th class="number">fold</th>']
+    cells = re.findall("<td[^>]*>([^<]*)</td>", best)
+    assert [one for one in cells if "width" in one] == ["widened, width 4", "width 4"] * 2
+    # An id that begins with a digit is no number.
+    assert "<td>3a5d478a5150</td>" in best
+
+
 def test_a_sweep_gets_the_parts_that_make_sense(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"sample": None, "objective_values": None}
     rows = [row(k, 0.5 + k / 100, fusion_depth=k % 3, **fields) for k in range(4)]
@@ -449,5 +472,5 @@ def test_a_sweep_of_one_axis_shows_curves(tmp_path: Path) -> None:
     search.storage.write(b"name: made-up\n", SPECIFICATION_FILE)
     page = Page(build_report(search))
     assert page.headings[1] == "Macro f1 curves"
-    assert "This is a sweep: its result are the macro f1 curves." in page.text
+    assert "This is a sweep: its results are the macro f1 curves." in page.text
     assert "emg 20" in page.text
