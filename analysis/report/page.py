@@ -208,8 +208,8 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
     lines.append(command("launch", file))
     commands = advised(search.name, specification, str(specification.get("storage", STORAGE)))
     # A search that declares a confirmation runs it by itself.
-    verbs = ("importance", "replay")
-    verbs = verbs if declared_confirmation(specification) else ("confirm", *verbs)
+    confirm = [] if declared_confirmation(specification) else ["confirm"]
+    verbs = [*confirm, "importance", "replay"]
     lines += [commands[verb] for verb in verbs if verb in commands]
     return [
         *own,

@@ -159,8 +159,9 @@ def recorded(storage: Storage, row: pd.Series, task: Task, *, weights: bool = Tr
             no weights.
         ValueError: the data cannot be opened.
     """
+    plain = {str(name): one for name, one in row.items()}
     if weights:
-        check_weights(storage, row.to_dict())
+        check_weights(storage, plain)
     text = str(row["specification"])
     with _of_task(row):
         data, fold = parse_data(text, task)
@@ -168,7 +169,7 @@ def recorded(storage: Storage, row: pd.Series, task: Task, *, weights: bool = Tr
     opened = OpenedTask(task, data, fold)
     with _of_task(row):
         specification = parse_specification(text, task)
-    return Recorded(specification, opened, storage, {str(name): one for name, one in row.items()})
+    return Recorded(specification, opened, storage, plain)
 
 
 @contextmanager
