@@ -76,6 +76,7 @@ from fusion_search.search.commands.figures.drawing_options import (
 )
 from fusion_search.search.commands.options import storage_of
 
+_LONGEST: Final = 150  # characters of what tells networks in a file's name, of 255
 BEST: Final = "best"
 """In place of a trial's name."""
 
@@ -157,7 +158,7 @@ def _suffixes(networks: Sequence[Mapping[str, Any]]) -> list[str]:
         depth = [f"depth{one[DEPTH]}"] if DEPTH in one else []
         words = [*depth, *placed_parts(one), varied_words(one.get(VARIED_SETTINGS))]
         slugs = (re.sub(r"[^A-Za-z0-9.-]+", "-", word).strip("-") for word in words if word)
-        found.append("".join(f"-{slug}" for slug in slugs))
+        found.append("".join(f"-{slug}" for slug in slugs)[:_LONGEST])
     return distinct(found, "-{}")
 
 
