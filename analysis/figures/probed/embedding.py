@@ -36,8 +36,8 @@ CLUSTERS: Final[Mapping[str, str]] = {
     REFUTED: "does not cluster by class",
 }
 RULE: Final = (
-    "Clusters: the interval lies above one half, and p <= 0.05. Does not: it lies below one half, "
-    "which may still be beyond chance, for many clips show a small effect, too."
+    "Clusters: the interval lies above one half, and p <= 0.05. Does not: it lies below one half; "
+    "a small effect may still be beyond chance, p <= 0.05."
 )
 
 
