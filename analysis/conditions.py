@@ -19,18 +19,14 @@ from fusion_search.analysis.records.description import (
     MetricDescription,
     TaskDescription,
 )
-from fusion_search.analysis.records.samples import (
-    option_order,
-    placement_words,
-    rows_of,
-    varied_words,
-)
+from fusion_search.analysis.records.samples import option_order, rows_of
 from fusion_search.analysis.records.selection import (
     VARIED_SEEDS,
     VARIED_SETTINGS,
     count_label,
     network_columns,
 )
+from fusion_search.analysis.records.words.networks import placement_words, varied_words
 
 TrainCondition: TypeAlias = tuple[float | str, ...]
 
@@ -79,8 +75,9 @@ def settings_sentence(what: str, settings: Mapping[str, str]) -> str:
     """
     if len(set(settings.values())) < 2:
         return ""
-    said = "; ".join(f"{name}: {varied_words(text)}" for name, text in settings.items())
-    return f"The {what} differ in settings, too: {said}."
+    words = {name: varied_words(text) for name, text in settings.items()}
+    said = "; ".join(f"{name}: {one}" for name, one in words.items() if one)
+    return f"The {what} differ in settings, too: {said}." if said else ""
 
 
 def train_conditions(table: pd.DataFrame, description: TaskDescription) -> list[TrainCondition]:

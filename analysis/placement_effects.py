@@ -15,16 +15,19 @@ from fusion_search.analysis.records.samples import (
     DEFAULT_END,
     NONE,
     Objective,
-    kind_words,
     option_order,
     parse_sample,
-    placed,
     rows_of,
     sample_table,
     site_of_choice,
-    site_order,
 )
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
+from fusion_search.analysis.records.words.networks import (
+    connection_words,
+    kind_words,
+    placed,
+    site_order,
+)
 
 END: Final = "end"
 COUNTED: Final = ("MMTM", "any coupling")
@@ -95,7 +98,7 @@ def compute_placement(
                 "effect_error": _difference_error(with_it, without),
                 "stopped": int((table.loc[having, "status"] == STOPPED).sum()),
                 "confounded_with": ", ".join(
-                    _readable(name)
+                    _readable(name, description)
                     for name in map(str, own)
                     if _apart(own.loc[with_it.index, name], own.loc[without.index, name])
                 ),
@@ -115,9 +118,10 @@ def confounding_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def _option_words(row: dict[str, Any]) -> str:
-    where = f" at {row['site']}" if row["site"] else ""
-    part = "" if row["part"] == COUPLING else f"{_readable(row['part'])} "
-    return f"{part}{kind_words(row['option'])}{where}"
+    where = f"at {row['site']}" if row["site"] else ""
+    if row["part"] == COUPLING or ">" in row["part"]:
+        return f"{kind_words(row['option'])} {connection_words(row['part'])}{where}"
+    return f"{row['part'].replace('_', ' ')} {kind_words(row['option'])}"
 
 
 def _choices(table: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
@@ -143,8 +147,13 @@ def _choice_of(part: str, site: str) -> str:
     return f"{name}_{site}" if site else name
 
 
-def _readable(name: str) -> str:
-    return name.replace("_", " ")
+def _readable(name: str, description: TaskDescription) -> str:
+    """A choice, what is placed at a site as "coupling at s1" or "image>audio at s1"."""
+    site = site_of_choice(name, description)
+    if site is None:
+        return name.replace("_", " ")
+    target, _, source = name.removesuffix(f"_{site}").removeprefix("to_").partition("_from_")
+    return f"{source}>{target} at {site}" if source else f"{target} at {site}"
 
 
 def _apart(one: pd.Series, other: pd.Series) -> bool:

@@ -240,12 +240,6 @@ def _plain(value: Any) -> Any:
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-def _option_text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "+".join(map(_option_text, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 @dataclass(frozen=True)
 class Placement:
     """What sits where: data that makes a network of a task's settings.
@@ -318,21 +312,6 @@ class Placement:
         }
         plain = {"sites": sites, "end": self.end, "streams": list(self.streams)}
         return {**plain, **({"options": options} if options else {})}
-
-    def to_text(self) -> str:
-        """For people, as ``s1 mmtm, s2 image>audio cross, mmtm ratio 2, gate, video alone``."""
-        words = [
-            f"{site} {kind}" if name == COUPLING else f"{site} {name} {kind}"
-            for site, placed in self.sites.items()
-            for name, kind in placed.items()
-        ]
-        words += [
-            f"{key} {name} {_option_text(one)}"
-            for key, given in self.options.items()
-            for name, one in given.items()
-        ]
-        alone = [f"{' + '.join(self.streams)} alone"] if self.streams else []
-        return ", ".join([*words, *([self.end] if self.end else []), *alone])
 
 
 @dataclass(frozen=True)

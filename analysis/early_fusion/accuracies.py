@@ -11,13 +11,13 @@ import pandas as pd
 
 from fusion_search.analysis.conditions import at_train, by_seed, tested_present
 from fusion_search.analysis.records.description import ABSENT, MetricDescription, TaskDescription
-from fusion_search.analysis.records.samples import varied_words
 from fusion_search.analysis.records.selection import (
     DEPTH,
     VARIED_SETTINGS,
     AnalysisError,
     Search,
 )
+from fusion_search.analysis.records.words.networks import varied_words
 
 TASK: Final = "digits"
 TESTS: Final = ["test_audio_snr", "test_visual_snr"]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from fusion_search.analysis.records.samples import connection_words, kind_words
+from fusion_search.analysis.records.words.networks import connection_words, kind_words
 
 _MOST_TICKS: Final = 12
 _BESIDE: Final = 8  # pictures in a row

@@ -23,8 +23,8 @@ from fusion_search.analysis.figures.drawing import (
     draw_map,
     drawn,
     new_figure,
-    percent_axis,
     row_figure,
+    value_axis,
 )
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.samples import rows_of
@@ -59,7 +59,7 @@ def draw_confirmation(
             axes.text(0.02, place, "missing", transform=axes.get_yaxis_transform(), fontsize=8)
             continue
         draw_interval(axes, place, row["mean"], row["low"], row["high"], colour)
-    percent_axis(axes.xaxis, measure.metric)
+    value_axis(axes.xaxis, measure.metric)
     axes.set_xlabel(f"{measure.words} ({measure.metric.better_words})", fontsize=9)
     axes.set_title(title, fontsize=10)
     note = (

@@ -9,25 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_title,
     drawn,
     new_figure,
-    percent_axis,
+    value_axis,
 )
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
     MULTIPLY_ACCUMULATES,
     Objective,
     mean_objective,
-    placement_words,
     rows_of,
     sample_table,
 )
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.records.words.networks import placement_words
 
 BEST_COLOUR: Final = "tab:blue"
 FRONT_COLOUR: Final = "tab:red"
@@ -101,7 +102,8 @@ def draw_history(
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.margins(y=0.12)
-    percent_axis(panels[0].yaxis, objective)
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    value_axis(panels[0].yaxis, objective)
     panels[0].set_ylabel(objective.label, fontsize=9)
     handles, names = panels[0].get_legend_handles_labels()
     counts = [f"{one} ({(table['status'] == one).sum()})" for one in names[1:]]
@@ -124,9 +126,9 @@ def compute_pareto(
         description: of the search.
 
     Returns:
-        One row per finished sample: ``trial_name``, ``placement`` (in words), a column per
-        objective and ``front`` (no other is at least as good in all and better in one), sorted by
-        the first objective, best first.
+        One row per finished sample: ``trial_id``, ``trial_name``, ``placement`` (in words), a
+        column per objective and ``front`` (no other is at least as good in all and better in one),
+        sorted by the first objective, best first.
     """
     objectives = pareto_objectives(objectives, description)
     table = sample_table(trials, objectives)
@@ -137,6 +139,7 @@ def compute_pareto(
     signs = np.array([one.sign for one in objectives])
     result = pd.DataFrame(
         {
+            "trial_id": table["trial_id"],
             "trial_name": table["trial_name"],
             "placement": [placement_words(row) for row in rows_of(table)],
             **{one.name: values[f"value_{number}"] for number, one in enumerate(objectives)},
@@ -207,8 +210,8 @@ def draw_pareto(
         axes.set_xlabel(other.label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
-        percent_axis(axes.xaxis, other)
-    percent_axis(panels[0].yaxis, first)
+        value_axis(axes.xaxis, other)
+    value_axis(panels[0].yaxis, first)
     panels[0].set_ylabel(first.label, fontsize=9)
     add_title(figure, title)
     note = (

@@ -30,8 +30,8 @@ from fusion_search.analysis.figures.drawing import (
     draw_interval,
     drawn,
     new_figure,
-    percent_axis,
     row_figure,
+    value_axis,
     wrapped,
 )
 from fusion_search.analysis.records.description import (
@@ -164,7 +164,7 @@ def draw_curves(
         axes.set_xlabel(axis_label(axis_of[part["axis"].iloc[0]]), fontsize=9)
     for axes in panels[:, 0]:
         axes.set_ylabel(metric.label, fontsize=9)
-        percent_axis(axes.yaxis, metric, decimals=0)
+        value_axis(axes.yaxis, metric)
     if metric.share:
         panels[0, 0].set_ylim(0, 1.02)
     add_title(figure, title)
@@ -281,7 +281,7 @@ def draw_intervals(
     for place, row in enumerate(rows_of(ordered)):
         low, high = (row[one] for one in _ends(ordered))
         draw_interval(axes, place, row[metric.name], low, high, "tab:blue")
-    percent_axis(axes.xaxis, metric)
+    value_axis(axes.xaxis, metric)
     axes.set_xlabel(metric.label, fontsize=9)
     axes.set_title(title, fontsize=10)
     bars = f"; bars: {_bar_words(ordered, metric)}" if _is_repeated(ordered) else ""

@@ -24,7 +24,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter
 
 from fusion_search.analysis.records.columns import snr_label
 from fusion_search.analysis.records.description import ABSENT, AxisDescription, MetricDescription
@@ -38,6 +38,7 @@ LARGEST_DIFFERENCE: Final = 0.4  # of shares, at the ends of the colours
 
 Extension: TypeAlias = Literal["neither", "both", "min", "max"]
 
+_COUNTS: Final = ("parameters", "multiply_accumulates")
 _DOTS_PER_INCH: Final = 160
 _MOST_DOTS: Final = 2**16 - 1  # to a side of a PNG, by Matplotlib; more networks have fewer dots
 _CAPTION_SIZE: Final = 7
@@ -121,11 +122,13 @@ def cell_format(metric: MetricDescription) -> str:
     return ".2f" if metric.share else ".3g"
 
 
-def percent_axis(axis: Axis, metric: MetricDescription | Objective, *, decimals: int = 1) -> None:
-    """Per cent along an axis of shares."""
+def value_axis(axis: Axis, metric: MetricDescription | Objective) -> None:
+    """Ticks of shares in per cent, of counts in thousands and millions: "36 M"."""
     is_share = metric.share if isinstance(metric, MetricDescription) else metric.is_share
     if is_share:
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+    elif isinstance(metric, Objective) and metric.name in _COUNTS:
+        axis.set_major_formatter(EngFormatter(sep=" "))
 
 
 def row_figure(labels: Sequence[str]) -> tuple[Figure, Axes]:

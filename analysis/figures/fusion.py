@@ -50,7 +50,6 @@ from fusion_search.analysis.paired import (
     region_means,
 )
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
-from fusion_search.analysis.records.samples import placement_words, varied_words
 from fusion_search.analysis.records.selection import (
     DEPTH,
     VARIED_SETTINGS,
@@ -60,6 +59,7 @@ from fusion_search.analysis.records.selection import (
     depth_name,
     network_columns,
 )
+from fusion_search.analysis.records.words.networks import placement_words, varied_words
 from fusion_search.analysis.statistics import SIGNIFICANCE, TIE
 
 INITIAL: Final = 0  # the fusion depth that the others are compared with

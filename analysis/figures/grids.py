@@ -33,6 +33,7 @@ from fusion_search.analysis.figures.drawing import (
     root_figure,
     value_colours,
     value_scale,
+    wrapped,
 )
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import Search, network_columns
@@ -110,7 +111,10 @@ def draw_grid(
     vertical, horizontal = map(axis_label, description.axes)
     axes.set_xlabel(horizontal, fontsize=9)
     axes.set_ylabel(vertical, fontsize=9)
-    axes.set_title(title, fontsize=10)
+    # Over the axes, which the colour bar leaves less than the figure's width.
+    width = figure.get_size_inches()[0] - 1.2
+    lines = [wrapped(line, width, 10) for line in title.split("\n")]
+    axes.set_title("\n".join(lines), fontsize=10)
     add_colour_bar(figure, [axes], scale, colours, metric.label)
     return figure
 

@@ -30,9 +30,9 @@ from fusion_search.analysis.records.samples import (
     parse_sample,
     sample_table,
     site_of_choice,
-    site_order,
 )
 from fusion_search.analysis.records.tables import FINISHED, STOPPED
+from fusion_search.analysis.records.words.networks import site_order
 
 ABSENT_LANE: Final = -0.16  # below the axes, whose values lie from 0 to 1
 _OWN: Final = ("trial_name", "status", "value")

@@ -21,12 +21,13 @@ from fusion_search.analysis.figures.drawing import (
     difference_colours,
     drawn,
     new_figure,
-    percent_axis,
+    value_axis,
 )
 from fusion_search.analysis.placement_effects import COUNTED
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.samples import Objective, kind_words, rows_of
+from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.records.words.networks import kind_words
 
 _APART: Final = 3.0  # between the middles of two streams
 _STREAM: Final = 0.28  # half a stream's height
@@ -237,7 +238,7 @@ def _draw_means(axes: Axes, rows: pd.DataFrame, objective: Objective, label: str
     axes.set_xlim(-0.6, max(len(rows) - 0.4, 0.6))
     axes.margins(y=0.2)
     axes.tick_params(axis="y", labelsize=7.5)
-    percent_axis(axes.yaxis, objective)
+    value_axis(axes.yaxis, objective)
     axes.grid(axis="y", alpha=0.25)
     axes.set_title(label, fontsize=8.5)
 
@@ -278,7 +279,7 @@ def draw_count(
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.margins(x=0.15)
-    percent_axis(panels[0].yaxis, objective)
+    value_axis(panels[0].yaxis, objective)
     panels[0].set_ylabel(objective.label, fontsize=9)
     add_title(figure, title)
     note = (

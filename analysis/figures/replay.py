@@ -17,7 +17,7 @@ from fusion_search.analysis.figures.drawing import (
     add_title,
     drawn,
     new_figure,
-    percent_axis,
+    value_axis,
 )
 from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import count_label
@@ -153,7 +153,7 @@ def draw_replay(
     left.axhline(optimum, color="0.3", linestyle=":", linewidth=1, label="best recorded")
     left.set_xlabel("trials", fontsize=9)
     left.set_ylabel(f"best {objective.words} so far ({objective.better_words})", fontsize=9)
-    percent_axis(left.yaxis, objective)
+    value_axis(left.yaxis, objective)
     left.tick_params(labelsize=8)
     left.grid(alpha=0.25)
     left.legend(fontsize=8, loc="lower right" if objective.sign > 0 else "upper right")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from fusion_search.analysis.records.description import (
     MetricDescription,
     TaskDescription,
 )
-from fusion_search.analysis.records.selection import DEPTH, DROPPED_AFTER, depth_name
+from fusion_search.analysis.records.selection import DROPPED_AFTER
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
 NONE: Final = "none"
@@ -33,12 +32,6 @@ QUANTILE: Final = "quantile_"
 
 _WITHIN_SAMPLE: Final = ("seed", "fold", "train", "varied")  # of a trial's specification
 
-KIND_WORDS: Final = {
-    "mmtm": "MMTM",
-    "squeeze_excitation": "SE",
-    "convolutional": "conv. MMTM",
-    "both": "cross + residual",
-}
 OPTION_ORDER: Final = (
     *("none", "mmtm", "squeeze_excitation", "convolutional", "sum"),
     *("cross", "residual", "both"),
@@ -288,20 +281,6 @@ def _status(states: set[str], complete: bool) -> str:
     return FINISHED if complete else RUNNING
 
 
-def placed(row: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What sits at the sites of a row's network: site -> {"coupling" or "a>b": kind}."""
-    text = row.get("placement")
-    found: dict[str, dict[str, str]] = json.loads(text) if isinstance(text, str) else {}
-    return found
-
-
-def placed_options(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Options of what is placed: kind, or kind and direction -> {option: value}."""
-    text = row.get("placement_options")
-    found: dict[str, dict[str, Any]] = json.loads(text) if isinstance(text, str) else {}
-    return found
-
-
 def site_of_choice(name: str, description: TaskDescription) -> str | None:
     """The site of a choice such as coupling_s1 or to_speech_from_video_s1; None of others."""
     if name.startswith(f"{COUPLING}_"):
@@ -311,11 +290,6 @@ def site_of_choice(name: str, description: TaskDescription) -> str | None:
         if name.startswith(prefix):
             return name.removeprefix(prefix)
     return None
-
-
-def site_order(site: str) -> list[tuple[str, int]]:
-    """A sort key: level2 comes before level10."""
-    return [(word, int(number or 0)) for word, number in re.findall(r"(\D*)(\d*)", site)]
 
 
 def option_order(option: Any) -> tuple[float, str]:
@@ -340,37 +314,6 @@ def parse_sample(text: Any) -> dict[str, Any]:
     return choices
 
 
-def placement_words(row: Mapping[str, Any]) -> str:
-    """Where the streams meet, what couples them before, and how they end, in words."""
-    words = [
-        f"{kind_words(kind)} {connection_words(name)}at {site}"
-        for site, found in sorted(placed(row).items(), key=lambda one: site_order(one[0]))
-        for name, kind in found.items()
-    ]
-    words += [
-        f"{key_words(key)} {name.replace('_', ' ')} {_option_words(value)}"
-        for key, options in placed_options(row).items()
-        for name, value in options.items()
-    ]
-    end, streams = row.get("end"), row.get("streams")
-    if isinstance(end, str) and end:
-        words.append(kind_words(end))
-    if isinstance(streams, str) and streams:
-        words.append(f"{streams.replace('+', ' + ')} alone")
-    said = ", ".join(words) or "plain"
-    if DEPTH not in row or "levels" not in row:
-        return said
-    return f"{depth_name(int(row[DEPTH]), int(row['levels']))}: {said}"
-
-
-def varied_words(text: Any) -> str:
-    """A column of what trials differ in, as "width 4, learning rate 0.01"; empty for nothing."""
-    found: dict[str, Any] = json.loads(text) if isinstance(text, str) else {}
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_option_words(value)}" for name, value in found.items()
-    )
-
-
 def few_samples_words(samples: int, choices: int) -> str:
     """The warning that belongs to importances of so few samples; empty where there are enough."""
     enough = _SAMPLES_PER_CHOICE * choices
@@ -380,26 +323,3 @@ def few_samples_words(samples: int, choices: int) -> str:
         f"Of {samples} finished samples for {choices} choices: a hint at most, another seed may "
         f"say otherwise; {enough} or more would tell."
     )
-
-
-def kind_words(kind: str) -> str:
-    """What is placed, in words; a coupling of one's own by its class."""
-    return KIND_WORDS.get(kind, kind.rpartition(":")[2].replace("_", " "))
-
-
-def key_words(key: str) -> str:
-    """Whose options: of a kind, or of a kind and direction, in words."""
-    kind, _, name = key.partition(" ")
-    return f"{kind_words(kind)} {connection_words(name)}".strip()
-
-
-def _option_words(value: Any) -> str:
-    if isinstance(value, list):
-        return " + ".join(map(_option_words, value))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def connection_words(name: str) -> str:
-    """The streams of a connection, "from a to b "; empty for a coupling."""
-    source, arrow, target = name.partition(">")
-    return f"from {source} to {target} " if arrow else ""

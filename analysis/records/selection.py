@@ -33,9 +33,9 @@ from fusion_search.analysis.records.tables import (
     read_table,
     recorded_trials,
 )
-
-DEPTH: Final = "fusion_depth"
-"""A network setting: how many levels the streams run apart."""
+from fusion_search.analysis.records.words.names import few_of, shared_parts, without_common
+from fusion_search.analysis.records.words.networks import DEPTH as DEPTH
+from fusion_search.analysis.records.words.networks import depth_name as depth_name
 
 VARIED_SETTINGS: Final = "varied_settings"
 """Column: JSON of the other settings in which a search's trials differ; networks differ in them."""
@@ -46,9 +46,9 @@ VARIED_SEEDS: Final = "varied_seeds"
 DROPPED_AFTER: Final = "dropped_after"
 """Column: in how many folds a sample's trials ran when fold rungs dropped it; missing elsewhere."""
 
-_NAMED: Final = 3  # of missing trials, whose names are long
 _LARGE: Final = 10**9  # from here on a number is said by its power of ten
 _SEED: Final = "_seed"
+_FOLD: Final = "fold"  # among the names of what a search varies
 _GROUPS: Final = ("network", "data", "training", "evaluation")  # of a trial's specification
 
 
@@ -166,11 +166,10 @@ class Search:
         And one per failed trial.
         """
         lines = []
+        common = shared_parts(list(self.planned["trial_name"]))
         for what, trials in (("not run yet", self.waiting), ("unreadable", self.unreadable)):
             if len(trials):
-                names = ", ".join(trials["trial_name"][:_NAMED])
-                if len(trials) > _NAMED:
-                    names += f" and {len(trials) - _NAMED} more"
+                names = few_of([without_common(one, common) for one in trials["trial_name"]])
                 count = f"{len(trials)} of {len(self.planned)} planned trials"
                 lines.append(f"missing, {what}: {count}: {names}")
         failed = self.trials[self.trials["status"] == FAILED]
@@ -262,15 +261,6 @@ def read_specification(search: Search) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise AnalysisError(f"{where} is damaged: it is not a mapping")
     return raw
-
-
-def depth_name(depth: int, levels: int) -> str:
-    """Where the streams meet, in the paper's words where it has some."""
-    if depth == 0:
-        return "initial-layer fusion"
-    if depth == levels:
-        return "fully-connected fusion"
-    return "second-layer fusion" if depth == 1 else f"fusion depth {depth}"
 
 
 def large_count(count: int) -> str:
@@ -388,7 +378,7 @@ def _varied_of(specification: Any, description: TaskDescription) -> dict[str, An
     try:
         plain = json.loads(specification)
         values = {name: one for group in _GROUPS for name, one in plain[group].items()}
-        names = [one for one in plain["varied"] if one not in description.layout_fields]
+        names = [one for one in plain["varied"] if one not in (*description.layout_fields, _FOLD)]
         return {name: values[name] for name in names}
     except (ValueError, TypeError, LookupError, AttributeError):
         return {}  # a record without one, or damaged: its trial is told by its other columns

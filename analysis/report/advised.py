@@ -30,6 +30,13 @@ def advised(name: str, specification: Mapping[str, Any], storage: str) -> dict[s
     return {verb: command(verb, name, storage=storage) for verb in verbs}
 
 
+def declared_confirmation(specification: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a specification says of the confirmation; nothing where it declares none."""
+    found = _mapping(specification.get("confirmation"))
+    counts = [found.get(one) for one in ("top", "seeds")]
+    return found if all(isinstance(one, int) and one for one in counts) else {}
+
+
 def is_space(specification: Mapping[str, Any]) -> bool:
     """Whether samples of a space were proposed, rather than a sweep run in full."""
     return "searcher" in specification

@@ -23,7 +23,7 @@ from fusion_search.analysis.paired import condition_words
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import Objective, rows_of
-from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.sections import Commands, data_words, p_text
@@ -33,12 +33,24 @@ _TEST_HEADINGS: Final = ("p", "max-T p", "Holm p", "by max-T")
 
 
 def confirmation_section(
-    search: Search, confirmation: Search | None, objective: Objective, commands: Commands
+    search: Search,
+    confirmation: Search | None,
+    objective: Objective,
+    commands: Commands,
+    declared: Mapping[str, Any],
 ) -> list[str]:
-    """The best of a search against plain fusion, with fresh seeds."""
+    """The best of a search against plain fusion, with fresh seeds.
+
+    Args:
+        search: that is confirmed.
+        confirmation: the search that does so; None where it has not begun.
+        objective: of the search, its first.
+        commands: that work on it.
+        declared: what its specification says of its confirmation.
+    """
     confirm = commands.get("confirm")
     if confirmation is None:
-        return [html.missing("The best are not confirmed with fresh seeds yet.", confirm)]
+        return [_not_yet(search, declared, commands)]
     try:
         candidates = read_candidates(confirmation.storage)
     except AnalysisError as error:
@@ -80,6 +92,24 @@ def confirmation_section(
         resume = command("resume", confirmation.name, storage=storage)
         pieces.append(html.missing("Some of its trials are missing.", resume))
     return pieces
+
+
+def _not_yet(search: Search, declared: Mapping[str, Any], commands: Commands) -> str:
+    """That a confirmation has not begun; one that is declared begins when its search has ended."""
+    if not declared.get("top"):
+        return html.missing(
+            "The best are not confirmed with fresh seeds yet.", commands.get("confirm")
+        )
+    of = f"its best {declared['top']}, with {count_label(declared['seeds'], 'fresh seed')} each"
+    if len(search.waiting):
+        return html.missing(
+            f"When its trials have ended, the search confirms {of}. Where it was interrupted:",
+            commands.get("resume"),
+        )
+    return html.missing(
+        f"The search confirms {of}, as soon as it has ended. Where that was interrupted:",
+        commands.get("confirm"),
+    )
 
 
 def _where_on_the_grid(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ from fusion_search.analysis.figures.drawing import image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_ID: Final = re.compile("[0-9a-f]{12}")  # of a trial; many begin with a digit
 _DOTS_PER_INCH: Final = 120
 _SMALLEST: Final = 66  # pixels per inch; a narrower screen scrolls sideways
 
@@ -101,7 +103,7 @@ def details(summary: str, content: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows of plain values; a column that starts with a number is set to the right."""
+    """Rows of plain values; a column that starts with a number, no id, is set to the right."""
     body, lines = [list(map(str, row)) for row in rows], []
     for row in body:
         cells = [
@@ -141,4 +143,5 @@ def picture(figure: Figure, caption: str) -> str:
 
 
 def _alignment(cell: str) -> str:
-    return ' class="number"' if cell[:1] in "-+0123456789" and cell else ""
+    is_number = cell[:1] in "-+0123456789" and cell and not _ID.fullmatch(cell)
+    return ' class="number"' if is_number else ""

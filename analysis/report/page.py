@@ -13,12 +13,7 @@ from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.records.advice import STORAGE, command
 from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
 from fusion_search.analysis.records.plain_data import read_json
-from fusion_search.analysis.records.samples import (
-    Objective,
-    objectives_of,
-    placement_words,
-    rows_of,
-)
+from fusion_search.analysis.records.samples import Objective, objectives_of, rows_of
 from fusion_search.analysis.records.selection import (
     DROPPED_AFTER,
     AnalysisError,
@@ -36,9 +31,11 @@ from fusion_search.analysis.records.tables import (
     SPECIFICATION_FILE,
     STOPPED,
 )
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import (
     advised,
+    declared_confirmation,
     figures_of_sweep,
     is_space,
     searched,
@@ -50,6 +47,7 @@ from fusion_search.analysis.report.sections import (
     course_sections,
     importance_section,
     replay_section,
+    told_of_sweep,
 )
 
 _FILES: Final = 10
@@ -83,7 +81,8 @@ def build_report(
     is_search = is_space(specification) or bool(search.trials["sample"].notna().any())
     if is_search:
         sections["Confirmation"] = confirmation_section(
-            search, confirmation, objectives[0], commands
+            *(search, confirmation, objectives[0], commands),
+            declared=declared_confirmation(specification),
         )
     sections["Best trials"] = best_section(search, objectives, commands)
     if is_search:
@@ -94,9 +93,14 @@ def build_report(
         shown = ("intervals", "curves", "maps")[min(len(search.description.axes), 2)]
         words = f"{search.description.metric.words} {shown}"
         sections[words.capitalize()] = [
-            html.missing(f"This is a sweep: its result are the {words}.", one)
+            html.missing(f"This is a sweep: its results are the {words}.", one)
             for one in figures_of_sweep(search)
         ]
+        if search.finished["fold"].nunique() > 1:
+            folds = command("draw", "folds", search.name, storage=search.storage.parent.location)
+            sections["Over folds"] = [
+                html.missing("Its networks are compared over all their folds by:", folds)
+            ]
     sections["Failed trials"] = _failed(search, commands)
     if search.damaged or search.notes:
         left_out = [*search.damaged.values(), *search.notes]
@@ -131,7 +135,11 @@ def _summary(
         )
     best = best_samples(trials, objectives, 1)
     if best:
-        value, placed = objectives[0].text(best[0]["value_0"]), placement_words(best[0])
+        value, words_of = objectives[0].text(best[0]["value_0"]), [placement_words(best[0])]
+        words_of.append(told_of_sweep(best[0]))
+        if not isinstance(best[0]["sample"], str) and trials["fold"].nunique() > 1:
+            words_of.append(f"fold {best[0]['fold']}")
+        placed = ", ".join(filter(None, words_of))
         split = best[0].get("split")
         where = f" on the {split} split" if isinstance(split, str) else ""
         words.append(f"Best {objectives[0].words}{where}: {value} ({placed}).")
@@ -199,7 +207,10 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
         return [*own, html.missing(said, launch)]
     lines.append(command("launch", file))
     commands = advised(search.name, specification, str(specification.get("storage", STORAGE)))
-    lines += [commands[verb] for verb in ("confirm", "importance", "replay") if verb in commands]
+    # A search that declares a confirmation runs it by itself.
+    confirm = [] if declared_confirmation(specification) else ["confirm"]
+    verbs = [*confirm, "importance", "replay"]
+    lines += [commands[verb] for verb in verbs if verb in commands]
     return [
         *own,
         html.paragraph(f"Save the specification below as {file}, then:"),

@@ -31,12 +31,17 @@ from fusion_search.analysis.records.samples import (
     Objective,
     few_samples_words,
     parse_sample,
-    placement_words,
     rows_of,
     site_of_choice,
 )
-from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.selection import VARIED_SETTINGS, Search
 from fusion_search.analysis.records.tables import FAILED
+from fusion_search.analysis.records.words.networks import (
+    placement_words,
+    setting_words,
+    value_words,
+    varied_words,
+)
 from fusion_search.analysis.report import html
 
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
@@ -51,6 +56,7 @@ def best_section(search: Search, objectives: Sequence[Objective], commands: Comm
     if not best:
         return [_nothing(search, commands)]
     of, trials = search.description, search.trials
+    several = trials["fold"].nunique() > 1
     rows = []
     for rank, row in enumerate(best, start=1):
         alone = trials["trial_id"] == row["trial_id"]
@@ -61,8 +67,9 @@ def best_section(search: Search, objectives: Sequence[Objective], commands: Comm
                 rank,
                 placement_words(row),
                 *(one.text(row[f"value_{index}"]) for index, one in enumerate(objectives)),
-                _other_choices(row["sample"], of) or "-",
+                _other_choices(row["sample"], of) or told_of_sweep(row) or "-",
                 *([_one_of(train)] if of.axes else []),
+                *([_one_of(sorted(own["fold"].unique()))] if several else []),
                 _one_of(sorted(own["seed"].unique())),
                 f"{row['seconds']:.0f}",
                 row["trial_id"],
@@ -70,8 +77,14 @@ def best_section(search: Search, objectives: Sequence[Objective], commands: Comm
         )
     names = [one.words for one in objectives]
     trained = ["trained at"] if of.axes else []
+    trained += ["fold"] if several else []
     headings = ["", "placement", *names, "other choices", *trained, "seed", "seconds", "trial"]
     return [html.table(headings, rows)]
+
+
+def told_of_sweep(row: Mapping[str, Any]) -> str:
+    """The other settings that tell a trial of a sweep; nothing of a sample, whose choices do."""
+    return "" if isinstance(row["sample"], str) else varied_words(row.get(VARIED_SETTINGS))
 
 
 def course_sections(
@@ -115,7 +128,7 @@ def course_sections(
                     [
                         row["placement"],
                         *(one.text(row[one.name]) for one in goals),
-                        row["trial_name"],
+                        row["trial_id"],
                     ]
                     for row in rows_of(front[front["front"]])
                 ],
@@ -230,11 +243,15 @@ def _one_of(values: Sequence[object]) -> str:
 def _other_choices(sample: Any, description: TaskDescription) -> str:
     """What a sample chose besides the placement and the train condition, which are told apart."""
     told = ("streams", "end", "train_condition", *description.layout_fields)
-    return ", ".join(
-        f"{name.replace('_', ' ')} " + (f"{value:.3g}" if isinstance(value, float) else str(value))
+    words = (
+        # Of an option, as mmtm.relu, its default may be true.
+        f"{name.replace('_', ' ')} {value_words(value)}"
+        if "." in name
+        else setting_words(name, value)
         for name, value in parse_sample(sample).items()
         if not name.startswith(told) and site_of_choice(name, description) is None
     )
+    return ", ".join(filter(None, words))
 
 
 def p_text(p: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -17,14 +18,18 @@ from fusion_search.analysis.folds.runs import (
     with_sizes,
 )
 from fusion_search.analysis.records.description import MetricDescription
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.words.networks import placement_words, setting_words
 from fusion_search.analysis.xflow.paper import BASELINE, VARIANTS, XFLOW, Printed
 from fusion_search.analysis.xflow.variants import Group, groups
 
 CHOSEN: Final = "XFlow, variant chosen on validation persons"
 BEST: Final = "XFlow, best variant on the test persons"
 
-_GIVEN: Final = ["group", "data", "network", "measure", "optimistic", "variant", "chosen"]
+_GIVEN: Final = [
+    *("group", "data", "network", "measure", "optimistic", "variant", "placement", "chosen"),
+]
 _PRINTED: Final = ["parameters", "paper_parameters", "paper", "paper_p"]
 COLUMNS: Final = [*_GIVEN, *_PRINTED, *VALUE_COLUMNS, *TEST_COLUMNS]
 
@@ -37,10 +42,10 @@ def compute_xflow(search: Search) -> tuple[pd.DataFrame, list[Group]]:
         paper calls them), ``measure`` (a column of ``trials``: at the train condition, with the
         epoch chosen on validation persons; optimistic, with the best test epoch), ``optimistic``,
         ``variant`` (of the paper, widened, ``CHOSEN`` of the first measure and ``BEST`` of the
-        other), ``chosen`` (which these two are: of every fold, or of all), ``parameters``,
-        ``paper_parameters``, ``paper`` (its accuracy, a share), ``paper_p`` (of XFlow against its
-        baseline) and what :func:`analysis.folds.comparison.compare_folds` says, against the
-        baseline; and the groups.
+        other), ``placement`` (a variant's network in the words of other figures), ``chosen``
+        (which the last two are: of every fold, or of all), ``parameters``, ``paper_parameters``,
+        ``paper`` (its accuracy, a share), ``paper_p`` (of XFlow against its baseline) and what
+        :func:`analysis.folds.comparison.compare_folds` says, against the baseline; and the groups.
 
     Raises:
         AnalysisError: it has no variants of the paper that were tested at their train condition.
@@ -110,12 +115,15 @@ def _group_rows(group: Group, measure: FoldMeasure, metric: MetricDescription) -
     table = compare_folds(
         values, BASELINE, test_share(group.trials), metric, optimistic=measure.optimistic
     )
-    parameters = group.trials.groupby("variant")["parameters"].first()
+    first = group.trials.groupby("variant").first()
+    parameters = first["parameters"]
+    placements = {str(one["variant"]): _title(one) for one in rows_of(first.reset_index())}
     given: dict[str, Any] = {"group": group.words, "data": group.data, "network": group.network}
     given |= {"measure": measure.column, "optimistic": measure.optimistic}
     extra = [
         {
             "variant": name,
+            "placement": placements.get(name),
             "chosen": which if name in (CHOSEN, BEST) else None,
             "parameters": parameters.get(name),
             **_printed(group.printed, name),
@@ -123,6 +131,12 @@ def _group_rows(group: Group, measure: FoldMeasure, metric: MetricDescription) -
         for name in table.index
     ]
     return pd.DataFrame(extra, table.index).assign(**given).join(table)
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    """A variant's network in the words of every other figure."""
+    widened = setting_words("widened", bool(row["widened"]))
+    return ", ".join(filter(None, (placement_words(row), widened)))
 
 
 def _printed(printed: Printed | None, name: str) -> dict[str, float | None]:

@@ -116,11 +116,14 @@ def _sections(table: pd.DataFrame, group: Group, metric: MetricDescription) -> l
 
 def _parameters(rows: dict[str, _Row]) -> str:
     cells = [
-        [name, whole_text(rows[name]["parameters"]), whole_text(rows[name]["paper_parameters"])]
+        [
+            *(name, rows[name]["placement"]),
+            *(whole_text(rows[name][one]) for one in ("parameters", "paper_parameters")),
+        ]
         for name in VARIANTS
         if name in rows
     ]
-    return markdown_table(["network", "parameters", "paper"], cells)
+    return markdown_table(["network", "elsewhere called", "parameters", "paper"], cells)
 
 
 def _value(row: _Row | None, metric: MetricDescription) -> str:

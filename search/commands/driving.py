@@ -26,6 +26,7 @@ from fusion_search.analysis.records.tables import (
     read_rows,
     recorded_trials,
 )
+from fusion_search.analysis.records.words.names import shared_parts
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.declaration.configuration import is_name
 from fusion_search.search.declaration.specification import SearchOutline
@@ -169,8 +170,7 @@ class _Followed:
         description = read_description(self._storage)
         before = read_rows(self._storage, "trials", sorted(self._told), warn_of_damage)
         best = BestSample(chosen_by(self._search, description), before)
-        names = [set(row["trial_name"].split(", ")) for row in read_plan(self._storage)]
-        common = set.intersection(*names) if len(names) > 1 else ()
+        common = shared_parts([row["trial_name"] for row in read_plan(self._storage)])
         self._lines = TrialLines(description, best, common)
         print(f"{len(self._told)} of {self._planned} trials have ended before", flush=True)
         self._bar = tqdm(

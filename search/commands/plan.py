@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 
+from fusion_search.analysis.records.words.networks import PLAIN, setting_words
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
 from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
@@ -17,6 +18,7 @@ from fusion_search.search.planning.measurement import Kind
 from fusion_search.search.planning.plan import Plan, make_plan
 from fusion_search.search.planning.units import Run, count_kinds, slots_of, trial_seconds
 from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.plain import plain_value
 
 _KINDS_SHOWN: Final = 10
 _NAME: Final = 44  # characters of a kind's name on a line
@@ -183,10 +185,10 @@ def _labels(kinds: Sequence[Kind]) -> dict[Kind, str]:
     ]
     found = {}
     for kind, own in settings.items():
-        words = [f"{name} {own[name]}" for name in told]
-        words += [kind.trial.placement.to_text()]
+        words = [setting_words(name, plain_value(own[name])) for name in told]
+        words += kind.trial.placed_parts
         words += [f"{kind.packed} packed"] * (kind.packed > 1)
-        found[kind] = ", ".join(word for word in words if word) or "any"
+        found[kind] = ", ".join(word for word in words if word) or (PLAIN if told else "any")
     return found
 
 

@@ -28,6 +28,7 @@ from fusion_search.analysis.records.tables import (
     STOPPED,
     recorded_trials,
 )
+from fusion_search.analysis.records.words.names import shared_parts, without_common
 from fusion_search.search.commands.driving import silent_words
 from fusion_search.search.commands.options import storage_of
 from fusion_search.search.declaration.specification import SearchOutline
@@ -145,13 +146,19 @@ def print_trials(name: str, location: str) -> int:
         if state == SILENT:
             print(silent_words(driver, name, location))
     details = failure_paths(storage)
-    width = max([26, *(len(str(one["trial_name"])) for one in planned)])
+    names = [str(one["trial_name"]) for one in planned]
+    common = shared_parts(names)
+    short = [printable(without_common(one, common)) for one in names]
+    width = max([26, *map(len, short)])
     print(f"{metric.words}: at the train condition, and over the grid")
+    if common:
+        told = (part for part in names[0].split(", ") if part in common)
+        print(f"all trials: {printable(', '.join(told))}")
     heads = f"{'state':16} {'train':>8} {'grid':>8} {'time':>9}"
     print(f"{'trial_id':13} {'trial':{width}} {heads}")
-    for one in planned:
+    for one, name in zip(planned, short, strict=True):
         trial_id = one["trial_id"]
-        start = f"{printable(trial_id):13} {printable(one['trial_name']):{width}}"
+        start = f"{printable(trial_id):13} {name:{width}}"
         row = records.get(trial_id)
         running = under_way.get(trial_id)
         if row is not None:
@@ -195,20 +202,27 @@ def print_trials(name: str, location: str) -> int:
 
 
 def _confirmation_due(search: SearchOutline, storage: Storage, state: str, best: BestSample) -> str:
-    """What is left of the confirmation of a search that has ended, and what runs it; or nothing.
+    """What is left of a search's confirmation, and what runs it once the search has ended.
 
     ``best`` knows the search's trials: with no whole sample there is nothing to confirm.
     """
-    if not search.searched or state != "ended" or not best.trial_ids:
+    if not search.searched:
         return ""
     own = storage.parent.below(search.name + CONFIRMATION_SUFFIX)
-    driver = read_driver(own)
-    if own.exists(SPECIFICATION_FILE):
+    driver, began = read_driver(own), own.exists(SPECIFICATION_FILE)
+    top, seeds = search.confirmation.top, search.confirmation.seeds
+    if state != "ended":
+        # Its driver claims the folder before it writes what it runs.
+        due = top and not began and driver is None
+        of = f"its best {top}, with {count_label(seeds, 'fresh seed')} each"
+        return f"its confirmation is still to come: {of}" if due else ""
+    if not best.trial_ids:
+        return ""
+    if began:
         ended = len(planned_ids(own) & recorded_trials(own))
         left = search_state(driver, planned_count(own), ended) == "interrupted"
         return f"its confirmation was interrupted; {_confirmed_by(search)}" if left else ""
-    # Its driver claims the folder before it writes what it runs.
-    due = search.confirmation.top and driver is None
+    due = top and driver is None
     return f"its confirmation has not been run; {_confirmed_by(search)}" if due else ""
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
 from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.fields import ConfigurationError
-from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.specification import FOLD, TrialSpecification
 
 _MOST: Final = 100_000
 
@@ -53,4 +53,5 @@ def _named(trials: list[TrialSpecification]) -> list[TrialSpecification]:
     """The same trials, whose names tell what differs between blocks, too."""
     first, *others = [one.settings() for one in trials]
     varied = [name for name in first if any(one[name] != first[name] for one in others)]
+    varied += [FOLD] if len({one.fold for one in trials}) > 1 else []
     return [replace(one, varied=tuple(dict.fromkeys((*one.varied, *varied)))) for one in trials]

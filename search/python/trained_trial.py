@@ -169,7 +169,8 @@ def load_trial(
     found = open_found(search)
     best = trial == BEST
     row = choose_trial(found, None) if best else choose_trial(found, trial, found.trials)
-    own = recorded(found.storage, row, task_of(task, str(row["task"]), data_folder))
+    of = task_of(task, str(row["task"]), data_folder)
+    own = recorded(found.storage, row, of, weights=not retrain)
     for difference in own.differences:
         warnings.warn(difference, stacklevel=2)
     return TrainedTrial(own.retrained() if retrain else own.network(), own)

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fusion_search.analysis.records.selection import depth_name
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CANDIDATES_FILE,
@@ -19,6 +18,7 @@ from fusion_search.analysis.records.tables import (
     FINISHED,
     SPECIFICATION_FILE,
 )
+from fusion_search.analysis.records.words.networks import PLAIN, depth_name, settings_text
 from fusion_search.models.layout import Placement
 from fusion_search.search.declaration.specification import (
     Confirmation,
@@ -142,7 +142,7 @@ def write_candidates(storage: Storage, candidates: Sequence[Candidate]) -> None:
             "label": one.label,
             "role": one.role,
             "rank": one.rank,
-            **_layout_of(one.trials[0]),
+            **one.trials[0].layout_settings(),
             "search_value": one.search_value,
             "trial_ids": [trial.trial_id for trial in one.trials],
         }
@@ -207,13 +207,8 @@ def _plain_layouts(
             )
 
 
-def _layout_of(trial: TrialSpecification) -> dict[str, Any]:
-    layout_fields = getattr(trial.network, "layout_fields", ())
-    return {name: getattr(trial.network, name) for name in layout_fields}
-
-
 def _is_like(trial: TrialSpecification, plain: TrialSpecification) -> bool:
-    return trial.placement == plain.placement and _layout_of(trial) == _layout_of(plain)
+    return trial.placement == plain.placement and trial.layout_settings() == plain.layout_settings()
 
 
 def _varied_layout(search: SearchSpecification) -> set[str]:
@@ -224,10 +219,10 @@ def _varied_layout(search: SearchSpecification) -> set[str]:
 
 
 def _layout_words(trial: TrialSpecification, told: Container[str]) -> str:
-    found = _layout_of(trial)
+    found = trial.layout_settings()
     if {"fusion_depth", "levels"} <= set(found):
         return depth_name(found["fusion_depth"], found["levels"])
-    words = ", ".join(f"{name} {value}" for name, value in found.items() if name in told)
+    words = settings_text({name: one for name, one in found.items() if name in told})
     alone = trial.placement.streams
     return words or (f"{' + '.join(alone)} alone" if alone else "fusion")
 
@@ -235,10 +230,7 @@ def _layout_words(trial: TrialSpecification, told: Container[str]) -> str:
 def _labels(trials: Sequence[TrialSpecification]) -> list[str]:
     """Of candidates; those that are placed alike are told apart by their settings."""
     labels = [_label(one) for one in trials]
-    told = [
-        ", ".join(f"{name} {value}" for name, value in one.planned()["settings"].items())
-        for one in trials
-    ]
+    told = [settings_text(one.planned()["settings"]) for one in trials]
     return [
         f"{label}, {settings}" if settings and labels.count(label) > 1 else label
         for label, settings in zip(labels, told, strict=True)
@@ -246,5 +238,5 @@ def _labels(trials: Sequence[TrialSpecification]) -> list[str]:
 
 
 def _label(trial: TrialSpecification) -> str:
-    words = [f"{name} {value}" for name, value in _layout_of(trial).items()]
-    return ", ".join([*words, trial.placement.to_text() or "plain"])
+    layout = settings_text(trial.layout_settings())
+    return ", ".join(filter(None, [layout, *(trial.placed_parts or [PLAIN])]))

@@ -20,13 +20,14 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, StorageError
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.records.words.names import without_common
+from fusion_search.analysis.records.words.networks import setting_words
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import release_all
 from fusion_search.search.records.lease import Lease, LeaseLostError
 from fusion_search.search.spaces.fold_rungs import Decision
 from fusion_search.search.spaces.parameters import is_searched
 from fusion_search.search.spaces.space import Space
-from fusion_search.search.trials.plain import train_text
 
 _REST_SECONDS: Final = 1.0  # between two epochs that are told in the file
 _AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does not answer
@@ -66,22 +67,13 @@ def _common_to(space: Space) -> set[str]:
     first = trials[0]
     searched = {name for (_, name), one in space.settings.items() if is_searched(one)}
     # Of streams that are left out the condition is not told.
-    kept = {f"{name} {train_text(one)}" for name, one in first.train.items()}
-    kept = kept if len(space.streams) == 1 else set()
-    for name in getattr(first.network, "layout_fields", ()):
+    kept = {*first.condition_parts} if len(space.streams) == 1 else set()
+    for name, one in first.layout_settings().items():
         if name not in searched:
-            kept.add(f"{name} {getattr(first.network, name)}")
+            kept.add(setting_words(name, one))
     kept |= {f"seed {first.seed}"} if len(space.seeds) == 1 else set()
     kept |= {f"fold {first.fold}"} if len(space.folds) == 1 else set()
     return found & kept
-
-
-def without_common(name: str, common: Collection[str]) -> str:
-    """A trial's name without the parts that all trials have; whole where nothing else is left."""
-    left = f", {name}, "
-    for part in common:
-        left = left.replace(f", {part}, ", ", ")
-    return left.strip(", ") or name
 
 
 class TrialLines:

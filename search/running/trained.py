@@ -72,38 +72,23 @@ class Recorded:
         Raises:
             ConfigurationError: they are not kept, missing, damaged, or of another network.
         """
+        check_weights(self.storage, self.row)
         name = f"{self.specification.trial_id}.pt"
         where = self.storage.named(CHECKPOINTS, name)
-        if self.row["status"] != FINISHED:
-            raise ConfigurationError(
-                f"trial {self.specification.trial_id} is {self.row['status']}, and only finished "
-                f"ones keep their weights; {self._remedy}"
-            )
+        remedy = _remedy(self.storage, self.specification.trial_id)
         try:
             content = self.storage.read(CHECKPOINTS, name, most=LARGEST_BYTES)
             return trained_network(self.specification, self.opened, content)
-        except FileNotFoundError as error:
-            raise ConfigurationError(
-                f"checkpoint {where} is missing; put a copy back; or {self._remedy}"
-            ) from error
         except (TorchFileError, UnfitError) as error:
             raise ConfigurationError(
-                f"checkpoint {where} is damaged or of another version ({error}); {self._remedy}"
+                f"checkpoint {where} is damaged or of another version ({error}); {remedy}"
             ) from error
         except TrialError as error:
             raise ConfigurationError(
                 f"checkpoint {where} does not fit ({error}): it is damaged, or the code of task "
                 f"{self.specification.task} has changed since; take the code that trained it; or "
-                f"{self._remedy}"
+                f"{remedy}"
             ) from error
-
-    @property
-    def _remedy(self) -> str:
-        folder, trial_id = self.storage.location, self.specification.trial_id
-        return (
-            "choose another trial, or train it again from its record with "
-            f'fusion_search.load_trial("{folder}", "{trial_id}", retrain=True)'
-        )
 
     def retrained(self) -> nn.Module:
         """Train it again from its record; its weights are not kept.
@@ -132,18 +117,51 @@ def _or_none(fingerprint: str | None) -> str:
     return fingerprint or "none"
 
 
-def recorded(storage: Storage, row: pd.Series, task: Task) -> Recorded:
+def check_weights(storage: Storage, row: Mapping[str, Any]) -> None:
+    """Raise ``ConfigurationError`` when a trial has no weights: they are not kept, or missing.
+
+    Args:
+        storage: the folder of its search.
+        row: of ``trials``.
+    """
+    trial_id = str(row["trial_id"])
+    remedy = _remedy(storage, trial_id)
+    if row["status"] != FINISHED:
+        raise ConfigurationError(
+            f"trial {trial_id} is {row['status']}, and only finished ones keep their weights; "
+            f"{remedy}"
+        )
+    name = f"{trial_id}.pt"
+    if not storage.exists(CHECKPOINTS, name):
+        where = storage.named(CHECKPOINTS, name)
+        raise ConfigurationError(f"checkpoint {where} is missing; put a copy back; or {remedy}")
+
+
+def _remedy(storage: Storage, trial_id: str) -> str:
+    return (
+        "choose another trial, or train it again from its record with "
+        f'fusion_search.load_trial("{storage.location}", "{trial_id}", retrain=True)'
+    )
+
+
+def recorded(storage: Storage, row: pd.Series, task: Task, *, weights: bool = True) -> Recorded:
     """A trial from its row of ``trials``.
 
     Args:
         storage: the folder of its search.
         row: of ``trials``.
         task: its task, found by its name.
+        weights: whether they will be asked for. Where there are none that is said at once, for
+            to open data may take long, and whoever was given the records alone has none.
 
     Raises:
-        ConfigurationError: the task has other settings than when the trial was run.
+        ConfigurationError: the task has other settings than when the trial was run, or there are
+            no weights.
         ValueError: the data cannot be opened.
     """
+    plain = {str(name): one for name, one in row.items()}
+    if weights:
+        check_weights(storage, plain)
     text = str(row["specification"])
     with _of_task(row):
         data, fold = parse_data(text, task)
@@ -151,7 +169,7 @@ def recorded(storage: Storage, row: pd.Series, task: Task) -> Recorded:
     opened = OpenedTask(task, data, fold)
     with _of_task(row):
         specification = parse_specification(text, task)
-    return Recorded(specification, opened, storage, {str(name): one for name, one in row.items()})
+    return Recorded(specification, opened, storage, plain)
 
 
 @contextmanager

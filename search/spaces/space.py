@@ -44,7 +44,7 @@ from fusion_search.search.spaces.parameters import (
 from fusion_search.search.spaces.reading import TrialReader
 from fusion_search.search.tasks.base import Condition, Task
 from fusion_search.search.trials.settings import EvaluationSettings, TrainingSettings
-from fusion_search.search.trials.specification import TrialSpecification, make_train
+from fusion_search.search.trials.specification import FOLD, TrialSpecification, make_train
 
 EVERYWHERE: Final = ""
 """In ``Space.placed``: every site that is not named."""
@@ -294,7 +294,8 @@ class Space:
 
     @cached_property
     def _varied(self) -> tuple[str, ...]:
-        return tuple(name for (_, name), one in self.settings.items() if is_searched(one))
+        names = [name for (_, name), one in self.settings.items() if is_searched(one)]
+        return (*names, *([FOLD] if len(self.folds) > 1 else []))
 
     @cached_property
     def by_layout(self) -> Networks:

@@ -13,6 +13,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
+from fusion_search.analysis.records.columns import column_words
+from fusion_search.analysis.records.words.networks import PLAIN, placed_words, setting_words
 from fusion_search.datasets.conditions import ORIGINAL, TrainCondition, check_train
 from fusion_search.models.couplings.options import canonical
 from fusion_search.models.layout import Placement
@@ -38,6 +40,10 @@ NO_COLUMNS: Final = ("device",)
 """Settings whose column says what was used, not what was asked for."""
 
 
+FOLD: Final = "fold"
+"""Among the names of what a search varies."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialSpecification:
     """One network trained at one train condition, in one fold, with one seed.
@@ -53,7 +59,8 @@ class TrialSpecification:
             are trained and tested on the same examples with the same unit noise.
         training: optimiser, schedule and budget.
         evaluation: what it is tested on.
-        varied: names of settings that its search varies, for its name alone.
+        varied: names of settings that its search varies, and ``FOLD`` where it has several, for
+            its name alone.
 
     Raises:
         ValueError: a field is outside its range.
@@ -168,17 +175,34 @@ class TrialSpecification:
     @property
     def name_parts(self) -> tuple[str, ...]:
         """What the name consists of: first layout and placement, then settings, condition, seed."""
-        layout_fields = getattr(self.network, "layout_fields", ())
-        words = [f"{name} {getattr(self.network, name)}" for name in layout_fields]
-        placed = self.placement.to_text()
-        words += [placed] if placed else []
-        words += [] if words else ["plain"]
-        settings = self.settings()
-        others = [name for name in self.varied if name not in layout_fields]
-        words += [f"{name} {_text(settings[name])}" for name in others]
-        words += [f"{name} {train_text(one)}" for name, one in self.train.items()]
-        words += [f"fold {self.fold}"] if self.fold else []
-        return (*words, f"seed {self.seed}")
+        words = [setting_words(name, one) for name, one in self.layout_settings().items()]
+        words += self.placed_parts
+        words += [] if any(words) else [PLAIN]
+        words += [setting_words(name, plain_value(one)) for name, one in self.told().items()]
+        words += self.condition_parts
+        words += [f"fold {self.fold}"] if self.fold or FOLD in self.varied else []
+        return (*filter(None, words), f"seed {self.seed}")
+
+    @property
+    def placed_parts(self) -> list[str]:
+        """What couples the streams, how they end, and which there are, in words."""
+        placed = self.placement
+        return placed_words(placed.sites, placed.options, placed.end, placed.streams)
+
+    @property
+    def condition_parts(self) -> list[str]:
+        """The train condition of every axis in words."""
+        return [f"{column_words(name)} {train_text(one)}" for name, one in self.train.items()]
+
+    def layout_settings(self) -> dict[str, Any]:
+        """The network's settings on which its sites depend."""
+        return {name: getattr(self.network, name) for name in _layout_fields(self.network)}
+
+    def told(self) -> dict[str, Any]:
+        """The other settings that its search varies."""
+        settings, layout_fields = self.settings(), _layout_fields(self.network)
+        others = [one for one in self.varied if one not in (*layout_fields, FOLD)]
+        return {name: settings[name] for name in others}
 
     def columns(self) -> dict[str, Any]:
         """What was tried, as columns of the ``trials`` table."""
@@ -223,7 +247,6 @@ class TrialSpecification:
 
     def planned(self) -> dict[str, Any]:
         """As a search's list of planned trials has it."""
-        layout_fields = getattr(self.network, "layout_fields", ())
         plain = self.to_plain()
         values = {name: one for group in GROUPS for name, one in plain[group].items()}
         return {
@@ -233,13 +256,13 @@ class TrialSpecification:
             "seed": self.seed,
             **self.placement_columns(),
             "train": self.train_json(),
-            **{name: getattr(self.network, name) for name in layout_fields},
-            "settings": {name: values[name] for name in self.varied if name not in layout_fields},
+            **self.layout_settings(),
+            "settings": {name: values[name] for name in self.told()},
         }
 
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(plain_value(value))
+def _layout_fields(network: Any) -> tuple[str, ...]:
+    return tuple(getattr(network, "layout_fields", ()))
 
 
 def _again(values: dict[str, Any]) -> TrialSpecification:

@@ -109,7 +109,7 @@ def test_the_table_can_be_read(search: Search) -> None:
     table, measures = compute_folds(search)
     text = folds_text(table, measures, search.description, ["Made up."])
     assert "Compared with: plain." in text
-    assert "\n2. cross + residual from image to audio at level1" in text
+    assert "\n2. cross + residual between audio and image at level1 + level2" in text
     (line,) = [one for one in text.splitlines() if one.startswith("| 2 ") and "80.0" in one]
     assert "+20.0 points" in line
     assert "cannot be decided with 1 fold; 6 would do" in line

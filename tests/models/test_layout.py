@@ -55,8 +55,6 @@ def test_a_placement_is_immutable_and_travels() -> None:
     for other in (pickle.loads(pickle.dumps(placement)), copy.deepcopy(placement)):
         assert other == placement
         assert hash(other) == hash(placement)
-    assert placement.to_text() == "s1 mmtm, gate, image alone"
-    assert Placement({"a": {"x>y": "cross", "coupling": "sum"}}).to_text() == "a sum, a x>y cross"
 
 
 def test_a_layout_says_what_a_space_may_ask() -> None:

@@ -12,8 +12,8 @@ from fusion_search.analysis.figures.drawing import (
     add_title,
     draw_interval,
     drawn,
-    percent_axis,
     row_figure,
+    value_axis,
     wrapped,
 )
 from fusion_search.analysis.records.description import MetricDescription
@@ -59,7 +59,7 @@ def draw_claims(
             va="center",
         )
     axes.set_xlabel(f"difference of {metric.words}, above 0 as claimed", fontsize=9)
-    percent_axis(axes.xaxis, metric, decimals=0)
+    value_axis(axes.xaxis, metric)
     add_title(figure, title)
     counts = ", ".join(f"{(judged['verdict'] == one).sum()} {one}" for one in _COLOURS)
     left_out = len(judged) - len(shown)

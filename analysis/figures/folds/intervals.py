@@ -15,7 +15,7 @@ from fusion_search.analysis.figures.drawing import (
     drawn,
     label_rows,
     new_figure,
-    percent_axis,
+    value_axis,
     wrapped,
 )
 from fusion_search.analysis.folds.runs import FoldMeasure
@@ -65,7 +65,7 @@ def draw_folds(
         axes.set_title(wrapped(measure.words, 3.0, 9), fontsize=9)
         label_rows(axes, labels)
         axes.set_xlabel(metric.label, fontsize=9)
-        percent_axis(axes.xaxis, metric, decimals=0)
+        value_axis(axes.xaxis, metric)
     add_title(figure, title)
     printed = (
         " Red cross: the paper's." if "paper" in table and table["paper"].notna().any() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,11 +17,11 @@ from fusion_search.analysis.figures.drawing import (
     add_title,
     drawn,
     new_figure,
-    percent_axis,
+    value_axis,
     wrapped,
 )
 from fusion_search.analysis.folds.runs import chosen_name, labelled
-from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import AnalysisError, Search, range_label
 from fusion_search.analysis.records.tables import read_table
 
@@ -173,14 +174,14 @@ def draw_learning(
     figure = new_figure(width * len(names) + 1.2, 2.5 * len(quantities) + 0.9)
     panels = figure.subplots(len(quantities), len(names), squeeze=False, sharex=True, sharey="row")
     for row, quantity in enumerate(quantities):
+        metric = next((one for one in description.metrics if one.name == quantity), None)
         for axes, name in zip(panels[row], names, strict=True):
             own = table[(table["network"] == name) & (table["quantity"] == quantity)]
-            _draw_panel(axes, own)
+            _draw_panel(axes, own, metric)
             if row == 0:
                 axes.set_title(wrapped(name, width - 0.4, 8), fontsize=8)
-        metric = next((one for one in description.metrics if one.name == quantity), None)
         if metric is not None:
-            percent_axis(panels[row, 0].yaxis, metric, decimals=0)
+            value_axis(panels[row, 0].yaxis, metric)
         panels[row, 0].set_ylabel(LOSS if metric is None else metric.words, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("epoch", fontsize=9)
@@ -194,7 +195,10 @@ def draw_learning(
     return figure
 
 
-def _draw_panel(axes: Axes, table: pd.DataFrame) -> None:
+def _draw_panel(axes: Axes, table: pd.DataFrame, metric: MetricDescription | None) -> None:
+    # No band reaches where no value can be, nor below 0 where none is.
+    lowest = 0.0 if table["mean"].min() >= 0 else -math.inf
+    highest = 1.0 if metric is not None and metric.share else math.inf
     for split, colour in SPLITS.items():
         own = table[table["split"] == split]
         if own.empty:
@@ -203,6 +207,7 @@ def _draw_panel(axes: Axes, table: pd.DataFrame) -> None:
         axes.plot(own["epoch"], own["smoothed"], color=colour, linewidth=1.6, label=split)
         if own["trials"].max() > 1:
             low, high = (own["smoothed"] + sign * own["deviation"] for sign in (-1, 1))
+            low, high = low.clip(lowest, highest), high.clip(lowest, highest)
             axes.fill_between(own["epoch"], low, high, color=colour, alpha=0.15, linewidth=0)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)
@@ -212,7 +217,10 @@ def _note(table: pd.DataFrame, window: int) -> str:
     thin, band = "one trial", ""
     if table["trials"].max() > 1:
         thin = f"mean over {range_label(table['trials'])} trials"
-        band = " Band: a standard deviation over trials either way, of the moving averages."
+        band = (
+            " Band: a standard deviation over trials either way, of the moving averages; it ends "
+            "where values do."
+        )
     return (
         f"Thin: {thin}; thick: its moving average over {window} epochs.{band} Train values are of "
         "the network as it is trained, with dropout and while it changes."

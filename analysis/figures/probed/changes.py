@@ -15,6 +15,7 @@ from fusion_search.analysis.figures.probed.chosen import (
     array_words,
     example_words,
     of_every_example,
+    verdict_words,
 )
 from fusion_search.analysis.figures.probed.following import (
     changes,
@@ -185,7 +186,7 @@ def _draw_correlations(axes: Any, told: pd.DataFrame) -> None:
 def following_words(summary: dict[str, Any]) -> str:
     """What the numbers say, on a line."""
     ends = "" if np.isnan(summary["low"]) else f" [{summary['low']:.2f}, {summary['high']:.2f}]"
-    said = FOLLOWS.get(str(summary["verdict"]), "undecided")
+    said = verdict_words(FOLLOWS, summary)
     count = f"{summary['units']} {summary['of']}"
     if summary["of"] == "groups":
         count = f"{summary['examples']} examples of {count}"

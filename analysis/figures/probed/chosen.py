@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -146,6 +146,13 @@ def by_unit(values: Array, groups: Sequence[str]) -> tuple[Array, str]:
     if len(names) < 2:
         return values, "examples"
     return np.stack([values[of == one].mean(axis=0) for one in range(len(names))]), "groups"
+
+
+def verdict_words(words: Mapping[str, str], row: Mapping[str, Any]) -> str:
+    """A verdict in ``words``; a small p beside an interval below one half is explained."""
+    said = words.get(str(row["verdict"]), UNDECIDED)
+    beyond = row["verdict"] == REFUTED and row["p"] <= SIGNIFICANCE
+    return f"{said}, though beyond chance" if beyond else said
 
 
 def verdict(low: float, high: float, p: float) -> str:

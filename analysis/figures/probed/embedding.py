@@ -19,6 +19,7 @@ from fusion_search.analysis.figures.probed.chosen import (
     examples_of,
     label_word,
     of_every_example,
+    verdict_words,
 )
 from fusion_search.analysis.figures.probed.clusters import ALL, HELD_OUT, Numbers
 from fusion_search.analysis.figures.timeline import INPUT
@@ -34,6 +35,10 @@ CLUSTERS: Final[Mapping[str, str]] = {
     HELD: "clusters by class",
     REFUTED: "does not cluster by class",
 }
+RULE: Final = (
+    "Clusters: the interval lies above one half, and p <= 0.05. Does not: it lies below one half; "
+    "a small effect may still be beyond chance, p <= 0.05."
+)
 
 
 def is_embedded(name: str, values: Array) -> bool:
@@ -158,13 +163,13 @@ def draw_embedding(
         "t-SNE; the numbers are of the vectors themselves: how many have a nearest neighbour of "
         "their class, and how far that is from chance (0) to all (1), with a 95 % interval."
     )
-    add_caption(figure, f"{caption} {note}{bold}".strip())
+    add_caption(figure, f"{caption} {note} {RULE}{bold}".strip())
     return figure
 
 
 def cluster_words(row: Mapping[str, Any]) -> str:
     """What the numbers say of an array, on two lines."""
-    said = CLUSTERS.get(str(row["verdict"]), "undecided")
+    said = verdict_words(CLUSTERS, row)
     of = "" if row["part"] == ALL else f"{row['part']}: "
     ends = "" if np.isnan(row["low"]) else f" [{row['low']:.2f}, {row['high']:.2f}]"
     return (
@@ -180,8 +185,8 @@ def contrast_words(row: Mapping[str, Any]) -> str:
     assert last is not None
     return (
         f"{row['connection']}, {row['part']}: {last.site} clusters by class and {first.site} does "
-        f"not: {row['verdict']} (their agreement differs by {row['difference']:+.0%}, p = "
-        f"{row['p']:.3f} over {row['units']} {row['of']})"
+        f"not: {row['verdict']} (their agreement differs by {100 * row['difference']:+.0f} points, "
+        f"p = {row['p']:.3f} over {row['units']} {row['of']})"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -40,9 +40,10 @@ from fusion_search.analysis.figures.timeline import (
     draw_timeline,
     read_activations,
 )
+from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.paired import difference_text, region_lines
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.samples import objectives_of, placement_words, rows_of
+from fusion_search.analysis.records.samples import objectives_of, rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import (
     DEPTH,
@@ -53,6 +54,11 @@ from fusion_search.analysis.records.selection import (
     snr_label,
 )
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, REPLAY_FILE
+from fusion_search.analysis.records.words.networks import (
+    placed_parts,
+    placement_words,
+    varied_words,
+)
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     levels_of,
@@ -70,6 +76,7 @@ from fusion_search.search.commands.figures.drawing_options import (
 )
 from fusion_search.search.commands.options import storage_of
 
+_LONGEST: Final = 150  # characters of what tells networks in a file's name, of 255
 BEST: Final = "best"
 """In place of a trial's name."""
 
@@ -93,7 +100,8 @@ def grids(options: argparse.Namespace) -> int:
     wanted = wanted_conditions(search, options)
     sheet = compute_sheet(search, wanted)
     scale = value_scale(description.metric, [sheet[description.metric.name]])
-    for network in networks(search.planned, description):
+    every = networks(search.planned, description)
+    for network, told in zip(every, _suffixes(every), strict=True):
         planned = train_conditions(of_network(search.planned, network), description)
         declared = [one for one in wanted if one in planned]
         words = network_title(network)
@@ -110,8 +118,7 @@ def grids(options: argparse.Namespace) -> int:
             title=f"{search.name}: {words}",
             caption=_caption(search),
         )
-        told = "" if options.trial else _suffix(network)
-        save(options, figure, part, f"{search.name}-{drawn}{told}")
+        save(options, figure, part, f"{search.name}-{drawn}{'' if options.trial else told}")
     name = f"{search.name}-{drawn.replace('grids', 'dependence')}"
     save_numbers(options, compute_dependence(sheet, description), name)
     return 0
@@ -144,16 +151,15 @@ def _caption(search: Search) -> str:
     return f"{data_caption(search)} {repetition_words(search.finished)}".strip()
 
 
-def _suffix(network: Mapping[str, object]) -> str:
-    """Of a figure's name: the fusion depth, and what else tells its networks."""
-    words = [f"-depth{network[DEPTH]}"] if DEPTH in network else []
-    texts = ("placement", "placement_options", VARIED_SETTINGS)
-    placed = [str(network.get(name) or "{}") for name in texts]
-    told = [one for one in placed if one != "{}"]
-    told += [str(network["end"])] if network.get("end") else []
-    return "".join(
-        [*words, *(f"-{re.sub(r'[^A-Za-z0-9.-]+', '-', one).strip('-')}" for one in told)]
-    )
+def _suffixes(networks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of figures' names: the fusion depth, and what else tells their networks, in words."""
+    found = []
+    for one in networks:
+        depth = [f"depth{one[DEPTH]}"] if DEPTH in one else []
+        words = [*depth, *placed_parts(one), varied_words(one.get(VARIED_SETTINGS))]
+        slugs = (re.sub(r"[^A-Za-z0-9.-]+", "-", word).strip("-") for word in words if word)
+        found.append("".join(f"-{slug}" for slug in slugs)[:_LONGEST])
+    return distinct(found, "-{}")
 
 
 def _curves(options: argparse.Namespace, search: Search, figure: str) -> int:
@@ -195,13 +201,16 @@ def fusion(options: argparse.Namespace) -> int:
             f"search {search.name} has no train condition with more than one fusion depth to "
             "compare"
         )
-    drawn = [_fusions(options, shared, own) for shared, own in groups]
+    told = _suffixes([shared for shared, _ in groups])
+    drawn = [_fusions(options, *one, suffix) for one, suffix in zip(groups, told, strict=True)]
     if not any(drawn):
         raise AnalysisError(f"search {search.name} has no finished trial at these train conditions")
     return 0
 
 
-def _fusions(options: argparse.Namespace, shared: Mapping[str, Any], search: Search) -> int:
+def _fusions(
+    options: argparse.Namespace, shared: Mapping[str, Any], search: Search, suffix: str
+) -> int:
     """The figures of networks that share what is told; how many."""
     description = search.description
     words = shared_words(shared, description)
@@ -218,7 +227,7 @@ def _fusions(options: argparse.Namespace, shared: Mapping[str, Any], search: Sea
             say(f"no finished trial at train condition {label}: no figure")
             continue
         title = f"{search.name}{f', {words}' if words else ''}"
-        name = f"{search.name}-fusion{_suffix(shared)}"
+        name = f"{search.name}-fusion{suffix}"
         _draw_fusion(options, search, condition, (table, regions), title, name)
         tables.append((table, regions))
     if tables:

@@ -36,6 +36,9 @@ from fusion_search.analysis.figures.probed.clusters import (
     over_folds,
 )
 from fusion_search.analysis.figures.probed.embedding import (
+    RULE as CLUSTERING_RULE,
+)
+from fusion_search.analysis.figures.probed.embedding import (
     beside_their_like,
     cluster_words,
     compute_embedding,
@@ -48,9 +51,10 @@ from fusion_search.analysis.figures.probed.following import compute_following
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps, frames_of, is_map
 from fusion_search.analysis.figures.timeline import choose_trial, read_activations
 from fusion_search.analysis.folds.runs import distinct
-from fusion_search.analysis.records.samples import placement_words, rows_of
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     opened,
@@ -97,6 +101,7 @@ def _tell_clusters(
 ) -> None:
     for row in rows_of(clusters):
         print(f"{printable(array_words(row['array']))}, {cluster_words(row)}")
+    print(CLUSTERING_RULE)
     for row in rows_of(contrasts):
         print(f"{printable(contrast_words(row))}")
     save_numbers(options, clusters, f"{name}-clusters")

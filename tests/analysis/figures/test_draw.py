@@ -58,8 +58,8 @@ def test_of_many_missing_trials_three_are_named(
     write_planned(fill(storage, [there]), [there, *gone])
     out = str(tmp_path / "out")
     assert main(["draw", "grids", "made-up", "--storage", storage.location, "--output", out]) == 0
-    named = ", ".join(one.name for one in gone[:3])
-    told = f"missing, not run yet: 5 of 6 planned trials: {named} and 2 more\n"
+    named = "; ".join(one.name for one in gone[:3])
+    told = f"missing, not run yet: 5 of 6 planned trials: {named}; and 2 more\n"
     assert told in capsys.readouterr().err
 
 

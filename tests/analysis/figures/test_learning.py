@@ -75,6 +75,29 @@ def test_a_panel_per_network_and_quantity(search: Search) -> None:
     assert math.isclose(float(line.get_ydata()[0]), np.mean(CURVES[:, :3]))  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("shift", "spread", "lowest"),
+    [(0.0, 3.0, 0.0), (-1.5, 3.0, -math.inf), (0.0, 1e-3, 0.0)],
+)
+def test_no_band_reaches_where_no_value_can_be(
+    search: Search, shift: float, spread: float, lowest: float
+) -> None:
+    table = compute_learning(search, ["plain"])
+    loss = table["quantity"] == "loss"
+    table["deviation"] = spread
+    table.loc[loss, "mean"] += shift  # a loss may be below 0; then its band may be, too
+    figure = draw_learning(table, search.description, 5)
+    for axes, rows, highest in (
+        (figure.axes[0], table[~loss], 1.0),
+        (figure.axes[1], table[loss], math.inf),
+    ):
+        own = rows[rows["split"] == "train"]
+        band = axes.collections[0].get_paths()[0].vertices
+        floor = 0.0 if axes is figure.axes[0] else lowest
+        assert band[:, 1].min() == pytest.approx(max(floor, (own["smoothed"] - spread).min()))
+        assert band[:, 1].max() == pytest.approx(min(highest, (own["smoothed"] + spread).max()))
+
+
 def test_what_cannot_be_drawn_is_said(search: Search, tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="--fold 7 has no finished trial; finished are: 0, 1"):
         compute_learning(search, fold=7)

@@ -21,14 +21,18 @@ from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from synthetic_search import DIGITS, MEAN, frame, placement, row
 
+from fusion_search.analysis.conditions import matrix
 from fusion_search.analysis.figures.curves import compute_curves, draw_intervals
+from fusion_search.analysis.figures.grids import draw_grid
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
 from fusion_search.analysis.figures.placement import draw_placement
 from fusion_search.analysis.figures.timeline import draw_timeline
 from fusion_search.analysis.placement_effects import compute_placement
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.words.networks import placement_words
 
+LONG_PLACEMENT = json.dumps({f"site{one}": {"a>b": f"kind_{one}"} for one in range(5)})
 LONG = "a_setting_with_quite_a_long_name"
 
 
@@ -86,6 +90,16 @@ def test_titles_and_labels_of_long_placements_stay_on_the_paper(tmp_path: Path) 
     narrow = draw_timeline(pd.DataFrame([example]), of, title="a long title of words " * 4)
     (title,) = boxes(narrow, [narrow._suptitle])  # type: ignore[attr-defined]
     assert 0 <= title.x0 < title.x1 <= narrow.get_size_inches()[0] * narrow.dpi
+
+
+def test_the_title_of_a_single_map_stays_on_the_paper() -> None:
+    cells = pd.DataFrame({"test_audio_snr": [1.0], "test_visual_snr": [1.0], "accuracy": [0.5]})
+    table = matrix(cells.set_index(["test_audio_snr", "test_visual_snr"])["accuracy"])
+    title = f"search: {placement_words({'placement': LONG_PLACEMENT})}\ntrain audio 1"
+    figure = draw_grid(table, DIGITS, DIGITS.metric, title=title)
+    (place,) = boxes(figure, [figure.axes[0].title])
+    assert 0 <= place.x0 < place.x1 <= figure.get_size_inches()[0] * figure.dpi
+    assert figure.axes[0].get_title().endswith("\ntrain audio 1")
 
 
 def test_streams_begin_behind_their_names_and_sites_stay_in_their_boxes() -> None:

@@ -31,6 +31,7 @@ from fusion_search.analysis.figures.probed.clusters import (
     over_folds,
 )
 from fusion_search.analysis.figures.probed.embedding import (
+    cluster_words,
     compute_embedding,
     draw_embedding,
     is_embedded,
@@ -190,6 +191,23 @@ def test_examples_without_a_neighbour_of_their_class_are_refused(examples: pd.Da
 )
 def test_the_rule(low: float, high: float, p: float, expected: str) -> None:
     assert verdict(low, high, p) == expected
+
+
+@pytest.mark.parametrize(
+    ("verdict_of_it", "p", "said"),
+    [
+        (HELD, 0.001, "clusters by class"),
+        (REFUTED, 0.4, "does not cluster by class"),
+        (REFUTED, 0.001, "does not cluster by class, though beyond chance"),
+        (UNDECIDED, 0.001, "undecided"),
+    ],
+)
+def test_a_small_p_beside_no_clusters_is_explained(verdict_of_it: str, p: float, said: str) -> None:
+    row = {"part": ALL, "agreement": 0.17, "chance": 0.04, "p": p, "clustering": 0.13}
+    row |= {"low": 0.05, "high": 0.21, "verdict": verdict_of_it}
+    first, second = cluster_words(row).split("\n")
+    assert first == f"17% agree, 4% by chance (p = {p:.3f})"
+    assert second == f"0.13 [0.05, 0.21]: {said}"
 
 
 def table_of(examples: pd.DataFrame, arrays: dict[str, list[Array]]) -> pd.DataFrame:

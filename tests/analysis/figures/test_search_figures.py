@@ -24,14 +24,10 @@ from fusion_search.analysis.figures.course import (
     draw_pareto,
 )
 from fusion_search.analysis.figures.parallel import ABSENT_LANE, compute_parallel, draw_parallel
-from fusion_search.analysis.records.samples import (
-    Objective,
-    objectives_of,
-    placement_words,
-    sample_table,
-)
+from fusion_search.analysis.records.samples import Objective, objectives_of, sample_table
 from fusion_search.analysis.records.selection import AnalysisError, read_specification
 from fusion_search.analysis.records.tables import FAILED, FINISHED, SPECIFICATION_FILE, STOPPED
+from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report.advised import is_countable, searched, varied_settings
 
 FEWER = Objective("multiply_accumulates", "minimize", 1)
@@ -139,6 +135,23 @@ def test_a_single_objective_is_set_against_cost_and_drawn() -> None:
     assert list(zip(*dominated.get_data(), strict=True)) == [(20, 0.5)]
     assert list(zip(*front.get_data(), strict=True)) == [(10, 0.6), (30, 0.7)]
     assert png(figure)[:4] == b"\x89PNG"
+
+
+def test_ticks_are_whole_samples_short_shares_and_short_counts() -> None:
+    few = [row(k, 0.2 + k / 20, multiply_accumulates=35_000_000 + k * 10**6) for k in range(3)]
+    figure = draw_history(compute_history(frame(few), MEAN), MEAN)
+    figure.canvas.draw()
+    left = figure.axes[0]
+    numbers = [one.get_text() for one in left.get_xticklabels()]
+    assert set(numbers) >= {"1", "2", "3"}
+    assert not any("." in one for one in numbers)
+    shares = {one.get_text() for one in left.get_yticklabels()}
+    assert {"20%", "22%", "30%"} <= shares
+    front = draw_pareto(compute_pareto(frame(few), [MEAN], DIGITS), [MEAN], DIGITS)
+    front.canvas.draw()
+    (axes,) = front.axes
+    assert "36 M" in [one.get_text() for one in axes.get_xticklabels()]
+    assert axes.xaxis.get_offset_text().get_text() == ""
 
 
 def test_history_draws_best_and_marks_stopped_and_failed() -> None:
@@ -268,7 +281,7 @@ def test_objectives_are_called_after_the_task_s_metrics() -> None:
 def test_sites_are_in_the_order_of_their_numbers() -> None:
     sites = {f"level{number}": {"coupling": "sum"} for number in (10, 2, 1)}
     words = placement_words(row(1, 0.5, fusion_depth=1, placement=placement(**sites)))
-    assert words == "second-layer fusion: sum at level1, sum at level2, sum at level10"
+    assert words == "second-layer fusion: sum at level1 + level2 + level10"
 
 
 def test_the_specification_is_read_or_named(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fusion_search.analysis.figures.grids import compute_sheet, draw_sheet
 from fusion_search.analysis.records.selection import AnalysisError, Search, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures import draw
 
 PAIR = (2.0, 0.5)
 
@@ -101,6 +102,24 @@ def test_maps_and_fusion_depths_are_of_one_width_each(
     assert "left out, of no other fusion depth in this search: second-layer" in said.err
     names = {one.name for one in (tmp_path / "out").glob("*.png")}
     assert names == {f"made-up-fusion-units-{n}-audio2-visual0.5.png" for n in (8, 16)}
+
+
+def test_files_of_networks_are_named_as_networks_are_and_never_alike_or_too_long() -> None:
+    every = {"level1": dict.fromkeys(("image>audio", "audio>image"), "both")}
+    many = {f"site{one}": {"coupling": f"kind{one}"} for one in range(40)}
+    placed = [{}, {}, every, many, {**many, "site39": {"coupling": "none_of_these"}}]
+    settings = [{"widened": False}, {"widened": True}, {}, {"rate": 0.12345}, {}]
+    names = draw._suffixes(
+        [
+            {"placement": json.dumps(one), "varied_settings": json.dumps(two)}
+            for one, two in zip(placed, settings, strict=True)
+        ]
+    )
+    first, second, third, *long = names
+    assert (first, second) == ("", "-widened")
+    assert third == "-cross-residual-between-audio-and-image-at-level1"
+    assert len(set(long)) == 2
+    assert all(len(one) < 160 for one in long)
 
 
 def test_depths_are_paired_by_fold_and_split_too(folder: Storage) -> None:

@@ -293,6 +293,44 @@ def test_a_damaged_confirmation_and_a_lost_specification_are_said(tmp_path: Path
     assert "specification.yaml is missing" in page.text
 
 
+@pytest.mark.parametrize(
+    ("declared", "waiting", "said", "advised", "repeated"),
+    [
+        ("", False, "The best are not confirmed with fresh seeds yet. {confirm}", "confirm", 2),
+        (
+            *("confirmation: {top: 3, seeds: 1}", False),
+            "The search confirms its best 3, with 1 fresh seed each, as soon as it has ended. "
+            "Where that was interrupted: {confirm}",
+            *("confirm", 1),
+        ),
+        (
+            *("confirmation: {top: 3, seeds: 6}", True),
+            "When its trials have ended, the search confirms its best 3, with 6 fresh seeds each. "
+            "Where it was interrupted: {resume}",
+            *("confirm", 0),
+        ),
+        (
+            *("confirmation: {top: lots}", False),
+            "The best are not confirmed with fresh seeds yet. {confirm}",
+            *("confirm", 2),
+        ),
+    ],
+)
+def test_a_declared_confirmation_comes_by_itself(
+    declared: str, waiting: bool, said: str, advised: str, repeated: int, tmp_path: Path
+) -> None:
+    search = open_made_up(tmp_path, frame([row(1, 0.5)]))
+    search.storage.write(f"searcher: {{name: tpe}}\n{declared}\n".encode(), SPECIFICATION_FILE)
+    if waiting:
+        search = replace(search, trials=search.trials.iloc[:0])
+    page = Page(build_report(search))
+    commands = {
+        one: f"fusion-search {one} made-up --storage {tmp_path}" for one in ("confirm", "resume")
+    }
+    assert said.format(**commands) in page.text
+    assert page.text.count(f"fusion-search {advised} made-up") == repeated
+
+
 def test_a_confirmation_is_made_again_by_confirming(tmp_path: Path) -> None:
     """Launched, its trials would be no confirmation: nobody would compare them."""
     search = confirmation(tmp_path)
@@ -325,6 +363,29 @@ def test_the_page_says_of_modules_and_time_what_was_found(
     assert ("Where the blue line peaks" in text) == searched
     assert ("All samples have as many modules" in text) != searched
     assert f"{'3.0 minutes' if searched else '1.0 seconds'} of trials, one after another" in text
+
+
+def test_a_sweep_over_folds_tells_its_trials_apart(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"sample": None, "objective_values": None}
+    rows = [
+        row(k, 0.5 + k / 100, fold=k // 2, trial_id=f"{k}a5d478a5150"[:12], **fields)
+        for k in range(4)
+    ]
+    search = open_made_up(tmp_path, frame(rows))
+    search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
+    settings = [json.dumps({"widened": bool(k % 2), "width": 4}) for k in range(4)]
+    search = replace(search, trials=search.trials.assign(varied_settings=settings))
+    html = build_report(search)
+    page = Page(html)
+    assert "(initial-layer fusion: plain, widened, width 4, fold 1)" in page.text
+    assert "Over folds" in page.headings
+    assert f"fusion-search draw folds made-up --storage {tmp_path}" in page.text
+    best = html.partition("Best trials")[2].partition("</table>")[0]
+    assert re.findall(r"<th[^>]*>fold</th>", best) == ['<th class="number">fold</th>']
+    cells = re.findall("<td[^>]*>([^<]*)</td>", best)
+    assert [one for one in cells if "width" in one] == ["widened, width 4", "width 4"] * 2
+    # An id that begins with a digit is no number.
+    assert "<td>3a5d478a5150</td>" in best
 
 
 def test_a_sweep_gets_the_parts_that_make_sense(tmp_path: Path) -> None:
@@ -411,5 +472,5 @@ def test_a_sweep_of_one_axis_shows_curves(tmp_path: Path) -> None:
     search.storage.write(b"name: made-up\n", SPECIFICATION_FILE)
     page = Page(build_report(search))
     assert page.headings[1] == "Macro f1 curves"
-    assert "This is a sweep: its result are the macro f1 curves." in page.text
+    assert "This is a sweep: its results are the macro f1 curves." in page.text
     assert "emg 20" in page.text

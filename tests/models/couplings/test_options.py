@@ -137,9 +137,6 @@ def test_a_placement_with_options_is_data() -> None:
     assert again == placement == pickle.loads(pickle.dumps(placement))
     assert hash(again) == hash(placement)
     assert placement != Placement(placement.sites)
-    assert placement.to_text() == (
-        "s1 map>wave both, s2 mmtm, mmtm gated map, mmtm ratio 2, residual pool 4+3"
-    )
     assert "options" not in Placement({"s2": MMTM}, options={"mmtm": {}}).to_plain()
 
 

@@ -125,7 +125,9 @@ def test_status_says_that_a_confirmation_is_due_until_it_has_ended(
     first, second = Trial((0.5, 0.25), seed=0), Trial((0.5, 0.25), seed=1)
     write_planned(storage, [first, second])
     write_trial(storage, first, "broken")
-    assert told() == []  # trials are left
+    # Trials are left.
+    to_come = "its confirmation is still to come: its best 2, with 6 fresh seeds each"
+    assert told() == [to_come]
     write_trial(storage, second, "broken")
     assert told() == []  # and now nothing can be confirmed
     write_trial(storage, second)

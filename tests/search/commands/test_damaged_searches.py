@@ -165,7 +165,8 @@ def test_status_of_a_search_names_a_damaged_record_in_its_line(
     assert main(["status", NAME, "--storage", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     lines = [line for line in lines if not line.startswith("  details: ")]
-    assert len(lines) == 7
+    assert len(lines) == 8
+    assert lines[2].startswith("all trials: ")
     (line,) = [line for line in lines if "damaged (" in line]
     assert line.startswith(name.removesuffix(".parquet"))
     assert sum(" failed " in line or " stopped " in line for line in lines) == 3

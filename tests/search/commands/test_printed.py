@@ -71,7 +71,7 @@ def test_status_shows_what_records_hold_and_obeys_none(
     first, second, third, *_ = search.planned_trials()
     write_row(storage, first.trial_id, EVIL, seconds=1.0)
     assert main(["status", "test", "--storage", search.storage]) == 0
-    assert clean(capsys.readouterr().out).splitlines()[3].endswith(f" {SHOWN}")
+    assert clean(capsys.readouterr().out).splitlines()[4].endswith(f" {SHOWN}")
     write_row(storage, second.trial_id, EVIL, status=f"failed{EVIL}")
     write_row(storage, third.trial_id, None)
     record = storage.path("trials", f"{third.trial_id}.parquet")
@@ -80,8 +80,8 @@ def test_status_shows_what_records_hold_and_obeys_none(
     pq.write_table(pa.Table.from_pylist([{**table[0], "trial_id": EVIL}], schema), record)
     assert main(["status", "test", "--storage", search.storage]) == 1
     lines = clean(capsys.readouterr().out).splitlines()
-    assert "is damaged (its status is 'failed" in lines[4]
-    assert f"it is a record of another trial, {SHOWN}" in lines[5]
+    assert "is damaged (its status is 'failed" in lines[5]
+    assert f"it is a record of another trial, {SHOWN}" in lines[6]
 
 
 def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(

@@ -21,11 +21,14 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CHECKPOINTS
 from fusion_search.datasets.digits.data import load_digits
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.python.trained_trial import load_trial
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.inspection.probe import trained_network
 from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification
+
+RECORDS = Path(__file__).parents[3] / "docs" / "records"
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +233,21 @@ def test_a_checkpoint_of_another_trial_is_refused(
     storage.write(wrong, CHECKPOINTS, f"{other.trial_id}.pt")
     assert main(["probe", "one", "--storage", str(tmp_path)]) == 2
     assert "of another trial" in capsys.readouterr().err
+
+
+def test_that_weights_are_missing_is_said_before_data_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Records alone, as a checkout has them, of data that are not here.
+    words = ["probe", "xflow-avletters", "--storage", str(RECORDS), "--data", str(tmp_path)]
+    assert main([*words, "--trial", "34235620d2e9"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"error: checkpoint \S+34235620d2e9\.pt is missing; put a copy back", error)
+    with pytest.raises(ValueError, match=r"34235620d2e9\.pt is missing; .*retrain=True"):
+        load_trial(RECORDS / "xflow-avletters", "34235620d2e9", data_folder=tmp_path)
+    # Trained again, it needs no weights, but its data.
+    with pytest.raises(ValueError, match=r"[Aa][Vv]letters"):
+        load_trial(RECORDS / "xflow-avletters", "34235620d2e9", data_folder=tmp_path, retrain=True)
 
 
 def test_noise_draws_every_axis_of_a_task(

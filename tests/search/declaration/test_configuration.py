@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from fusion_search.search.declaration.configuration import (
     parse_yaml,
     to_yaml,
 )
+from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
+from fusion_search.search.spaces.space import Space
 from fusion_search.search.trials.fields import ConfigurationError
+from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
 CONFIGS = Path(__file__).parents[3] / "search" / "configs"
 
@@ -85,6 +88,41 @@ def test_blocks_of_a_sweep_are_told_apart_by_what_differs_between_them() -> None
     assert len({one.trial_name for one in trials}) == 2
     settings = [one.planned()["settings"] for one in trials]
     assert settings == [{"units": units, "split_seed": units} for units in (4, 8)]
+
+
+SEARCHED = {"searcher": {"name": "random"}, "objectives": ["parameters"]}
+BLOCKS = {"sweep": [{"network": {"width": 3}, "folds": [1]}, {"network": {"width": 4}}]}
+
+
+@pytest.mark.parametrize(
+    ("declared", "folds"),
+    [
+        ({"folds": "all"}, {"fold 0", "fold 1"}),
+        ({"folds": "all", "network": {"width": [3, 4]}, **SEARCHED}, {"fold 0", "fold 1"}),
+        (BLOCKS, {"fold 0", "fold 1"}),
+        ({"folds": [1]}, {"fold 1"}),
+        ({}, set()),
+    ],
+)
+def test_every_trial_names_its_fold_where_there_are_several(
+    declared: dict[str, Any], folds: set[str]
+) -> None:
+    raw = {"name": "x", "task": "odd_tasks:Sensors", "data": {"subjects": 2}, **declared}
+    search = build_search(raw)
+    trials = search.planned_trials() if search.space is None else _some_trials(search.space)
+    names = [[part for part in one.name_parts if part.startswith("fold ")] for one in trials]
+    assert names == [[f"fold {one.fold}"] * bool(folds) for one in trials]
+    assert {part for one in names for part in one} == folds
+    # A name is no identity: what is told in it changes no id and is no setting.
+    ids = [replace(one, varied=()).trial_id for one in trials]
+    assert ids == [one.trial_id for one in trials]
+    assert not any("fold" in one.planned()["settings"] for one in trials)
+    rebuilt = [parse_specification(one.to_json(), Sensors()) for one in trials]
+    assert [one.trial_name for one in rebuilt] == [one.trial_name for one in trials]
+
+
+def _some_trials(space: Space) -> list[TrialSpecification]:
+    return [trial for sample in enumerate_samples(space) for trial in space.trials(sample)]
 
 
 def test_without_sweep_or_searcher_everything_declared_is_run() -> None:

@@ -406,7 +406,7 @@ def test_a_regression_without_axes_is_planned(
     monkeypatch.setattr(plan_commands, "make_plan", lambda *_: plan)
     plan_commands.print_plan(search, gpus=None, examples_per_second=None)
     output = capsys.readouterr().out
-    assert "width 8, s1 gates" in output
+    assert "width 8, gates at s1" in output
     assert "trials: 8" in output
 
 

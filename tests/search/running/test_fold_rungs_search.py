@@ -360,7 +360,7 @@ def test_whole_samples_alone_are_confirmed_and_a_resume_has_nothing_left(
     dropped = [one.sample for one in read_decisions(storage) if not one.kept]
     assert undisturbed.space is not None
     whole = {
-        (trial.placement.to_text(), trial.training.learning_rate)
+        (trial.placement, trial.training.learning_rate)
         for sample, rows in read_proposals(storage)
         for trial in undisturbed.space.trials(sample)
         if len(rows) == 3 and sample not in dropped
@@ -371,9 +371,7 @@ def test_whole_samples_alone_are_confirmed_and_a_resume_has_nothing_left(
     top = [one for one in candidates if one.role == "top"]
     assert len(top) == SAMPLES - len(dropped)
     for one in top:
-        assert {
-            (trial.placement.to_text(), trial.training.learning_rate) for trial in one.trials
-        } <= whole
+        assert {(trial.placement, trial.training.learning_rate) for trial in one.trials} <= whole
     workers = Workers(1)
     assert run(undisturbed, workers, begin=False) == 0
     assert workers.ran == []

@@ -11,10 +11,11 @@ from descriptions import digit_description
 
 from fusion_search.analysis.records.samples import BestSample, mean_objective
 from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.words.names import without_common
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.declaration.sweeps import swept_trials
-from fusion_search.search.running.progress import Progress, common_parts, without_common
+from fusion_search.search.running.progress import Progress, common_parts
 from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -34,19 +35,19 @@ def every_trial(search: SearchSpecification) -> list[TrialSpecification]:
 @pytest.mark.parametrize(
     ("declared", "left_out"),
     [
-        (ONE, {"fusion_depth 1", "audio_snr 0.5", "visual_snr 0.25", "seed 0"}),
-        ({**ONE, "seeds": [0, 1]}, {"fusion_depth 1", "audio_snr 0.5", "visual_snr 0.25"}),
-        ({**ONE, "train": [[0.5, 0.25], [0.5, 1]]}, {"fusion_depth 1", "audio_snr 0.5", "seed 0"}),
-        ({**ONE, "placement": {"streams": [[], ["image"]]}}, {"fusion_depth 1", "seed 0"}),
+        (ONE, {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25", "seed 0"}),
+        ({**ONE, "seeds": [0, 1]}, {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25"}),
+        ({**ONE, "train": [[0.5, 0.25], [0.5, 1]]}, {"fusion depth 1", "audio SNR 0.5", "seed 0"}),
+        ({**ONE, "placement": {"streams": [[], ["image"]]}}, {"fusion depth 1", "seed 0"}),
         (
             {**ONE, "network": {"fusion_depth": [0, 1]}},
-            {"audio_snr 0.5", "visual_snr 0.25", "seed 0"},
+            {"audio SNR 0.5", "visual SNR 0.25", "seed 0"},
         ),
         (
             {**ONE, "placement": PLACED, "searcher": {"name": "random"}},
-            {"fusion_depth 1", "audio_snr 0.5", "visual_snr 0.25", "seed 0"},
+            {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25", "seed 0"},
         ),
-        ({**ONE, "sweep": TWO}, {"fusion_depth 1", "audio_snr 0.5", "visual_snr 0.25", "seed 0"}),
+        ({**ONE, "sweep": TWO}, {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25", "seed 0"}),
     ],
 )
 def test_what_all_trials_have_is_left_out_and_nothing_else(
@@ -71,10 +72,11 @@ def test_lines_of_a_search_fit_a_console(
 ) -> None:
     description = digit_description()
     name = (
-        "levels 3, fusion_depth 2, level1 audio>image residual, level1 mmtm, level2 image>audio "
-        "cross, gate_audio, learning_rate 0.004312, audio_snr 0.5, visual_snr 0.25, seed 0"
+        "levels 3, fusion depth 2, residual from audio to image at level1, MMTM at level1, cross "
+        "from image to audio at level2, gate audio, learning rate 0.004312, audio SNR 0.5, visual "
+        "SNR 0.25, seed 0"
     )
-    common = {"levels 3", "audio_snr 0.5", "visual_snr 0.25", "seed 0"}
+    common = {"levels 3", "audio SNR 0.5", "visual SNR 0.25", "seed 0"}
     earlier = {"trial_id": "z", "trial_name": name, "status": "finished", "mean_accuracy": 0.1}
     row = {"trial_name": name, "status": "finished", "seconds": 71.2, "ended_at": datetime.now(UTC)}
     best = BestSample(mean_objective(description), [{**row, **earlier}])
@@ -85,8 +87,8 @@ def test_lines_of_a_search_fit_a_console(
     progress.close()
     first, second, third = capsys.readouterr().out.splitlines()
     short = (
-        "fusion_depth 2, level1 audio>image residual, level1 mmtm, level2 image>audio cross, "
-        "gate_audio, learning_rate 0.004312"
+        "fusion depth 2, residual from audio to image at level1, MMTM at level1, cross from image "
+        "to audio at level2, gate audio, learning rate 0.004312"
     )
     assert first.startswith(f"[2/50] {short}: ")
     assert first.endswith(f"; best so far: mean accuracy 10.0 % ({short})")  # of an earlier run

@@ -129,8 +129,9 @@ def test_every_trial_is_found_again_and_told_by_its_json() -> None:
         "residual": {"dropout": 0.25},
     }
     assert trial.trial_name == (
-        "s1 mmtm, s1 heat>motion both, s1 motion>heat cross, "
-        "cross motion>heat size 1, mmtm ratio 8, mmtm relu False, residual dropout 0.25, seed 0"
+        "MMTM at s1, cross + residual from heat to motion at s1, cross from motion to heat at s1, "
+        "cross from motion to heat size 1, MMTM ratio 8, MMTM relu False, residual dropout 0.25, "
+        "seed 0"
     )
     assert trial.columns()["placement_options"] == (
         '{"cross motion>heat": {"size": 1}, "mmtm": {"ratio": 8, "relu": false}, '

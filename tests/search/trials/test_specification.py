@@ -134,15 +134,15 @@ def test_the_papers_training_is_the_default() -> None:
 
 def test_names_for_people() -> None:
     assert small_trial(seed=3).trial_name == (
-        "levels 2, fusion_depth 2, audio_snr 0.5, visual_snr 0.25, seed 3"
+        "levels 2, fusion depth 2, audio SNR 0.5, visual SNR 0.25, seed 3"
     )
     trial = small_trial(couplings=("mmtm", "none"), fusion="gate_audio", fold=1)
-    assert "level1 mmtm, gate_audio, audio_snr" in trial.trial_name
+    assert "MMTM at level1, gate audio, audio SNR" in trial.trial_name
     assert trial.trial_name.endswith("fold 1, seed 0")
     # All settings of a network of which none are said to make sites are no part of the name.
     named = sensors_trial(train={"ecg_snr": Range(1, 20), "heat_snr": (ABSENT, 10.0)})
-    assert named.trial_name == "plain, ecg_snr 1..20, heat_snr absent|10, seed 0"
-    assert sensors_trial().trial_name == "plain, ecg_snr original, heat_snr original, seed 0"
+    assert named.trial_name == "plain, ecg SNR 1..20, heat SNR absent|10, seed 0"
+    assert sensors_trial().trial_name == "plain, ecg SNR original, heat SNR original, seed 0"
 
 
 def test_columns_are_what_was_tried() -> None:

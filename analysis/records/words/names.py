@@ -1,0 +1,29 @@
+"""Names of trials beside each other: what tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+_MOST: Final = 3  # names
+_LONG: Final = 100  # characters of several names
+
+
+def shared_parts(names: Collection[str]) -> set[str]:
+    """Parts of names that all have; none of a single one."""
+    found = [set(one.split(", ")) for one in names]
+    return set.intersection(*found) - {""} if len(found) > 1 else set()
+
+
+def without_common(name: str, common: Collection[str]) -> str:
+    """A trial's name without the parts that all trials have; whole where nothing else is left."""
+    return ", ".join(one for one in name.split(", ") if one not in common) or name
+
+
+def few_of(names: Sequence[str]) -> str:
+    """The first of some names, as many as can be read, and how many more there are."""
+    told = list(names[:_MOST])
+    while len(told) > 1 and len("; ".join(told)) > _LONG:
+        told.pop()
+    left = len(names) - len(told)
+    return "; ".join(told) + (f"; and {left} more" if left else "")

@@ -1,0 +1,91 @@
+"""Networks and trials in words: each network once, whatever says it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from fusion_search.analysis.records.words.names import few_of, shared_parts, without_common
+from fusion_search.analysis.records.words.networks import (
+    placed_words,
+    placement_words,
+    setting_words,
+    varied_words,
+)
+
+WAYS = ("image>audio", "audio>image")
+LEVELS = ("level1", "level2")
+
+
+@pytest.mark.parametrize(
+    ("sites", "words"),
+    [
+        (
+            {one: dict.fromkeys(WAYS, "both") for one in LEVELS},
+            "cross + residual between audio and image at level1 + level2",
+        ),
+        ({"level1": dict.fromkeys(WAYS, "cross")}, "cross between audio and image at level1"),
+        (
+            {one: {WAYS[0]: "cross"} for one in LEVELS},
+            "cross from image to audio at level1 + level2",
+        ),
+        (
+            {"level1": {WAYS[0]: "cross", WAYS[1]: "residual"}, "level2": {WAYS[0]: "cross"}},
+            "cross from image to audio at level1 + level2, residual from audio to image at level1",
+        ),
+        ({"s10": {"coupling": "mmtm"}, "s2": {"coupling": "mmtm"}}, "MMTM at s2 + s10"),
+        ({"s1": {"coupling": "my_lab.couplings:Mine"}}, "Mine at s1"),
+        ({}, "plain"),
+    ],
+)
+def test_a_kind_is_said_once_with_all_its_sites_and_directions(
+    sites: dict[str, dict[str, str]], words: str
+) -> None:
+    assert (", ".join(placed_words(sites, {})) or "plain") == words
+    assert placement_words({"placement": json.dumps(sites)}) == words
+
+
+def test_no_two_placements_of_a_site_or_two_have_the_same_words() -> None:
+    kinds = ("none", "cross", "residual", "both")
+    said = set()
+    for chosen in itertools.product(kinds, repeat=4):
+        places = dict(zip(itertools.product(LEVELS, WAYS), chosen, strict=True))
+        sites = {
+            level: {way: places[level, way] for way in WAYS if places[level, way] != "none"}
+            for level in LEVELS
+        }
+        parts = placed_words(sites, {})
+        assert not any("," in part for part in parts)
+        said.add(", ".join(parts))
+    assert len(said) == len(kinds) ** 4
+
+
+def test_options_ends_and_lone_streams_are_said() -> None:
+    options = {"mmtm": {"gated": ["map"], "relu": False}, "cross a>b": {"size": 2}}
+    sites = {"s1": {"coupling": "mmtm", "a>b": "cross"}}
+    assert placed_words(sites, options, "gate_audio", ("a", "b"))[2:] == [
+        *("MMTM gated map", "MMTM relu False", "cross from a to b size 2", "gate audio"),
+        "a + b alone",
+    ]
+
+
+def test_a_setting_that_is_true_or_false_is_named_when_true() -> None:
+    assert setting_words("widened", True) == "widened"
+    assert setting_words("widened", False) == ""
+    assert setting_words("learning_rate", 0.0043123) == "learning rate 0.004312"
+    assert varied_words('{"widened": false, "units": 8}') == "units 8"
+    assert varied_words(None) == ""
+
+
+def test_names_beside_each_other_leave_out_what_all_have() -> None:
+    names = [f"plain, audio SNR 1, fold {one}, seed 0" for one in range(5)]
+    common = shared_parts(names)
+    assert common == {"plain", "audio SNR 1", "seed 0"}
+    assert shared_parts(names[:1]) == set()
+    short = [without_common(one, common) for one in names]
+    assert few_of(short) == "fold 0; fold 1; fold 2; and 2 more"
+    assert few_of(short[:3]) == "fold 0; fold 1; fold 2"
+    assert few_of(["x" * 60] * 3) == f"{'x' * 60}; and 2 more"
+    assert few_of(["x" * 150]) == "x" * 150
