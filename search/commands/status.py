@@ -206,15 +206,17 @@ def _confirmation_due(search: SearchOutline, storage: Storage, state: str, best:
     if own.exists(SPECIFICATION_FILE):
         ended = len(planned_ids(own) & recorded_trials(own))
         left = search_state(driver, planned_count(own), ended) == "interrupted"
-        return f"its confirmation was interrupted; {_confirmed_by(search, own)}" if left else ""
+        return f"its confirmation was interrupted; {_confirmed_by(search)}" if left else ""
     # Its driver claims the folder before it writes what it runs.
     due = search.confirmation.top and driver is None
-    return f"its confirmation has not been run; {_confirmed_by(search, storage)}" if due else ""
+    return f"its confirmation has not been run; {_confirmed_by(search)}" if due else ""
 
 
-def _confirmed_by(search: SearchOutline, last: Storage) -> str:
-    """``last`` is the folder of what ran last: the search, or its confirmation."""
-    return f"go on with: {go_on_command('confirm', search, read_options(last))}"
+def _confirmed_by(search: SearchOutline) -> str:
+    folder = open_storage(search.storage)
+    own = folder.below(search.name + CONFIRMATION_SUFFIX)
+    ran = own if own.exists(SPECIFICATION_FILE) else folder.below(search.name)
+    return f"go on with: {go_on_command('confirm', search, read_options(ran))}"
 
 
 def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:
