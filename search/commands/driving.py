@@ -41,7 +41,7 @@ from fusion_search.search.records.driver_file import (
     standing,
 )
 from fusion_search.search.records.lease import ask_to_stop
-from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_trials,
     load_outline,

@@ -37,7 +37,7 @@ from fusion_search.search.records.driver_file import (
     driver_words,
     read_driver,
 )
-from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_samples,
     dropped_trials,

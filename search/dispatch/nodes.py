@@ -18,13 +18,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.search.declaration.specification import Resources
-from fusion_search.search.records.answers import Answer, difference_note, joined, notes
 from fusion_search.search.records.expectation import (
+    Answer,
     Expectation,
     code_trouble,
+    difference_note,
     gpu_trouble,
+    joined,
     node_differences,
     node_trouble,
+    notes,
     opening_trouble,
 )
 from fusion_search.search.running.recorded_trial import SearchStoppedError

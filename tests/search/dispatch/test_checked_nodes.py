@@ -19,9 +19,9 @@ from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch import nodes, tuner
 from fusion_search.search.dispatch.nodes import Busy, Gone, check_nodes
-from fusion_search.search.records.answers import Answer
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.expectation import (
+    Answer,
     Expectation,
     expectation,
     gpu_trouble,

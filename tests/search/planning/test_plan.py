@@ -59,8 +59,9 @@ from fusion_search.search.planning.units import (
     trial_seconds,
     unit_seconds,
 )
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.running.run import write_specification
 from fusion_search.search.tasks.digits.task import Digits

@@ -28,7 +28,7 @@ from fusion_search.search.python.evaluation import _check_streams
 from fusion_search.search.python.intervals import Units, intervals, wilson
 from fusion_search.search.python.launching import _declared
 from fusion_search.search.python.places import name_of
-from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.running.run import Environment
 from fusion_search.search.tasks.digits.task import Digits
