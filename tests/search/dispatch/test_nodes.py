@@ -329,20 +329,21 @@ def test_trials_land_on_no_node_that_is_left_out(
     (start / "sitecustomize.py").write_text(textwrap.dedent(OTHER_HOST))
     path = os.pathsep.join([str(start), str(ROOT)])
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    config = write_config(tmp_path, seeds=[0, 1, 2, 3], mlflow={"enabled": False}, resources={})
+    config = write_config(tmp_path, mlflow={"enabled": False}, resources={})
     hosts: dict[str, set[str]] = {}
     with ray_cluster([]) as cluster:
         for name in ("first", "second"):
             variables = {"PYTHONPATH": path, "OTHER_HOST": name}
             cluster.add_node(node_name=name, num_cpus=1, env_vars=variables)
         wait_for_nodes(cluster, 3)
-        for name, options in {"both": [], "one": ["--leave-out", "second"]}.items():
+        for name, seeds, options in (("both", 3, []), ("one", 2, ["--leave-out", "second"])):
             there = ["--address", cluster.address, "--storage", str(tmp_path / "results")]
-            words = ["launch", str(config), "--set", f"name={name}", *there, *options]
-            code, output = run(*words)
+            fields = [f"name={name}", f"seeds={list(range(seeds))}"]
+            fields = [word for one in fields for word in ("--set", one)]
+            code, output = run("launch", str(config), *fields, *there, *options)
             assert code == 0, output
             trials = read_table(open_storage(tmp_path / "results" / name), "trials")
-            assert len(trials) == 4
+            assert len(trials) == seeds
             hosts[name] = set(trials["host"])
     assert hosts == {"both": {"first", "second"}, "one": {"first"}}
 
