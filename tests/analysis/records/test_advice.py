@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import shlex
@@ -21,7 +22,12 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.command_line import parser
 
 ROOT = Path(__file__).parents[3]
-VERBS = "launch|resume|retry|confirm|status|draw|report|predictions|replay|importance|sync-mlflow"
+VERBS = "|".join(
+    verb
+    for action in parser()._actions
+    if isinstance(action, argparse._SubParsersAction)
+    for verb in action.choices
+)
 
 
 @pytest.mark.parametrize("storage", ["results", "results/", "./results"])
