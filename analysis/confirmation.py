@@ -19,7 +19,7 @@ from fusion_search.analysis.paired import (
     difference_text,
     p_values,
 )
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import rows_of
@@ -162,7 +162,8 @@ def _mended(folder: Storage) -> str:
     """The remedy; without numbers the confirmation goes on and chooses nothing again."""
     name = folder.location.partition("?")[0].rstrip("/").rpartition("/")[2]
     name = name.removesuffix(CONFIRMATION_SUFFIX)
-    again = command("confirm", name, "--top", "3", "--seeds", "6", storage=folder.parent.location)
+    words = ("--top", "3", "--seeds", "6", *read_options(folder).words)
+    again = command("confirm", name, *words, storage=folder.parent.location)
     return f"`{again}`, with the numbers that it had, writes it again"
 
 

@@ -2,12 +2,87 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
+from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.storage import Storage, open_storage
 
 STORAGE: Final = "results"  # folder of the searches when none is given
+OPTIONS_FILE: Final = "options.json"
+UNNAMED: Final = "__main__"  # for a module, of a task that a notebook or script defined
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a search's data and machines are, as whoever ran it said.
+
+    Attributes:
+        data: folder of the real files; "" where none was named.
+        address: of the Ray cluster; "" where Ray starts on the machine of the command.
+        leave_out: nodes that run no trial.
+    """
+
+    data: str = ""
+    address: str = ""
+    leave_out: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """For a command line."""
+        given = [("--data", self.data), ("--address", self.address)]
+        given += [("--leave-out", one) for one in self.leave_out]
+        return tuple(word for name, value in given if value for word in option(name, value))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """For ``fusion_search.resume``."""
+        found = {"data_folder": self.data, "address": self.address, "leave_out": self.leave_out}
+        return {name: value for name, value in found.items() if value}
+
+    def write(self, storage: Storage) -> None:
+        """Keep them in a search's folder: its next command is advised elsewhere, too."""
+        storage.write(json.dumps(asdict(self)).encode(), OPTIONS_FILE)
+
+
+def read_options(storage: Storage) -> RunOptions:
+    """Those that a search last ran with; none where its folder does not tell."""
+    try:
+        plain = read_json(storage, OPTIONS_FILE)
+    except (FileNotFoundError, ValueError):  # a command without them is still good
+        return RunOptions()
+    found = plain if isinstance(plain, dict) else {}
+    texts = [found.get(name) for name in ("data", "address")]
+    hosts = found.get("leave_out")
+    data, address = (one if isinstance(one, str) else "" for one in texts)
+    listed = hosts if isinstance(hosts, list) else ()
+    return RunOptions(data, address, tuple(one for one in listed if isinstance(one, str)))
+
+
+def go_on_command(
+    verb: str, name: str, task: str, storage: str, options: RunOptions, *more: str
+) -> str:
+    """``resume``, ``retry`` or ``confirm`` of a search.
+
+    No command knows a task that a notebook or script defined.
+
+    Args:
+        verb: of the command.
+        name, task: of the search.
+        storage: folder or URI of the searches, as the user wrote it.
+        options: where its data and machines are.
+        more: further options of the command.
+    """
+    module, _, defined = task.partition(":")
+    if module != UNNAMED:
+        return command(verb, name, *options.words, *more, storage=storage)
+    words = [repr(open_storage(storage).named(name)), f"task={defined}"]
+    words += ["failed=True"] if verb == "retry" else []
+    words += [f"{one}={value!r}" for one, value in options.arguments.items()]
+    return printable(f"fusion_search.resume({', '.join(words)})")
 
 
 def option(name: str, value: str) -> tuple[str, ...]:

@@ -8,26 +8,40 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import (
+    UNNAMED,
+    command,
+    go_on_command,
+    read_options,
+)
 from fusion_search.analysis.records.selection import Search
 
 
-def advised(name: str, specification: Mapping[str, Any], storage: str) -> dict[str, str]:
+def advised(search: Search, specification: Mapping[str, Any], storage: str) -> dict[str, str]:
     """Verb -> command. Every verb reads the specification, so without one there are none.
 
+    What runs trials has the options that the search last ran with.
+
     Args:
-        name: of the search.
-        specification: as plain data; empty when it cannot be read.
+        search: what the commands are for.
+        specification: its own, as plain data; empty when it cannot be read.
         storage: where the search is found.
     """
     if not specification:
         return {}
-    verbs = ["resume", "retry"]
+    running, reading = ["resume", "retry"], []
+    task = search.description.task
     if is_space(specification):
-        verbs += ["confirm", "importance"]
+        if not task.startswith(f"{UNNAMED}:"):  # what a notebook defined is confirmed by no command
+            running.append("confirm")
+        reading.append("importance")
         if is_countable(specification):
-            verbs.append("replay")
-    return {verb: command(verb, name, storage=storage) for verb in verbs}
+            reading.append("replay")
+    options = read_options(search.storage)
+    return {
+        **{one: go_on_command(one, search.name, task, storage, options) for one in running},
+        **{one: command(one, search.name, storage=storage) for one in reading},
+    }
 
 
 def declared_confirmation(specification: Mapping[str, Any]) -> Mapping[str, Any]:

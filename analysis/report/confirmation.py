@@ -20,7 +20,7 @@ from fusion_search.analysis.confirmation import (
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, of_the_best
 from fusion_search.analysis.figures.confirmation import draw_confirmation, draw_confirmation_grid
 from fusion_search.analysis.paired import condition_words
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import go_on_command, read_options
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
@@ -89,7 +89,8 @@ def confirmation_section(
     ]
     if (table["finished"] < table["trials"]).any():
         storage = confirmation.storage.parent.location
-        resume = command("resume", confirmation.name, storage=storage)
+        options = read_options(confirmation.storage)
+        resume = go_on_command("resume", confirmation.name, description.task, storage, options)
         pieces.append(html.missing("Some of its trials are missing.", resume))
     return pieces
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.figures.course import best_samples
-from fusion_search.analysis.records.advice import STORAGE, command
+from fusion_search.analysis.records.advice import STORAGE, command, read_options
 from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import Objective, objectives_of, rows_of
@@ -76,7 +76,7 @@ def build_report(
     except AnalysisError:
         specification = {}  # the last section says that it is missing
     objectives = objectives_of(specification, search.description)
-    commands = advised(search.name, specification, search.storage.parent.location)
+    commands = advised(search, specification, search.storage.parent.location)
     sections: dict[str, Sequence[str]] = {}
     is_search = is_space(specification) or bool(search.trials["sample"].notna().any())
     if is_search:
@@ -195,18 +195,19 @@ def _reproduce(search: Search, specification: Mapping[str, Any]) -> list[str]:
     commits = search.trials["git_commit"].dropna().unique()
     lines = [shlex.join(["git", "checkout", commit]) for commit in commits[:1]]
     details = html.details(f"The full {SPECIFICATION_FILE}", html.code(text or "missing"))
-    own = _own_code(search)
+    own, options = _own_code(search), read_options(search.storage).words
     confirmed = confirmed_by(search)
     if confirmed is not None:
-        lines.append(command("confirm", confirmed, storage=search.storage.parent.location))
+        storage = search.storage.parent.location
+        lines.append(command("confirm", confirmed, *options, storage=storage))
         said = f"These trials confirm the search {confirmed}. Where that is:"
         return [*own, html.paragraph(said), html.code("\n".join(lines)), details]
     if text is None:
         said = f"{SPECIFICATION_FILE} is missing from the search's folder, or is no file."
-        launch = command("launch", file, storage=search.storage.parent.location)
+        launch = command("launch", file, *options, storage=search.storage.parent.location)
         return [*own, html.missing(said, launch)]
-    lines.append(command("launch", file))
-    commands = advised(search.name, specification, str(specification.get("storage", STORAGE)))
+    lines.append(command("launch", file, *options))
+    commands = advised(search, specification, str(specification.get("storage", STORAGE)))
     # A search that declares a confirmation runs it by itself.
     confirm = [] if declared_confirmation(specification) else ["confirm"]
     verbs = [*confirm, "importance", "replay"]

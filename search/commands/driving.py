@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.secrets import printable
@@ -42,7 +42,7 @@ from fusion_search.search.records.driver_file import (
     standing,
 )
 from fusion_search.search.records.lease import ask_to_stop
-from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_trials,
     load_outline,
@@ -50,7 +50,7 @@ from fusion_search.search.records.search_folder import (
     planned_ids,
 )
 from fusion_search.search.running.progress import TrialLines, warn_of_damage
-from fusion_search.search.running.summary import chosen_by, summary
+from fusion_search.search.running.summary import chosen_by, go_on_command, summary
 
 POLL_SECONDS: Final = 1.0  # between two looks at the folder
 NOT_STOPPED: Final = 1  # exit code: it may run still
@@ -64,8 +64,8 @@ def stop(arguments: argparse.Namespace) -> int:
         load_outline(name, location)  # or there is no such search
         print(f"no process runs search {name}")
         return 0
-    resume = command("resume", name, storage=location)
     if standing(driver) == DEAD:
+        resume = _resume(name, location)
         print(f"search {name} is not being run: {driver_words(driver)} is dead; go on: {resume}")
         return 0
     storage = open_storage(location).below(name)
@@ -83,7 +83,7 @@ def _wait_for_end(driver: Mapping[str, Any], name: str, location: str, wait_seco
     while time.monotonic() < until:
         now = _driver(name, location)
         if now is None or now["lease"] != driver["lease"]:
-            print(f"search {name} has stopped; go on: {command('resume', name, storage=location)}")
+            print(f"search {name} has stopped; go on: {_resume(name, location)}")
             return 0
         if standing(now) == DEAD:
             print(f"search {name}: {driver_words(now)} died before it had stopped in order")
@@ -103,8 +103,17 @@ def silent_words(driver: Mapping[str, Any], name: str, location: str) -> str:
     why = "it is halted or hangs" if is_here(driver) else "its machine is probably gone"
     return (
         f"last heard {ago(seconds_silent(driver))} from {printable(driver['host'])}: {why}; "
-        f"`{command('resume', name, storage=location)}` takes it over"
+        f"`{_resume(name, location)}` takes it over"
     )
+
+
+def _resume(name: str, location: str) -> str:
+    """The command that goes on with a search, where it last ran."""
+    try:
+        search = load_outline(name, location)
+    except ValueError:  # its driver has not written yet what it runs, or the command says why not
+        return command("resume", name, storage=location)
+    return go_on_command("resume", search, read_options(open_storage(location).below(name)))
 
 
 def follow(name: str, location: str) -> int:
@@ -205,4 +214,5 @@ class _Followed:
         """What is printed when a search has ended, and its exit code."""
         self.tell()
         self._bar.close()
-        return summary(self._search, self._storage, planned_count(self._storage), None)
+        options = read_options(self._storage)
+        return summary(self._search, self._storage, planned_count(self._storage), None, options)

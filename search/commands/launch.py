@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fusion_search.analysis.records.advice import option
+from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import RefusedError, open_storage
 from fusion_search.search.commands import launching
@@ -150,12 +150,11 @@ def _environment(arguments: argparse.Namespace, address: str) -> Environment:
     # On a head node, the command was given elsewhere, with the address it came through; the
     # environment, which may have said where Ray is, does not come along with what is pasted.
     through = os.environ.get(ADDRESS_VARIABLE) or (address if address != "local" else None)
-    given = [("--data", arguments.data), ("--address", through)]
-    given += [("--leave-out", one) for one in arguments.leave_out]
+    left_out = tuple(arguments.leave_out)
     return Environment(
         data_folder=data_of(arguments),
-        dispatcher=RayDispatcher(address, tuple(arguments.leave_out)),
-        options=tuple(word for name, value in given if value for word in option(name, value)),
+        dispatcher=RayDispatcher(address, left_out),
+        options=RunOptions(arguments.data or "", through or "", left_out),
         changed_code=getattr(arguments, "changed_code", False),
     )
 

@@ -172,12 +172,11 @@ def _overridden(
 
 def _check_code(search: SearchOutline, verb: str, environment: Environment) -> None:
     """Refuse code of a task that the search did not have, unless ``--changed-code`` was given."""
-    options = (*environment.options, CHANGED_CODE)
     for name in (search.name, search.name + CONFIRMATION_SUFFIX):
         check_task_code(
             open_storage(search.storage).below(name),
             search.task,
-            go_on_command(verb, search, options),
+            go_on_command(verb, search, environment.options, CHANGED_CODE),
             changed=environment.changed_code,
         )
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.samples import BestSample, rows_of
@@ -38,7 +38,7 @@ from fusion_search.search.records.driver_file import (
     driver_words,
     read_driver,
 )
-from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_samples,
     dropped_trials,
@@ -227,7 +227,10 @@ def _confirmation_due(search: SearchOutline, storage: Storage, state: str, best:
 
 
 def _confirmed_by(search: SearchOutline) -> str:
-    return f"go on with: {go_on_command('confirm', search, ())}"
+    folder = open_storage(search.storage)
+    own = folder.below(search.name + CONFIRMATION_SUFFIX)
+    ran = own if own.exists(SPECIFICATION_FILE) else folder.below(search.name)
+    return f"go on with: {go_on_command('confirm', search, read_options(ran))}"
 
 
 def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:

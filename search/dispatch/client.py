@@ -20,10 +20,12 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayError
 
+from fusion_search.analysis.records import advice
 from fusion_search.analysis.records.secrets import printable, sentence, without_password
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.search.dispatch.connection import ResourceError, connection
+from fusion_search.search.dispatch.connection import connection
 from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand, variables_of
+from fusion_search.search.dispatch.start import ResourceError
 from fusion_search.search.tasks.current_folder import COPY, copied_folder
 
 _ON_HEAD: Final = {"node:__internal_head__": 0.001}
@@ -79,7 +81,7 @@ def check_storage(storage: Storage) -> None:
         raise ResourceError(
             f"the cluster's head node does not see storage {storage.location!r} of this machine "
             f"({trouble}); give --storage a folder that all machines share or a URI such as "
-            "s3://bucket/results, or use `fusion-search submit`"
+            f"s3://bucket/results, or use `{advice.command('submit', 'CONFIG.yaml')}`"
         )
 
 

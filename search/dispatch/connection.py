@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -18,20 +17,26 @@ import ray
 from ray._common.utils import get_default_ray_temp_dir
 from ray._private import services
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # no proxy, as Ray itself
-from ray._raylet import AuthenticationTokenLoader, GcsClient  # type: ignore[attr-defined]
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.job_config import JobConfig
 
+from fusion_search.analysis.records.advice import command
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch.nodes import named_nodes
-from fusion_search.search.dispatch.start import check_temporary_folder
+from fusion_search.search.dispatch.start import (
+    ResourceError,
+    check_docstrings,
+    check_home,
+    check_temporary_folder,
+    own_token,
+    without_variables,
+)
 from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
 from fusion_search.search.running.travelling import NOTHING, Sent, code_to_send, uses_folder
 from fusion_search.search.trials.fields import ConfigurationError
 
 CLIENT: Final = "ray://"
-# Ray's own processes do not start where warnings are errors.
-_OF_THE_SHELL: Final = ("PYTHONWARNINGS",)
 # Each trial is a thread of its worker; in arenas of their own, freed memory would pile up.
 _ARENAS: Final = "MALLOC_ARENA_MAX"
 # What asks for nothing but an answer: of Ray's own port, and of the port for clients.
@@ -49,10 +54,6 @@ class _JobConfig(JobConfig):
 
     def _runtime_env_has_working_dir(self) -> bool:
         return True  # what Ray asks before it adds the folder
-
-
-class ResourceError(ValueError):
-    """The machines cannot run the trials as asked; the message is one sentence."""
 
 
 @contextmanager
@@ -108,37 +109,20 @@ def connection(address: str, sent: Sent = NOTHING) -> Iterator[None]:
             yield
         return
     if not address.startswith(CLIENT):  # else Ray Tune runs elsewhere
-        _check_home()
-        _check_docstrings()
+        check_home()
+        check_docstrings()
     if address == "local":
         check_temporary_folder()
     with ExitStack() as until_left:
         if address == "local":
-            until_left.enter_context(_own_token())
-            until_left.enter_context(_without(_OF_THE_SHELL))
+            until_left.enter_context(own_token())
+            until_left.enter_context(without_variables())
         with hang_up_held_back():
             _start_or_join(address, sent)
         until_left.callback(ray.shutdown)
         # After Ray's start, which sets a handler of its own.
         until_left.enter_context(stopped_as_by_interrupt())
         yield
-
-
-def _check_home() -> None:
-    try:
-        Path.home()
-    except RuntimeError as error:
-        raise ResourceError(
-            "Ray looks into the home folder, and that of this user is not known: set HOME to "
-            "a folder that it may write to"
-        ) from error
-
-
-def _check_docstrings() -> None:
-    if sys.flags.optimize > 1:
-        raise ResourceError(
-            "Ray cannot be imported without docstrings: unset PYTHONOPTIMIZE, or set it to 1"
-        )
 
 
 def _start_or_join(address: str, sent: Sent) -> None:
@@ -160,37 +144,6 @@ def _start_or_join(address: str, sent: Sent) -> None:
         raise
     except Exception as error:  # of Ray's own some are of no other class
         raise ResourceError(_why_not(address, error)) from error
-
-
-@contextmanager
-def _without(names: Sequence[str]) -> Iterator[None]:
-    """Start processes without these variables."""
-    before = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(before)
-
-
-@contextmanager
-def _own_token() -> Iterator[None]:
-    """Let a Ray that is started here ask for a secret that only this process's children know.
-
-    Ray's own would lie in a file that others may be able to read, and let them run code as us
-    through any of its ports. Nor does it ask for one where the environment says so.
-    """
-    loader = AuthenticationTokenLoader.instance()
-    before = {name: os.environ.pop(name, None) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE")}
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    loader.reset_cache()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-        loader.reset_cache()
 
 
 def runtime_environment(modules: Sequence[str], requirements: Sequence[str]) -> dict[str, Any]:
@@ -247,10 +200,11 @@ def _check_is_node(address: str) -> None:
     """Raise :class:`ResourceError` where Ray would look for its own node for a minute, in vain."""
     if services.find_node_ids().isdisjoint(_living_nodes(address)):
         host = address.rpartition(":")[0]
+        submit = command("submit", "CONFIG.yaml", "--address", f"http://{host}:8265")
         raise ResourceError(
             f"this machine is no node of the Ray cluster at {address}, which HOST:PORT and auto "
             f"are for; from here give --address ray://{host}:10001, or have the head node run the "
-            f"search with `fusion-search submit` and --address http://{host}:8265"
+            f"search with `{submit}`"
         )
 
 

@@ -26,13 +26,13 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from fusion_search.analysis.records import advice
 from fusion_search.analysis.records.secrets import printable, without_password
 from fusion_search.search.dispatch.connection import (
-    ResourceError,
     reach_port,
     runtime_environment,
     warn_open,
     wrong_token,
 )
 from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand, variables_of
+from fusion_search.search.dispatch.start import ResourceError
 from fusion_search.search.running.travelling import code_to_send
 
 _FOLDER: Final = "folder-of-the-command"  # no module's name

@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RuntimeEnvSetupError
+from ray.exceptions import GetTimeoutError, NodeDiedError, RayError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.search.declaration.specification import Resources
-from fusion_search.search.records.answers import Answer, difference_note, joined, notes
 from fusion_search.search.records.expectation import (
+    Answer,
     Expectation,
     code_trouble,
+    difference_note,
     gpu_trouble,
+    joined,
     node_differences,
     node_trouble,
+    notes,
     opening_trouble,
 )
 from fusion_search.search.running.recorded_trial import SearchStoppedError
@@ -38,6 +41,8 @@ _ANSWER_SECONDS: Final = 120.0  # a node may first have to fetch the code
 _INSTALL_SECONDS: Final = 1800.0  # ... and what the task needs
 _GPU_SECONDS: Final = 60.0  # all of its GPUs may be in use
 _QUIET_SECONDS: Final = 15.0  # before it is told whom the driver waits for
+_DROPPED_SECONDS: Final = 75.0  # in which Ray finds out that a node says nothing any more
+_LOOK_SECONDS: Final = 5.0  # between two looks whether it has
 _HELD_GPU: Final = 0.001  # of one, by the process that is asked whether torch can compute on it
 
 _checked: set[str] = set()  # what this process has found in order, by ``Expectation.token``
@@ -160,32 +165,42 @@ def ask_nodes(
     _, silent = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_QUIET_SECONDS)
     names = [node_name(node) for node in nodes if asked[node["NodeID"]] in silent]
     if names and seconds > _QUIET_SECONDS:
-        say(f"waiting up to {seconds:g} s for an answer of node {', '.join(names)}")
-    answers: dict[str, Answer | Gone | Busy] = {}
-    for node_id, answer in asked.items():
-        try:
-            answers[node_id] = ray.get(answer, timeout=max(0.0, until - time.monotonic()))
-        except RuntimeEnvSetupError as error:
-            words = f"could not be given what the trials need: {last_words(error)}"
-            answers[node_id] = Answer(words)
-        except (RayError, TimeoutError) as error:
-            answers[node_id] = _without_answer(node_id, error, seconds, gpus)
-    return answers
+        longest = seconds if gpus else seconds + _DROPPED_SECONDS
+        say(f"waiting up to {longest:g} s for an answer of node {', '.join(names)}")
+    return {
+        node_id: _answer(node_id, answer, until, seconds, gpus) for node_id, answer in asked.items()
+    }
 
 
-def _without_answer(
-    node_id: str, error: Exception, seconds: float, gpus: float
+def _answer(
+    node_id: str, answer: ray.ObjectRef[Answer], until: float, seconds: float, gpus: float
 ) -> Answer | Gone | Busy:
-    if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
-        return Gone()
-    if not isinstance(error, GetTimeoutError):
-        return Answer(f"gives no answer ({_shortened(sentence(error))})")
-    if gpus:
-        return Busy()
-    return Answer(
-        f"does not answer within {seconds:g} s; see whether its disks and network work and the "
-        "machine is not overloaded, start its Ray again"
-    )
+    wait = until - time.monotonic()
+    while True:
+        try:
+            return ray.get(answer, timeout=max(0.0, wait))
+        except RuntimeEnvSetupError as error:
+            return Answer(f"could not be given what the trials need: {last_words(error)}")
+        except (RayError, TimeoutError) as error:
+            # Whose connection breaks is dead, though Ray's head may not know it yet.
+            if isinstance(error, NodeDiedError) or not _is_alive(node_id):
+                return Gone()
+            if not isinstance(error, GetTimeoutError):
+                return Answer(f"gives no answer ({_shortened(sentence(error))})")
+        if gpus:
+            return Busy()
+        # One that was cut off a moment ago lives for Ray until it was silent for long.
+        wait = min(_LOOK_SECONDS, until + _DROPPED_SECONDS - time.monotonic())
+        if wait <= 0:
+            return Answer(
+                f"does not answer within {seconds + _DROPPED_SECONDS:g} s, though Ray says that it "
+                "is there; see whether its disks and network work and the machine is not "
+                "overloaded, start its Ray again"
+            )
+
+
+def _is_alive(node_id: str) -> bool:
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
 def _shortened(words: str, most: int = 300) -> str:

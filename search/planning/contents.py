@@ -22,8 +22,9 @@ from fusion_search.analysis.records.tables import SPECIFICATION_FILE, parse_parq
 from fusion_search.search.declaration.configuration import to_plain, to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.units import Unit, alike
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.provenance import machine_columns, provenance
-from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.base import Condition
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusion_search.analysis.records.advice import command, option
+from fusion_search.analysis.records.advice import RunOptions, command
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.datasets.conditions import Range
 from fusion_search.search.commands import launching
@@ -66,6 +66,7 @@ def launch(
     task: str | Task | type[Task] | None = None,
     data_folder: str | Path | None = None,
     address: str | None = None,
+    leave_out: str | Sequence[str] = (),
     **fields: Any,
 ) -> LaunchedSearch:
     """Run a search, here or on a Ray cluster, as ``fusion-search launch`` does.
@@ -81,13 +82,14 @@ def launch(
         data_folder: of the real data (``FUSION_SEARCH_DATA``, else the cache folder).
         address: of Ray, as the command's ``--address``, but none that runs it on the head node
             (ray://, http://), which only the command does.
+        leave_out: nodes of that cluster that run no trial, by their hosts or addresses.
         fields: whole fields in place of the configuration's: ``name="quick", seeds=[0, 1]``.
 
     Raises:
         ValueError: the configuration is off, which names the field and the allowed values; the
             search exists; or its data or resources cannot be had.
     """
-    environment = _environment(data_folder, address)
+    environment = _environment(data_folder, address, leave_out)
     raw = _declared(configuration, fields, set or {})
     given = raw.pop("task", None) if task is None else task
     if given is None:
@@ -105,6 +107,7 @@ def resume(
     task: GivenTask = None,
     data_folder: str | Path | None = None,
     address: str | None = None,
+    leave_out: str | Sequence[str] = (),
     failed: bool = False,
 ) -> LaunchedSearch:
     """Go on with a search, as ``fusion-search resume`` does.
@@ -112,20 +115,22 @@ def resume(
     Args:
         search: its folder, ``results/NAME``, or a URI.
         task: where it is known here alone, as one of a notebook is; else found by its name.
-        data_folder, address: as of ``launch``.
+        data_folder, address, leave_out: as of ``launch``.
         failed: run again what failed, too.
 
     Raises:
         ValueError: there is no such search, it is being run, or the data have changed.
     """
-    environment = _environment(data_folder, address)
+    environment = _environment(data_folder, address, leave_out)
     parent, name = folder_of(search)
     found = task_of(task, load_outline(name, parent.location).task, data_folder)
     code = launching.resume(name, parent.location, environment, failed_too=failed, task=found)
     return LaunchedSearch(parent.named(name), code, found)
 
 
-def _environment(data_folder: str | Path | None, address: str | None) -> Environment:
+def _environment(
+    data_folder: str | Path | None, address: str | None, leave_out: str | Sequence[str]
+) -> Environment:
     where = ray_address(address)
     if where.startswith(_ELSEWHERE):
         raise ConfigurationError(
@@ -134,11 +139,11 @@ def _environment(data_folder: str | Path | None, address: str | None) -> Environ
         )
     make_importable(Path.cwd())
     cluster = None if where == "local" else where  # as the environment may have said
-    given = (("--data", data_folder and str(data_folder)), ("--address", cluster))
+    left_out = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
     return Environment(
         data_folder=None if data_folder is None else Path(data_folder),
-        dispatcher=RayDispatcher(where),
-        options=tuple(word for name, value in given if value for word in option(name, value)),
+        dispatcher=RayDispatcher(where, left_out),
+        options=RunOptions(str(data_folder or ""), cluster or "", left_out),
     )
 
 

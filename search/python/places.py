@@ -6,11 +6,12 @@ import inspect
 import sys
 from pathlib import Path
 
+from fusion_search.analysis.records.advice import UNNAMED
 from fusion_search.analysis.records.selection import Search, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.tasks.base import Task, TaskError
 from fusion_search.search.tasks.current_folder import make_importable
-from fusion_search.search.tasks.named import UNNAMED, find_task
+from fusion_search.search.tasks.named import find_task
 
 GivenTask = Task | type[Task] | str | None
 """An object, a class, a name, or None to find the task by the name that its search has."""

@@ -36,7 +36,7 @@ from fusion_search.search.declaration.configuration import (
 )
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
 from fusion_search.search.records.driver_file import standing
-from fusion_search.search.records.recorder import (
+from fusion_search.search.records.planned import (
     read_decided,
     read_decisions,
     read_plan,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, recorded_trials
 from fusion_search.search.declaration.specification import SearchSpecification
-from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.search_folder import read_records
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.run import (

@@ -24,7 +24,7 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.datasets.conditions import ABSENT
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.asha_decisions import AshaDecisions
-from fusion_search.search.records.recorder import read_plan, write_plan
+from fusion_search.search.records.planned import read_plan, write_plan
 from fusion_search.search.running.parts import Parts, Proposal
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.spaces.fold_rungs import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pandas as pd
 
+from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.samples import BestSample, rows_of
@@ -77,13 +78,13 @@ class Environment:
     Attributes:
         data_folder: of the real files.
         dispatcher: where trials are run.
-        options: those of the command line that say where data and machines are, for what we advise.
+        options: where data and machines are, for what we advise.
         changed_code: go on though the code of the task has changed.
     """
 
     data_folder: Path | None
     dispatcher: Dispatcher
-    options: tuple[str, ...] = ()
+    options: RunOptions = field(default_factory=RunOptions)
     changed_code: bool = False
 
 
@@ -156,6 +157,7 @@ def run(
     if launched_with is not None and launched_with.fingerprint != code.fingerprint:
         forget_all(storage)  # no trial is of two codes
     write_task_code(storage, code)
+    environment.options.write(storage)
     recorder = Recorder(
         storage,
         search.name,

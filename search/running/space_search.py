@@ -18,7 +18,7 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
 from fusion_search.search.records.asha_decisions import AshaDecisions
-from fusion_search.search.records.recorder import read_decisions
+from fusion_search.search.records.planned import read_decisions
 from fusion_search.search.records.search_folder import (
     dropped_trials,
     planned_count,

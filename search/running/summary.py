@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
 import pandas as pd
 
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records import advice
+from fusion_search.analysis.records.advice import RunOptions, command
 from fusion_search.analysis.records.description import TaskDescription, read_description
 from fusion_search.analysis.records.samples import (
     BestSample,
@@ -33,7 +33,6 @@ from fusion_search.search.records.search_folder import (
     strays_sentence,
 )
 from fusion_search.search.running.progress import over_grid
-from fusion_search.search.tasks.named import UNNAMED
 from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
@@ -46,12 +45,12 @@ def summary(
     storage: Storage,
     planned: int,
     tracker: Tracker | None,
-    options: Sequence[str] = (),
+    options: RunOptions,
 ) -> int:
     """Print what there is, how to look at it and what to type next. Returns the exit code.
 
     130 when trials are left, as after Ctrl-C; else 1 when none finished or a record cannot be read,
-    3 when some failed. ``options`` of the command line are those of :func:`go_on_command`.
+    3 when some failed. ``options`` are for the commands that go on with it.
     """
     damaged: dict[str, str] = {}
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
@@ -131,14 +130,6 @@ def print_mlflow(uri: str, page: str | None) -> None:
         print(f"{'        then open' if ui else 'MLflow:'} {printable(page)}")
 
 
-def go_on_command(verb: str, search: SearchOutline, options: Sequence[str]) -> str:
-    """``resume`` or ``retry`` of a search, with the ``options`` that say where data and Ray are.
-
-    No command knows a task that a notebook or script defined.
-    """
-    module, _, task = search.task.partition(":")
-    if module == UNNAMED:
-        folder = open_storage(search.storage).named(search.name)
-        failed = ", failed=True" if verb == "retry" else ""
-        return f"fusion_search.resume({folder!r}, task={task}{failed})"
-    return command(verb, search.name, *options, storage=search.storage)
+def go_on_command(verb: str, search: SearchOutline, options: RunOptions, *more: str) -> str:
+    """``resume``, ``retry`` or ``confirm`` of a search, where its data and machines are."""
+    return advice.go_on_command(verb, search.name, search.task, search.storage, options, *more)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from fusion_search.analysis.records.advice import UNNAMED
 from fusion_search.search.tasks.base import Task, TaskError
 from fusion_search.search.tasks.current_folder import in_copy, make_importable, module_of
 
@@ -16,8 +17,6 @@ BUILT_IN: Final = {
     "table": "fusion_search.search.tasks.table.task:Table",
     "xflow": "fusion_search.search.tasks.xflow.task:XFlow",
 }
-UNNAMED: Final = "__main__"
-"""In place of a module, of a task that a notebook or script defined and no import finds."""
 
 
 class MissingTaskError(TaskError):

@@ -35,7 +35,7 @@ from fusion_search.analysis.records.tables import (
     read_table,
 )
 from fusion_search.search.records.identity import kept_identity
-from fusion_search.search.records.recorder import read_plan
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_samples,
     dropped_trials,

@@ -23,7 +23,7 @@ from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.dispatch.connection import connect
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
-from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.running.run import Environment, run, write_specification
 from fusion_search.search.tasks.opened import OpenedTask
 from tests.benchmarks.table import Measurement

@@ -24,8 +24,9 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.search.declaration.configuration import build_search, to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.provenance import Provenance
-from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.confirmation import Candidate, write_candidates
 from fusion_search.search.running.parts import Proposal
 from fusion_search.search.running.proposals import record_plan

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +101,23 @@ class Sensors(Regression):
         built = ThreeStreams(network, data.inputs, 1, placement)
         built.register_forward_hook(lambda module, given, out: out[:, 0])
         return built
+
+
+class Compiled(Sensors):
+    """Takes semaphores for as long as its process lives, as torch's compilers do.
+
+    Their names, where a process of another takes them, are written to the file ``SEMAPHORES``.
+    """
+
+    taken: ClassVar[list[Any]] = []
+
+    def build(self, network: Widths, data: Data, placement: Placement) -> nn.Module:
+        if multiprocessing.parent_process() is not None:
+            one: Any = multiprocessing.get_context("spawn").Semaphore()
+            self.taken.append(one)
+            with Path(os.environ["SEMAPHORES"]).open("a") as file:
+                print(one._semlock.name, file=file)
+        return super().build(network, data, placement)
 
 
 class NoisySensors(Sensors):

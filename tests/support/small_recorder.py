@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.spaces.objectives import Objective
 from fusion_search.search.tasks.opened import OpenedTask

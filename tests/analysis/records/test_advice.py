@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 import shlex
@@ -9,13 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import (
+    OPTIONS_FILE,
+    RunOptions,
+    command,
+    go_on_command,
+    read_options,
+)
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.command_line import parser
 
 ROOT = Path(__file__).parents[3]
-VERBS = "launch|resume|retry|confirm|status|draw|report|predictions|replay|importance|sync-mlflow"
+VERBS = "|".join(
+    verb
+    for action in parser()._actions
+    if isinstance(action, argparse._SubParsersAction)
+    for verb in action.choices
+)
 
 
 @pytest.mark.parametrize("storage", ["results", "results/", "./results"])
@@ -31,6 +43,31 @@ def test_a_shell_hands_a_printed_command_to_the_program_whole(storage: str) -> N
     assert words[0] == "fusion-search"
     arguments = parser().parse_args(words[1:])
     assert (arguments.name, arguments.storage) == ("it's", storage)
+
+
+def test_the_options_of_a_run_are_kept_and_come_back(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    assert read_options(storage) == RunOptions()
+    given = RunOptions("my data", "ray://head:10001", ("a", "-b"))
+    given.write(storage)
+    assert read_options(storage) == given
+    printed = go_on_command("resume", "x", "digits", "results", given)
+    found = parser().parse_args(shlex.split(printed)[1:])
+    assert (found.data, found.address, found.leave_out) == (
+        given.data,
+        given.address,
+        list(given.leave_out),
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[1]", b'{"address": 3, "leave_out": "a", "data": null}', b'{"leave_out": [1, {}]}'],
+)
+def test_a_command_without_damaged_options_is_still_good(content: bytes, tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    storage.write(content, OPTIONS_FILE)
+    assert read_options(storage) == RunOptions()
 
 
 def test_a_command_made_of_a_record_cannot_command_a_terminal() -> None:

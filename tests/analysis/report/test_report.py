@@ -17,6 +17,7 @@ import yaml
 from descriptions import clips_description, sensors_description
 from synthetic_search import DIGITS, NOTE, frame, open_made_up, placement, random_search, row
 
+from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, SPECIFICATION_FILE, STOPPED
@@ -238,6 +239,42 @@ def test_a_page_advises_only_what_works_on_that_search(
         assert f"fusion-search {verb} made-up --storage s3://declared/there" in page.text
     assert f"fusion-search retry made-up --storage '{storage}'" in page.text
     assert "fusion-search launch made-up.yaml\n" in page.text + "\n"
+
+
+def test_what_runs_trials_is_advised_where_the_search_last_ran(tmp_path: Path) -> None:
+    search = open_made_up(tmp_path, frame([row(1, 0.5), row(2, None, "failed")]))
+    other = confirmation(tmp_path)
+    other = replace(other, trials=other.trials.iloc[1:])  # one is left to be run
+    RunOptions("my data", "auto", ("node-3",)).write(search.storage)
+    RunOptions(address="10.0.0.1:6379").write(other.storage)
+    at = f" --storage {tmp_path}"
+    options = " --data 'my data' --address auto --leave-out node-3"
+    page = Page(build_report(search)).text
+    assert f"fusion-search retry made-up{options}{at}" in page
+    assert f"fusion-search confirm made-up{options}{at}" in page
+    assert f"fusion-search importance made-up{at}" in page  # runs no trial
+    assert f"fusion-search launch made-up.yaml{options}\n" in page
+    whole = Page(build_report(search, other)).text
+    again = f"fusion-search resume made-up-confirmation --address 10.0.0.1:6379{at}"
+    assert f"Some of its trials are missing. {again}" in whole
+    assert (
+        f"fusion-search confirm made-up --address 10.0.0.1:6379{at}"
+        in Page(build_report(other)).text
+    )
+    other.storage.remove(CANDIDATES_FILE)
+    lost = f"fusion-search confirm made-up --top 3 --seeds 6 --address 10.0.0.1:6379{at}"
+    assert lost in Page(build_report(search, other)).text
+
+
+def test_what_a_notebook_defined_is_advised_as_a_notebook_goes_on_with_it(tmp_path: Path) -> None:
+    description = replace(DIGITS, task="__main__:Loud")
+    rows = frame([row(1, None, "failed")])
+    search = open_made_up(tmp_path, rows, description=description)
+    RunOptions(address="auto").write(search.storage)
+    page = Page(build_report(search)).text
+    call = f"fusion_search.resume('{tmp_path}/made-up', task=Loud, failed=True, address='auto')"
+    assert call in page
+    assert not re.findall(r"fusion-search (?:resume|retry|confirm)", page)
 
 
 def test_without_a_specification_only_a_launch_works(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from synthetic_records import Trial, write_planned, write_trial
 
+from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands import launch, launching
 from fusion_search.search.commands.command_line import main
@@ -138,6 +139,8 @@ def test_status_says_that_a_confirmation_is_due_until_it_has_ended(
     own.write(to_yaml(replace(search, name="found-confirmation")).encode(), "specification.yaml")
     write_planned(own, [first])
     assert told() == [broken_off]
+    RunOptions(address="auto").write(own)
+    assert told() == [f"{broken_off} --address auto"]
     write_trial(own, first)
     assert told() == []
 

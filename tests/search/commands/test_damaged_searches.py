@@ -35,7 +35,7 @@ from fusion_search.search.commands.figures import folds
 from fusion_search.search.commands.figures.drawing_options import say_damage
 from fusion_search.search.commands.status import print_searches
 from fusion_search.search.declaration.configuration import build_search
-from fusion_search.search.records import recorder
+from fusion_search.search.records import planned
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running import listed_trials
 from fusion_search.search.running.progress import warn_of_damage
@@ -410,7 +410,7 @@ def test_a_plan_is_read_within_bounds(
     for words in (["resume", NAME], ["draw", "grids", NAME]):
         assert main([*words, *at]) == 2
         assert "more than 40 collections in one another" in capsys.readouterr().err
-    for module in (recorder, selection):
+    for module in (planned, selection):
         monkeypatch.setattr(module, "LARGEST_PLAN", 2 << 20)
     folder.write(b"{" + b" " * (2 << 20) + b"}", "planned.json")
     for words in (["resume", NAME], ["draw", "grids", NAME]):

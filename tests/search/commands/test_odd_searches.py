@@ -12,7 +12,7 @@ from xflow_records import write_probe, write_variant
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import draw, folds, probed
-from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.planned import write_plan
 
 OF_SEARCHES = ("grids", "fusion", "unimodal", "folds", "learning", "xflow")
 OF_TRIALS = ("timeline", "embedding", "changes", "maps")

@@ -17,15 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from descriptions import digit_description, write_description
+from drivers import write_driver
 from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
+from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.samples import BestSample, mean_objective
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, load_configuration
-from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.space_search import make_proposals
@@ -94,7 +96,7 @@ def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(
     write_row(storage, trial.trial_id, None, engine=EVIL, **accuracies)
     write_plan(storage, [trial], 5)
     write_row(storage, "other", None)
-    summary(search, storage, 5, None)
+    summary(search, storage, 5, None, RunOptions())
     text = clean(capsys.readouterr().out)
     for name in ("best trial", "device", "engine", "data"):
         assert f"{name}: {SHOWN}" in text
@@ -144,6 +146,35 @@ def test_advice_to_go_on_says_where_data_and_machines_are(
     monkeypatch.setenv("FUSION_SEARCH_ADDRESS", "ray://head:10001")
     assert main(["resume", "test"]) == 2
     assert "resume test --address ray://head:10001\n" in capsys.readouterr().err
+
+
+def test_advice_given_elsewhere_says_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By who follows or stops it, or looks at it when all of its processes are gone."""
+    monkeypatch.setattr(launch, "RayDispatcher", Idle)
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path, storage="results", mlflow={"enabled": False})
+    storage = open_storage("results").below("test")
+    options = ["--data", "my data", "--address", "auto", "--leave-out", "a"]
+    monkeypatch.setenv("FUSION_SEARCH_ADDRESS", "ray://head:10001")  # as it is set on that head
+    assert main(["launch", str(config), *options]) == 130
+    resume = "fusion-search resume test --data 'my data' --address ray://head:10001 --leave-out a"
+    capsys.readouterr()
+    monkeypatch.delenv("FUSION_SEARCH_ADDRESS")
+    assert main(["attach", "test"]) == 130
+    assert f"interrupted; go on with: {resume}\n" in capsys.readouterr().out
+    write_driver(storage, process_start=1)  # killed
+    assert main(["stop", "test"]) == 0
+    assert capsys.readouterr().out.endswith(f"is dead; go on: {resume}\n")
+    write_driver(storage, 3600, host="node-3")
+    for words in (["status"], ["status", "test"], ["attach", "test"]):
+        main(words)
+        assert f"`{resume}` takes it over" in capsys.readouterr().out
+    storage.remove("driver.json")
+    assert main(["resume", "test"]) == 130  # here, now
+    assert main(["attach", "test"]) == 130
+    assert "go on with: fusion-search resume test\n" in capsys.readouterr().out
 
 
 def test_all_say_alike_that_there_is_no_such_search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 import torch
-from ray.exceptions import GetTimeoutError, NodeDiedError
+from ray.exceptions import GetTimeoutError, NodeDiedError, RaySystemError
 from small_trials import small_configuration
 
 from fusion_search.analysis.records.storage import open_storage
@@ -18,9 +19,9 @@ from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch import nodes, tuner
 from fusion_search.search.dispatch.nodes import Busy, Gone, check_nodes
-from fusion_search.search.records.answers import Answer
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.expectation import (
+    Answer,
     Expectation,
     expectation,
     gpu_trouble,
@@ -167,24 +168,110 @@ def test_nobody_is_asked_where_only_the_driver_is() -> None:
     assert nodes.ask_nodes(nodes._machine_answer, []) == {}
 
 
-def test_whether_a_node_is_gone_or_silent_is_told_in_whole_words(
+class Network:
+    """In place of Ray: nodes that answer, or break off, or are dropped, at times of a test's clock.
+
+    Attributes:
+        now: seconds since the nodes were asked.
+        answers: host -> the second at which it answers, and what: an answer, or an error.
+        dropped: host -> the second at which Ray finds out that it is gone.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+        self.now = 0.0
+        self.answers: dict[str, tuple[float, Answer | Exception]] = {}
+        self.dropped: dict[str, float] = {}
+        self._hosts = hosts
+        monkeypatch.setattr(nodes.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(ray, "nodes", self._nodes)
+        whom = "NodeAffinitySchedulingStrategy"
+        monkeypatch.setattr(nodes, whom, lambda node_id, soft: node_id.removeprefix("id-"))
+        monkeypatch.setattr(ray, "remote", lambda **_: lambda question: self)
+        monkeypatch.setattr(ray, "wait", self._wait)
+        monkeypatch.setattr(ray, "get", self._get)
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        there = {host: self.now < self.dropped.get(host, math.inf) for host in self._hosts}
+        return [node(host, alive=alive) for host, alive in there.items()]
+
+    def options(self, scheduling_strategy: str) -> Network:
+        self._asked = scheduling_strategy
+        return self
+
+    def remote(self, *_: object) -> str:
+        return self._asked
+
+    def _wait(
+        self, asked: list[str], num_returns: int, timeout: float
+    ) -> tuple[list[str], list[str]]:
+        self.now += timeout
+        silent = [host for host in asked if self.answers.get(host, (math.inf,))[0] > self.now]
+        return [], silent
+
+    def _get(self, host: str, timeout: float) -> Answer:
+        moment, answer = self.answers.get(host, (math.inf, Answer()))
+        if moment > self.now + timeout:
+            self.now += timeout
+            raise GetTimeoutError("Get timed out: some object(s) not ready.")
+        self.now = max(self.now, moment)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_a_node_that_is_cut_off_while_it_is_asked_is_passed_over(
+    expected: Expectation, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever Ray finds out: before it should have answered, after that, or not yet."""
+    there = Network(monkeypatch, "early", "late", "broken", "well", "slow")
+    there.dropped = {"early": 65, "late": 170}  # cut off at once; at 105 s
+    # Power that is back so soon breaks the connection at once, and Ray says that the node lives.
+    there.answers = {
+        "broken": (30, NodeDiedError("Task failed because the node was dead or unavailable.")),
+        "well": (3, Answer()),
+        "slow": (150, Answer()),
+    }
+    told: list[str] = []
+    checked = check_nodes(expected, small_opened, Resources(), told.append)
+    names = ["early (10.0.0.101)", "late (10.0.0.108)", "broken (10.0.0.98)"]
+    assert told == [
+        f"waiting up to 195 s for an answer of node {', '.join(names)}, slow (10.0.0.115)",
+        *(f"note: node {name} is gone; the search begins without it" for name in names),
+    ]
+    assert checked.asked == {"id-well", "id-slow"}
+    assert there.now <= 175
+
+
+def test_a_node_that_never_answers_though_it_is_there_is_named_with_the_remedy(
+    expected: Expectation, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Network(monkeypatch, "well", "mute")
+    there.answers = {"well": (3, Answer())}
+    with pytest.raises(SearchStoppedError) as stopped:
+        check_nodes(expected, small_opened, Resources(), print)
+    assert str(stopped.value) == (
+        "node mute (10.0.0.109) does not answer within 195 s, though Ray says that it is there; "
+        "see whether its disks and network work and the machine is not overloaded, start its Ray "
+        "again, or leave it out with --leave-out mute"
+    )
+    assert there.now == 195
+    # All of its GPUs may be in use: then the trial's own process asks.
+    there.now = 0
+    asked = nodes.ask_nodes(nodes._gpu_answer, [node("mute")], gpus=0.001, seconds=60)
+    assert isinstance(asked["id-mute"], Busy)
+    assert there.now == 60
+
+
+def test_what_ray_says_of_a_node_without_an_answer_is_told_in_whole_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = "The task was to run on a node that died; " + "and so on " * 60
-    died, late = NodeDiedError(words), GetTimeoutError("Get timed out")
-    monkeypatch.setattr(ray, "nodes", lambda: [node("here", alive=False)])
-    for error in (died, late):
-        assert isinstance(nodes._without_answer("id-here", error, 120, 0), Gone)
-    monkeypatch.setattr(ray, "nodes", lambda: [node("here")])
-    answer = nodes._without_answer("id-here", died, 120, 0)
-    assert isinstance(answer, Answer)
-    assert (answer.trouble or "").startswith("gives no answer (The task was to run on a node")
-    assert (answer.trouble or "").endswith(" ...)")
-    answer = nodes._without_answer("id-here", late, 120, 0)
-    assert isinstance(answer, Answer)
-    assert (answer.trouble or "").startswith("does not answer within 120 s; see whether its disks")
-    # All of its GPUs may be in use: then the trial's own process asks.
-    assert isinstance(nodes._without_answer("id-here", late, 60, 0.001), Busy)
+    there = Network(monkeypatch, "here")
+    words = "the worker said no word; " + "and so on " * 60
+    there.answers = {"here": (3, RaySystemError(words))}
+    asked = nodes.ask_nodes(nodes._machine_answer, [node("here")])
+    trouble = getattr(asked["id-here"], "trouble", "")
+    assert trouble.startswith("gives no answer (System error: the worker")
+    assert trouble.endswith(" ...)")
 
 
 def test_what_may_change_numbers_is_told_once_for_all_nodes_that_have_it(

@@ -34,7 +34,7 @@ from fusion_search.search.declaration.configuration import build_search, parse_y
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch import client
 from fusion_search.search.dispatch.client import _Console, check_storage
-from fusion_search.search.dispatch.connection import ResourceError, connect
+from fusion_search.search.dispatch.connection import connect
 from fusion_search.search.dispatch.head_command import (
     HeadCommand,
     head_command,
@@ -42,6 +42,7 @@ from fusion_search.search.dispatch.head_command import (
     storage_of_head,
     use_token,
 )
+from fusion_search.search.dispatch.start import ResourceError
 from fusion_search.search.records import provenance
 from fusion_search.search.records.provenance import git_commit, package_files, program_fingerprint
 from fusion_search.search.running.travelling import code_to_send
@@ -266,7 +267,7 @@ def test_a_machine_that_is_no_node_is_told_so_at_once(monkeypatch: pytest.Monkey
         "this machine is no node of the Ray cluster at 10.0.0.1:6379"
     )
     assert "--address ray://10.0.0.1:10001" in str(refusal.value)
-    assert "`fusion-search submit` and --address http://10.0.0.1:8265" in str(refusal.value)
+    assert "`fusion-search submit CONFIG.yaml --address http://10.0.0.1:8265`" in str(refusal.value)
     monkeypatch.setattr("ray._private.services.find_node_ids", lambda: {"c3", "b2"})
     ray_cluster._check_is_node("10.0.0.1:6379")
 

@@ -313,6 +313,41 @@ def test_a_node_with_other_packages_or_data_ends_the_search_with_its_name(
     cluster.remove_node(cluster.list_all_nodes()[-1])
 
 
+# So are machines told apart, though all nodes are on this one.
+OTHER_HOST = """
+    import os, platform
+    platform.node = lambda: os.environ["OTHER_HOST"]
+"""
+
+
+@pytest.mark.slow
+def test_trials_land_on_no_node_that_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "sitecustomize.py").write_text(textwrap.dedent(OTHER_HOST))
+    path = os.pathsep.join([str(start), str(ROOT)])
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    config = write_config(tmp_path, mlflow={"enabled": False}, resources={})
+    hosts: dict[str, set[str]] = {}
+    with ray_cluster([]) as cluster:
+        for name in ("first", "second"):
+            variables = {"PYTHONPATH": path, "OTHER_HOST": name}
+            cluster.add_node(node_name=name, num_cpus=1, env_vars=variables)
+        wait_for_nodes(cluster, 3)
+        for name, seeds, options in (("both", 3, []), ("one", 2, ["--leave-out", "second"])):
+            there = ["--address", cluster.address, "--storage", str(tmp_path / "results")]
+            fields = [f"name={name}", f"seeds={list(range(seeds))}"]
+            fields = [word for one in fields for word in ("--set", one)]
+            code, output = run("launch", str(config), *fields, *there, *options)
+            assert code == 0, output
+            trials = read_table(open_storage(tmp_path / "results" / name), "trials")
+            assert len(trials) == seeds
+            hosts[name] = set(trials["host"])
+    assert hosts == {"both": {"first", "second"}, "one": {"first"}}
+
+
 @pytest.mark.slow
 def test_data_travel_to_a_node_once_whatever_number_of_trials_it_runs(
     monkeypatch: pytest.MonkeyPatch,

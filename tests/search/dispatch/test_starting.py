@@ -12,8 +12,8 @@ from ray._private.utils import validate_socket_filepath
 from ray._private.worker import print_to_stdstream
 from search_processes import on_one_ray
 
-from fusion_search.search.dispatch import connection
-from fusion_search.search.dispatch.start import check_temporary_folder
+from fusion_search.search.dispatch import connection, start
+from fusion_search.search.dispatch.start import ResourceError, check_temporary_folder
 from fusion_search.search.trials.fields import ConfigurationError
 
 
@@ -99,7 +99,7 @@ def test_what_ray_says_itself_is_not_taken_for_a_cluster_that_is_not_there(
     monkeypatch.setattr(ray, "init", fail)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
     with (
-        pytest.raises(connection.ResourceError) as caught,
+        pytest.raises(ResourceError) as caught,
         connection.connection("local"),
     ):
         pass
@@ -119,7 +119,7 @@ def test_a_ray_that_is_too_slow_to_start_is_a_busy_machines(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail)
     with (
-        pytest.raises(connection.ResourceError, match=r"busy .*; start again .*: nothing is lost"),
+        pytest.raises(ResourceError, match=r"busy .*; start again .*: nothing is lost"),
         connection.connection("local"),
     ):
         pass
@@ -142,9 +142,9 @@ def test_how_the_shell_takes_warnings_is_not_for_rays_own_processes(
 def test_python_without_docstrings_is_refused_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=2)))
+    monkeypatch.setattr(start, "sys", SimpleNamespace(flags=SimpleNamespace(optimize=2)))
     with (
-        pytest.raises(connection.ResourceError, match="unset PYTHONOPTIMIZE"),
+        pytest.raises(ResourceError, match="unset PYTHONOPTIMIZE"),
         connection.connection("local"),
     ):
         pass

@@ -59,8 +59,9 @@ from fusion_search.search.planning.units import (
     trial_seconds,
     unit_seconds,
 )
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.provenance import provenance
-from fusion_search.search.records.recorder import Recorder, write_plan
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.running.run import write_specification
 from fusion_search.search.tasks.digits.task import Digits
@@ -393,8 +394,14 @@ def test_a_regression_without_axes_is_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = {"cpus_per_trial": os.cpu_count() or 1}
-    search = sensors_search(tmp_path, placement={"couplings": ["gates"]}, resources=alone)
+    coupled = {"couplings": ["gates"]}
+    search = sensors_search(tmp_path, "Compiled", placement=coupled, resources=alone)
+    monkeypatch.setenv("SEMAPHORES", str(tmp_path / "semaphores"))
     plan = make_plan(search, seconds=1.0)
+    # What its processes took of the system they have given back.
+    taken = (tmp_path / "semaphores").read_text().split()
+    assert taken
+    assert not [one for one in taken if Path(f"/dev/shm/sem.{one.strip('/')}").exists()]
     assert plan.trials == 8
     # Folds and seeds cost the same, and epochs are passes over 24 examples in batches of 8.
     assert sorted(kind.trial.network.width for kind in plan.costs) == [2, 8]

@@ -12,6 +12,7 @@ from synthetic_records import BEGIN, DIGITS, Trial, write_planned, write_trial
 
 from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.figures.timeline import choose_trial
+from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, objectives_of
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
@@ -66,7 +67,7 @@ def test_the_best_trial_of_the_best_whole_sample_is_named_everywhere(
     print_trials("made-up", str(tmp_path))
     assert f"best trial: {winner.name}; {chosen}\n" in capsys.readouterr().out
     outline = build_outline({**yaml.safe_load(text), "storage": str(tmp_path)})
-    summary(outline, folder, 5, None, ())
+    summary(outline, folder, 5, None, RunOptions())
     told = capsys.readouterr().out
     assert f"best trial: {winner.name} with " in told
     assert chosen in told

@@ -15,18 +15,22 @@ from odd_tasks import Amount
 from small_recorder import small_recorder
 from small_trials import small_trial
 
-from fusion_search import launch, load_trial, trials
+from fusion_search import launch, load_trial, resume, trials
+from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.datasets.batch import TensorData
 from fusion_search.datasets.conditions import ORIGINAL, Range
 from fusion_search.datasets.metrics import Metric
+from fusion_search.search.dispatch.dispatcher import RayDispatcher
+from fusion_search.search.python import launching
 from fusion_search.search.python.evaluation import _check_streams
 from fusion_search.search.python.intervals import Units, intervals, wilson
 from fusion_search.search.python.launching import _declared
 from fusion_search.search.python.places import name_of
-from fusion_search.search.records.recorder import write_plan
+from fusion_search.search.records.planned import write_plan
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.running.run import Environment
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
 
@@ -177,6 +181,29 @@ def test_what_python_holds_is_read_as_yaml_has_it() -> None:
         _declared({"network": {"width": torch.ones(1)}}, {}, {})
     with pytest.raises(ValueError, match="configuration is a int; allowed: a mapping or a path"):
         launch(3, task="digits")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "hosts"),
+    [("node-3", ("node-3",)), (["a", "10.0.0.9"], ("a", "10.0.0.9")), ((), ())],
+)
+def test_nodes_are_left_out_as_by_the_command(
+    left_out: str | list[str], hosts: tuple[str, ...], search: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Environment] = []
+    for name in ("launch", "resume"):
+        monkeypatch.setattr(
+            launching.launching, name, lambda *words, **_: ran.append(words[-1]) or 0
+        )
+    launch(task="digits", name="x", address="10.0.0.1:6379", leave_out=left_out)
+    Path(search, "specification.yaml").write_text("name: test\ntask: digits\n")
+    resume(search, address="10.0.0.1:6379", leave_out=left_out)
+    where = Environment(
+        data_folder=None,
+        dispatcher=RayDispatcher("10.0.0.1:6379", hosts),
+        options=RunOptions("", "10.0.0.1:6379", hosts),
+    )
+    assert ran == [where, where]
 
 
 def test_a_task_is_called_as_commands_find_it_or_as_a_notebooks() -> None:

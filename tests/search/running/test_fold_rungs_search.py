@@ -34,8 +34,9 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.adapters import Driver
 from fusion_search.search.dispatch.messages import proposed, write_row
 from fusion_search.search.dispatch.schedulers import make_scheduler
+from fusion_search.search.records.planned import read_decisions
 from fusion_search.search.records.provenance import Provenance
-from fusion_search.search.records.recorder import Recorder, read_decisions
+from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running import space_search
 from fusion_search.search.running.confirmation import choose_candidates
 from fusion_search.search.running.progress import Progress

@@ -1,0 +1,123 @@
+"""The plan of a search, ``planned.json``: every trial, and what fold rungs decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fusion_search.analysis.records.plain_data import LARGEST_PLAN, read_json
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.tables import DECISIONS, PLANNED_FILE
+from fusion_search.search.spaces.fold_rungs import Decision, parse_decision
+from fusion_search.search.spaces.parameters import Sample
+from fusion_search.search.trials.specification import TrialSpecification
+
+
+def write_plan(
+    storage: Storage,
+    trials: Sequence[TrialSpecification],
+    planned: int,
+    samples: Mapping[str, Sample] | None = None,
+    decisions: Sequence[Decision] = (),
+) -> None:
+    """Write the trials a search consists of, so that what is missing can be named.
+
+    Args:
+        storage: the search's folder.
+        trials: in the order declared or proposed.
+        planned: how many there will be.
+        samples: of a search over a space, trial id -> the sample it belongs to.
+        decisions: of fold rungs, in the order in which they were made.
+    """
+    rows = [
+        {**trial.planned(), **({"sample": samples[trial.trial_id]} if samples else {})}
+        for trial in trials
+    ]
+    plan: dict[str, Any] = {"planned": planned, "trials": rows}
+    if decisions:
+        plan[DECISIONS] = [asdict(one) for one in decisions]
+    storage.write(json.dumps(plan, indent=1).encode(), PLANNED_FILE)
+
+
+def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]]:
+    """The rows that :func:`write_plan` wrote; none when it never did.
+
+    Args:
+        storage: the search's folder.
+        samples: every row must have a sample, as those of a search over a space do.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return _rows(storage, _plan(storage), samples) if storage.exists(PLANNED_FILE) else []
+
+
+def read_decisions(storage: Storage) -> list[Decision]:
+    """What fold rungs have decided, in order; nothing where there are none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return _decisions(storage, _plan(storage)) if storage.exists(PLANNED_FILE) else []
+
+
+def read_decided(storage: Storage) -> tuple[list[dict[str, Any]], list[Decision]]:
+    """What :func:`read_plan` and :func:`read_decisions` give, of one reading.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if not storage.exists(PLANNED_FILE):
+        return [], []
+    plan = _plan(storage)
+    return _rows(storage, plan), _decisions(storage, plan)
+
+
+def _rows(storage: Storage, plan: Mapping[str, Any], samples: bool = False) -> list[dict[str, Any]]:
+    rows: Any = plan["trials"]
+    if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
+        raise _damaged(storage)
+    return rows
+
+
+def _decisions(storage: Storage, plan: Mapping[str, Any]) -> list[Decision]:
+    try:
+        return [parse_decision(one) for one in plan.get(DECISIONS, ())]
+    except (ValueError, TypeError) as error:
+        raise _damaged(storage) from error
+
+
+def read_planned_count(storage: Storage) -> int:
+    """How many trials a search will run in all.
+
+    Raises:
+        ValueError: the file is damaged, or not there.
+    """
+    planned = _plan(storage)["planned"]
+    if type(planned) is not int or planned < 0:
+        raise _damaged(storage)
+    return planned
+
+
+def _plan(storage: Storage) -> dict[str, Any]:
+    plan = read_json(storage, PLANNED_FILE, LARGEST_PLAN)
+    if not isinstance(plan, dict) or not {"planned", "trials"} <= set(plan):
+        raise _damaged(storage)
+    return plan
+
+
+def _damaged(storage: Storage) -> ValueError:
+    return ValueError(
+        f"{storage.named(PLANNED_FILE)} is damaged (it is not a list of trials); put a copy back, "
+        "or delete it and resume the search to plan it anew"
+    )
+
+
+def _is_planned(row: Any, sampled: bool) -> bool:
+    return (
+        isinstance(row, dict)
+        and all(isinstance(row.get(name), str) for name in ("trial_id", "trial_name"))
+        and isinstance(row.get("sample", None if sampled else {}), dict)
+    )
