@@ -77,9 +77,7 @@ class RgbdSettings:
             ("instances", 1, 1000),
         ):
             if not least <= getattr(self, name) <= most:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)}; allowed: {least:,} to {most:,}"
-                )
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: {least:,} to {most:,}")
         if not 1 <= self.focal <= 1e5:
             raise ValueError(f"focal is {self.focal}; allowed: 1 to 100,000")
         path = Path(self.path)
