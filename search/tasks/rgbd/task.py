@@ -21,7 +21,7 @@ from fusion_search.models.layout import Layout, Placement
 from fusion_search.models.rgbd.head import DenseLayers, FusionHead
 from fusion_search.models.rgbd.network import DEPTH, RGB, SMALL, Encoder, build_rgbd
 from fusion_search.search.tasks.base import Classification, TaskError
-from fusion_search.search.tasks.rgbd.features import with_features
+from fusion_search.search.tasks.rgbd.features import use_features
 from fusion_search.search.tasks.rgbd.settings import RgbdData, RgbdNetwork
 
 SNRS: Final = (ORIGINAL, 8.0, 4.0, 2.0, 1.0, 0.5)
@@ -84,7 +84,7 @@ class Rgbd(Classification):
                 frozen = ", frozen" if data.frozen and name == RGB else ""
                 opened.note += f"; {name} through {one.name}{random}{frozen}"
         if data.frozen:
-            with_features(opened, encoders[RGB])
+            use_features(opened, encoders[RGB])
         opened.axes = (
             FrozenAxis("rgb_snr", RGB, (ORIGINAL,), network=data.rgb_network)
             if data.frozen
