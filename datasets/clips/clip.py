@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_search.datasets.decoded import Kind
 from fusion_search.datasets.errors import DataError
 
 Values = NDArray[Any]
@@ -31,6 +32,28 @@ class Clip:
     take: str
     frames: Values
     coefficients: Values
+
+
+def _fits(clip: Clip, first: Clip) -> None:
+    for what, own, other in (
+        ("frames", clip.frames.shape[1:], first.frames.shape[1:]),
+        ("coefficients", clip.coefficients.shape[1:], first.coefficients.shape[1:]),
+    ):
+        if own != other:
+            raise DataError(
+                f"{what} of {clip.name} are {' x '.join(map(str, own))}, those of {first.name} "
+                f"{' x '.join(map(str, other))}: bring all clips to one size"
+            )
+
+
+CLIP_KIND: Final = Kind(
+    "clips 2",
+    "clip",
+    Clip,
+    words=("name", "person", "label", "take"),
+    arrays=("frames", "coefficients"),
+    check=_fits,
+)
 
 
 def damaged(path: str | Path, reason: str) -> DataError:

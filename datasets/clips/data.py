@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.clips import avletters
-from fusion_search.datasets.clips.clip import Clip, Values, averaged
-from fusion_search.datasets.clips.decoded import ClipList, decoded, in_memory
+from fusion_search.datasets.clips.clip import CLIP_KIND, Clip, Values, averaged
 from fusion_search.datasets.clips.folder import find_clips, read_clips
+from fusion_search.datasets.decoded import Listed, decoded, in_memory
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
 
@@ -78,7 +78,7 @@ class ClipsSettings:
             raise ValueError(f"folder is {self.folder!r}; allowed: one below the data folder")
 
 
-def load_clips(settings: ClipsSettings, folder: Path | None = None) -> tuple[ClipList, str]:
+def load_clips(settings: ClipsSettings, folder: Path | None = None) -> tuple[Listed[Clip], str]:
     """The clips of a source, and what a reader of the results has to know of them.
 
     Args:
@@ -93,15 +93,15 @@ def load_clips(settings: ClipsSettings, folder: Path | None = None) -> tuple[Cli
         # Here, since its libraries cost each process seconds.
         from fusion_search.datasets.clips.stand_in import NOTE, stand_in
 
-        return in_memory(iter(stand_in())), NOTE
+        return in_memory(CLIP_KIND, stand_in()), NOTE
     root = data_folder(folder, os.environ)
     if settings.source == "clips":
         files = find_clips(root / settings.folder)
-        return decoded(files, read_clips(files)), f"clips in {settings.folder}/"
+        return decoded(CLIP_KIND, files, read_clips(files)), f"clips in {settings.folder}/"
     files = avletters.find_avletters(root)
-    found = decoded(files, avletters.read_avletters(files))
+    found = decoded(CLIP_KIND, files, avletters.read_avletters(files))
     own = found.fingerprint == avletters.FINGERPRINT
-    return found, avletters.NAME if own else f"{len(found.clips)} clips in AVletters' form"
+    return found, avletters.NAME if own else f"{len(found.records)} clips in AVletters' form"
 
 
 class ClipSplit(Dataset[Any]):
@@ -159,12 +159,12 @@ def open_clips(settings: ClipsSettings, folder: Path | None = None, fold: int = 
         DataError: see ``load_clips``; or persons, takes or frames do not suffice.
     """
     listed, note = load_clips(settings, folder)
-    labels = tuple(sorted({clip.label for clip in listed.clips}))
-    lengths = [length(clip) for clip in listed.clips]
+    labels = tuple(sorted({clip.label for clip in listed.records}))
+    lengths = [length(clip) for clip in listed.records]
     averages = settings.form == "averaged"
     frames = settings.frames or (min(lengths) if averages else max(lengths))
     fits = [(one >= frames) if averages else (one <= frames) for one in lengths]
-    split, folds, words = split_clips(settings, listed.clips, fold)
+    split, folds, words = split_clips(settings, listed.records, fold)
     note = f"{note}; {words}; {settings.form} to {frames} frames"
     if not all(fits):
         short = "shorter" if averages else "longer"
@@ -173,7 +173,7 @@ def open_clips(settings: ClipsSettings, folder: Path | None = None, fold: int = 
     for name in SPLITS:
         kept = [
             clip
-            for clip, its, fit in zip(listed.clips, split, fits, strict=True)
+            for clip, its, fit in zip(listed.records, split, fits, strict=True)
             if fit and its == name
         ]
         if not kept:

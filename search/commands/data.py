@@ -13,10 +13,10 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.datasets.clips.data import ClipsSettings, length, load_clips
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
+from fusion_search.datasets.digits.download import fetch
 from fusion_search.datasets.digits.mnist import FILES as MNIST_FILES
 from fusion_search.datasets.digits.spectrogram import frames_of
 from fusion_search.datasets.digits.spoken_digits import FILE as SPOKEN_DIGITS_FILE
-from fusion_search.datasets.download import fetch
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, data_folder
 
@@ -49,7 +49,7 @@ def check_data(arguments: argparse.Namespace) -> int:
 
 def _print_clips(settings: ClipsSettings, folder: Path) -> None:
     listed, note = load_clips(settings, folder)
-    clips = listed.clips
+    clips = listed.records
     print(f"data: {printable(note)} (fingerprint {listed.fingerprint})")
     for what, of in (("persons", "person"), ("labels", "label")):
         counts = Counter(getattr(clip, of) for clip in clips)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
+from fusion_search.datasets.digits.download import fetch
 from fusion_search.datasets.digits.mnist import FILES, load_mnist, parse_idx
 from fusion_search.datasets.digits.spoken_digits import load_spoken_digits
-from fusion_search.datasets.download import fetch
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, data_folder, read_packed
 from fusion_search.search.commands.command_line import main, parser

@@ -11,10 +11,10 @@ from small_clips import clip
 
 from fusion_search.datasets.batch import SPLITS
 from fusion_search.datasets.clips import data
-from fusion_search.datasets.clips.clip import Clip, averaged
+from fusion_search.datasets.clips.clip import CLIP_KIND, Clip, averaged
 from fusion_search.datasets.clips.data import ClipSplit, ClipsSettings, open_clips, split_clips
-from fusion_search.datasets.clips.decoded import in_memory
 from fusion_search.datasets.clips.stand_in import stand_in
+from fusion_search.datasets.decoded import in_memory
 from fusion_search.datasets.errors import DataError
 
 PERSONS = ("ann", "bob", "cid", "dot", "eva", "fay")
@@ -29,7 +29,7 @@ CLIPS = tuple(
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = in_memory(iter(CLIPS))
+    listed = in_memory(CLIP_KIND, CLIPS)
     monkeypatch.setattr(data, "load_clips", lambda settings, folder=None: (listed, "small"))
 
 

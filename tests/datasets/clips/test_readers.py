@@ -11,9 +11,9 @@ from small_clips import clip, htk, letter, write_letter
 
 from fusion_search.datasets.clips import avletters, folder
 from fusion_search.datasets.clips.avletters import find_avletters, read_avletters
-from fusion_search.datasets.clips.clip import Clip
-from fusion_search.datasets.clips.decoded import decoded, in_memory
+from fusion_search.datasets.clips.clip import CLIP_KIND, Clip
 from fusion_search.datasets.clips.folder import find_clips, read_clips
+from fusion_search.datasets.decoded import decoded, in_memory
 from fusion_search.datasets.errors import DataError
 
 
@@ -147,12 +147,15 @@ def test_clips_are_decoded_once_and_damage_of_the_copy_is_noticed(
         yield from wanted
 
     def ask() -> list[Clip]:
-        return list(decoded([source], read()).clips)  # type: ignore[arg-type]
+        return list(decoded(CLIP_KIND, [source], read()).records)  # type: ignore[arg-type]
 
     assert all(map(equal, ask(), wanted))
     assert all(map(equal, ask(), wanted))
     assert len(reads) == 1
-    assert decoded([source], iter(())).fingerprint == in_memory(iter(wanted)).fingerprint
+    assert (
+        decoded(CLIP_KIND, [source], iter(())).fingerprint
+        == in_memory(CLIP_KIND, wanted).fingerprint
+    )
     (values,) = cache.glob("*.bin")
     for content in (values.read_bytes()[:-1], b"x" + values.read_bytes()[1:]):
         values.write_bytes(content)
@@ -165,9 +168,9 @@ def test_clips_of_one_source_have_one_shape() -> None:
     other = clip("bob_two_1")
     turned = Clip("x", "x", "x", "1", other.frames.swapaxes(1, 2), other.coefficients)
     with pytest.raises(DataError, match="frames of x are 4 x 6, those of bob_two_1 6 x 4"):
-        in_memory(iter([other, turned]))
+        in_memory(CLIP_KIND, [other, turned])
     with pytest.raises(DataError, match="bob_two_1 is there twice"):
-        in_memory(iter([other, other]))
+        in_memory(CLIP_KIND, [other, other])
 
 
 def is_there() -> bool:
@@ -183,7 +186,7 @@ def is_there() -> bool:
 def test_avletters_itself() -> None:
     clips = list(read_avletters(find_avletters(Path(os.environ["FUSION_SEARCH_DATA"]))))
     assert len(clips) == 780
-    assert in_memory(iter(clips)).fingerprint == avletters.FINGERPRINT
+    assert in_memory(CLIP_KIND, clips).fingerprint == avletters.FINGERPRINT
     lengths = {one.name: len(one.frames) for one in clips}
     assert (min(lengths.values()), max(lengths.values())) == (11, 39)
     assert [lengths[one] for one in ("M1_Verity", "M2_Anya", "X3_Nicola")] == [15, 19, 23]

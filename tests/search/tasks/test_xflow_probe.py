@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.clips import data as clip_data
-from fusion_search.datasets.clips.decoded import in_memory
+from fusion_search.datasets.clips.clip import CLIP_KIND
 from fusion_search.datasets.clips.stand_in import NOTE, stand_in
+from fusion_search.datasets.decoded import in_memory
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.models.layout import Placement
 from fusion_search.models.xflow.widths import WHOLE
@@ -33,7 +34,7 @@ WAYS = [
 @pytest.fixture(scope="module")
 def tasks() -> dict[str, OpenedTask]:
     """Of sixteen clips of eight persons, in both forms."""
-    listed = in_memory(iter(stand_in(2, 1)))
+    listed = in_memory(CLIP_KIND, stand_in(2, 1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip_data, "load_clips", lambda settings, folder=None: (listed, NOTE))
         task = XFlow()

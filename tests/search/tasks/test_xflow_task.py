@@ -8,8 +8,9 @@ import torch
 
 from fusion_search.datasets.batch import Data
 from fusion_search.datasets.clips import data as clip_data
-from fusion_search.datasets.clips.decoded import ClipList, in_memory
+from fusion_search.datasets.clips.clip import CLIP_KIND, Clip
 from fusion_search.datasets.clips.stand_in import NOTE, stand_in
+from fusion_search.datasets.decoded import Listed, in_memory
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.models.layout import Placement
 from fusion_search.models.xflow.averaged import AveragedXFlow
@@ -27,13 +28,13 @@ CONFIGS = Path(__file__).parents[3] / "search/configs"
 
 
 @pytest.fixture(scope="module")
-def listed() -> ClipList:
+def listed() -> Listed[Clip]:
     """Sixteen clips of eight persons, which take a second."""
-    return in_memory(iter(stand_in(2, 1)))
+    return in_memory(CLIP_KIND, stand_in(2, 1))
 
 
 @pytest.fixture
-def task(listed: ClipList, monkeypatch: pytest.MonkeyPatch) -> XFlow:
+def task(listed: Listed[Clip], monkeypatch: pytest.MonkeyPatch) -> XFlow:
     monkeypatch.setattr(clip_data, "load_clips", lambda settings, folder=None: (listed, NOTE))
     found = find_task("xflow")
     assert isinstance(found, XFlow)
