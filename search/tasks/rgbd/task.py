@@ -24,7 +24,7 @@ from fusion_search.search.tasks.base import Classification, TaskError
 from fusion_search.search.tasks.rgbd.features import use_features
 from fusion_search.search.tasks.rgbd.settings import RgbdData, RgbdNetwork
 
-SNRS: Final = (ORIGINAL, 8.0, 4.0, 2.0, 1.0, 0.5)
+SNRS: Final = (ORIGINAL, 32.0, 16.0, 8.0, 4.0, 2.0)
 GATE: Final = "gate"
 """Of a probe: G [1, fusion_size], how much of the source passes."""
 
