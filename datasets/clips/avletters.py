@@ -23,8 +23,8 @@ from typing import Final
 
 import numpy as np
 
-from fusion_search.datasets.clips.clip import Clip, Values, damaged
-from fusion_search.datasets.errors import DataError, said
+from fusion_search.datasets.clips.clip import Clip, Values
+from fusion_search.datasets.errors import DataError, damaged, said
 
 NAME: Final = "AVletters"
 FINGERPRINT: Final = "90111cb7f0c39c8b"

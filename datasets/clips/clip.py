@@ -1,9 +1,8 @@
-"""One clip, how its two parts come to one length, and what is said of a file that is not whole."""
+"""One clip, and how its two parts come to one length."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -54,11 +53,6 @@ CLIP_KIND: Final = Kind(
     arrays=("frames", "coefficients"),
     check=_fits,
 )
-
-
-def damaged(path: str | Path, reason: str) -> DataError:
-    """Build the error for a file that is not whole."""
-    return DataError(f"{path} is damaged ({reason}): put a whole copy in its place")
 
 
 def averaged(values: Values, count: int) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ from typing import Final
 
 import numpy as np
 
-from fusion_search.datasets.clips.clip import Clip, Values, damaged
-from fusion_search.datasets.errors import DataError, said
+from fusion_search.datasets.clips.clip import Clip, Values
+from fusion_search.datasets.errors import DataError, damaged, said
 
 FRAMES, COEFFICIENTS = "Video frames", "MFCCs"
 _SIDES: Final = (90, 120)

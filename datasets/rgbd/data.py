@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from torch import Tensor
 
-from fusion_search.datasets.batch import Batch, Data
+from fusion_search.datasets.batch import SPLITS, Batch, Data
+from fusion_search.datasets.decoded import Listed, decoded, in_memory
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.files import data_folder
+from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale
+from fusion_search.datasets.rgbd.folder import find_views, read_views
+from fusion_search.datasets.rgbd.folds import instance_folds, random_folds
+from fusion_search.datasets.rgbd.rendering import FOCAL
+from fusion_search.datasets.rgbd.stand_in import MOST_CLASSES, NOTE, VIEWS, stand_in
+from fusion_search.datasets.rgbd.view import VIEW_KIND, View
+from fusion_search.datasets.rgbd.washington import (
+    NAME,
+    find_trials,
+    find_washington,
+    read_trials,
+    read_washington,
+)
 
-Source = Literal["standin", "washington", "folder"]
+Sources = Literal["standin", "washington", "folder"]
 FoldBy = Literal["random", "instance"]
 Depth = Literal["metres", "normals"]
+
+DEFAULT_PATHS: Final = {"washington": "washington", "folder": "rgbd"}
+_PARTS: Final = re.compile(r"([0-9]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +67,7 @@ class RgbdSettings:
         ValueError: a field is not one of its allowed values.
     """
 
-    source: Source = "standin"
+    source: Sources = "standin"
     path: str = ""
     size: int = 64
     views: int = 0
@@ -60,7 +83,7 @@ class RgbdSettings:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("source", get_args(Source)),
+            ("source", get_args(Sources)),
             ("fold_by", get_args(FoldBy)),
             ("depth", get_args(Depth)),
         ):
@@ -73,7 +96,7 @@ class RgbdSettings:
             ("views", 0, 1_000_000),
             ("folds", 3, 1000),
             ("split_seed", 0, 2**31 - 1),
-            ("classes", 2, 24),
+            ("classes", 2, MOST_CLASSES),
             ("instances", 1, 1000),
         ):
             if not least <= getattr(self, name) <= most:
@@ -92,6 +115,55 @@ def measured(batch: Batch) -> Tensor:
     return mask.expand_as(depth["values"])
 
 
+@dataclass(frozen=True)
+class Source:
+    """Views, and what else is known of where they come from.
+
+    Attributes:
+        listed: all views.
+        note: what a reader of the results has to know of them.
+        focal: length of their camera in pixels.
+        trials: the object that every published trial tests, by class.
+    """
+
+    listed: Listed[View]
+    note: str
+    focal: float
+    trials: Sequence[Mapping[str, str]] | None = None
+
+
+def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
+    """The views of a source.
+
+    Args:
+        settings: which ones.
+        folder: where files lie; None for FUSION_SEARCH_DATA, else the cache folder. Not looked for
+            when the source is the stand-in.
+
+    Raises:
+        DataError: a file is missing, damaged or of another form.
+    """
+    if settings.source == "standin":
+        views = settings.views or VIEWS
+        made = stand_in(settings.classes, settings.instances, views)
+        return Source(in_memory(VIEW_KIND, made), NOTE, FOCAL)
+    root = data_folder(folder, os.environ)
+    root /= settings.path or DEFAULT_PATHS[settings.source]
+    if settings.source == "folder":
+        files = find_views(root)
+        listed = decoded(VIEW_KIND, files, read_views(root, files))
+        return Source(listed, f"views in {root.name}/", settings.focal)
+    found = find_washington(root)
+    listed = decoded(VIEW_KIND, found.files, read_washington(found))
+    note = f"{len(listed.records):,} views in the form of {NAME}"
+    if found.between:
+        note += f", every fifth frame alone ({found.between:,} between them left out)"
+    if found.without_depth:
+        note += f", {len(found.without_depth):,} without depth left out"
+    trials = find_trials(found.folder)
+    return Source(listed, note, settings.focal, read_trials(trials) if trials else None)
+
+
 def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0) -> Data:
     """The splits of a fold; the next fold in order validates.
 
@@ -103,12 +175,100 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
 
     Args:
         settings: which views.
-        folder: where files lie; None for FUSION_SEARCH_DATA, else the cache folder. Not looked for
-            when the source is the stand-in.
+        folder: see ``load_rgbd``.
         fold: from 0 on.
 
     Raises:
-        DataError: a file is missing, damaged or of another form; or there are too few views,
-            objects or persons.
+        DataError: see ``load_rgbd``; or there are too few views, objects or persons.
     """
-    raise NotImplementedError("being written on branch data19")
+    if not 0 <= fold < settings.folds:
+        raise DataError(f"fold is {fold}; allowed: 0 to {settings.folds - 1}")
+    source = load_rgbd(settings, folder)
+    views, left_out = _chosen(settings, source.listed.records)
+    split, words = _split(settings, source, views, fold)
+    labels = tuple(sorted({view.label for view in views}))
+    kept = {
+        name: [view for view, its in zip(views, split, strict=True) if its == name]
+        for name in SPLITS
+    }
+    for name in SPLITS:
+        absent = sorted(set(labels) - {view.label for view in kept[name]})
+        if absent and (name == "train" or not kept[name]):
+            raise DataError(
+                f"class {absent[0]} has no view in the {name} split of fold {fold}: add views of "
+                "it, or lower data.folds"
+            )
+    masked = settings.masked
+    scale = depth_scale(kept["train"], masked) if settings.depth == "metres" else source.focal
+    made: dict[str, Any] = {
+        name: RgbdSplit(
+            kept[name],
+            labels,
+            size=settings.size,
+            scale=scale,
+            masked=masked,
+            flip=settings.flip and name == "train",
+        )
+        for name in SPLITS
+    }
+    return Data(
+        **made,
+        classes=len(labels),
+        folds=settings.folds,
+        fingerprint=_fingerprint(settings, source),
+        note="; ".join(filter(None, [source.note + left_out, words])),
+        labels=labels,
+        shared=settings.source == "standin",
+    )
+
+
+def _chosen(settings: RgbdSettings, found: Sequence[View]) -> tuple[list[View], str]:
+    """The views that are used, in order, and in words what is left out."""
+    views = [view for view in found if view.mask.size] if settings.masked else list(found)
+    words = ""
+    if len(views) < len(found):
+        words = f", {len(found) - len(views):,} without a mask left out"
+    if not views:
+        raise DataError("no view comes with a mask: add some, or set data.masked to false")
+    most = settings.views
+    if most:
+        of: dict[tuple[str, str], list[View]] = {}
+        for view in sorted(views, key=_in_order):
+            of.setdefault((view.label, view.group), []).append(view)
+        spread = [
+            own[place * len(own) // most] if len(own) > most else own[place]
+            for own in of.values()
+            for place in range(min(most, len(own)))
+        ]
+        if len(spread) < len(views):
+            words += f", at most {most:,} of each object: {len(spread):,} of {len(views):,}"
+        views = spread
+    return sorted(views, key=_in_order), words
+
+
+def _in_order(view: View) -> list[tuple[int, str]]:
+    """Numbers in a name by their value."""
+    return [(int(one), "") if one.isdecimal() else (-1, one) for one in _PARTS.split(view.name)]
+
+
+def _split(
+    settings: RgbdSettings, source: Source, views: Sequence[View], fold: int
+) -> tuple[list[str], str]:
+    labels, groups = [view.label for view in views], [view.group for view in views]
+    if settings.fold_by == "random":
+        return random_folds(labels, settings.folds, fold, settings.split_seed)
+    trials = source.trials
+    if trials is not None and len(trials) < settings.folds:
+        raise DataError(
+            f"there are {len(trials)} published trials, and {settings.folds} folds: lower "
+            "data.folds, or move testinstance_ids.txt away"
+        )
+    return instance_folds(labels, groups, settings.folds, fold, settings.split_seed, trials)
+
+
+def _fingerprint(settings: RgbdSettings, source: Source) -> str:
+    own = source.listed.fingerprint
+    if settings.fold_by == "random" or source.trials is None:
+        return own
+    told = f"{own} {[sorted(one.items()) for one in source.trials]}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]

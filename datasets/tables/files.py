@@ -10,13 +10,17 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from typing import Any, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from fusion_search.datasets.errors import said
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SOUNDS: Final = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 IMAGES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -141,39 +145,48 @@ def read_image(path: str, size: tuple[int, int] | None = None, *, colour: bool =
         size: height and width to bring it to; None for its own.
         colour: three channels, or one.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
+
+    with opened_image(path) as image:
+        if size is not None:
+            image.draft(None, (size[1], size[0]))  # a JPEG is decoded as small as suffices
+        turned = ImageOps.exif_transpose(image)
+        deep = turned.mode in _DEEP
+        mode = "F" if deep else "RGB" if colour else "L"
+        made = turned.convert(mode)
+        if size is not None and made.size != (size[1], size[0]):
+            made = made.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        values = np.array(made)
+    if not deep:
+        return values if values.ndim == 3 else values[:, :, None]
+    scaled = np.clip(values / np.float32(65535), 0, 1)[:, :, None]
+    return np.repeat(scaled, 3, axis=2) if colour else scaled
+
+
+@contextmanager
+def opened_image(path: str, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
+    """An image of pillow, within bounds; what its decoder meets within ``with`` is a FileError."""
+    from PIL import Image, UnidentifiedImageError
 
     check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=formats) as image:
                 if image.width * image.height > _MOST_PIXELS:
                     raise FileError(
                         f"has {image.width:,} x {image.height:,} pixels; allowed: "
                         f"{_MOST_PIXELS:,} in all"
                     )
-                if size is not None:
-                    image.draft(None, (size[1], size[0]))  # a JPEG is decoded as small as suffices
-                turned = ImageOps.exif_transpose(image)
-                deep = turned.mode in _DEEP
-                mode = "F" if deep else "RGB" if colour else "L"
-                made = turned.convert(mode)
-                if size is not None and made.size != (size[1], size[0]):
-                    made = made.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-                values = np.array(made)
+                yield image
     except UnidentifiedImageError as error:
-        raise FileError(f"is no image of {', '.join(_FORMATS)}") from error
+        raise FileError(f"is no image of {', '.join(formats)}") from error
     except (OSError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
         raise FileError(f"is no whole image: {_said(error)}") from error
     except (ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"is no image that can be read: {_said(error)}") from error
-    if not deep:
-        return values if values.ndim == 3 else values[:, :, None]
-    scaled = np.clip(values / np.float32(65535), 0, 1)[:, :, None]
-    return np.repeat(scaled, 3, axis=2) if colour else scaled
 
 
 def read_video(path: str, size: tuple[int, int] | None = None, *, colour: bool = True) -> Array:

@@ -1,0 +1,66 @@
+"""A folder of views: CLASS/GROUP/NAME_rgb.png, NAME_depth.png and, if there is one, NAME_mask.png.
+
+A group is an object or a person; one that is in several classes, as a person with several
+expressions, has one name in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.rgbd.view import View, read_view
+
+COLOUR, DEPTH, MASK = "_rgb.png", "_depth.png", "_mask.png"
+_ENDINGS: Final = (COLOUR, DEPTH, MASK)
+
+
+def find_views(folder: Path) -> list[Path]:
+    """The files of a folder of views.
+
+    Raises:
+        DataError: it is missing, or holds none.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder} is missing: put views there, or name another folder of the data folder by "
+            "data.path"
+        )
+    found = sorted(
+        path
+        for path in folder.glob("*/*/*.png")
+        if path.name.endswith(_ENDINGS) and not path.name.startswith(".")
+    )
+    if not found:
+        raise DataError(
+            f"{folder} holds no view: put CLASS/GROUP/NAME{COLOUR} and CLASS/GROUP/NAME{DEPTH} "
+            "there"
+        )
+    return found
+
+
+def read_views(folder: Path, files: list[Path]) -> Iterator[View]:
+    """Read what ``find_views`` found.
+
+    Raises:
+        DataError: a file is damaged, foreign or without its partner.
+    """
+    there = set(files)
+    stems = {
+        str(path)[: -len(one)] for path in files for one in _ENDINGS if path.name.endswith(one)
+    }
+    for stem in sorted(stems):
+        colour, depth, mask = (Path(stem + ending) for ending in _ENDINGS)
+        for path, other in ((colour, depth), (depth, colour)):
+            if path not in there:
+                raise DataError(
+                    f"{other if other in there else mask} has no partner: {path.name} is missing "
+                    "beside it"
+                )
+        name = Path(stem).relative_to(folder)
+        label, group = name.parts[:2]
+        yield read_view(
+            name.as_posix(), label, group, colour, depth, mask if mask in there else None
+        )
