@@ -33,7 +33,9 @@ def depth_weights(
         alone, 0 RGB alone. Empty where the probe kept no gate.
     """
     own = activations[activations["name"] == GATE]
-    passed = [one.reshape(-1) if variant == BY_DEPTH else 1 - one.reshape(-1) for one in own["values"]]
+    passed = [
+        one.reshape(-1) if variant == BY_DEPTH else 1 - one.reshape(-1) for one in own["values"]
+    ]
     weights = pd.Series(passed, own.index, dtype=object)
     means = [float(one.mean()) for one in passed]
     found = own[[*description.test_columns, *_COLUMNS]]
@@ -65,7 +67,9 @@ def compute_gates(weights: pd.DataFrame, description: TaskDescription) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def extreme_examples(weights: pd.DataFrame, description: TaskDescription, count: int) -> pd.DataFrame:
+def extreme_examples(
+    weights: pd.DataFrame, description: TaskDescription, count: int
+) -> pd.DataFrame:
     """The examples at which the gate trusts RGB most, and depth most, at the condition probed first.
 
     Returns:

@@ -42,9 +42,7 @@ RULE: Final = (
 _RUN: Final = ["fold", "seed", "trial_id"]
 
 
-def compute_gains(
-    group: Group, grid: pd.DataFrame, description: TaskDescription
-) -> pd.DataFrame:
+def compute_gains(group: Group, grid: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
     """The gain of every gate at every test condition with two finite SNRs, fold by fold.
 
     Args:
@@ -76,9 +74,7 @@ def compute_gains(
     ]
 
 
-def compute_imbalance(
-    group: Group, gains: pd.DataFrame, metric: MetricDescription
-) -> pd.DataFrame:
+def compute_imbalance(group: Group, gains: pd.DataFrame, metric: MetricDescription) -> pd.DataFrame:
     """The slope of every gate's gain over the imbalance, and whether it grows.
 
     Args:
@@ -135,7 +131,9 @@ def _sentence(row: dict[str, Any], metric: MetricDescription) -> str:
     slope = difference_text(row["slope"], metric, "+.2f")
     told = f"{slope} for each halving of one SNR"
     if not math.isnan(row["low"]):
-        low, high = (difference_text(row[end], metric, "+.2f").split()[0] for end in ("low", "high"))
+        low, high = (
+            difference_text(row[end], metric, "+.2f").split()[0] for end in ("low", "high")
+        )
         told += f", 95 % interval {low} to {high}, p {p_words(row['p'])}"
     few = undecided(row["folds"], unit="fold")
     counted = few or count_label(row["folds"], "fold")

@@ -105,7 +105,9 @@ def compute_flattery(found: Sequence[Group], metric: MetricDescription) -> pd.Da
     return pd.DataFrame(rows)
 
 
-def _interval(parts: Sequence[np.ndarray[Any, Any]], shares: Sequence[float]) -> tuple[float, float]:
+def _interval(
+    parts: Sequence[np.ndarray[Any, Any]], shares: Sequence[float]
+) -> tuple[float, float]:
     if any(len(one) < 2 for one in parts):
         return math.nan, math.nan
     variances = [

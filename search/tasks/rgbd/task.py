@@ -69,9 +69,20 @@ class Rgbd(Classification):
     def __init__(self) -> None:
         # Kept, for workers run elsewhere.
         self.home = Path.cwd()
+        self._frozen: bool | None = None
 
     def open(self, data: RgbdData, fold: int = 0) -> Data:
-        """The views of a fold; of a frozen backbone its features in place of colours."""
+        """The views of a fold; of a frozen backbone its features in place of colours.
+
+        Raises:
+            TaskError: other data of the same search are frozen, or these alone.
+        """
+        if self._frozen not in (None, data.frozen):
+            raise TaskError(
+                "frozen is true in some trials and false in others; allowed: one of them, for all "
+                "trials of a search are tested at the same SNRs, and features have none"
+            )
+        self._frozen = data.frozen
         views = open_rgbd(data, self.data_folder, fold)
         values = {one.name: getattr(views, one.name) for one in fields(views)}
         opened = RgbdOpened(**values, settings=data)
