@@ -70,7 +70,7 @@ def compute_gates(weights: pd.DataFrame, description: TaskDescription) -> pd.Dat
 def extreme_examples(
     weights: pd.DataFrame, description: TaskDescription, count: int
 ) -> pd.DataFrame:
-    """The examples at which the gate trusts RGB most, and depth most, at the condition probed first.
+    """The examples at which the gate trusts RGB most, and depth most, where it was probed first.
 
     Returns:
         At most ``count`` rows of either, the least depth first: the rows of ``weights`` without the

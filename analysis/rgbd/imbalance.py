@@ -1,16 +1,16 @@
 """Whether the gate's gain over naive fusion grows with the imbalance of the two SNRs.
 
-The paper's hypothesis: naive fusion does well where both streams are equally informative, and harm
+The paper's hypothesis: naive fusion is fine where both streams are equally informative, and harmful
 where they are not, so that a gate should gain the more, the more unlike the streams are. In every
-fold the gain (the gate's accuracy minus that of naive fusion, of the same fold and seed) at all test
-conditions with two finite SNRs is fitted by a line over
+fold the gain (the gate's accuracy minus that of naive fusion, of the same fold and seed) at all
+test conditions with two finite SNRs is fitted by a line, by least squares, over the imbalance
 
     |log2(SNR of RGB / SNR of depth)|
 
-by least squares. Its slope is the change of the gain when one of two equal SNRs is halved. The rule
-was written before the numbers were known: growth is held where the 95 % interval of the mean slope
-over folds, by the corrected resampled t-test, lies above 0; it is refuted where that lies below half
-a point; else, and with fewer than six folds, it is undecided.
+Its slope is what the gain changes by when one of two equal SNRs is halved. The rule was written
+before the numbers were known: growth is held where the 95 % interval of the mean slope over folds,
+by the corrected resampled t-test, lies above 0; it is refuted where that lies below half a point;
+else, and with fewer than six folds, it is undecided.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from fusion_search.analysis.folds.runs import by_fold, test_share
-from fusion_search.analysis.paired import compare, difference_text, ends_text, p_words
+from fusion_search.analysis.folds.runs import test_share
+from fusion_search.analysis.paired import compare, difference_text, p_words
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
-from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.rgbd.paper import GATES, NAIVE
 from fusion_search.analysis.rgbd.variants import Group
@@ -39,7 +38,6 @@ RULE: Final = (
     "point for each halving of one SNR; else, and with fewer than six folds, it is undecided. "
     "Slopes are over the test conditions with two finite SNRs."
 )
-_RUN: Final = ["fold", "seed", "trial_id"]
 
 
 def compute_gains(group: Group, grid: pd.DataFrame, description: TaskDescription) -> pd.DataFrame:
@@ -137,4 +135,5 @@ def _sentence(row: dict[str, Any], metric: MetricDescription) -> str:
         told += f", 95 % interval {low} to {high}, p {p_words(row['p'])}"
     few = undecided(row["folds"], unit="fold")
     counted = few or count_label(row["folds"], "fold")
-    return f"The gain of {row['variant']} over naive fusion {said} ({told}; {counted}), {row['group']}."
+    what = f"The gain of {row['variant']} over naive fusion"
+    return f"{what} {said} ({told}; {counted}), {row['group']}."

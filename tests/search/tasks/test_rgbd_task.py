@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,7 @@ def frozen(weights: Path) -> RgbdData:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many views went through a backbone, batch by batch."""
     counts: list[int] = []
 
@@ -140,7 +139,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             return super().forward(values, lengths)
 
     monkeypatch.setattr(features, "Backbone", Counted)
-    yield counts
+    return counts
 
 
 def test_features_of_a_frozen_backbone_are_computed_once(weights: Path, seen: list[int]) -> None:
