@@ -17,7 +17,7 @@ from fusion_search.datasets.decoded import Listed, decoded, in_memory
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale
-from fusion_search.datasets.rgbd.folder import find_views, read_views
+from fusion_search.datasets.rgbd.folder import FOLDER, find_views, read_views
 from fusion_search.datasets.rgbd.folds import instance_folds, random_folds
 from fusion_search.datasets.rgbd.rendering import FOCAL
 from fusion_search.datasets.rgbd.stand_in import MOST_CLASSES, NOTE, VIEWS, stand_in
@@ -34,7 +34,6 @@ Sources = Literal["standin", "washington", "folder"]
 FoldBy = Literal["random", "instance"]
 Depth = Literal["metres", "normals"]
 
-DEFAULT_PATHS: Final = {"washington": "washington", "folder": "rgbd"}
 _PARTS: Final = re.compile(r"([0-9]+)")
 
 
@@ -148,12 +147,12 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
         made = stand_in(settings.classes, settings.instances, views)
         return Source(in_memory(VIEW_KIND, made), NOTE, FOCAL)
     root = data_folder(folder, os.environ)
-    root /= settings.path or DEFAULT_PATHS[settings.source]
     if settings.source == "folder":
-        files = find_views(root)
-        listed = decoded(VIEW_KIND, files, read_views(root, files))
-        return Source(listed, f"views in {root.name}/", settings.focal)
-    found = find_washington(root)
+        path = settings.path or FOLDER
+        files = find_views(root / path)
+        listed = decoded(VIEW_KIND, files, read_views(root / path, files))
+        return Source(listed, f"views in {path}/", settings.focal)
+    found = find_washington(root, settings.path)
     listed = decoded(VIEW_KIND, found.files, read_washington(found))
     note = f"{len(listed.records):,} views in the form of {NAME}"
     if found.between:

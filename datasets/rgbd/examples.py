@@ -75,7 +75,7 @@ class RgbdSplit(Dataset[Any]):
     def _depth(
         self, metres: NDArray[np.float32], measured: NDArray[np.bool_]
     ) -> tuple[Tensor, Tensor]:
-        if isinstance(self.scale, float):
+        if not isinstance(self.scale, tuple):
             vectors, found = normals(metres, measured, self.scale)
             means, there = resized_measured(vectors, found, self.size)
             return means / means.norm(dim=0).clamp(min=1e-6), there

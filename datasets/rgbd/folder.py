@@ -13,6 +13,7 @@ from typing import Final
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.rgbd.view import View, read_view
 
+FOLDER: Final = "rgbd"  # of the data folder
 COLOUR, DEPTH, MASK = "_rgb.png", "_depth.png", "_mask.png"
 _ENDINGS: Final = (COLOUR, DEPTH, MASK)
 

@@ -17,7 +17,7 @@ _DISTANCE: Final = 0.9  # metres from the camera to what it looks at
 _LOOKS_AT: Final = np.array([0, 0.04, 0])  # above the table
 _RING: Final = (0.65, 0.35)  # radii of the ring and of its tube
 _STEPS: Final = 64
-_CLOSE: Final = 1e-3  # of a solid's half side: below a tenth of a millimetre
+_CLOSE: Final = 1e-4  # of a solid's half side: some micrometres
 
 Floats = NDArray[np.float64]
 

@@ -30,6 +30,13 @@ _AMBIENT: Final = 0.45  # share of the light
 _NOISE: Final = 0.015  # of a colour, 1 for white
 _ROUGH: Final = 1.0  # millimetres that measured depth errs by
 
+_TINT: Final = 0.15  # of the light
+
+# Few, so that objects of all classes share them: a colour alone tells no class.
+_PALETTE: Final = np.array(
+    [[0.8, 0.2, 0.2], [0.2, 0.6, 0.25], [0.2, 0.3, 0.8], [0.9, 0.8, 0.2], [0.9] * 3, [0.12] * 3]
+)
+
 Floats = NDArray[np.float64]
 
 
@@ -71,6 +78,7 @@ def _view(number: int, instance: int, view: int) -> View:
     colour = np.tile(on_table * (_AMBIENT + (1 - _AMBIENT) * light[1]), (SIDE, SIDE, 1))
     first = _painted(texture, fineness * seen.points)
     colour[seen.there] = np.where(first[:, None], *pair) * bright[:, None]
+    colour *= chance.uniform(1 - _TINT, 1 + _TINT, 3)
     colour += _NOISE * chance.standard_normal(colour.shape)
     stem = f"{texture}_{shape}_{instance + 1}"
     return View(
@@ -84,11 +92,10 @@ def _view(number: int, instance: int, view: int) -> View:
 
 
 def _two_colours(chance: np.random.Generator) -> tuple[Floats, Floats]:
-    """Any two that differ enough in brightness."""
-    while True:
-        first, second = chance.uniform(0.1, 1, (2, 3))
-        if abs(first.mean() - second.mean()) > 0.25:
-            return first, second
+    """Two of the palette, a little changed."""
+    chosen = chance.permutation(len(_PALETTE))[:2]
+    first, second = np.clip(_PALETTE[chosen] + chance.uniform(-0.08, 0.08, (2, 3)), 0, 1)
+    return first, second
 
 
 def _painted(texture: str, points: Floats) -> NDArray[np.bool_]:

@@ -22,7 +22,8 @@ from fusion_search.datasets.rgbd.view import View, read_view, unusable
 
 NAME: Final = "Washington RGB-D"
 TRIALS_FILE: Final = "testinstance_ids.txt"
-_FOLDERS: Final = ("rgbd-dataset", "rgbd-dataset_eval", "")
+FOLDER: Final = "washington"  # of the data folder
+_FOLDERS: Final = ("rgbd-dataset", "rgbd-dataset_eval")
 _COLOUR, _DEPTH, _MASK = "_crop.png", "_depthcrop.png", "_maskcrop.png"
 _EVERY: Final = 5
 _STEM: Final = re.compile(r"((.+)_\d+)_\d+_(\d+)")  # from the right: categories hold underscores
@@ -68,19 +69,28 @@ class Washington:
         ]
 
 
-def find_washington(root: Path) -> Washington:
-    """The frames below a folder that holds ``rgbd-dataset``, or the categories themselves.
+def find_washington(root: Path, path: str = "") -> Washington:
+    """The frames below a data folder.
+
+    Args:
+        root: the data folder.
+        path: of a folder in it that holds ``rgbd-dataset`` or the categories themselves; "" for
+            ``washington``, or else the data folder.
 
     Raises:
         DataError: there are none, or a file's name is of another form.
     """
-    for folder in (root / one if one else root for one in _FOLDERS):
+    home = root / (path or FOLDER)
+    folders = [*(home / one for one in _FOLDERS), home]
+    if not path:
+        folders += [root / one for one in _FOLDERS]
+    for folder in folders:
         found = _found(folder)
         if found.frames:
             return found
     raise DataError(
-        f"{NAME} is missing from {root}: put its folder rgbd-dataset there, name another folder by "
-        "data.path, or set FUSION_SEARCH_DATA to a folder that has it in washington/"
+        f"{NAME} is missing from {home}: put its folder rgbd-dataset there, name another folder by "
+        "data.path, or set FUSION_SEARCH_DATA to a folder that has it"
     )
 
 

@@ -19,10 +19,13 @@ from fusion_search.datasets.digits.spectrogram import frames_of
 from fusion_search.datasets.digits.spoken_digits import FILE as SPOKEN_DIGITS_FILE
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, data_folder
+from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, load_rgbd
 
 FILES: Final[tuple[DataFile, ...]] = (*MNIST_FILES, SPOKEN_DIGITS_FILE)
 PAPER_PAIRS: Final = {"train": 11_202_076, "validation": 174_490, "test": 175_389}
 LONGEST_SAMPLES: Final = 18_262
+VIEWS: Final[dict[str, Sources]] = {"washington": "washington", "rgbd-folders": "folder"}
+"""Of colour and depth, and the source that each is."""
 
 
 def fetch_data(arguments: argparse.Namespace) -> int:
@@ -43,8 +46,41 @@ def check_data(arguments: argparse.Namespace) -> int:
     if arguments.dataset == "digits":
         return _check(folder)
     print(f"folder: {printable(folder)}")
-    _print_clips(ClipsSettings(source=arguments.dataset), folder)
+    if arguments.dataset in VIEWS:
+        _print_views(RgbdSettings(source=VIEWS[arguments.dataset]), folder)
+    else:
+        _print_clips(ClipsSettings(source=arguments.dataset), folder)
     return 0
+
+
+def _print_views(settings: RgbdSettings, folder: Path) -> None:
+    source = load_rgbd(settings, folder)
+    views = source.listed.records
+    print(f"data: {printable(source.note)} (fingerprint {source.listed.fingerprint})")
+    classes = Counter(view.label for view in views)
+    groups = len({view.group for view in views})
+    words = ", ".join(f"{printable(name)} {count:,}" for name, count in sorted(classes.items()))
+    print(f"{len(classes):,} classes, {groups:,} objects or persons; views: {words}")
+    sides = [[view.depth.shape[axis] for view in views] for axis in (0, 1)]
+    heights, widths = (f"{min(one):,} to {max(one):,}" for one in sides)
+    print(f"{len(views):,} views, {heights} pixels high and {widths} wide")
+    measured = [view.depth[view.depth > 0] for view in views]
+    found = [one for one in measured if one.size]
+    if found:
+        low, high = min(int(one.min()) for one in found), max(int(one.max()) for one in found)
+        share = 1 - sum(one.size for one in found) / sum(view.depth.size for view in views)
+        print(f"depth of {low:,} to {high:,} mm, missing in {share:.1%} of all pixels")
+    bare = [view.name for view, one in zip(views, measured, strict=True) if not one.size]
+    if bare:
+        print(f"{len(bare):,} views have no depth in any pixel, such as {printable(bare[0])}")
+    unmasked = [view.name for view in views if not view.mask.size]
+    if unmasked:
+        print(
+            f"{len(unmasked):,} views have no mask, such as {printable(unmasked[0])}: they are "
+            "left out where data.masked is true"
+        )
+    if source.trials is not None:
+        print(f"{len(source.trials)} published trials: folds where data.fold_by is instance")
 
 
 def _print_clips(settings: ClipsSettings, folder: Path) -> None:

@@ -101,7 +101,8 @@ def _data(verbs: Verbs) -> None:
     fetch.set_defaults(run="data:fetch_data")
     check = actions.add_parser("check", help="say what is there, what is missing, and its source")
     check.set_defaults(run="data:check_data")
-    for action, datasets in ((fetch, ["digits"]), (check, ["digits", "avletters", "clips"])):
+    checked = ["digits", "avletters", "clips", "washington", "rgbd-folders"]
+    for action, datasets in ((fetch, ["digits"]), (check, checked)):
         action.add_argument("dataset", choices=datasets)
         action.add_argument(
             "--folder",

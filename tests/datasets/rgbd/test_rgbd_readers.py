@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from small_views import same, view, write_frame, write_png
+
+from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.rgbd.data import RgbdSettings, load_rgbd
+from fusion_search.datasets.rgbd.folder import find_views, read_views
+from fusion_search.datasets.rgbd.view import NO_MASK, View
+from fusion_search.datasets.rgbd.washington import find_washington, read_trials, read_washington
+from fusion_search.search.commands.command_line import main
+
+SAMPLES = Path(os.environ.get("FUSION_SEARCH_DATA", "/nowhere")) / "samples"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def read(root: Path) -> list[View]:
+    return list(read_washington(find_washington(root)))
+
+
+def test_names_of_washington_are_split_from_the_right(tmp_path: Path) -> None:
+    wanted = view("bell_pepper_3_1_6")
+    write_frame(tmp_path / "washington/rgbd-dataset", wanted)
+    (one,) = read(tmp_path)
+    assert (one.label, one.group, one.name) == ("bell_pepper", "bell_pepper_3", "bell_pepper_3_1_6")
+    assert same(one, wanted)
+
+
+@pytest.mark.parametrize("home", ["washington/rgbd-dataset_eval", "washington", "rgbd-dataset"])
+def test_where_washington_may_lie(tmp_path: Path, home: str) -> None:
+    write_frame(tmp_path / home, view())
+    assert len(read(tmp_path)) == 1
+
+
+def test_frames_between_and_without_partners_are_left_out_and_counted(tmp_path: Path) -> None:
+    root = tmp_path / "washington/rgbd-dataset"
+    for number in range(1, 12):
+        write_frame(root, view(f"apple_1_1_{number}"))
+    write_frame(root, view("apple_1_2_1"), "cm")
+    write_frame(root, view("apple_1_4_1"), "cd")
+    (root / "apple/apple_1/._apple_1_1_1_crop.png").write_bytes(b"of another system")
+    (root / "apple/apple_1/apple_1_1_1_loc.txt").write_text("276,212")
+    source = load_rgbd(RgbdSettings(source="washington"), tmp_path)
+    names = [one.name for one in source.listed.records]
+    assert names == ["apple_1_1_1", "apple_1_1_11", "apple_1_1_6", "apple_1_4_1"]
+    assert source.listed.records[-1].mask.shape == NO_MASK.shape
+    assert "4 views in the form of Washington RGB-D" in source.note
+    assert "(8 between them left out), 1 without depth left out" in source.note
+
+
+def test_foreign_damaged_and_missing_files_of_washington(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Washington RGB-D is missing from .*washington: put its"):
+        find_washington(tmp_path)
+    root = tmp_path / "washington/rgbd-dataset"
+    one = view()
+    write_frame(root, one)
+    depth = root / "apple/apple_1/apple_1_1_1_depthcrop.png"
+    for content, sentence in (
+        (depth.read_bytes()[:-30], r"is damaged \(it is no whole image"),
+        (b"GIF89a" * 20, r"cannot be used \(it is no image of PNG\)"),
+    ):
+        depth.write_bytes(content)
+        with pytest.raises(DataError, match=f"depthcrop.png {sentence}"):
+            read(tmp_path)
+    write_png(depth, one.depth.astype(np.uint8))
+    with pytest.raises(DataError, match="pixels of mode L; allowed: one channel of 16 bits"):
+        read(tmp_path)
+    write_png(depth, one.depth[1:])
+    with pytest.raises(DataError, match=r"has 6 x 5 pixels, apple_1_1_1_crop.png 7 x 5"):
+        read(tmp_path)
+    write_png(depth.with_name("apple_crop.png"), one.colour)
+    with pytest.raises(DataError, match=r"its name is not CATEGORY_I_V_N_crop\.png"):
+        find_washington(tmp_path)
+
+
+TRIALS = """****** trial 1 ******
+apple_1
+bell_pepper_2
+
+
+****** trial 2 ******
+apple_2
+bell_pepper_1
+"""
+
+
+def test_published_trials(tmp_path: Path) -> None:
+    path = tmp_path / "testinstance_ids.txt"
+    path.write_text(TRIALS)
+    assert read_trials(path) == [
+        {"apple": "apple_1", "bell_pepper": "bell_pepper_2"},
+        {"apple": "apple_2", "bell_pepper": "bell_pepper_1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it lists no trial"),
+        ("apple_1\n", "line 1 is 'apple_1'"),
+        (TRIALS + "****** trial 3 ******\n", "or an empty one"),
+        (TRIALS + "apple_3\n", "line 9 is 'apple_3', and not the one CATEGORY_I of its category"),
+        (TRIALS + "pear\n", "line 9 is 'pear'"),
+        (TRIALS + "p\u00eache_1\n", "it cannot be read as text"),
+        (TRIALS + " " * 2**20, "larger than 1,048,576 bytes"),
+    ],
+    ids=["nothing", "no heading", "empty trial", "twice", "no number", "no text", "too long"],
+)
+def test_lists_that_are_no_trials(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "testinstance_ids.txt"
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_trials(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def write_folder(root: Path, one: View, parts: str = "cdm") -> None:
+    for part, ending, pixels in (
+        ("c", "rgb", one.colour),
+        ("d", "depth", one.depth),
+        ("m", "mask", one.mask * np.uint8(255)),
+    ):
+        if part in parts:
+            write_png(root / f"{one.name}_{ending}.png", pixels)
+
+
+def test_a_folder_of_classes_and_groups(tmp_path: Path) -> None:
+    wanted = []
+    for label, group, name in (("HA", "F0001", "a_b"), ("HA", "F0002", "a"), ("SA", "F0001", "a")):
+        one = view(f"{label}/{group}/{name}")
+        wanted.append(replace(one, label=label, group=group))
+        write_folder(tmp_path, one)
+    found = read_views(tmp_path, find_views(tmp_path))
+    for one, its in zip(sorted(found, key=lambda one: one.name), wanted, strict=True):
+        assert same(one, its)
+
+
+def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is missing: put views there, or name another folder"):
+        find_views(tmp_path / "rgbd")
+    with pytest.raises(DataError, match=r"holds no view: put CLASS/GROUP/NAME_rgb.png"):
+        find_views(tmp_path)
+    one = view("HA/F0001/a")
+    for parts, present, missing in (
+        ("c", "rgb", "depth"),
+        ("d", "depth", "rgb"),
+        ("m", "mask", ""),
+    ):
+        root = tmp_path / parts
+        write_folder(root, one, parts)
+        with pytest.raises(
+            DataError, match=f"a_{present}.png has no partner: a_{missing}.*missing"
+        ):
+            list(read_views(root, find_views(root)))
+
+
+def test_greys_and_palettes_are_colours_and_deep_colours_are_not(tmp_path: Path) -> None:
+    one = view("HA/F0001/a")
+    write_folder(tmp_path, one)
+    path = tmp_path / "HA/F0001/a_rgb.png"
+    grey = Image.fromarray(one.colour[:, :, 0])
+    for image, wanted in (
+        (grey, np.repeat(one.colour[:, :, :1], 3, 2)),
+        (grey.quantize(256), np.asarray(grey.quantize(256).convert("RGB"))),
+    ):
+        image.save(path)
+        (found,) = read_views(tmp_path, find_views(tmp_path))
+        assert np.array_equal(found.colour, wanted)
+    write_png(path, one.depth)
+    with pytest.raises(DataError, match="mode I;16; allowed: colours or greys of 8 bits"):
+        list(read_views(tmp_path, find_views(tmp_path)))
+
+
+def test_one_changed_pixel_is_another_fingerprint(tmp_path: Path) -> None:
+    settings, one = RgbdSettings(source="folder"), view("HA/F0001/a")
+    write_folder(tmp_path / "rgbd", one)
+    before = load_rgbd(settings, tmp_path)
+    assert load_rgbd(settings, tmp_path).listed is before.listed  # decoded once, and mapped
+    assert isinstance(before.listed.records[0].depth.base, np.memmap)
+    one.depth[0, 0] += 1
+    write_folder(tmp_path / "rgbd", one)
+    assert load_rgbd(settings, tmp_path).listed.fingerprint != before.listed.fingerprint
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="FUSION_SEARCH_DATA has no samples")
+def test_two_frames_of_washington_itself() -> None:
+    """To the pixel as FFmpeg reads them, which shares no code with Pillow."""
+    av = pytest.importorskip("av")
+    source = load_rgbd(RgbdSettings(source="washington", path="samples/washington"), SAMPLES.parent)
+    folder = SAMPLES / "washington/rgbd-dataset/apple/apple_1"
+    for one in source.listed.records:
+        for part, form, values in (
+            ("crop", "rgb24", one.colour),
+            ("depthcrop", "gray16le", one.depth),
+            ("maskcrop", "gray", one.mask * 255),
+        ):
+            with av.open(str(folder / f"{one.name}_{part}.png")) as file:
+                (frame,) = file.decode(video=0)
+            assert np.array_equal(values, frame.to_ndarray(format=form)), part
+    seen = [
+        (one.name, one.colour.shape, int(one.depth.max()), int((one.depth == 0).sum()))
+        for one in source.listed.records
+    ]
+    assert seen == [
+        ("apple_1_1_1", (84, 78, 3), 1134, 3406),
+        ("apple_1_1_6", (83, 80, 3), 1138, 3581),
+    ]
+    assert [int(one.mask.sum()) for one in source.listed.records] == [3327, 3277]
+
+
+def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for check in ("washington", "rgbd-folders"):
+        assert main(["data", "check", check, "--folder", str(tmp_path)]) == 2
+        assert "is missing" in capsys.readouterr().err
+    root = tmp_path / "rgbd-dataset"
+    for name in ("apple_1_1_1", "apple_2_1_1", "bell_pepper_1_1_1"):
+        write_frame(root, view(name), "cdm" if "apple" in name else "cd")
+    dark = view("bell_pepper_2_1_1")
+    dark.depth[:] = 0
+    write_frame(root, dark)
+    (root / "testinstance_ids.txt").write_text(TRIALS)
+    assert main(["data", "check", "washington", "--folder", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    for words in (
+        "2 classes, 4 objects or persons; views: apple 2, bell_pepper 2",
+        "4 views, 7 to 7 pixels high and 5 to 5 wide",
+        "1 views have no depth in any pixel, such as bell_pepper_2_1_1",
+        "1 views have no mask, such as bell_pepper_1_1_1: they are left out where data.masked",
+        "2 published trials: folds where data.fold_by is instance",
+    ):
+        assert words in told
+    pixels = np.concatenate([view(one).depth for one in ("apple_1_1_1", "apple_2_1_1")])
+    pixels = np.concatenate([pixels, view("bell_pepper_1_1_1").depth, dark.depth])
+    low, high, share = pixels[pixels > 0].min(), pixels.max(), (pixels == 0).mean()
+    assert f"depth of {low:,} to {high:,} mm, missing in {share:.1%} of all pixels" in told
+    write_folder(tmp_path / "rgbd", view("HA/F0001/a"))
+    assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 0
+    assert "data: views in rgbd/ (fingerprint " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_thousand_views_are_decoded_once_and_mapped(tmp_path: Path) -> None:
+    """Memory of a process's own stays small, for pictures lie in one file that all share."""
+    root = tmp_path / "washington/rgbd-dataset"
+    for name, pixels in thousand():
+        write_png(root / f"{name}.png", pixels)
+    print(f"\n{1000 * 5 * 85 * 80 / 1e6:.0f} MB of colours and depth in a thousand views")
+    seconds = []
+    for kind in ("decoded", "mapped", "mapped"):
+        told = subprocess.run(
+            [sys.executable, "-c", OPENED, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        took, own, shown, count = map(float, told.split())
+        print(f"{kind}: {took:.2f} s, {own:.0f} MB of its own, {shown:.2f} ms an example")
+        assert count == 1000
+        assert own < 30
+        seconds.append(took)
+    assert max(seconds[1:]) < seconds[0] / 2
+
+
+OPENED = """
+import sys, time
+from pathlib import Path
+import torch
+from fusion_search.datasets.rgbd.data import RgbdSettings, open_rgbd
+
+def own():
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1000
+
+before, start = own(), time.process_time()
+data = open_rgbd(RgbdSettings(source="washington", fold_by="instance"), Path(sys.argv[1]), 3)
+took = time.process_time() - start
+start = time.process_time()
+for number in range(200):
+    data.train[number]
+shown = (time.process_time() - start) / 200
+count = sum(len(data.split(one)) for one in ("train", "validation", "test"))
+print(took, own() - before, 1000 * shown, count)
+"""
+
+
+def thousand() -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Files of ten categories of five objects, 20 frames of each."""
+    rows, columns = np.mgrid[:85, :80]
+    for number in range(1000):
+        category, instance, frame = number // 100, number // 20 % 5, number % 20
+        chance = np.random.default_rng(number)
+        shade = np.sin(rows / (3 + category)) * np.cos(columns / (4 + instance) + frame)
+        colour = 120 + 100 * shade[..., None] * chance.random(3) + chance.normal(0, 2, (85, 80, 3))
+        depth = 800 + 50 * shade + chance.normal(0, 2, shade.shape)
+        depth[chance.random(shade.shape) < 0.02] = 0
+        depth[:, :10] = 0
+        stem = f"soda_can{category}/soda_can{category}_{instance}"
+        stem += f"/soda_can{category}_{instance}_{1 + frame % 2}_{1 + 5 * frame}"
+        yield f"{stem}_crop", colour.clip(0, 255).astype(np.uint8)
+        yield f"{stem}_depthcrop", depth.astype(np.uint16)
+        yield f"{stem}_maskcrop", shade > 0
