@@ -67,9 +67,8 @@ def compute_gains(group: Group, grid: pd.DataFrame, description: TaskDescription
         gains = gains.groupby([*columns, "fold"]).mean().rename("gain").reset_index()
         ratio = gains[columns[0]] / gains[columns[1]]
         tables.append(gains.assign(variant=gate, imbalance=np.abs(np.log2(ratio))))
-    return pd.concat([one for one in tables if len(one)] or [empty], ignore_index=True)[
-        list(empty.columns)
-    ]
+    found = pd.concat([one for one in tables if len(one)] or [empty], ignore_index=True)
+    return found[list(empty.columns)]
 
 
 def compute_imbalance(group: Group, gains: pd.DataFrame, metric: MetricDescription) -> pd.DataFrame:
@@ -92,7 +91,7 @@ def compute_imbalance(group: Group, gains: pd.DataFrame, metric: MetricDescripti
         lines = {fold: _line(part) for fold, part in own.groupby("fold")}
         fitted = {fold: line for fold, line in lines.items() if line is not None}
         slopes = pd.Series({fold: line[0] for fold, line in fitted.items()}, dtype=float)
-        test = corrected_t_test(slopes.to_numpy(), share)
+        test = corrected_t_test(slopes.to_numpy(dtype=float), share)
         flips = compare(pd.DataFrame([slopes]), unit="fold") if len(slopes) else None
         row: dict[str, Any] = {"group": group.words, "variant": variant, "folds": len(slopes)}
         row |= {"slope": test.mean, "low": test.low, "high": test.high, "p": test.p}

@@ -89,7 +89,7 @@ def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> 
     image = axes.imshow(
         values, cmap="PuOr", vmin=middle - reach, vmax=middle + reach, aspect="auto"
     )
-    conditions = [one if isinstance(one, tuple) else (one,) for one in table.columns]
+    conditions = table.columns.to_frame().itertuples(index=False, name=None)
     words = [train_label(one, description).replace(", ", "\n") for one in conditions]
     axes.set_xticks(range(len(words)), words, fontsize=7)
     axes.set_yticks(range(len(table)), list(table.index), fontsize=8)
