@@ -58,7 +58,8 @@ def compute_gains(group: Group, grid: pd.DataFrame, description: TaskDescription
     if len(columns) != len(AXES):
         return empty
     own = grid.merge(group.trials[["trial_id", "variant", "fold", "seed"]], on="trial_id")
-    own = own[np.isfinite(own[columns]).all(axis=1)]
+    finite = np.isfinite(own[columns].to_numpy(dtype=float)).all(axis=1)
+    own = own.loc[finite]
     values = own.groupby(["variant", *columns, "fold", "seed"])[description.metric.name].mean()
     tables = [empty]
     there = set(values.index.get_level_values("variant")) if len(values) else set()
@@ -91,7 +92,7 @@ def compute_imbalance(group: Group, gains: pd.DataFrame, metric: MetricDescripti
         lines = {fold: _line(part) for fold, part in own.groupby("fold")}
         fitted = {fold: line for fold, line in lines.items() if line is not None}
         slopes = pd.Series({fold: line[0] for fold, line in fitted.items()}, dtype=float)
-        test = corrected_t_test(slopes.to_numpy(dtype=float), share)
+        test = corrected_t_test(np.array(list(slopes), dtype=np.float64), share)
         flips = compare(pd.DataFrame([slopes]), unit="fold") if len(slopes) else None
         row: dict[str, Any] = {"group": group.words, "variant": variant, "folds": len(slopes)}
         row |= {"slope": test.mean, "low": test.low, "high": test.high, "p": test.p}
