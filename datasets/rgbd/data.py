@@ -164,7 +164,7 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
 
 
 def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0) -> Data:
-    """The splits of a fold; the next fold in order validates.
+    """The splits of a fold; what is tested next in order validates.
 
     Items are ({"rgb": [3, S, S], "depth": {"values": [C, S, S], "measured": [1, S, S]}}, class):
     colours in 0 .. 1; depth in C = 1 or 3 channels, zero where nothing was measured; ``measured``

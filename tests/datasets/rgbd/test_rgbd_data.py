@@ -70,6 +70,10 @@ def test_the_stand_in_is_always_the_same_and_classes_share_shapes_and_textures()
     # Of an object colours vary with the view, and depth is missing in places, never on most.
     assert all(0 < (view.depth == 0).mean() < 0.25 for view in one)
     assert all(0.005 < view.mask.mean() < 0.6 for view in one)
+    on_object = [(view.depth == 0)[view.mask > 0].mean() for view in one]
+    assert np.mean(on_object) > 0.02  # steep flanks; two spots hide less than half a per cent
+    shadow = [np.roll(view.mask, 1, 1) > view.mask for view in one]
+    assert all((view.depth == 0)[its].all() for view, its in zip(one, shadow, strict=True))
 
 
 def test_depth_is_standardised_over_measured_pixels_of_the_train_split() -> None:

@@ -47,8 +47,14 @@ def test_folds_by_instance_test_one_object_of_each_class_and_each_once_in_turn()
     for label, count in OBJECTS.items():
         for first in range(0, 12 - count + 1, count):
             assert len({one[label] for one in tested[first : first + count]}) == count
-    # Objects of several classes meet in other company the next time.
-    assert len({tuple(sorted(one.values())) for one in tested}) == 12
+
+
+def test_objects_are_tested_in_other_company_when_all_were() -> None:
+    groups = [f"{label}_{n}" for label in "abcd" for n in range(3)]
+    labels = [one[0] for one in groups]
+    splits = [tuple(instance_folds(labels, groups, 9, fold, seed=0)[0]) for fold in range(9)]
+    assert len(set(splits[:3])) == 3
+    assert len(set(splits)) > 6
 
 
 def test_persons_of_several_classes_are_tested_in_all_of_them() -> None:
