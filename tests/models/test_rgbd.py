@@ -91,11 +91,12 @@ def network_of(placement: Placement, rgb: Tensor | None = None, name: str = "sma
 
 def test_sites_lie_behind_the_last_levels_that_both_streams_have() -> None:
     pytest.importorskip("torchvision")
-    layout = network_of(Placement({"level3": {"coupling": "mmtm"}}), name="resnet18").layout
-    found = [(site.name, dict(site.after)) for site, _ in layout.sites]
-    assert found == [
-        (f"level{number}", {"rgb": f"network.layer{number + 1}", "depth": f"level{number}"})
-        for number in (1, 2, 3)
+    placement = Placement({"level3": {"coupling": "mmtm"}})
+    layout = network_of(placement, name="mobilenet_v3_small").layout
+    stages = ("features.3", "features.8", "features.12")  # of four
+    assert [(site.name, dict(site.after)) for site, _ in layout.sites] == [
+        (f"level{number}", {"rgb": f"network.{stage}", "depth": f"level{number}"})
+        for number, stage in enumerate(stages, 1)
     ]
     assert layout.ends == tuple(ENDS)
     assert network_of(Placement(), rgb=torch.rand(2, 9)).layout.sites == ()

@@ -419,7 +419,7 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ),
         (
             "name: x\ntask: numbers",
-            "task is 'numbers'; allowed: digits, table, xflow, or a class of yours as",
+            "task is 'numbers'; allowed: digits, rgbd, table, xflow, or a class of yours as",
         ),
         ("name: x\ntask: [digits]", r"task is \['digits'\]; allowed: text"),
         (f"{DIGITS}\nresources: {{cpus_per_trial: 0}}", "resources.cpus_per_trial is 0"),
