@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis
 from fusion_search.datasets.rgbd.data import measured, open_rgbd
+from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.encoders.backbones import weights_file
 from fusion_search.models.layout import Layout, Placement
 from fusion_search.models.rgbd.head import DenseLayers, FusionHead
@@ -113,24 +114,18 @@ class Rgbd(Classification):
         settings = _settings(data)
         if settings.frozen and placement.sites:
             raise ValueError(f"site {next(iter(placement.sites))}: {_inside(settings)}")
-        return build_rgbd(
-            self._encoders(settings),
-            data.inputs,
-            placement,
-            classes=data.classes,
-            widths=network.widths,
-            size=network.fusion_size,
-            dense=DenseLayers(
-                sizes=network.dense_sizes, dropout=network.dropout, batch_norm=network.batch_norm
-            ),
-        )
+        return _built(network, data, placement, self._encoders(settings))
 
     def layout(self, network: RgbdNetwork, data: Callable[[], Data]) -> Layout:
         """Sites behind the levels that both streams have; none within what is frozen."""
-        settings = _settings(data())
-        return replace(
-            super().layout(network, data), no_sites=_inside(settings) if settings.frozen else ""
-        )
+        opened = data()
+        settings = _settings(opened)
+        names = {RGB: settings.rgb_network, DEPTH: settings.depth_network}
+        # Shapes say all, and hundreds of megabytes of weights are neither drawn nor read for them.
+        with torch.device("meta"):
+            encoders = {stream: Encoder(name=name) for stream, name in names.items()}
+            found = _built(network, opened, Placement(), encoders).layout
+        return replace(found, no_sites=_inside(settings) if settings.frozen else "")
 
     def impair(
         self, batch: Batch, condition: Mapping[str, Tensor], keys: Tensor, seed: int
@@ -173,6 +168,22 @@ class Rgbd(Classification):
             return Encoder()
         folder = self.data_folder.expanduser().absolute() if self.data_folder else self.home
         return Encoder(name=name, weights=weights_file(name, weights, folder))
+
+
+def _built(
+    network: RgbdNetwork, data: Data, placement: Placement, encoders: Mapping[str, Encoder]
+) -> CoupledNetwork:
+    return build_rgbd(
+        encoders,
+        data.inputs,
+        placement,
+        classes=data.classes,
+        widths=network.widths,
+        size=network.fusion_size,
+        dense=DenseLayers(
+            sizes=network.dense_sizes, dropout=network.dropout, batch_norm=network.batch_norm
+        ),
+    )
 
 
 def _inside(settings: RgbdData) -> str:

@@ -27,7 +27,7 @@ def test_a_task_is_found_by_its_name(tmp_path: Path) -> None:
         ("", "task is ''; allowed: digits, rgbd, table, xflow, or a class of yours"),
         (
             "numbers",
-            "task is 'numbers'; allowed: digits, rgbd, table, xflow, or a class of yours as module:Class",
+            "task is 'numbers'; allowed: digits, rgbd, table, xflow, or a class of yours",
         ),
         ("odd_tasks:", "task is 'odd_tasks:'; allowed: digits, rgbd, table, xflow, or"),
         (":Sensors", "task is ':Sensors'; allowed: digits, rgbd, table, xflow, or"),
@@ -39,7 +39,10 @@ def test_a_task_is_found_by_its_name(tmp_path: Path) -> None:
             "odd_tasks:Sensors.open",
             "allowed: digits, rgbd, table, xflow, or a class of yours as module:Class",
         ),
-        ("odd tasks:Sensors", "allowed: digits, rgbd, table, xflow, or a class of yours as module:Class"),
+        (
+            "odd tasks:Sensors",
+            "allowed: digits, rgbd, table, xflow, or a class of yours as module:Class",
+        ),
         ("no_such_lab.gesture:Gestures", "but there is no module 'no_such_lab'"),
         ("odd_tasks.more:Gestures", "but there is no module 'odd_tasks.more'"),
         ("odd_tasks:Gestures", "but odd_tasks has no task Gestures"),
