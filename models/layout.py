@@ -326,6 +326,7 @@ class Layout:
         widen: whether a concatenation may change a level's channels.
         ends: how the streams may end, the default first; () where there is one way.
         open: whether couplings of anybody's, named ``module:Class``, may sit at its sites.
+        no_sites: why there are none, where that needs to be said.
 
     Raises:
         ValueError: a name is used twice, or choices name a site or stream that is not there.
@@ -338,6 +339,7 @@ class Layout:
     widen: bool = False
     ends: tuple[str, ...] = ()
     open: bool = False
+    no_sites: str = ""
 
     def __post_init__(self) -> None:
         names = [site.name for site, _ in self.sites]
@@ -398,6 +400,9 @@ class Layout:
         found = tuple(one for one in self.streams if one in streams)
         return () if found == self.streams else found
 
+    def _nothing(self) -> str:
+        return f"nothing, for {self.no_sites or 'there is no site'}"
+
     def check(self, placement: Placement) -> None:
         """Raise ``ValueError`` when a placement is not one of this layout's."""
         for site, placed in placement.sites.items():
@@ -406,7 +411,7 @@ class Layout:
                 if offered is None:
                     raise ValueError(
                         f"placement names {site}.{name}; allowed: "
-                        f"{', '.join(self.options()) or 'nothing, for there is no site'}"
+                        f"{', '.join(self.options()) or self._nothing()}"
                     )
                 if not self.offers(site, name, kind):
                     raise ValueError(f"{site}.{name} is {kind!r}; allowed: {', '.join(offered)}")

@@ -9,6 +9,7 @@ import pytest
 from tests.benchmarks import (
     bench_convlstm,
     bench_data,
+    bench_features,
     bench_grid,
     bench_memory,
     bench_mlflow,
@@ -70,3 +71,10 @@ def test_workers_share_the_data() -> None:
     seconds, memory = bench_data.measure_sharing()
     assert seconds.ratio > 2
     assert memory.ratio > 5
+
+
+@pytest.mark.slow
+def test_a_second_trial_on_frozen_features_equals_the_first_and_computes_none() -> None:
+    pytest.importorskip("torchvision")
+    (measurement,) = bench_features.measure("resnet18", size=64, instances=3, epochs=1)
+    assert measurement.ratio > 1.5

@@ -25,7 +25,7 @@ COMPUTED = {
     *("analysis.statistics", "analysis.regions", "analysis.paired"),
     *("analysis.confirmation", "analysis.confirmation_grid", "analysis.conditions"),
     *("analysis.placement_effects", "analysis.folds", "analysis.xflow"),
-    *("analysis.early_fusion", "analysis.verdicts"),
+    *("analysis.early_fusion", "analysis.rgbd", "analysis.verdicts"),
 }
 
 ALLOWED: dict[str, set[str]] = {
@@ -50,6 +50,10 @@ ALLOWED: dict[str, set[str]] = {
     },
     "analysis.xflow": {
         "datasets",
+        *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
+        *("analysis.folds", "analysis.verdicts"),
+    },
+    "analysis.rgbd": {
         *("analysis.records", "analysis.conditions", "analysis.statistics", "analysis.paired"),
         *("analysis.folds", "analysis.verdicts"),
     },

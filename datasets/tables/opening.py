@@ -18,7 +18,12 @@ from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.splits import split
 from fusion_search.datasets.tables.examples import TableExamples
-from fusion_search.datasets.tables.settings import DEFAULT_WEIGHTS, PADDED, TableData
+from fusion_search.datasets.tables.settings import (
+    DEFAULT_WEIGHTS,
+    PADDED,
+    RANDOM_WEIGHTS,
+    TableData,
+)
 from fusion_search.datasets.tables.table import Table, number_column, read_table
 from fusion_search.datasets.tables.targets import (
     class_column,
@@ -26,6 +31,8 @@ from fusion_search.datasets.tables.targets import (
     number_target,
     text_column,
 )
+
+_NO_FILES = (DEFAULT_WEIGHTS, RANDOM_WEIGHTS)
 
 
 def open_table(
@@ -74,9 +81,9 @@ def open_table(
         _check_whole(table, settings, groups, data)
     weights = {name: one.weights for name, one in settings.inputs.items() if one.weights}
     for name, file in weights.items():
-        if file == DEFAULT_WEIGHTS:  # torchvision checks what it downloads
+        if file in _NO_FILES:  # what is downloaded is checked against the hash in its name
             data.note += f"; {name} begins with weights {file}"
-    data.weights = {name: folder / one for name, one in weights.items() if one != DEFAULT_WEIGHTS}
+    data.weights = {name: folder / one for name, one in weights.items() if one not in _NO_FILES}
     data.fingerprint = hashlib.sha256(f"{data.fingerprint} {sizes}".encode()).hexdigest()[:16]
     assert isinstance(data.train, Part)
     examples.standardise(data.train.numbers.numpy())

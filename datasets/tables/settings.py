@@ -14,7 +14,8 @@ PADDED: Final = ("series", "sound", "clip")
 """Kinds whose examples may be shorter than others."""
 
 DEFAULT_WEIGHTS: Final = "default"
-"""Of a backbone: those that torchvision downloads."""
+RANDOM_WEIGHTS: Final = "random"
+"""Of a backbone: those that torchvision downloads, and those that were never trained."""
 
 _SIDE: Final = 2048
 _LENGTH: Final = 100_000
@@ -55,7 +56,7 @@ class Input:
         colour: whether images and clips have three channels, or one.
         encoder: small (a network of this program), or for images and clips a backbone of
             torchvision, which reads a clip frame by frame.
-        weights: of a backbone: none, default (torchvision's own, which it downloads), or a file.
+        weights: of a backbone: default (torchvision's own, which it downloads), a file, or random.
         frozen: whether a backbone is left as it is, and only what follows it trained.
 
     Raises:
@@ -89,6 +90,11 @@ class Input:
             raise ValueError(f"encoder is {self.encoder} of kind {self.kind}; allowed: small")
         if self.encoder == "small" and (self.weights or self.frozen):
             raise ValueError("weights and frozen are of torchvision's backbones; encoder is small")
+        if self.encoder != "small" and not self.weights:
+            raise ValueError(
+                f"weights of encoder {self.encoder} are not named; allowed: {DEFAULT_WEIGHTS} "
+                f"(torchvision's, which are downloaded), a file, or {RANDOM_WEIGHTS}"
+            )
 
     def _check_sizes(self) -> None:
         if self.kind in ("series", "clip") and not 1 <= self.length <= _LENGTH:

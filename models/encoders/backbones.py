@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -23,12 +24,22 @@ LEVELS: Final = {
     "resnet50": ("layer1", "layer2", "layer3", "layer4"),
     "mobilenet_v3_small": ("features.1", "features.3", "features.8", "features.12"),
     "efficientnet_b0": ("features.2", "features.3", "features.5", "features.8"),
+    "vgg19": ("features.9", "features.18", "features.27", "features.36"),
 }
 """Name -> submodules behind which a site may lie, from coarse to coarser."""
 
+RANDOM: Final = "random"
 DEFAULT: Final = "default"
 
-_HEADS: Final = ("fc", "classifier")
+_CLASSIFIERS: Final = {
+    "resnet18": "fc",
+    "resnet50": "fc",
+    "mobilenet_v3_small": "classifier",
+    "efficientnet_b0": "classifier",
+    "vgg19": "classifier.6",
+}
+"""Name -> the layers that are left out: those behind the pooled features, and of VGG19, whose two
+dense layers before the last are features, the last alone."""
 _MEAN: Final = (0.485, 0.456, 0.406)
 _DEVIATION: Final = (0.229, 0.224, 0.225)
 
@@ -38,8 +49,8 @@ class Backbone(nn.Module):
 
     Args:
         name: one of ``LEVELS``.
-        weights: "" for random ones; "default" for torchvision's, which it downloads; or a file of a
-            state dictionary, whose classifier is left out.
+        weights: a file of a state dictionary, whose classifier is left out; None for random ones.
+            ``weights_file`` says which.
         frozen: whether they are left as they are.
         dropout: of what it gives.
 
@@ -52,7 +63,7 @@ class Backbone(nn.Module):
         ValueError: torchvision is not installed, or the weights cannot be had.
     """
 
-    def __init__(self, name: str, weights: str, frozen: bool, dropout: float = 0.0) -> None:
+    def __init__(self, name: str, weights: Path | None, frozen: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.network, self.channels = _made(name, weights)
         self.mean: Tensor
@@ -111,8 +122,55 @@ def map_sizes(backbone: Backbone, names: tuple[str, ...], size: tuple[int, int])
     return found
 
 
-def _made(name: str, weights: str) -> tuple[nn.Module, int]:
+def weights_file(name: str, weights: str, folder: Path | None = None) -> Path | None:
+    """The file that a backbone begins with; None where its weights are random.
+
+    Args:
+        name: one of ``LEVELS``.
+        weights: "default" for torchvision's, which are downloaded to where torch keeps such when
+            they are not there, and checked against the hash in their name; a file; or "random".
+        folder: what a file is relative to.
+
+    Raises:
+        ValueError: no weights are named, or they cannot be downloaded.
+    """
+    if not weights:
+        raise ValueError(
+            f"weights of {name} are not named; allowed: {DEFAULT} (torchvision's, which are "
+            f"downloaded), a file, or {RANDOM}"
+        )
+    if weights == RANDOM:
+        return None
+    if weights != DEFAULT:
+        return Path(weights) if folder is None else folder / weights
+    url = _torchvision(name).get_model_weights(name).DEFAULT.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            start = path.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=start, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"the weights of {name} cannot be downloaded ({error}); put {path.name} into "
+                f"{path.parent}, or name a file"
+            ) from error
+    return path
+
+
+def _made(name: str, weights: Path | None) -> tuple[nn.Module, int]:
     """The network without its classifier, and the channels of its end."""
+    network = _torchvision(name).get_model(name, weights=None)
+    cut = _CLASSIFIERS[name]
+    classifier = network.get_submodule(cut)
+    dense = next(one for one in classifier.modules() if isinstance(one, nn.Linear))
+    if weights is not None:
+        load_weights(network, weights, but=f"{cut}.")
+    network.set_submodule(cut, nn.Identity())
+    return network, dense.in_features
+
+
+def _torchvision(name: str) -> Any:
     try:
         from torchvision import models
     except ImportError as error:
@@ -120,13 +178,4 @@ def _made(name: str, weights: str) -> tuple[nn.Module, int]:
             f"encoder {name} is torchvision's, which is not installed: "
             "pip install 'fusion-search[vision]', or encoder: small"
         ) from error
-    try:
-        network = models.get_model(name, weights="DEFAULT" if weights == DEFAULT else None)
-    except OSError as error:
-        raise ValueError(f"the weights of {name} cannot be downloaded: {error}") from error
-    head = next(one for one in _HEADS if hasattr(network, one))
-    dense = next(one for one in getattr(network, head).modules() if isinstance(one, nn.Linear))
-    if weights and weights != DEFAULT:
-        load_weights(network, weights, but=f"{head}.")
-    setattr(network, head, nn.Identity())
-    return network, dense.in_features
+    return models

@@ -286,8 +286,11 @@ def _table(rows: Any) -> list[str]:
 
 
 def attributes(kind: type) -> dict[str, str]:
-    """What a dataclass's docstring says of each of its fields under ``Attributes:``."""
-    return explained(kind, "Attributes")
+    """What a dataclass's docstring, and those of its bases, say of its fields: ``Attributes:``."""
+    found: dict[str, str] = {}
+    for one in (each for each in reversed(kind.__mro__) if is_dataclass(each)):
+        found |= explained(one, "Attributes")
+    return found
 
 
 def explained(kind: type, heading: str) -> dict[str, str]:

@@ -245,6 +245,8 @@ def _check_sites(
         if not offered and any(options != (NONE,) for options in by_site.values()):
             fields = getattr(space.task.network, "layout_fields", ())
             given = ", ".join(f"network.{one}" for one in fields) or "settings of the network"
+            if why := next((one.no_sites for one in layouts if one.no_sites), ""):
+                raise ConfigurationError(f"{where}: no network of the search has a site: {why}")
             raise ConfigurationError(
                 f"{where}: no network of the search has a site; leave it out, or give other {given}"
             )

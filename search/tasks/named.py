@@ -14,6 +14,7 @@ from fusion_search.search.tasks.current_folder import in_copy, make_importable, 
 
 BUILT_IN: Final = {
     "digits": "fusion_search.search.tasks.digits.task:Digits",
+    "rgbd": "fusion_search.search.tasks.rgbd.task:Rgbd",
     "table": "fusion_search.search.tasks.table.task:Table",
     "xflow": "fusion_search.search.tasks.xflow.task:XFlow",
 }

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 Optimizer = Literal["adam", "adamw", "sgd"]
-Schedule = Literal["constant", "step", "cosine"]
+Schedule = Literal["constant", "step", "cosine", "exponential"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
 Split = Literal["test", "validation"]
@@ -30,8 +30,10 @@ class TrainingSettings:
         coupling_weight_decay: of the couplings alone, as MMTM's regularised gates have; None for
             ``weight_decay``.
         schedule: of the learning rate, epoch by epoch: constant; step (times ``step_factor`` every
-            ``step_epochs``); cosine (to zero at the end).
+            ``step_epochs``); cosine (to zero at the end); exponential (by one factor an epoch, to
+            ``final_factor`` of it in the last one).
         step_epochs, step_factor: of the schedule step.
+        final_factor: of the schedule exponential; 0.01 anneals 1e-3 to 1e-5.
         gradient_clip: largest norm of all gradients together; 0 for no limit.
         epochs: how many; validation comes after each.
         epoch_examples: examples shown in an epoch, which need not be a whole pass; 0 for one.
@@ -57,6 +59,7 @@ class TrainingSettings:
     schedule: Schedule = "constant"
     step_epochs: int = 1
     step_factor: float = 0.1
+    final_factor: float = 0.01
     gradient_clip: float = 0.0
     epochs: int = 5
     epoch_examples: int = 0
@@ -92,8 +95,9 @@ class TrainingSettings:
         for name in ("learning_rate", "adam_epsilon"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise ValueError(f"{name} is {value}; allowed: above 0, finite")
-        if not 0 < self.step_factor <= 1:
-            raise ValueError(f"step_factor is {self.step_factor}; allowed: above 0 to 1")
+        for name in ("step_factor", "final_factor"):
+            if not 0 < (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} is {value}; allowed: above 0 to 1")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is {self.momentum}; allowed: 0 to below 1")
         if self.momentum and self.optimizer != "sgd":
@@ -111,6 +115,8 @@ class TrainingSettings:
             return float(self.step_factor ** (epoch // self.step_epochs))
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        if self.schedule == "exponential":
+            return float(self.final_factor ** (epoch / max(self.epochs - 1, 1)))
         return 1.0
 
 

@@ -15,7 +15,13 @@ from fusion_search.datasets.tables.settings import PADDED, Input
 from fusion_search.models.coupled.heads import Concatenate
 from fusion_search.models.coupled.network import CoupledNetwork
 from fusion_search.models.couplings.contract import Features
-from fusion_search.models.encoders.backbones import DEFAULT, LEVELS, Backbone, clip_view, map_sizes
+from fusion_search.models.encoders.backbones import (
+    LEVELS,
+    Backbone,
+    clip_view,
+    map_sizes,
+    weights_file,
+)
 from fusion_search.models.encoders.small import (
     ConvolutionalEncoder,
     DenseEncoder,
@@ -130,9 +136,7 @@ def _backbone(
             f"levels is {settings.levels}, and {one.encoder} has {len(stages)} stages; allowed: 1 "
             f"to {len(stages)}"
         )
-    weights = one.weights
-    if weights and weights != DEFAULT:
-        weights = str(folder / weights)
+    weights = weights_file(one.encoder, one.weights, folder)
     backbone = Backbone(one.encoder, weights, one.frozen, settings.dropout)
     chosen = stages[-settings.levels :]
     named = tuple(f"network.{stage}" for stage in chosen)

@@ -111,7 +111,8 @@ class Contract:
                     f"{', '.join(layout.streams)}"
                 )
         count = math.prod(len(kinds) for kinds in layout.options().values())
-        sites = ", ".join(site.name for site, _ in layout.sites) or "none"
+        why = f" ({layout.no_sites})" if layout.no_sites else ""
+        sites = ", ".join(site.name for site, _ in layout.sites) or f"none{why}"
         return (
             f"streams {', '.join(layout.streams)}; sites: {sites}; {large_count(count)} placements"
         )

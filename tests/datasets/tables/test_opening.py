@@ -231,6 +231,12 @@ def test_settings_out_of_range_are_refused(changes: dict[str, object], words: st
         replace(NUMBERS, **changes)  # type: ignore[arg-type]
 
 
+def test_weights_of_a_backbone_are_named() -> None:
+    with pytest.raises(ValueError, match="weights of encoder resnet18 are not named; allowed: def"):
+        Input(kind="image", column="photo", encoder="resnet18")
+    assert Input(kind="image", column="photo", encoder="resnet18", weights="random").weights
+
+
 def test_the_grid_is_as_fine_as_the_number_of_streams_allows() -> None:
     def snrs(count: int) -> int:
         inputs = {f"s{n}": Input(kind="vector", column=f"c{n}") for n in range(count)}

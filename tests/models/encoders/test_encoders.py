@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusion_search.models.encoders.backbones import Backbone, clip_view, map_sizes
+from fusion_search.models.encoders.backbones import Backbone, clip_view, map_sizes, weights_file
 from fusion_search.models.encoders.small import (
     ConvolutionalEncoder,
     DenseEncoder,
@@ -82,7 +82,7 @@ def test_a_backbone_takes_images_and_clips_and_weights_from_a_file(tmp_path: Pat
 
     whole = models.get_model("resnet18", weights=None)
     torch.save(whole.state_dict(), tmp_path / "weights.pt")
-    backbone = Backbone("resnet18", str(tmp_path / "weights.pt"), frozen=True).eval()
+    backbone = Backbone("resnet18", tmp_path / "weights.pt", frozen=True).eval()
     assert backbone.channels == 512
     assert not any(one.requires_grad for one in backbone.parameters())
     torch.testing.assert_close(backbone.network.conv1.weight, whole.conv1.weight)
@@ -96,7 +96,7 @@ def test_a_backbone_takes_images_and_clips_and_weights_from_a_file(tmp_path: Pat
     }
     (tmp_path / "weights.pt").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"weights.pt"):
-        Backbone("resnet18", str(tmp_path / "weights.pt"), frozen=False)
+        Backbone("resnet18", tmp_path / "weights.pt", frozen=False)
 
 
 def test_a_level_of_a_clips_backbone_is_seen_frame_by_frame_and_masked_by_its_length() -> None:
@@ -116,3 +116,40 @@ def test_a_level_of_a_clips_backbone_is_seen_frame_by_frame_and_masked_by_its_le
         for frame in range(3):
             assert bool(there[clip, frame].all()) == bool(there[clip, frame].any())
             assert bool(there[clip, frame].all()) == (frame < length)
+
+
+@needs_torchvision
+@pytest.mark.parametrize(
+    ("name", "parameters", "channels"),
+    [("resnet50", 25_557_032, 2048), ("vgg19", 143_667_240, 4096)],
+)
+def test_a_backbone_is_torchvisions_without_its_layer_of_the_classes(
+    name: str, parameters: int, channels: int
+) -> None:
+    with torch.device("meta"):
+        backbone = Backbone(name, None, frozen=False)
+        assert backbone(torch.rand(2, 3, 64, 64)).shape == (2, channels)
+    assert backbone.channels == channels
+    own = sum(one.numel() for one in backbone.parameters())
+    assert own + (channels + 1) * 1000 == parameters
+
+
+@needs_torchvision
+def test_weights_are_random_only_when_asked_for_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="weights of vgg19 are not named; allowed: default"):
+        weights_file("vgg19", "")
+    assert weights_file("vgg19", "random") is None
+    assert weights_file("vgg19", "own.pt", tmp_path) == tmp_path / "own.pt"
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def unreachable(*given: object, **named: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    kept = tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"  # as torchvision publishes it
+    with pytest.raises(ValueError, match=r"cannot be downloaded .*; put resnet18-f37072fd.pth"):
+        weights_file("resnet18", "default")
+    kept.write_bytes(b"here")
+    assert weights_file("resnet18", "default") == kept

@@ -13,9 +13,12 @@ import pytest
 import yaml
 from odd_tasks import Amount, NoisySensors, Sensors, Widths
 from small_clips import letter, write_letter
+from small_views import view, write_frame, write_png
 
 from fusion_search.datasets.batch import Data
 from fusion_search.datasets.clips import stand_in
+from fusion_search.datasets.rgbd import data as rgbd_data
+from fusion_search.datasets.rgbd.stand_in import stand_in as rendered
 from fusion_search.search.declaration.configuration import (
     build_search,
     load_configuration,
@@ -24,6 +27,7 @@ from fusion_search.search.declaration.configuration import (
 )
 from fusion_search.search.spaces.searchers.random_grid import enumerate_samples
 from fusion_search.search.spaces.space import Space
+from fusion_search.search.tasks.rgbd import task as rgbd_task
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
@@ -332,9 +336,16 @@ def test_no_setting_is_called_like_a_column_or_a_part_of_a_sample(
 
 
 @pytest.fixture(scope="module")
-def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of ten persons, in the form of AVletters."""
-    folder = tmp_path_factory.mktemp("letters")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of ten persons, in the form of AVletters; of ten objects of two classes, RGB-D."""
+    folder = tmp_path_factory.mktemp("data")
+    for number in range(1, 11):
+        for said in ("apple", "bell_pepper"):
+            one = view(f"{said}_{number}_1_1")
+            write_frame(folder / "washington/rgbd-dataset", one)
+            stem = str(folder / "rgbd" / said / one.group / "a")
+            write_png(Path(f"{stem}_rgb.png"), one.colour)
+            write_png(Path(f"{stem}_depth.png"), one.depth)
     for number in range(10):
         for said in "AB":
             write_letter(folder, f"{said}1_{chr(65 + number)}", *letter(3, 5))
@@ -343,11 +354,14 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid_and_round_trip(
-    path: Path, letters: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FUSION_SEARCH_DATA", str(letters))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(letters / "cache"))
-    monkeypatch.setattr(stand_in, "stand_in", partial(stand_in.stand_in, 2, 1))  # all ten take long
+    monkeypatch.setenv("FUSION_SEARCH_DATA", str(data))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(data / "cache"))
+    # What would be downloaded; and the stand-ins' examples, all of which take long.
+    monkeypatch.setattr(rgbd_task, "weights_file", lambda *_: path)
+    monkeypatch.setattr(rgbd_data, "stand_in", lambda *sizes: rendered(*sizes[:2], 1))
+    monkeypatch.setattr(stand_in, "stand_in", partial(stand_in.stand_in, 2, 1))
     search = build_search(load_configuration(path))
     assert search.name == path.stem
     assert build_search(yaml.safe_load(to_yaml(search))) == search
@@ -457,7 +471,7 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ),
         (
             "name: x\ntask: numbers",
-            "task is 'numbers'; allowed: digits, table, xflow, or a class of yours as",
+            "task is 'numbers'; allowed: digits, rgbd, table, xflow, or a class of yours as",
         ),
         ("name: x\ntask: [digits]", r"task is \['digits'\]; allowed: text"),
         (f"{DIGITS}\nresources: {{cpus_per_trial: 0}}", "resources.cpus_per_trial is 0"),

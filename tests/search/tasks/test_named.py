@@ -24,22 +24,25 @@ def test_a_task_is_found_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("", "task is ''; allowed: digits, table, xflow, or a class of yours"),
+        ("", "task is ''; allowed: digits, rgbd, table, xflow, or a class of yours"),
         (
             "numbers",
-            "task is 'numbers'; allowed: digits, table, xflow, or a class of yours as module:Class",
+            "task is 'numbers'; allowed: digits, rgbd, table, xflow, or a class of yours",
         ),
-        ("odd_tasks:", "task is 'odd_tasks:'; allowed: digits, table, xflow, or"),
-        (":Sensors", "task is ':Sensors'; allowed: digits, table, xflow, or"),
+        ("odd_tasks:", "task is 'odd_tasks:'; allowed: digits, rgbd, table, xflow, or"),
+        (":Sensors", "task is ':Sensors'; allowed: digits, rgbd, table, xflow, or"),
         (
             "../odd_tasks:Sensors",
-            "task is '../odd_tasks:Sensors'; allowed: digits, table, xflow, or",
+            "task is '../odd_tasks:Sensors'; allowed: digits, rgbd, table, xflow, or",
         ),
         (
             "odd_tasks:Sensors.open",
-            "allowed: digits, table, xflow, or a class of yours as module:Class",
+            "allowed: digits, rgbd, table, xflow, or a class of yours as module:Class",
         ),
-        ("odd tasks:Sensors", "allowed: digits, table, xflow, or a class of yours as module:Class"),
+        (
+            "odd tasks:Sensors",
+            "allowed: digits, rgbd, table, xflow, or a class of yours as module:Class",
+        ),
         ("no_such_lab.gesture:Gestures", "but there is no module 'no_such_lab'"),
         ("odd_tasks.more:Gestures", "but there is no module 'odd_tasks.more'"),
         ("odd_tasks:Gestures", "but odd_tasks has no task Gestures"),

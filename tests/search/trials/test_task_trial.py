@@ -215,6 +215,8 @@ def sgd(rate: Callable[[int], float], epochs: int, momentum: float = 0) -> list[
             {"schedule": "cosine"},
             sgd(lambda epoch: 0.05 * (1 + math.cos(math.pi * epoch / 5)), 5),
         ),
+        # A hundredth of it in the last epoch, by one factor each.
+        ({"schedule": "exponential"}, sgd(lambda epoch: 0.1 * 10 ** (-epoch / 2), 5)),
     ],
 )
 def test_schedules_are_those_of_their_equations(
@@ -286,6 +288,7 @@ def test_gradients_are_clipped_to_their_common_norm() -> None:
         ({"coupling_weight_decay": math.nan}, "coupling_weight_decay is nan; allowed: 0 or more"),
         ({"learning_rate": 0}, "learning_rate is 0; allowed: above 0"),
         ({"step_factor": 2}, "step_factor is 2; allowed: above 0 to 1"),
+        ({"final_factor": 0}, "final_factor is 0; allowed: above 0 to 1"),
         ({"loader_workers": -1}, "loader_workers is -1; allowed: 0 or more"),
         ({"momentum": 0.9}, "momentum is 0.9 with optimizer adamw; allowed with: sgd"),
     ],

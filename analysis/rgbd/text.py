@@ -1,0 +1,154 @@
+"""RGB-D records beside the paper's tables, to be read: as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from fusion_search.analysis.conditions import train_label
+from fusion_search.analysis.folds.text import (
+    DASH,
+    INTERVALS,
+    NO_SHARE,
+    TESTS,
+    count_text,
+    difference_words,
+    markdown_table,
+    p_text,
+    value_text,
+    whole_text,
+)
+from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.rgbd.imbalance import RULE
+from fusion_search.analysis.rgbd.variants import RANDOM, Group
+
+FRAMES: Final = (
+    "The paper draws its folds at random from single frames, so that views of one object train and "
+    "test; its numbers stand beside such folds alone. Folds by object hold all views of the "
+    "objects that they test."
+)
+NO_PAIRS: Final = (
+    "Whether the gate's gain grows with the imbalance of the SNRs is not told: that takes naive "
+    "fusion and a gate, both tested at several pairs of finite SNRs."
+)
+NO_FLATTERY: Final = (
+    "How much random folds flatter is not told: that takes trials with both fold_by random and "
+    "instance."
+)
+
+
+def rgbd_text(
+    name: str,
+    table: pd.DataFrame,
+    groups: Sequence[Group],
+    imbalance: pd.DataFrame,
+    flattery: pd.DataFrame,
+    metric: MetricDescription,
+    notes: Sequence[str],
+) -> str:
+    """All tables, the hypothesis, and what random folds flatter by.
+
+    Args:
+        name: of the search.
+        table, groups: as :func:`analysis.rgbd.tables.compute_rgbd` gives them.
+        imbalance: of all groups, as :func:`analysis.rgbd.imbalance.compute_imbalance` gives them.
+        flattery: as :func:`analysis.rgbd.tables.compute_flattery` gives it.
+        metric: that the values are of.
+        notes: sentences for the end.
+    """
+    parts = [f"# {name} beside the modality gate's paper"]
+    for group in groups:
+        own = table[table["group"] == group.words]
+        parts.append(f"## {group.words}")
+        for measure, part in own.groupby("measure", sort=False):
+            where = (
+                "over the grid" if str(measure).startswith("mean_") else "at its train condition"
+            )
+            parts += [f"### {metric.words.capitalize()} {where}", _table(part, metric)]
+        told = imbalance[imbalance["group"] == group.words] if len(imbalance) else imbalance
+        parts += ["### Under unequal noise", *(list(told["sentence"]) if len(told) else [NO_PAIRS])]
+    parts += ["## Random folds against folds by object", _flattery(flattery, metric)]
+    missing = [NO_SHARE] if table["test_share"].isna().any() else []
+    ends = ["## Notes", FRAMES, RULE, INTERVALS, TESTS, *missing, *notes]
+    return "\n\n".join([*parts, *ends]) + "\n"
+
+
+def _table(rows: pd.DataFrame, metric: MetricDescription) -> str:
+    printed = bool(rows["paper"].notna().any())
+    cells = []
+    for row in rows_of(rows):
+        decision = row["decision"] if isinstance(row["decision"], str) else DASH
+        told = [row["variant"], whole_text(row["parameters"]), count_text(row)]
+        told += [value_text(row, metric), difference_words(row, metric)]
+        told += [p_text(row["p_corrected_t"]), p_text(row["p_max_t"]), decision]
+        cells.append([*told, *([_paper(row, metric)] if printed else [])])
+    header = ["network", "parameters", "folds", metric.words, "difference to naive fusion"]
+    header += ["p corrected", "p sign flips", "decision", *(["paper"] if printed else [])]
+    return markdown_table(header, cells)
+
+
+def _paper(row: dict[str, Any], metric: MetricDescription) -> str:
+    return DASH if pd.isna(row["paper"]) else metric.text(row["paper"])
+
+
+def _flattery(table: pd.DataFrame, metric: MetricDescription) -> str:
+    if table.empty:
+        return NO_FLATTERY
+    cells = [
+        [
+            *(row["variant"], str(row["folds"])),
+            *(metric.text(row["mean_random"]), metric.text(row["mean_instance"])),
+            *(difference_words(row, metric), row["instance"]),
+        ]
+        for row in rows_of(table)
+    ]
+    header = ["network", "folds", f"{RANDOM} folds", "folds by object", "difference", "of"]
+    return markdown_table(header, cells)
+
+
+def gates_text(
+    gates: pd.DataFrame, examples: pd.DataFrame, what: str, description: TaskDescription
+) -> str:
+    """How much of depth a gate lets pass, by condition and class, and where it trusts which.
+
+    Args:
+        gates: as :func:`analysis.rgbd.gates.compute_gates` gives it.
+        examples: as :func:`analysis.rgbd.gates.extreme_examples` gives them.
+        what: the trial, for people.
+        description: of the search.
+    """
+    tests = list(description.test_columns)
+    conditions = gates[gates["label"] < 0]
+    cells = [
+        [
+            train_label(tuple(row[one] for one in tests), description),
+            *(str(row["examples"]), f"{row['mean']:.3f}"),
+            *(f"{row[one]:.3f}" for one in ("low", "median", "high")),
+        ]
+        for row in rows_of(conditions)
+    ]
+    header = ["tested at", "examples", "mean", "10 %", "median", "90 %"]
+    listed = [
+        [
+            row["trusts"],
+            f"{row['split']} {row['number']}",
+            description.labels[int(row["label"])],
+            *(str(row["group"]), f"{row['depth']:.3f}"),
+        ]
+        for row in rows_of(examples)
+    ]
+    return (
+        "\n\n".join(
+            [
+                f"# How much of depth the gate lets pass: {what}",
+                "1 is depth alone, 0 colours alone; over all features of all examples.",
+                markdown_table(header, cells),
+                "## Examples at which it trusts either most",
+                markdown_table(["trusts", "example", "class", "object", "weight of depth"], listed),
+            ]
+        )
+        + "\n"
+    )

@@ -1,0 +1,162 @@
+"""Which trials of RGB-D records are which variant of the paper, on which data and folds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import pandas as pd
+
+from fusion_search.analysis.conditions import at_train, train_conditions, train_label
+from fusion_search.analysis.folds.runs import distinct
+from fusion_search.analysis.records.description import ORIGINAL
+from fusion_search.analysis.records.samples import rows_of, varied_words
+from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
+from fusion_search.analysis.rgbd.paper import (
+    BY_DEPTH,
+    BY_RGB,
+    DEPTH_ALONE,
+    FACES,
+    NAIVE,
+    PRINTED,
+    PRINTED_DEPTH,
+    RGB_ALONE,
+    SCRATCH,
+    VARIANTS,
+    WASHINGTON,
+)
+
+TASK: Final = "rgbd"
+STAND_IN: Final = "the rendered stand-in"
+RANDOM: Final = "random"
+_FOLDS_WORDS: Final = {RANDOM: "random folds", "instance": "folds by object"}
+_ENDS: Final = {
+    "": NAIVE,
+    "concatenate": NAIVE,
+    "gate_by_depth": BY_DEPTH,
+    "gate_by_rgb": BY_RGB,
+}
+_ALONE: Final = {"rgb": RGB_ALONE, "depth": DEPTH_ALONE}
+_NAMED: Final = {"bu3dfe": FACES, "bu-3dfe": FACES}
+"""A data set by the name of its folder alone."""
+
+_TOLD: Final = (
+    *("source", "path", "fold_by"),
+    *("rgb_network", "rgb_weights", "frozen", "depth_network", "depth_weights"),
+)
+"""Settings of the data that groups are told by, in words of their own."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that differ in variant, fold and seed alone.
+
+    Attributes:
+        data: the data set.
+        network: that reads the colours.
+        fold_by: random or instance.
+        rest: what else tells the group from others, but how folds were drawn.
+        words: all of it.
+        printed: variant -> the paper's accuracy, a share; empty where it has none.
+        trials: finished, with a column ``variant``.
+    """
+
+    data: str
+    network: str
+    fold_by: str
+    rest: str
+    words: str
+    printed: Mapping[str, float]
+    trials: pd.DataFrame
+
+
+def variant(row: Mapping[str, Any]) -> str | None:
+    """The variant that a trial is of; None where anything couples its streams before their ends."""
+    if any(json.loads(row["placement"]).values()):
+        return None
+    if row["streams"]:
+        return _ALONE.get(row["streams"])
+    return _ENDS.get(row["end"] or "")
+
+
+def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
+    """The finished trials of the paper's variants, by what else they differ in.
+
+    Args:
+        search: of the RGB-D task.
+        trials: its finished ones.
+
+    Raises:
+        AnalysisError: it is of another task, was measured on validation examples, or has no
+            variant.
+    """
+    description = search.description
+    if description.task != TASK:
+        raise AnalysisError(
+            f"search {search.name} is of task {description.task}; `draw rgbd` takes those of {TASK}"
+        )
+    found = pd.Series(list(map(variant, rows_of(trials))), trials.index, dtype=object)
+    trials = trials.assign(variant=found)[found.notna()]
+    if trials.empty:
+        raise AnalysisError(
+            f"search {search.name} has no finished trial of a variant of the paper "
+            f"({', '.join(VARIANTS)}, with nothing between their levels)"
+        )
+    if set(trials["split"]) != {"test"}:
+        raise AnalysisError(
+            f"search {search.name} is measured on the validation split; the paper's tables are of "
+            "test examples, such as its confirmation's"
+        )
+    trials = trials.assign(rest=list(map(_rest, trials[VARIED_SETTINGS])))
+    made = []
+    for condition in train_conditions(trials, description):
+        at = at_train(trials, condition, description)
+        clean = all(one == ORIGINAL for one in condition)
+        told = "" if clean else f"trained at {train_label(condition, description)}"
+        for _, part in at.groupby([*_TOLD, "folds", "rest"], sort=False, dropna=False):
+            made.append(_group(part, told))
+    words = distinct([one.words for one in made])
+    return [replace(one, words=own) for one, own in zip(made, words, strict=True)]
+
+
+def _rest(text: str) -> str:
+    settings = json.loads(text)
+    return json.dumps({name: one for name, one in settings.items() if name not in _TOLD})
+
+
+def _group(trials: pd.DataFrame, told: str) -> Group:
+    row = rows_of(trials.head(1))[0]
+    data, network = _data_set(row), str(row["rgb_network"])
+    frozen = " frozen" if row["frozen"] else ""
+    depth = "" if row["depth_network"] == SCRATCH else f", depth by {row['depth_network']}"
+    own = "a small network" if network == SCRATCH else f"{network}{frozen}"
+    rest = ", ".join(filter(None, [f"RGB by {own}{depth}", varied_words(row["rest"]), told]))
+    folds = f"{int(row['folds'])} {_FOLDS_WORDS.get(row['fold_by'], row['fold_by'])}"
+    printed = {} if told else _printed(data, row)
+    return Group(
+        data, network, str(row["fold_by"]), rest, f"{data}, {folds}, {rest}", printed, trials
+    )
+
+
+def _data_set(row: Mapping[str, Any]) -> str:
+    if row["source"] == "standin":
+        return STAND_IN
+    if row["source"] == "washington":
+        return WASHINGTON
+    path = str(row["path"] or "rgbd")
+    return _NAMED.get(path.rpartition("/")[2].lower(), f"images in {path}/")
+
+
+def _printed(data: str, row: Mapping[str, Any]) -> dict[str, float]:
+    """What the paper has beside a group: its folds were drawn at random."""
+    if row["fold_by"] != RANDOM:
+        return {}
+    folds = int(row["folds"])
+    fused = row["depth_network"] == SCRATCH
+    found = dict(PRINTED.get((data, folds, str(row["rgb_network"])), {}) if fused else {})
+    depth = PRINTED_DEPTH.get((data, folds, str(row["depth_network"])))
+    if depth is not None:
+        found[DEPTH_ALONE] = depth
+    return {name: accuracy / 100 for name, accuracy in found.items()}

@@ -1,0 +1,1 @@
+"""Networks of colour and depth images whose ends are weighed by a modality gate."""

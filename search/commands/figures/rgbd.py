@@ -1,0 +1,125 @@
+"""``draw rgbd``: RGB-D records beside the modality gate's paper, and what the gate does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pandas as pd
+
+from fusion_search.analysis.conditions import repetition_words
+from fusion_search.analysis.figures.folds.imbalance import draw_imbalance
+from fusion_search.analysis.figures.folds.intervals import draw_folds
+from fusion_search.analysis.figures.probed.gates import draw_gates, pictures_of
+from fusion_search.analysis.figures.timeline import read_activations
+from fusion_search.analysis.folds.runs import fold_measures
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.tables import read_table
+from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
+from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
+from fusion_search.analysis.rgbd.paper import GATES
+from fusion_search.analysis.rgbd.tables import compute_flattery, compute_rgbd
+from fusion_search.analysis.rgbd.text import gates_text, rgbd_text
+from fusion_search.search.commands.figures.drawing_options import (
+    data_caption,
+    finished_words,
+    open_all,
+    save,
+    save_numbers,
+    say,
+    write_text,
+)
+
+_EXAMPLES: Final = 4  # at either end
+_AT: Final = (("original", "original"), ("original", "4"), ("4", "original"), ("4", "4"))
+
+
+def rgbd(options: argparse.Namespace) -> int:
+    """``draw rgbd``: tables, the hypothesis, random folds against folds by object, and gates."""
+    search = open_all(options)
+    metric, name = search.description.metric, f"{search.name}-rgbd"
+    table, groups = compute_rgbd(search)
+    grid = read_table(search.storage, "grid", None, search.on_damage, search.description)
+    gains = {one.words: compute_gains(one, grid, search.description) for one in groups}
+    gains = {words: own for words, own in gains.items() if len(own)}
+    judged = [
+        compute_imbalance(one, gains[one.words], metric) for one in groups if one.words in gains
+    ]
+    imbalance = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame()
+    flattery = compute_flattery(groups, metric)
+    several = len(groups) > 1
+    figure = draw_folds(
+        table.assign(network=table["variant"] + (", " + table["group"] if several else "")),
+        [
+            one
+            for one in fold_measures(search.finished, search.description)
+            if one.column in set(table["measure"])
+        ],
+        metric,
+        title=f"{search.name}: {groups[0].words if not several else 'RGB-D'} over folds",
+        caption=data_caption(search),
+    )
+    save(options, figure, table, name)
+    if len(flattery):
+        save_numbers(options, flattery, f"{name}-folds")
+    if judged:
+        figure = draw_imbalance(
+            gains,
+            imbalance,
+            metric,
+            title=f"{search.name}: what a gate gains under unequal noise",
+            caption=data_caption(search),
+        )
+        save(options, figure, imbalance, f"{name}-imbalance")
+    notes = [
+        *(finished_words(search), data_caption(search)),
+        *filter(None, [repetition_words(search.finished)]),
+    ]
+    text = rgbd_text(search.name, table, groups, imbalance, flattery, metric, notes)
+    write_text(options, text, name)
+    gated = pd.concat([one.trials for one in groups], ignore_index=True)
+    _gates(options, search, gated[gated["variant"].isin(GATES)])
+    return 0
+
+
+def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) -> None:
+    """What the gates of probed trials do; where none was probed, how one is."""
+    probed = [row for row in rows_of(trials) if _is_probed(search, row)]
+    for row in probed:
+        _gate(options, search, row)
+    if not probed and len(trials):
+        conditions = [word for pair in _AT for word in ("--condition", *pair)]
+        again = command(
+            *("probe", search.name, "--trial", str(trials["trial_id"].iloc[0])),
+            *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
+            storage=search.storage.parent.location,
+        )
+        say(f"no gate was probed; to see what one does, first: {again}")
+
+
+def _is_probed(search: Search, row: Mapping[str, Any]) -> bool:
+    return search.storage.exists(f"activations/{row['trial_id']}.parquet")
+
+
+def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -> None:
+    activations = read_activations(search, row["trial_id"])
+    weights = depth_weights(activations, row["variant"], search.description)
+    if weights.empty:
+        say(f"the probe of {row['trial_name']} kept no gate; probe with --array gate, or without")
+        return
+    table = compute_gates(weights, search.description)
+    examples = extreme_examples(weights, search.description, _EXAMPLES)
+    name = f"{search.name}-gate-{row['trial_id']}"
+    figure = draw_gates(
+        table,
+        examples,
+        pictures_of(activations, examples),
+        search.description,
+        title=f"{search.name}: how much of depth passes, {row['trial_name']}",
+        caption=data_caption(search),
+    )
+    save(options, figure, table, name)
+    write_text(options, gates_text(table, examples, row["trial_name"], search.description), name)

@@ -1,0 +1,1 @@
+"""The task of objects seen in colour and depth, whose streams a modality gate weighs."""

@@ -1,0 +1,229 @@
+"""RGB-D records beside the paper: made-up trials whose answers are known beforehand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from descriptions import ACCURACY
+from scipy import stats
+
+from fusion_search.analysis.records.description import AxisDescription, TaskDescription
+from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
+from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
+from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
+from fusion_search.analysis.rgbd.tables import compute_flattery
+from fusion_search.analysis.rgbd.variants import Group, groups, variant
+
+SNRS = (math.inf, 8.0, 4.0, 2.0)
+TESTS = ["test_rgb_snr", "test_depth_snr"]
+DESCRIPTION = TaskDescription(
+    task="rgbd",
+    streams=("rgb", "depth"),
+    classes=2,
+    labels=("apple", "bell_pepper"),
+    axes=(
+        AxisDescription("rgb_snr", "rgb", SNRS),
+        AxisDescription("depth_snr", "depth.values", SNRS),
+    ),
+    metrics=(ACCURACY,),
+)
+
+
+def trial(end: str = "", fold: int = 0, **changes: Any) -> dict[str, Any]:
+    row = {
+        **{"trial_id": f"{end}{fold}", "status": "finished", "placement": "{}", "streams": ""},
+        **{"end": end, "fold": fold, "seed": 0, "split": "test", VARIED_SETTINGS: "{}"},
+        **{"varied_seeds": "{}", "source": "washington", "path": "", "fold_by": "random"},
+        **{"folds": 10, "rgb_network": "resnet50", "rgb_weights": "default", "frozen": False},
+        **{"depth_network": "small", "depth_weights": "", "parameters": 7},
+        **{"train_rgb_snr": math.inf, "train_depth_snr": math.inf},
+        **{"n_test": 10.0, "n_train": 70.0, "train_condition_accuracy": 0.5},
+    }
+    return {**row, **changes}
+
+
+def grouped(rows: list[dict[str, Any]]) -> list[Group]:
+    trials = pd.DataFrame(rows)
+    storage = open_storage("memory")
+    return groups(Search("made-up", storage, DESCRIPTION, trials, trials), trials)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"end": ""}, "naive fusion"),
+        ({"end": "concatenate"}, "naive fusion"),
+        ({"end": "gate_by_depth"}, "gate by depth"),
+        ({"end": "gate_by_rgb"}, "gate by RGB"),
+        ({"streams": "rgb"}, "RGB alone"),
+        ({"streams": "depth"}, "depth alone"),
+        ({"placement": json.dumps({"level1": {"coupling": "mmtm"}})}, None),
+    ],
+)
+def test_variants_are_told_by_streams_and_end(
+    changes: dict[str, Any], expected: str | None
+) -> None:
+    assert variant(trial(**changes)) == expected
+
+
+def printed(**changes: Any) -> dict[str, float]:
+    (found,) = grouped([trial("gate_by_depth", **changes)])
+    return {name: round(100 * value, 2) for name, value in found.printed.items()}
+
+
+def test_the_papers_numbers_stand_beside_random_folds_of_its_data_without_noise() -> None:
+    # As printed, ten folds and five.
+    assert printed() == {
+        "naive fusion": 76.65,
+        "gate by depth": 99.32,
+        "RGB alone": 50.08,
+        "depth alone": 77.07,
+    }
+    assert printed(rgb_network="vgg19", folds=5) == {
+        "naive fusion": 83.16,
+        "gate by depth": 99.51,
+        "RGB alone": 96.73,
+        "depth alone": 73.87,
+    }
+    assert printed(depth_network="vgg19") == {"depth alone": 2.38}
+    assert printed(source="folder", path="BU3DFE")["gate by depth"] == 89.86
+    assert printed(fold_by="instance") == {}
+    assert printed(source="standin") == {}
+    assert printed(train_rgb_snr=2.0) == {}
+
+
+def test_groups_are_told_apart_by_folds_networks_and_train_condition() -> None:
+    rows = [trial(), trial(fold_by="instance"), trial(frozen=True), trial(train_depth_snr=2.0)]
+    assert [one.words for one in grouped(rows)] == [
+        "Washington RGB-D, 10 random folds, RGB by resnet50",
+        "Washington RGB-D, 10 folds by object, RGB by resnet50",
+        "Washington RGB-D, 10 random folds, RGB by resnet50 frozen",
+        "Washington RGB-D, 10 random folds, RGB by resnet50, trained at rgb Orig., depth 2",
+    ]
+    with pytest.raises(AnalysisError, match="measured on the validation split"):
+        grouped([trial(split="validation")])
+    with pytest.raises(AnalysisError, match="no finished trial of a variant"):
+        grouped([trial("mine")])
+
+
+Gain = Callable[[int, float], float]
+
+
+def made(gain: Gain, folds: int) -> tuple[Group, pd.DataFrame]:
+    """Naive fusion and a gate that gains as is given of fold and imbalance; beyond it without."""
+    ends = ("", "gate_by_depth")
+    (group,) = grouped([trial(end, fold) for end in ends for fold in range(folds)])
+    rows = []
+    for fold, rgb, depth in itertools.product(range(folds), SNRS, SNRS):
+        finite = math.isfinite(rgb) and math.isfinite(depth)
+        more = gain(fold, abs(math.log2(rgb / depth))) if finite else 0.9
+        naive = 0.3 + 0.01 * fold
+        for end, value in zip(ends, (naive, naive + more), strict=True):
+            row = {"trial_id": f"{end}{fold}", **dict(zip(TESTS, (rgb, depth), strict=True))}
+            rows.append({**row, "accuracy": value})
+    return group, pd.DataFrame(rows)
+
+
+def judged(gain: Gain, folds: int = 8) -> tuple[dict[str, Any], pd.DataFrame]:
+    group, grid = made(gain, folds)
+    gains = compute_gains(group, grid, DESCRIPTION)
+    (row,) = compute_imbalance(group, gains, ACCURACY).to_dict("records")
+    return {str(name): value for name, value in row.items()}, gains
+
+
+def test_the_slope_of_the_gain_is_that_of_the_line_that_made_it() -> None:
+    slopes = 0.02 + 0.004 * np.arange(8)
+    row, gains = judged(lambda fold, imbalance: 0.05 + slopes[fold] * imbalance)
+    assert len(gains) == 8 * 9
+    assert sorted(set(gains["imbalance"])) == [0, 1, 2]
+    assert row["slope"] == pytest.approx(slopes.mean())
+    assert row["balanced"] == pytest.approx(0.05)
+    # Nadeau and Bengio's variance, with a test split a seventh of the train split.
+    half = stats.t.ppf(0.975, 7) * math.sqrt((1 / 8 + 1 / 7) * slopes.var(ddof=1))
+    assert (row["low"], row["high"]) == pytest.approx((slopes.mean() - half, slopes.mean() + half))
+    assert row["verdict"] == "held"
+    assert row["sentence"].startswith(
+        "The gain of gate by depth over naive fusion grows with the imbalance of the two SNRs "
+        "(+3.40 points for each halving of one SNR, 95 % interval"
+    )
+
+
+def test_a_gain_that_does_not_grow_is_refuted_and_few_folds_decide_nothing() -> None:
+    def flat(fold: int, imbalance: float) -> float:
+        return 0.1 + 0.001 * (-1) ** fold * imbalance
+
+    def steep(fold: int, imbalance: float) -> float:
+        return (0.03 + 0.001 * fold) * imbalance
+
+    assert judged(flat)[0]["verdict"] == "refuted"
+    assert judged(lambda fold, imbalance: 0.01 * fold * imbalance - 0.02)[0]["verdict"] == "held"
+    assert (
+        judged(lambda fold, imbalance: 0.01 * (fold - 3) * imbalance)[0]["verdict"] == "undecided"
+    )
+    row, _ = judged(steep, folds=5)
+    assert row["verdict"] == "undecided"
+    assert "cannot be decided with 5 folds; 6 would do" in row["sentence"]
+
+
+def test_what_random_folds_flatter_by_allows_for_shared_train_examples() -> None:
+    values = {"random": [0.9, 0.8, 0.7], "instance": [0.5, 0.4, 0.45]}
+    rows = [
+        trial(fold=fold, fold_by=how, train_condition_accuracy=value, trial_id=f"{how}{fold}")
+        for how, own in values.items()
+        for fold, value in enumerate(own)
+    ]
+    (row,) = compute_flattery(grouped(rows), ACCURACY).to_dict("records")
+    assert row["difference"] == pytest.approx(0.8 - 0.45)
+    first, second = ((1 / 3 + 1 / 7) * np.var(own, ddof=1) for own in values.values())
+    freedom = (first + second) ** 2 / (first**2 / 2 + second**2 / 2)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(first + second)
+    assert row["difference_high"] == pytest.approx(0.35 + half)
+    assert row["difference_low"] == pytest.approx(0.35 - half)
+    assert compute_flattery(grouped([rows[0]]), ACCURACY).empty
+
+
+def activations() -> pd.DataFrame:
+    rows = []
+    for condition, (number, gate) in itertools.product(
+        ((math.inf, math.inf), (2.0, math.inf)), enumerate(([0.1, 0.3], [0.9, 0.5], [0.4, 0.4]))
+    ):
+        row = {**dict(zip(TESTS, condition, strict=True)), "split": "test", "number": number}
+        row |= {"group": f"object {number}", "label": number % 2, "name": "gate"}
+        rows.append({**row, "values": np.array(gate) * (1 if condition[0] > 2 else 0.5)})
+    return pd.DataFrame([*rows, {**rows[0], "name": "output", "values": np.ones(7)}])
+
+
+def test_how_much_of_depth_passes_is_told_by_class_and_condition() -> None:
+    weights = depth_weights(activations(), "gate by depth", DESCRIPTION)
+    table = compute_gates(weights, DESCRIPTION).set_index(["test_rgb_snr", "class"])
+    assert table["mean"].to_dict() == pytest.approx(
+        {
+            (math.inf, "all"): 2.6 / 6,
+            (math.inf, "apple"): 0.3,
+            (math.inf, "bell_pepper"): 0.7,
+            (2.0, "all"): 1.3 / 6,
+            (2.0, "apple"): 0.15,
+            (2.0, "bell_pepper"): 0.35,
+        }
+    )
+    assert table.loc[(math.inf, "all"), "median"] == pytest.approx(0.4)
+    assert table.loc[(math.inf, "all"), "examples"] == 3
+    other = depth_weights(activations(), "gate by RGB", DESCRIPTION)
+    assert (weights["depth"] + other["depth"]).tolist() == pytest.approx([1.0] * 6)
+
+
+def test_examples_at_which_a_gate_trusts_either_most_are_those_of_the_first_condition() -> None:
+    weights = depth_weights(activations(), "gate by depth", DESCRIPTION)
+    found = extreme_examples(weights, DESCRIPTION, 4)
+    assert found[["trusts", "number", "depth"]].to_numpy().tolist() == [
+        ["RGB", 0, pytest.approx(0.2)],
+        ["depth", 1, pytest.approx(0.7)],
+    ]

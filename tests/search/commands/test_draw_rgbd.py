@@ -1,0 +1,66 @@
+"""A search of the RGB-D task is run, probed and drawn as a user would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from fusion_search.search.commands.command_line import main
+
+SUPPORT = Path(__file__).parents[2] / "support"
+CONFIG = {
+    "name": "tiny",
+    "task": "rgbd",
+    "data": {"size": 16, "classes": 2, "instances": 3, "views": 2, "folds": 3},
+    "network": {"widths": [4, 6], "fusion_size": 5, "dense_sizes": [6]},
+    "folds": [0, 1],
+    "sweep": [
+        {
+            "data": {"fold_by": ["random", "instance"]},
+            "placement": {"ends": ["concatenate", "gate_by_depth"]},
+        },
+        {"placement": {"streams": [["rgb"], ["depth"]]}},
+    ],
+    "training": {"epochs": 2, "batch_size": 4, "schedule": "exponential"},
+    "mlflow": {"enabled": False},
+}
+
+
+@pytest.mark.slow
+def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, results, drawn = (tmp_path / name for name in ("tiny.yaml", "results", "drawn"))
+    config.write_text(yaml.safe_dump(CONFIG))
+    # Without Ray; the verbs are the same.
+    here = [sys.executable, str(SUPPORT / "drive_here.py"), "launch", str(config)]
+    subprocess.run(
+        [*here, "--storage", str(results)], check=True, env=dict(os.environ), capture_output=True
+    )
+    storage = ["--storage", str(results)]
+    draw = ["draw", "rgbd", "tiny", *storage, "--output", str(drawn)]
+    assert main(draw) == 0
+    told = capsys.readouterr()
+    assert "no gate was probed; to see what one does, first: fusion-search probe tiny" in told.err
+    table = pd.read_csv(drawn / "tiny-rgbd.csv")
+    assert set(table["variant"]) == {"naive fusion", "gate by depth", "RGB alone", "depth alone"}
+    assert set(table["group"].str.contains("folds by object")) == {True, False}
+    assert set(pd.read_csv(drawn / "tiny-rgbd-imbalance.csv")["verdict"]) == {"undecided"}
+    assert "## Random folds against folds by object" in told.out
+    trials = pd.read_parquet(results / "tiny/trials")
+    gated = str(trials[trials["end"] == "gate_by_depth"]["trial_id"].iloc[0])
+    conditions = ["--condition", "original", "original", "--condition", "original", "4"]
+    probe = ["probe", "tiny", "--trial", gated, "--per-class", "2", *conditions, *storage]
+    assert main(probe) == 0
+    assert main(draw) == 0
+    gates = pd.read_csv(drawn / f"tiny-gate-{gated}.csv")
+    assert set(gates["class"]) == {"all", "striped_ball", "chequered_ball"}
+    assert gates["mean"].between(0, 1).all()
+    assert (drawn / f"tiny-gate-{gated}.png").stat().st_size > 10_000
+    assert "Examples at which it trusts either most" in capsys.readouterr().out
