@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from fusion_search.analysis.figures.arrays import Array, draw_input
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
-from fusion_search.analysis.records.columns import column_words
 from fusion_search.analysis.records.selection import snr_label
+from fusion_search.analysis.records.words.names import column_words
 
 Impaired: TypeAlias = Mapping[str, Sequence[tuple[float, Array]]]
 """Axis -> its input at each of its SNRs, the first of which is no noise."""

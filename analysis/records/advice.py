@@ -10,10 +10,10 @@ from typing import Any, Final
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.words.names import UNNAMED
 
 STORAGE: Final = "results"  # folder of the searches when none is given
 OPTIONS_FILE: Final = "options.json"
-UNNAMED: Final = "__main__"  # for a module, of a task that a notebook or script defined
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,6 @@ def check_name(what: str, name: Any) -> None:
         raise ValueError(f"{what} is named {shown(name)}; allowed: letters, digits and _")
 
 
-def column_words(name: str) -> str:
-    """A column for people: ``test_speech_snr`` is "test speech SNR"."""
-    return " ".join("SNR" if one == "snr" else one for one in name.split("_"))
-
-
 def condition_value(plain: Any) -> float | str:
     """A train condition on one axis: a number, or in words what every example's is drawn from.
 

@@ -14,18 +14,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from fusion_search.analysis.records.columns import (
-    COLUMNS,
-    LONGEST_NAME,
-    TRIED,
-    TYPES,
-    check_name,
-    column_words,
-)
+from fusion_search.analysis.records.columns import COLUMNS, LONGEST_NAME, TRIED, TYPES, check_name
 from fusion_search.analysis.records.columns import ColumnDescription as ColumnDescription
 from fusion_search.analysis.records.plain_data import parse_json, read_content
 from fusion_search.analysis.records.secrets import sentence, shown
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.words.names import column_words
 
 TASK_FILE: Final = "task.json"
 ORIGINAL: Final = math.inf  # no noise, on any axis

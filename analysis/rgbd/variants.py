@@ -12,8 +12,9 @@ import pandas as pd
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
 from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.records.description import ORIGINAL
-from fusion_search.analysis.records.samples import rows_of, varied_words
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
+from fusion_search.analysis.records.words.networks import varied_words
 from fusion_search.analysis.rgbd.paper import (
     BY_DEPTH,
     BY_RGB,

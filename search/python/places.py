@@ -6,9 +6,9 @@ import inspect
 import sys
 from pathlib import Path
 
-from fusion_search.analysis.records.advice import UNNAMED
 from fusion_search.analysis.records.selection import Search, open_search
 from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.words.names import UNNAMED
 from fusion_search.search.tasks.base import Task, TaskError
 from fusion_search.search.tasks.current_folder import make_importable
 from fusion_search.search.tasks.named import find_task

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from fusion_search.analysis.records.advice import UNNAMED
+from fusion_search.analysis.records.words.names import UNNAMED
 from fusion_search.search.tasks.base import Task, TaskError
 from fusion_search.search.tasks.current_folder import in_copy, make_importable, module_of
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from fusion_search.analysis.records.advice import UNNAMED
+from fusion_search.analysis.records.words.names import UNNAMED
 from fusion_search.search.tasks.current_folder import copied_folder, make_importable
 from fusion_search.search.tasks.named import MissingTaskError, parts_of, task_file
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
-from fusion_search.analysis.records.columns import column_words
+from fusion_search.analysis.records.words.names import column_words
 from fusion_search.analysis.records.words.networks import PLAIN, placed_words, setting_words
 from fusion_search.datasets.conditions import ORIGINAL, TrainCondition, check_train
 from fusion_search.models.couplings.options import canonical

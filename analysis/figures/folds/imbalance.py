@@ -14,7 +14,7 @@ from fusion_search.analysis.figures.drawing import (
     add_title,
     drawn,
     new_figure,
-    percent_axis,
+    value_axis,
     wrapped,
 )
 from fusion_search.analysis.records.description import MetricDescription
@@ -63,7 +63,7 @@ def draw_imbalance(
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=7)
-        percent_axis(axes.yaxis, metric, decimals=0)
+        value_axis(axes.yaxis, metric)
     panels[0].set_ylabel(f"{metric.words}, minus naive fusion", fontsize=9)
     add_title(figure, title)
     note = (

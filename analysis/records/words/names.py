@@ -1,12 +1,19 @@
-"""Names of trials beside each other: what tells them apart."""
+"""Names of trials beside each other, of columns and of tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Final
 
+UNNAMED: Final = "__main__"  # for a module, of a task that a notebook or script defined
+
 _MOST: Final = 3  # names
 _LONG: Final = 100  # characters of several names
+
+
+def column_words(name: str) -> str:
+    """A column for people: ``test_speech_snr`` is "test speech SNR"."""
+    return " ".join("SNR" if one == "snr" else one for one in name.split("_"))
 
 
 def shared_parts(names: Collection[str]) -> set[str]:

@@ -17,7 +17,7 @@ from descriptions import (
 )
 from flips import damaged
 
-from fusion_search.analysis.records.columns import COLUMNS, ROLES, column_words
+from fusion_search.analysis.records.columns import COLUMNS, ROLES
 from fusion_search.analysis.records.description import (
     TASK_FILE,
     AxisDescription,
@@ -27,6 +27,7 @@ from fusion_search.analysis.records.description import (
     read_description,
 )
 from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.words.names import column_words
 
 ALL = [digit_description(), digit_description(absent=True), sensors_description()]
 ALL.append(clips_description())
