@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from fusion_search.analysis.records.advice import (
-    UNNAMED,
     command,
     go_on_command,
     read_options,
 )
 from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.words.names import UNNAMED
 
 
 def advised(search: Search, specification: Mapping[str, Any], storage: str) -> dict[str, str]:
