@@ -218,7 +218,8 @@ def noise_sections(group: Group, table: pd.DataFrame, metric: MetricDescription)
     told = [
         [
             *(row["region"], row["other"], str(row["folds"]), difference_words(row, metric)),
-            *(p_text(row["p_holm"]), p_text(row["p_max_t"]), row["part"]),
+            *(p_text(row["p_holm"]), p_text(row["p_holm_below"]), p_text(row["p_max_t"])),
+            row["part"],
         ]
         for row in rows_of(table)
     ]
@@ -227,7 +228,8 @@ def noise_sections(group: Group, table: pd.DataFrame, metric: MetricDescription)
         f"{RESIDUAL} minus",
         "folds",
         "difference",
-        "p Holm",
+        "p Holm, held",
+        "p Holm, refuted",
         "p sign flips",
         "decision",
     ]
