@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -49,6 +50,22 @@ def test_the_claims_of_early_fusion_are_drawn_from_every_record(tmp_path: Path) 
     most = claims[claims["what"].str.contains("second-layer fusion at most")].iloc[0]
     assert most["seeds"] == len(by_seed)
     assert most["value"] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_what_a_gate_gains_is_drawn_from_the_records_alone(tmp_path: Path) -> None:
+    words = ["draw", "rgbd", "rgbd-standin", "--storage", str(RECORDS)]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    folds = pd.read_csv(tmp_path / "rgbd-standin-rgbd-folds.csv").set_index("variant")
+    trials = pd.read_parquet(RECORDS / "rgbd-standin" / "trials")
+    assert (trials["status"] == "finished").all()
+    clean = trials[np.isposinf(trials["train_rgb_snr"]) & np.isposinf(trials["train_depth_snr"])]
+    both = clean["streams"].map(len) == 0
+    naive = clean[both & ~clean["end"].str.startswith("gate")]
+    assert naive["fold"].value_counts().eq(2).all()
+    by_kind = naive.groupby("fold_by")["train_condition_accuracy"].mean()
+    assert folds.loc["naive fusion", "mean_random"] == pytest.approx(by_kind["random"])
+    assert folds.loc["naive fusion", "mean_instance"] == pytest.approx(by_kind["instance"])
 
 
 def test_records_have_neither_checkpoints_nor_data() -> None:
