@@ -50,7 +50,7 @@ from fusion_search.search.records.search_folder import (
     planned_ids,
 )
 from fusion_search.search.running.progress import TrialLines, warn_of_damage
-from fusion_search.search.running.summary import chosen_by, go_on_command, summary
+from fusion_search.search.running.summary import INCOMPLETE, chosen_by, go_on_command, summary
 
 POLL_SECONDS: Final = 1.0  # between two looks at the folder
 NOT_STOPPED: Final = 1  # exit code: it may run still
@@ -109,9 +109,11 @@ def silent_words(driver: Mapping[str, Any], name: str, location: str) -> str:
 
 def _resume(name: str, location: str) -> str:
     """The command that goes on with a search, where it last ran."""
+    if not open_storage(location).below(name).exists(SPECIFICATION_FILE):
+        return command("launch", "CONFIG", storage=location)  # which its driver has not written yet
     try:
         search = load_outline(name, location)
-    except ValueError:  # its driver has not written yet what it runs, or the command says why not
+    except ValueError:  # the command says why not
         return command("resume", name, storage=location)
     return go_on_command("resume", search, read_options(open_storage(location).below(name)))
 
@@ -138,6 +140,13 @@ def _follow(name: str, location: str) -> int:
     driver = _driver(name, location)
     storage = open_storage(location).below(name)
     while driver is not None and not storage.exists(SPECIFICATION_FILE):  # it loads its data
+        if standing(driver) != RUNNING:
+            why = "is dead" if standing(driver) == DEAD else "is not heard any more"
+            print(
+                f"search {name}: {driver_words(driver)} {why}, and has not written what it runs; "
+                f"launch it again: {_resume(name, location)}"
+            )
+            return INCOMPLETE
         time.sleep(POLL_SECONDS)
         driver = _driver(name, location)
     print(f"search {name}: {driver_words(driver) if driver else 'no process runs it'}", flush=True)

@@ -209,6 +209,35 @@ def test_attach_ends_when_its_driver_is_gone(
 
 
 @pytest.mark.parametrize(
+    ("fields", "silent", "words"),
+    [
+        ({"process_start": 1}, 0, "is dead, and has not written what it runs"),
+        ({"host": "node-3"}, 300, "is not heard any more, and has not written what it runs"),
+    ],
+    ids=["dead", "silent"],
+)
+def test_who_is_gone_before_it_wrote_what_it_runs_is_not_waited_for(
+    fields: dict[str, Any],
+    silent: float,
+    words: str,
+    storage: Storage,
+    at: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    storage.remove("specification.yaml")
+    write_driver(storage, silent, **fields)
+    assert main(["attach", NAME, *at]) == 1
+    told = capsys.readouterr().out
+    assert words in told
+    again = f"fusion-search launch CONFIG --storage {at[1]}"
+    assert f"launch it again: {again}" in told
+    main(["stop", NAME, *at])
+    said = capsys.readouterr()
+    assert again in said.out + said.err
+    assert "resume" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
     ("words", "job"),
     [
         (["paper"], False),
