@@ -108,8 +108,8 @@ def test_without_padding_the_map_shrinks_by_the_kernel() -> None:
     ("engine", "constant", "checkpoint_frames"),
     [
         *(("eager", constant, frames) for constant in (True, False) for frames in (0, 2)),
-        # Compiling takes long: one here, all of them with the slow tests.
-        ("compiled", True, 0),
+        # Compiling takes long; below, what is compiled is set against PyTorch's own gradients.
+        pytest.param("compiled", True, 0, marks=pytest.mark.slow),
         pytest.param("compiled", False, 2, marks=pytest.mark.slow),
         pytest.param("compiled", True, 2, marks=pytest.mark.slow),
         pytest.param("compiled", False, 0, marks=pytest.mark.slow),

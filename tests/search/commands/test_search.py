@@ -134,6 +134,7 @@ def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> No
         assert [one.info.status for one in runs] == ["FAILED", "FAILED"]
 
 
+@pytest.mark.slow  # tests/faults/test_saved_states.py asks it of a trial, without Ray's patience
 def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often(
     tmp_path: Path,
 ) -> None:

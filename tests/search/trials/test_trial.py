@@ -158,6 +158,7 @@ def test_epochs_count_examples_and_the_best_one_is_kept(
     assert check.metrics["accuracy"] == pytest.approx(best)
 
 
+@pytest.mark.slow  # of the layer itself, tests/models/test_convlstm.py asks the same
 def test_engines_and_checkpointing_change_rounding_alone(small_opened: OpenedTask) -> None:
     trial = small_trial(fusion_depth=0, epochs=1)
     eager = run_trial(trial, small_opened)
