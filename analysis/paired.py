@@ -121,9 +121,9 @@ def difference_text(value: float, metric: MetricDescription, style: str = "+.1f"
     return f"{100 * value:{style}} points" if metric.share else f"{value:{style[:-3]}.3g}"
 
 
-def ends_text(low: float, high: float, metric: MetricDescription) -> str:
+def ends_text(low: float, high: float, metric: MetricDescription, style: str = "+.1f") -> str:
     """The ends of a difference's interval: "-0.3 to +2.7"."""
-    ends = (difference_text(one, metric).removesuffix(" points") for one in (low, high))
+    ends = (difference_text(one, metric, style).removesuffix(" points") for one in (low, high))
     return " to ".join(ends)
 
 

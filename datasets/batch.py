@@ -56,7 +56,7 @@ class Batch:
         """The same with every tensor on a device."""
 
         def move(one: Any) -> Any:
-            if not isinstance(one, Tensor) or one.device == device:
+            if not isinstance(one, Tensor):
                 return one
             # A GPU fetches by itself from pinned memory alone, while its kernels run.
             pinned = one.pin_memory() if device.type == "cuda" and not one.is_cuda else one

@@ -87,6 +87,11 @@ def best_sample(search: Search) -> BestSample:
     return BestSample(objective, rows_of(search.trials))
 
 
+def is_probed(search: Search, trial_id: str) -> bool:
+    """Whether a probe kept arrays of a trial's network."""
+    return search.storage.exists("activations", f"{trial_id}.parquet")
+
+
 def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
     """The arrays that a probe kept of a trial's network, each in its shape.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,17 @@ def runs(trials: pd.DataFrame, labels: Sequence[str], column: str) -> pd.DataFra
     named = trials.assign(label=labels).groupby(["label", *REPETITION], sort=False)
     table = named[column].mean().unstack(list(REPETITION))
     return table.loc[list(dict.fromkeys(labels))].sort_index(axis=1)
+
+
+def runs_in_order(trials: pd.DataFrame, column: str, variants: Iterable[str]) -> pd.DataFrame:
+    """:func:`runs` of trials that have a ``variant`` each, in the order of these."""
+    values = runs(trials, list(trials["variant"]), column)
+    return values.loc[[one for one in variants if one in values.index]]
+
+
+def settings_besides(text: str, told: Container[str]) -> str:
+    """Varied settings as records have them, in JSON, without those that are told otherwise."""
+    return json.dumps({name: one for name, one in json.loads(text).items() if name not in told})
 
 
 def by_fold(

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_search.analysis.folds.runs import test_share
-from fusion_search.analysis.paired import compare, difference_text, p_words
+from fusion_search.analysis.paired import compare, difference_text, ends_text, p_words
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.rgbd.paper import GATES, NAIVE
@@ -129,10 +129,8 @@ def _sentence(row: dict[str, Any], metric: MetricDescription) -> str:
     slope = difference_text(row["slope"], metric, "+.2f")
     told = f"{slope} for each halving of one SNR"
     if not math.isnan(row["low"]):
-        low, high = (
-            difference_text(row[end], metric, "+.2f").split()[0] for end in ("low", "high")
-        )
-        told += f", 95 % interval {low} to {high}, p {p_words(row['p'])}"
+        ends = ends_text(row["low"], row["high"], metric, "+.2f")
+        told += f", 95 % interval {ends}, p {p_words(row['p'])}"
     few = undecided(row["folds"], unit="fold")
     counted = few or count_label(row["folds"], "fold")
     what = f"The gain of {row['variant']} over naive fusion"

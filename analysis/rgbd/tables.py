@@ -15,7 +15,7 @@ from fusion_search.analysis.folds.comparison import TEST_COLUMNS, VALUE_COLUMNS,
 from fusion_search.analysis.folds.runs import (
     by_fold,
     fold_measures,
-    runs,
+    runs_in_order,
     test_share,
     with_sizes,
 )
@@ -62,8 +62,7 @@ def compute_rgbd(search: Search) -> tuple[pd.DataFrame, list[Group]]:
 
 def variant_runs(group: Group, column: str) -> pd.DataFrame:
     """A column of the group's trials, [variant, run], in the order of ``VARIANTS``."""
-    values = runs(group.trials, list(group.trials["variant"]), column)
-    return values.loc[[one for one in VARIANTS if one in values.index]]
+    return runs_in_order(group.trials, column, VARIANTS)
 
 
 def _paper(group: Group, name: str, printed: bool) -> float:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
-from fusion_search.analysis.folds.runs import distinct
+from fusion_search.analysis.folds.runs import distinct, settings_besides
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
@@ -110,7 +110,7 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             f"search {search.name} is measured on the validation split; the paper's tables are of "
             "test examples, such as its confirmation's"
         )
-    trials = trials.assign(rest=list(map(_rest, trials[VARIED_SETTINGS])))
+    trials = trials.assign(rest=[settings_besides(text, _TOLD) for text in trials[VARIED_SETTINGS]])
     made = []
     for condition in train_conditions(trials, description):
         at = at_train(trials, condition, description)
@@ -120,11 +120,6 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             made.append(_group(part, told))
     words = distinct([one.words for one in made])
     return [replace(one, words=own) for one, own in zip(made, words, strict=True)]
-
-
-def _rest(text: str) -> str:
-    settings = json.loads(text)
-    return json.dumps({name: one for name, one in settings.items() if name not in _TOLD})
 
 
 def _group(trials: pd.DataFrame, told: str) -> Group:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
-from fusion_search.analysis.folds.runs import distinct
+from fusion_search.analysis.folds.runs import distinct, settings_besides
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
@@ -115,7 +115,7 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             "test persons, such as its confirmation's"
         )
     trials = trials.assign(
-        rest=[_rest(text) for text in trials[VARIED_SETTINGS]],
+        rest=[settings_besides(text, _TOLD) for text in trials[VARIED_SETTINGS]],
         data_set=[data_set(row, description.classes) for row in rows_of(trials)],
     )
     keys = ["form", "source", "folder", "protocol", "rest", "data_set"]
@@ -137,12 +137,6 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             )
     words = distinct([one.words for one in found])
     return [replace(one, words=own) for one, own in zip(found, words, strict=True)]
-
-
-def _rest(text: str) -> str:
-    """The varied settings that are not told otherwise."""
-    settings = json.loads(text)
-    return json.dumps({name: one for name, one in settings.items() if name not in _TOLD})
 
 
 def data_set(row: Mapping[str, Any], classes: int | None) -> str:

@@ -20,6 +20,7 @@ from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import StateError, load_state, saver
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.base import TrialError
+from fusion_search.search.tasks.captured import with_capture
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.packing import FAILURES, run_pack
 from fusion_search.search.trials.results import Epoch
@@ -187,7 +188,8 @@ def _add_machine(row: Row, trial: TrialSpecification, opened: OpenedTask) -> Non
         row |= {"device": device.type, "device_name": device_name(device.type)}
         data = opened.data(trial.data, trial.fold)
         steps = trial.training.steps(trial.training.examples or len(data.train))  # type: ignore[arg-type]
-        row["engine"] = opened.task.engine(trial.network, steps, device)
+        engine = opened.task.engine(trial.network, steps, device)
+        row["engine"] = with_capture(engine, opened.task, trial.network, device)
 
 
 def _epoch_row(trial: TrialSpecification, epoch: Epoch) -> Row:

@@ -7,13 +7,14 @@ A graph starts them all at once; they are the same kernels on the same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fusion_search.datasets.batch import Batch, Tree
+from fusion_search.search.tasks.base import Task
 
 _EAGER_STEPS: Final = 3  # until kernels are compiled and chosen, and memory is fetched
 
@@ -47,8 +48,9 @@ class CapturedPass:
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tree]:
         """Loss and outputs, detached where they are replayed."""
-        self._shape = self._shape or _shape(batch)
-        if _shape(batch) != self._shape:
+        shape = _shape(batch)
+        self._shape = self._shape or shape
+        if shape != self._shape:
             return self._on_own_stream(batch)
         if self._seen < _EAGER_STEPS:
             self._seen += 1
@@ -98,10 +100,11 @@ def _detached(one: Tree) -> Tree:
     return one.detach() if isinstance(one, Tensor) else one
 
 
-def chosen_pass(
-    eager: Pass, parameters: Iterable[nn.Parameter], device: torch.device, *, captures: bool
-) -> Pass:
-    """The pass itself, or its replay where there is a GPU and the task allows it."""
-    if device.type == "cuda" and captures:
-        return CapturedPass(parameters, eager, device)
-    return eager
+def is_captured(task: Task, settings: Any, device: torch.device) -> bool:
+    """Whether steps of a network of these settings are replayed on this device."""
+    return device.type == "cuda" and task.captures(settings)
+
+
+def with_capture(engine: str, task: Task, settings: Any, device: torch.device) -> str:
+    """What computes a network, for the record: its engine, and whether steps are replayed."""
+    return f"{engine}, captured" if is_captured(task, settings, device) else engine

@@ -18,7 +18,7 @@ from fusion_search.datasets.conditions import drawn
 from fusion_search.datasets.loading import Loaders, Presentation, load, passes
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.tasks.base import Answer, Condition, TrialError
-from fusion_search.search.tasks.captured import chosen_pass
+from fusion_search.search.tasks.captured import CapturedPass, Pass, is_captured, with_capture
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
 from fusion_search.search.tasks.run import Run, Stopwatch
 from fusion_search.search.trials.cost import milliseconds_per_example, multiply_accumulates
@@ -113,13 +113,11 @@ class TrialTraining:
         self.epoch_examples = self.settings.epoch_examples or len(self.numbers["train"])
         self.network = trial.task.build(trial.network, data, trial.placement).to(device)
         steps = self.settings.steps(len(self.numbers["train"]))
-        self.engine = trial.task.prepare(self.network, trial.network, steps, device)
-        captures = trial.task.captures(trial.network)
-        if device.type == "cuda" and captures:
-            self.engine += ", captured"
-        self._pass = chosen_pass(
-            self._computed, self.network.parameters(), device, captures=captures
-        )
+        engine = trial.task.prepare(self.network, trial.network, steps, device)
+        self.engine = with_capture(engine, trial.task, trial.network, device)
+        self._pass: Pass = self._computed
+        if is_captured(trial.task, trial.network, device):
+            self._pass = CapturedPass(self.network.parameters(), self._computed, device)
         self.optimizer = make_optimizer(self.network, self.settings)
         self.schedule = make_schedule(self.optimizer, self.settings)
         self.batches_taken = 0

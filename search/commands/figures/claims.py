@@ -6,6 +6,7 @@ import argparse
 
 import pandas as pd
 
+from fusion_search.analysis.conditions import at_train
 from fusion_search.analysis.early_fusion.accuracies import LITERAL, TESTS, read_accuracies
 from fusion_search.analysis.early_fusion.late import MAIN
 from fusion_search.analysis.early_fusion.onset import PAIRS, SEED, claim_6
@@ -13,7 +14,7 @@ from fusion_search.analysis.early_fusion.parts import NOT_THERE, Part
 from fusion_search.analysis.early_fusion.text import claims_text, compute_claims
 from fusion_search.analysis.figures.arrays import Array, onset_of
 from fusion_search.analysis.figures.folds.claims import draw_claims
-from fusion_search.analysis.figures.timeline import read_activations
+from fusion_search.analysis.figures.timeline import is_probed, read_activations
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.selection import DEPTH, Search
 from fusion_search.search.commands.figures.drawing_options import (
@@ -46,14 +47,13 @@ def early_fusion(options: argparse.Namespace) -> int:
 
 def before_sound(search: Search, storage: str) -> Part:
     """Claim 6, of the probe of one network; how to make that, where it is not there."""
-    rows = search.finished
-    at = (rows["train_audio_snr"] == MAIN[0]) & (rows["train_visual_snr"] == MAIN[1])
-    own = rows[at & (rows[DEPTH] == 0) & (rows["seed"] == SEED) & (rows["pooling"] != LITERAL)]
+    rows = at_train(search.finished, MAIN, search.description)
+    own = rows[(rows[DEPTH] == 0) & (rows["seed"] == SEED) & (rows["pooling"] != LITERAL)]
     if own.empty:
         return claim_6([], NOT_THERE)
     trial_id = str(own.iloc[0]["trial_id"])
     logits: list[Array] = []
-    if search.storage.exists("activations", f"{trial_id}.parquet"):
+    if is_probed(search, trial_id):
         logits = _logits_before_sound(read_activations(search, trial_id))
     again = command(
         *("probe", search.name, "--trial", trial_id, "--tested", str(PAIRS), "--condition"),

@@ -49,7 +49,7 @@ from fusion_search.analysis.figures.probed.embedding import (
 )
 from fusion_search.analysis.figures.probed.following import compute_following
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps, frames_of, is_map
-from fusion_search.analysis.figures.timeline import choose_trial, read_activations
+from fusion_search.analysis.figures.timeline import choose_trial, is_probed, read_activations
 from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
@@ -116,7 +116,7 @@ def _clusters_over_folds(options: argparse.Namespace) -> int:
     probes = {}
     for row in rows_of(other_folds(search, trial)):
         trial_id = row["trial_id"]
-        if not search.storage.exists("activations", f"{trial_id}.parquet"):
+        if not is_probed(search, trial_id):
             say(f"left out, not probed: fold {row['fold']}, trial {trial_id}")
             continue
         table, _ = at_first_condition(read_activations(search, trial_id), search.description)

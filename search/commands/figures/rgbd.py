@@ -12,7 +12,7 @@ from fusion_search.analysis.conditions import repetition_words
 from fusion_search.analysis.figures.folds.imbalance import draw_imbalance
 from fusion_search.analysis.figures.folds.intervals import draw_folds
 from fusion_search.analysis.figures.probed.gates import draw_gates, pictures_of
-from fusion_search.analysis.figures.timeline import read_activations
+from fusion_search.analysis.figures.timeline import is_probed, read_activations
 from fusion_search.analysis.folds.runs import fold_measures
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import rows_of
@@ -87,7 +87,7 @@ def rgbd(options: argparse.Namespace) -> int:
 
 def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) -> None:
     """What the gates of probed trials do; where none was probed, how one is."""
-    probed = [row for row in rows_of(trials) if _is_probed(search, row)]
+    probed = [row for row in rows_of(trials) if is_probed(search, row["trial_id"])]
     for row in probed:
         _gate(options, search, row)
     if not probed and len(trials):
@@ -98,10 +98,6 @@ def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) ->
             storage=search.storage.parent.location,
         )
         say(f"no gate was probed; to see what one does, first: {again}")
-
-
-def _is_probed(search: Search, row: Mapping[str, Any]) -> bool:
-    return search.storage.exists(f"activations/{row['trial_id']}.parquet")
 
 
 def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -> None:

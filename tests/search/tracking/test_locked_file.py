@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +24,7 @@ from tracking_records import (
 )
 from tracking_servers import wait_until
 
-from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.tracking import tracker as tracking
 from fusion_search.search.tracking.tracker import Tracker, TrackingError, sync
@@ -48,17 +47,6 @@ def waits() -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", shorten, retval=True)
     yield asked
     event.remove(Engine, "before_cursor_execute", shorten)
-
-
-@pytest.fixture
-def storage(tmp_path: Path, empty_store: Path) -> Storage:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return open_storage(tmp_path)
-
-
-@pytest.fixture
-def uri(storage: Storage) -> str:
-    return f"sqlite:///{storage.path('mlflow.db')}"
 
 
 def planned(storage: Storage, trials: int) -> Storage:

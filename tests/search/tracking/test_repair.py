@@ -29,7 +29,7 @@ from tracking_records import (
 from tracking_servers import wait_until
 
 from fusion_search.analysis.records.failures import write_failure
-from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.tracking import client as tracking_client
 from fusion_search.search.tracking import sqlite_file
 from fusion_search.search.tracking import tracker as tracking
@@ -45,17 +45,6 @@ TRIALS = 9
 
 def whole_row(number: int) -> dict[str, Any]:
     return {**end_row(number), "epochs_run": EPOCHS_PER_TRIAL}
-
-
-@pytest.fixture
-def storage(tmp_path: Path, empty_store: Path) -> Storage:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return open_storage(tmp_path)
-
-
-@pytest.fixture
-def uri(storage: Storage) -> str:
-    return f"sqlite:///{storage.path('mlflow.db')}"
 
 
 def written(storage: Storage, uri: str, trials: int) -> tuple[Storage, Any, Any, dict[str, Any]]:

@@ -156,6 +156,19 @@ def test_a_batch_comes_to_the_gpu_as_it_was() -> None:
     assert there.extra == batch.extra
 
 
+def test_what_is_replayed_is_said_where_it_is() -> None:
+    task, kept = Digits(), small_trial(checkpoint_frames=2).network
+    told = [
+        captured.with_capture("eager", task, settings, torch.device(device))
+        for settings, device in (
+            (small_trial().network, "cuda"),
+            (small_trial().network, "cpu"),
+            (kept, "cuda"),
+        )
+    ]
+    assert told == ["eager, captured", "eager", "eager"]
+
+
 @needs_gpu
 def test_a_gpu_has_a_name() -> None:
     assert device_name("cuda") == torch.cuda.get_device_name()
