@@ -118,8 +118,11 @@ def last_outputs(
     sound = sequence.apply(lambda vectors: first.project(vectors).transpose(0, 1))
     onsets = silent.clamp(max=sequence.values.shape[1] - 1)
     order = torch.argsort(onsets, stable=True)
-    # For each image the case that is silent the longest.
-    longest = torch.empty_like(images[: int(images.max()) + 1]).scatter_(0, images[order], order)
+    # For each image the case that is silent the longest. Not by scatter_: which of several values it
+    # keeps is undefined on a GPU.
+    places = torch.arange(len(order), device=order.device)
+    last = torch.zeros_like(images[: int(images.max()) + 1])
+    longest = order[last.scatter_reduce_(0, images[order], places, "amax")]
     kept = torch.arange(len(longest), device=images.device)
     states: list[State] | None = None
     outputs: list[Tensor] = []

@@ -75,6 +75,43 @@ def test_cases_are_answered_as_one_by_one(depth: int, modality: str, batch: int)
     check(build(2, depth, PLAIN, modality=modality), batch)
 
 
+def test_nothing_rests_on_which_of_several_values_a_scatter_keeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch leaves it open, and a GPU keeps any: here the one that a CPU never keeps."""
+    in_order = Tensor.scatter_
+
+    def the_first(into: Tensor, dim: int, index: Tensor, values: Tensor) -> Tensor:
+        return in_order(into, dim, index.flip(dim), values.flip(dim))
+
+    monkeypatch.setattr(Tensor, "scatter_", the_first)
+    check(build(2, 0, PLAIN), 1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_gpu_answers_many_cases_as_a_processor_does(depth: int) -> None:
+    """40 images in 50,000 cases whose sounds begin anywhere: a grid's size."""
+    torch.manual_seed(1)
+    network = build(2, depth, PLAIN)
+    images, sounds = torch.rand(40, 1, 12, 12), torch.rand(80, STEPS, 5)
+    silent = torch.arange(80) % STEPS
+    sounds[torch.arange(STEPS) < silent[:, None]] = 0
+    # Of each image nearly all cases begin early, and one late.
+    image_rows, sound_rows = torch.randint(40, (50_000,)), torch.randint(3, (50_000,))
+    image_rows[:40], sound_rows[:40] = torch.arange(40), torch.arange(40)
+    every = [images, image_rows, sounds, silent, sound_rows]
+    answers = []
+    for device in ("cpu", "cuda"):
+        own, rows, heard, begin, heard_rows = (one.to(device) for one in every)
+        network.to(device)
+        with torch.inference_mode():
+            answers.append(
+                network.answer(own, rows, network.hear(heard, begin), heard_rows, 5_000).cpu()
+            )
+    torch.testing.assert_close(answers[1], answers[0], atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name", PLACEMENTS)
 @pytest.mark.parametrize("levels", [2, 3])
 def test_so_are_those_of_every_coupling(name: str, levels: int) -> None:
