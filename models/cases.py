@@ -118,8 +118,8 @@ def last_outputs(
     sound = sequence.apply(lambda vectors: first.project(vectors).transpose(0, 1))
     onsets = silent.clamp(max=sequence.values.shape[1] - 1)
     order = torch.argsort(onsets, stable=True)
-    # For each image the case that is silent the longest. Not by scatter_: which of several values it
-    # keeps is undefined on a GPU.
+    # For each image the case that is silent the longest. Of several values scatter_ keeps any, on a
+    # GPU.
     places = torch.arange(len(order), device=order.device)
     last = torch.zeros_like(images[: int(images.max()) + 1])
     longest = order[last.scatter_reduce_(0, images[order], places, "amax")]
