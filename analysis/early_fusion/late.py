@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pandas as pd
@@ -149,11 +150,14 @@ def _robust(
     told: Mapping[str, Mapping[str, Any]],
     metric: MetricDescription,
 ) -> Part:
-    """A part of claim 7 that is held when all deciding differences are; it tells some by name."""
+    """A part of claim 7 that is held when all deciding differences are; it tells some by name.
+
+    Its value, interval and p are those of the first that decides.
+    """
     found = [judged(7, what, row, metric) for row in deciding]
     said = "; ".join(f"{name}: {numbers(row, metric)}" for name, row in told.items())
     verdict = whole([one.verdict for one in found])
-    return Part(7, what, verdict, found[0].seeds, said, found[0].value)
+    return replace(found[0], verdict=verdict, numbers=said)
 
 
 def literal(found: Accuracies) -> list[Part]:

@@ -137,6 +137,8 @@ def test_claims_that_are_true_are_held() -> None:
         **dict.fromkeys((4, 8), "described"),
     }
     assert (table.loc[table["claim"].isin([1, 2, 3, 5, 7]), "seeds"] == 6).all()
+    # Two differences or more decide a part of claim 7: the first is its number, with its interval.
+    assert (table.loc[table["claim"].isin([2, 3, 5, 7]), ["low", "high"]].notna()).all(axis=None)
     slopes = table[table["claim"] == 5]["value"].to_list()
     assert slopes == pytest.approx([0.03, 0.03, 0.06, 0.06, 0.03], abs=2e-3)
 
