@@ -172,7 +172,7 @@ def draw_timeline(
         panels[0, column].set_title(title_of, fontsize=9)
     if lines:
         figure.legend(
-            handles=lines, loc="outside right lower", title="class", fontsize=8, title_fontsize=8
+            handles=lines, loc="outside right center", title="class", fontsize=8, title_fontsize=8
         )
         figure.supxlabel("time step", fontsize=9)
     add_title(figure, title)

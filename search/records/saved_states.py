@@ -40,12 +40,12 @@ def load_state(storage: Storage, trial: TrialSpecification, fingerprint: str) ->
         raise StateError(f"it cannot be read ({error})") from error
     try:
         state = load_torch(content)
-        specification, made_with = state["specification"], state["data_fingerprint"]
+        own, made_with = trial.is_told_in(state["specification"]), state["data_fingerprint"]
     except TorchFileError as error:
         raise StateError(f"it is damaged: {error}") from error
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise StateError(f"it is damaged: {type(error).__name__}") from error
-    if specification != trial.to_json():
+    if not own:
         raise StateError("it belongs to another trial")
     if made_with != fingerprint:
         raise StateError("it was made with other data")

@@ -158,6 +158,19 @@ class TrialSpecification:
         """Canonical JSON: sorted keys."""
         return json.dumps(self.to_plain(), sort_keys=True, allow_nan=False)
 
+    def is_told_in(self, text: str) -> bool:
+        """Whether :meth:`to_json` gave it, perhaps in a program that lacked later settings.
+
+        What a search varies is not the trial's own. Raises ``ValueError`` for what is no JSON.
+        """
+        told = json.loads(text)
+        own = self.to_plain()
+        del own["varied"]
+        if not isinstance(told, dict):
+            return False
+        told.pop("varied", None)
+        return _within(self.to_plain(told=False), told) and _within(told, own)
+
     @cached_property
     def trial_id(self) -> str:
         """12 hexadecimal digits that any equal specification has too.
@@ -350,3 +363,10 @@ def _whole(text: str) -> dict[str, Any]:
 
 def _settings(kind: type, plain: Mapping[str, Any], name: str) -> Any:
     return typed(kind, parse_value(plain[name], kind), f"{name}.")
+
+
+def _within(part: Any, whole: Any) -> bool:
+    """Whether all that plain data say others say, too."""
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(name in whole and _within(one, whole[name]) for name, one in part.items())
+    return bool(part == whole)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures import claims
 
 RECORDS = Path(__file__).parents[2] / "docs" / "records"
 
@@ -30,16 +33,19 @@ def test_the_tables_of_xflow_are_drawn_from_the_records_alone(name: str, tmp_pat
     assert noise["folds"].min() >= 6 or set(noise["verdict"]) == {"undecided"}
 
 
-def test_the_claims_of_early_fusion_are_drawn_from_every_record(tmp_path: Path) -> None:
+def test_the_claims_of_early_fusion_are_drawn_from_every_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_draw_evidence", lambda *_: None)  # slow, and tested below
     words = ["draw", "early-fusion", "early-fusion", "--storage", str(RECORDS)]
     assert main([*words, "--output", str(tmp_path)]) == 0
     trials = pd.read_parquet(RECORDS / "early-fusion" / "trials")
     text = (tmp_path / "early-fusion-claims.md").read_text()
     assert f"Of {(trials['status'] == 'finished').sum()} finished trials of 180 planned." in text
-    claims = pd.read_csv(tmp_path / "early-fusion-claims.csv")
-    decided = claims[claims["verdict"].isin(["held", "refuted"]) & (claims["claim"] != 6)]
+    numbers = pd.read_csv(tmp_path / "early-fusion-claims.csv")
+    decided = numbers[numbers["verdict"].isin(["held", "refuted"]) & (numbers["claim"] != 6)]
     assert (decided["seeds"] >= 6).all()
-    assert len(claims) > 20
+    assert len(numbers) > 20
     # Claim 2, once more: initial less second-layer fusion, but where audio is far below its train
     # SNR and the image relatively clean.
     at = trials[(trials["train_audio_snr"] == 0.5) & (trials["train_visual_snr"] == 0.25)]
@@ -49,9 +55,31 @@ def test_the_claims_of_early_fusion_are_drawn_from_every_record(tmp_path: Path) 
     seen = (audio >= 0) & (visual >= 0) & ~((audio <= 0.125) & (visual >= 0.5))
     by_seed = grid[seen].pivot_table("accuracy", "seed", "fusion_depth").dropna()
     expected = (by_seed[0] - by_seed[1]).mean()
-    most = claims[claims["what"].str.contains("second-layer fusion at most")].iloc[0]
+    most = numbers[numbers["what"].str.contains("second-layer fusion at most")].iloc[0]
     assert most["seeds"] == len(by_seed)
     assert most["value"] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.skipif("FUSION_SEARCH_DATA" not in os.environ, reason="FUSION_SEARCH_DATA is not set")
+def test_every_figure_of_early_fusion_is_drawn_by_one_command(tmp_path: Path) -> None:
+    """From a copy of the records, and of the one network whose weights are kept a probe."""
+    copytree(RECORDS / "early-fusion", tmp_path / "early-fusion")
+    at = ["--storage", str(tmp_path)]
+    which = ["--trial", "c496610af9c3", "--tested", "100", "--condition", "0.5", "0.25"]
+    arrays = ["--array", "output", "--array", "input.audio"]
+    assert main(["probe", "early-fusion", *at, *which, *arrays]) == 0
+    out = tmp_path / "out"
+    assert main(["draw", "early-fusion", "early-fusion", *at, "--output", str(out)]) == 0
+    drawn = {one.name for one in out.glob("*.png")}
+    assert {"early-fusion-claims.png", "early-fusion-unimodal.png"} < drawn
+    assert "early-fusion-grids-depth0-pooling-full.png" in drawn
+    assert sum("-fusion-pooling-full-audio" in one for one in drawn) == 5  # train pairs
+    assert sum("-timeline-" in one for one in drawn) == 2
+    numbers = pd.read_csv(out / "early-fusion-claims.csv")
+    confused = numbers.loc[numbers["claim"] == 6, "numbers"]
+    assert confused.str.contains("over 100 pairs").any(), confused.tolist()
 
 
 @pytest.mark.slow
@@ -70,9 +98,11 @@ def test_what_a_gate_gains_is_drawn_from_the_records_alone(tmp_path: Path) -> No
     assert folds.loc["naive fusion", "mean_instance"] == pytest.approx(by_kind["instance"])
 
 
-def test_records_have_neither_checkpoints_nor_data() -> None:
+def test_records_have_no_data_and_checkpoints_of_one_network_alone() -> None:
+    weights = [one.relative_to(RECORDS).as_posix() for one in RECORDS.rglob("*.pt")]
+    assert weights == ["early-fusion/checkpoints/c496610af9c3.pt"]
     for folder in RECORDS.iterdir():
-        there = {one.name for one in folder.iterdir()}
+        there = {one.name for one in folder.iterdir()} - {"checkpoints"}
         assert there == {
             *("trials", "epochs", "grid"),
             *("planned.json", "task.json", "specification.yaml"),

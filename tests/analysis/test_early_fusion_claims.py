@@ -237,7 +237,7 @@ def test_the_command_writes_and_prints_every_claim(
     assert len(read(tmp_path, trials).absent) == 2 * len(SNRS)
     words = ["draw", "early-fusion", "made-up", "--storage", str(tmp_path)]
     assert main([*words, "--output", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
+    said = "".join(capsys.readouterr())
     text = (tmp_path / "out" / "made-up-claims.md").read_text()
     for claim, what in CLAIMS.items():
         assert f"## {claim}. {what}" in text
@@ -245,3 +245,7 @@ def test_the_command_writes_and_prints_every_claim(
     numbers = pd.read_csv(tmp_path / "out" / "made-up-claims.csv")
     assert set(numbers["claim"]) == {0, *CLAIMS}
     assert (tmp_path / "out" / "made-up-claims.png").stat().st_size > 10_000
+    # What is drawn beside them, and what there is no record of.
+    assert sum(1 for _ in (tmp_path / "out").glob("made-up-grids-depth0*.png")) == 1
+    assert sum(1 for _ in (tmp_path / "out").glob("made-up-fusion*.png")) == 1
+    assert "not drawn: search made-up has no network of some streams alone" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 import pandas as pd
 
@@ -16,19 +17,23 @@ from fusion_search.analysis.figures.arrays import Array, onset_of
 from fusion_search.analysis.figures.folds.claims import draw_claims
 from fusion_search.analysis.figures.timeline import is_probed, read_activations
 from fusion_search.analysis.records.advice import command
-from fusion_search.analysis.records.selection import DEPTH, Search
+from fusion_search.analysis.records.selection import DEPTH, AnalysisError, Search
+from fusion_search.search.commands.figures.draw import draw_timelines, fusion, grids, unimodal
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
     open_all,
     save,
+    say,
     write_text,
 )
 from fusion_search.search.commands.options import storage_of
 
+TIMELINES: Final = 2  # of the pairs that were probed
+
 
 def early_fusion(options: argparse.Namespace) -> int:
-    """``draw early-fusion``: every claim with its numbers and verdict."""
+    """``draw early-fusion``: every claim with its numbers and verdict, and their figures."""
     search = open_all(options)
     found = read_accuracies(search)
     table = compute_claims(found, before_sound(search, storage_of(options)))
@@ -43,16 +48,37 @@ def early_fusion(options: argparse.Namespace) -> int:
         "above its train SNR.",
     )
     save(options, figure, table, name)
+    _draw_evidence(options, search)
     return 0
+
+
+def _draw_evidence(options: argparse.Namespace, search: Search) -> None:
+    """The sheet and its dependence numbers, maps by fusion depth, one sense alone, timelines."""
+    every = {"trial": None, "train": None}
+    for draw, own in ((grids, {**every, "depths": [0]}), (fusion, every), (unimodal, {})):
+        try:
+            draw(argparse.Namespace(**{**vars(options), **own}))
+        except AnalysisError as error:
+            say(f"not drawn: {error}")
+    if (trial := main_network(search)) is not None and is_probed(search, trial["trial_id"]):
+        table = read_activations(search, trial["trial_id"])
+        there = sorted(table.loc[table["split"] == "test", "number"].unique())
+        draw_timelines(options, search, trial, table[table["number"].isin(there[:TIMELINES])])
+
+
+def main_network(search: Search) -> pd.Series | None:
+    """The row of the initial-fusion network that claim 6 is judged by; None before it has ended."""
+    rows = at_train(search.finished, MAIN, search.description)
+    own = rows[(rows[DEPTH] == 0) & (rows["seed"] == SEED) & (rows["pooling"] != LITERAL)]
+    return None if own.empty else own.iloc[0]
 
 
 def before_sound(search: Search, storage: str) -> Part:
     """Claim 6, of the probe of one network; how to make that, where it is not there."""
-    rows = at_train(search.finished, MAIN, search.description)
-    own = rows[(rows[DEPTH] == 0) & (rows["seed"] == SEED) & (rows["pooling"] != LITERAL)]
-    if own.empty:
+    trial = main_network(search)
+    if trial is None:
         return claim_6([], NOT_THERE)
-    trial_id = str(own.iloc[0]["trial_id"])
+    trial_id = str(trial["trial_id"])
     logits: list[Array] = []
     if is_probed(search, trial_id):
         logits = _logits_before_sound(read_activations(search, trial_id))

@@ -298,7 +298,14 @@ def timeline(options: argparse.Namespace) -> int:
     """``draw timeline``."""
     search = opened(options)
     trial = choose_trial(search, options.trial)
-    table = read_activations(search, trial["trial_id"])
+    draw_timelines(options, search, trial, read_activations(search, trial["trial_id"]))
+    return 0
+
+
+def draw_timelines(
+    options: argparse.Namespace, search: Search, trial: pd.Series, table: pd.DataFrame
+) -> None:
+    """One figure for each example in a trial's ``activations`` table."""
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
     for (split, number), part in table.groupby(["split", "number"], sort=False):
         example = f"{split} example {number}"
@@ -311,7 +318,6 @@ def timeline(options: argparse.Namespace) -> int:
         numbers = part.drop(columns=["values", "shape"])
         place = number if split == "test" else f"{split}{number}"
         save(options, figure, numbers, f"{search.name}-timeline-{trial['trial_id']}-{place}")
-    return 0
 
 
 def replay(options: argparse.Namespace) -> int:

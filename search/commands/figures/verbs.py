@@ -62,7 +62,7 @@ def add_draw(verbs: Verbs) -> None:
     _add_learning(add("learning", "training curves, with a moving average", "folds"))
     add("xflow", "XFlow's variants beside its paper's tables, and its claims", "folds")
     add("rgbd", "RGB-D records beside the modality gate's paper, and what the gate does", "rgbd")
-    add("early-fusion", "the early-fusion paper's claims, held or not", "claims")
+    add("early-fusion", "the early-fusion paper's claims, held or not, and their figures", "claims")
     _add_noise(add("noise", "one example at every test SNR (takes no search)", "probe"))
     embedding = add("embedding", "vectors of a probe by class, and whether they cluster", "probed")
     _add_array(embedding)

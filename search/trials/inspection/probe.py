@@ -78,11 +78,11 @@ def trained_network(
         TrialError: the weights are not those of such a network.
     """
     network = fresh_network(specification, opened)
+    saved = load_torch(checkpoint)
     try:
-        saved = load_torch(checkpoint)
-        other = saved["specification"] != specification.to_json()
+        other = not specification.is_told_in(saved["specification"])
         network.load_state_dict(saved["state"])
-    except (LookupError, RuntimeError, TypeError, AttributeError) as error:
+    except (LookupError, RuntimeError, TypeError, AttributeError, ValueError) as error:
         raise TrialError(
             f"the checkpoint is not of the trial's network ({type(error).__name__})"
         ) from error

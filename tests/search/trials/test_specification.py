@@ -127,6 +127,21 @@ def test_a_setting_at_its_default_does_not_change_the_identity() -> None:
     assert json.loads(before.to_json())["training"]["learning_rate"] == 1e-3
 
 
+def test_what_an_earlier_program_wrote_is_of_the_same_trial() -> None:
+    """It lacked a setting that has its default now; and what a search varies is not the trial's."""
+    trial = small_trial(learning_rate=0.01)
+    told = json.loads(trial.to_json())
+    assert trial.is_told_in(json.dumps(told))
+    del told["training"]["weight_decay"], told["evaluation"]["each_epoch"]
+    assert trial.is_told_in(json.dumps({**told, "varied": ["units"]}))
+    assert not trial.is_told_in(json.dumps({**told, "seed": 7}))
+    for other in ({"learning_rate": 0.02}, {}, {"learning_rate": 0.01, "gone": 1}):
+        assert not trial.is_told_in(json.dumps({**told, "training": other}))
+    assert not trial.is_told_in("[]")
+    with pytest.raises(ValueError, match="Expecting value"):
+        trial.is_told_in("")
+
+
 def test_the_papers_training_is_the_default() -> None:
     network, training = DigitsNetwork(), TrainingSettings()
     assert (training.examples, training.learning_rate, network.units) == (0, 1e-3, 64)
