@@ -45,6 +45,7 @@ _COLUMNS: Final = [
     "effect",
     "effect_error",
     "stopped",
+    "all_stopped",
     "confounded_with",
 ]
 
@@ -74,7 +75,7 @@ def compute_placement(
         ``mean`` and ``mean_error`` (its standard error; NaN for n = 1) of the samples having it,
         ``n_without`` and ``mean_without`` of the others, ``effect``, ``effect_error`` (NaN where
         a side has none, or one for the error), ``stopped`` (how many of those having it were
-        stopped) and ``confounded_with`` (names of such choices, joined by ", ").
+        stopped), ``all_stopped`` (how many of all were) and ``confounded_with`` (names of such choices, joined by ", ").
     """
     table = sample_table(trials, [objective])
     table = table[table["status"].isin([FINISHED, STOPPED])]
@@ -97,6 +98,7 @@ def compute_placement(
                 "effect": with_it.mean() - without.mean(),
                 "effect_error": _difference_error(with_it, without),
                 "stopped": int((table.loc[having, "status"] == STOPPED).sum()),
+                "all_stopped": int((table["status"] == STOPPED).sum()),
                 "confounded_with": ", ".join(
                     _readable(name, description)
                     for name in map(str, own)

@@ -117,7 +117,7 @@ def draw_placement(
 
 
 def _note(table: pd.DataFrame, objective: Objective) -> str:
-    stopped = int(table.groupby(["part", "site"])["stopped"].sum().max()) if len(table) else 0
+    stopped = int(table["all_stopped"].max()) if len(table) else 0
     unit = "percentage points" if objective.is_share else objective.words
     return (
         "Boxes: couplings of the streams; arrows: connections. Printed and coloured (blue: "

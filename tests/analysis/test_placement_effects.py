@@ -204,6 +204,13 @@ def test_without_an_effect_that_has_an_error_there_is_no_scale_of_colours() -> N
         assert _png(figure)
 
 
+def test_a_stopped_sample_that_tried_nothing_is_counted_too() -> None:
+    mmtm = placement(level1={"coupling": "mmtm"})
+    rows = [row(1, 0.5), row(2, 0.6, placement=mmtm), row(3, None, STOPPED)]
+    figure = draw_placement(compute_placement(frame(rows), MEAN, DIGITS), MEAN, DIGITS)
+    assert "Left out: 1 stopped sample." in figure.texts[-1].get_text().replace("\n", " ")
+
+
 def test_a_realistic_search_is_drawn_and_its_counts_add_up() -> None:
     trials = random_search()
     table = compute_placement(trials, MEAN, DIGITS)
