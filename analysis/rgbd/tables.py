@@ -78,7 +78,8 @@ def compute_flattery(found: Sequence[Group], metric: MetricDescription) -> pd.Da
 
     Returns:
         A row per pair of groups and variant: ``random``, ``instance`` (the groups' words),
-        ``of`` (what both are), ``variant``, ``mean_random``, ``mean_instance``, ``folds`` (the fewer), ``difference``,
+        ``of`` (what both are), ``variant``, ``mean_random``, ``mean_instance``, ``folds`` (the
+        fewer), ``difference``,
         ``difference_low`` and ``difference_high``, NaN with fewer than two folds.
     """
     column = f"train_condition_{metric.name}"

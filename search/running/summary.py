@@ -122,7 +122,7 @@ def _figures(
     figures = {"grids" if one else "unimodal" for one in whole}
     if not description.axes:
         return [("report",)]
-    own = [description.task] if description.task in _WITH_FIGURES else []
+    own = [description.task] if figures and description.task in _WITH_FIGURES else []
     return [("draw", figure) for figure in [*own, *sorted(figures)]]
 
 

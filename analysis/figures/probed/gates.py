@@ -8,11 +8,18 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import train_label
 from fusion_search.analysis.figures.arrays import Array, draw_input
-from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, ink, new_figure
+from fusion_search.analysis.figures.drawing import (
+    add_caption,
+    add_title,
+    drawn,
+    new_figure,
+    readable_ink,
+)
 from fusion_search.analysis.figures.probed.chosen import label_word
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import rows_of
@@ -90,9 +97,8 @@ def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> 
     values = table.to_numpy(dtype=float)
     middle = float(np.nanmean(values))
     reach = max(float(np.nanmax(np.abs(values - middle))), _WIDEST)
-    image = axes.imshow(
-        values, cmap="PuOr", vmin=middle - reach, vmax=middle + reach, aspect="auto"
-    )
+    scale = Normalize(middle - reach, middle + reach)
+    image = axes.imshow(values, cmap="PuOr", norm=scale, aspect="auto")
     conditions = table.columns.to_frame().itertuples(index=False, name=None)
     words = [train_label(one, description).replace(", ", "\n") for one in conditions]
     axes.set_xticks(range(len(words)), words, fontsize=7)
@@ -100,9 +106,13 @@ def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> 
     for row, column in np.ndindex(*values.shape):
         if np.isfinite(values[row, column]):
             axes.text(
-                *(column, row, f"{values[row, column]:.2f}"),
-                color=ink(float(values[row, column]), image.norm, image.cmap),
-                **{"ha": "center", "va": "center", "fontsize": 7},
+                column,
+                row,
+                f"{values[row, column]:.2f}",
+                color=readable_ink(float(values[row, column]), scale, image.cmap),
+                ha="center",
+                va="center",
+                fontsize=7,
             )
     bar = axes.figure.colorbar(image, ax=axes)
     bar.set_label("weight of depth", fontsize=8)
