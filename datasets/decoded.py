@@ -105,7 +105,13 @@ def _cache_only() -> dict[str, str]:
 def _stamp(form: str, files: Sequence[Path]) -> str:
     digest = hashlib.sha256(form.encode())
     for path in sorted(files):
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:  # such as a link to nowhere, or to itself
+            raise DataError(
+                f"{path} cannot be read ({error.strerror}): put a file in its place, or move it "
+                "away"
+            ) from error
         digest.update(_bytes(f"{path} {status.st_size} {status.st_mtime_ns}\n"))
     return digest.hexdigest()[:24]
 

@@ -74,7 +74,10 @@ def weights_hash(path: str | Path) -> str:
         there = Path(path).stat()
         return _hash(str(Path(path).resolve()), there.st_size, there.st_mtime_ns)
     except OSError as error:
-        raise WeightsError(f"weights {path} cannot be read: {error.strerror or error}") from error
+        raise WeightsError(
+            f"weights {path} cannot be read ({error.strerror or error}): name a file that "
+            "torch.save wrote"
+        ) from error
 
 
 @lru_cache

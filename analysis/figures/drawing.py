@@ -254,7 +254,7 @@ def _print_values(
     values = table.to_numpy(dtype=float)
     for row, column in np.argwhere(np.isfinite(values)):
         value = float(values[row, column])
-        ink = _ink(value, scale, colormap)
+        ink = readable_ink(value, scale, colormap)
         text = format(value, number_format)
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
 
@@ -264,11 +264,11 @@ def _mark_cells(
 ) -> None:
     values = table.to_numpy(dtype=float)
     for row, column in np.argwhere(marks.to_numpy(dtype=bool)):
-        ink = _ink(float(values[row, column]), scale, colormap)
+        ink = readable_ink(float(values[row, column]), scale, colormap)
         axes.plot([column], [row], marker="o", markersize=2.2, color=ink, linestyle="none")
 
 
-def _ink(value: float, scale: Normalize, colormap: Colormap) -> str:
+def readable_ink(value: float, scale: Normalize, colormap: Colormap) -> str:
     """Black or white, whichever reads better on the cell's colour (relative luminance)."""
     red, green, blue, _ = colormap(float(scale(value)))
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "white"

@@ -78,7 +78,8 @@ def compute_flattery(found: Sequence[Group], metric: MetricDescription) -> pd.Da
 
     Returns:
         A row per pair of groups and variant: ``random``, ``instance`` (the groups' words),
-        ``variant``, ``mean_random``, ``mean_instance``, ``folds`` (the fewer), ``difference``,
+        ``of`` (what both are), ``variant``, ``mean_random``, ``mean_instance``, ``folds`` (the
+        fewer), ``difference``,
         ``difference_low`` and ``difference_high``, NaN with fewer than two folds.
     """
     column = f"train_condition_{metric.name}"
@@ -95,7 +96,8 @@ def compute_flattery(found: Sequence[Group], metric: MetricDescription) -> pd.Da
             means = [float(part.mean()) if len(part) else math.nan for part in parts]
             rows.append(
                 {
-                    **{"random": one.words, "instance": other.words, "variant": name},
+                    **{"random": one.words, "instance": other.words},
+                    **{"of": f"{one.data}, {one.rest}", "variant": name},
                     **{"mean_random": means[0], "mean_instance": means[1]},
                     **{"folds": min(map(len, parts)), "difference": means[0] - means[1]},
                     **{"difference_low": low, "difference_high": high},

@@ -101,7 +101,7 @@ def _flattery(table: pd.DataFrame, metric: MetricDescription) -> str:
         [
             *(row["variant"], str(row["folds"])),
             *(metric.text(row["mean_random"]), metric.text(row["mean_instance"])),
-            *(difference_words(row, metric), row["instance"]),
+            *(difference_words(row, metric), row["of"]),
         ]
         for row in rows_of(table)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -120,6 +120,19 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             made.append(_group(part, told))
     words = distinct([one.words for one in made])
     return [replace(one, words=own) for one, own in zip(made, words, strict=True)]
+
+
+def told_apart(made: Sequence[Group]) -> tuple[str, dict[str, str]]:
+    """What all groups have in common, in words, and by the words of each what tells it from others.
+
+    Of one group, all of it is in common; of several, each has words of its own.
+    """
+    parts = [one.words.split(", ") for one in made]
+    common = [part for part in parts[0] if all(part in own for own in parts)]
+    if len(parts) > 1 and any(set(own) <= set(common) for own in parts):
+        common.pop()
+    own = [", ".join(part for part in one if part not in common) for one in parts]
+    return ", ".join(common), {one.words: its for one, its in zip(made, own, strict=True)}
 
 
 def _group(trials: pd.DataFrame, told: str) -> Group:

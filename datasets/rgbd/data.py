@@ -16,8 +16,8 @@ from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.decoded import Listed, decoded, in_memory
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
-from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale
-from fusion_search.datasets.rgbd.folder import FOLDER, find_views, read_views
+from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale, measured_pixels
+from fusion_search.datasets.rgbd.folder import FOLDER, find_views, misplaced, read_views
 from fusion_search.datasets.rgbd.folds import instance_folds, random_folds
 from fusion_search.datasets.rgbd.rendering import FOCAL
 from fusion_search.datasets.rgbd.stand_in import MOST_CLASSES, NOTE, VIEWS, stand_in
@@ -151,7 +151,11 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
         path = settings.path or FOLDER
         files = find_views(root / path)
         listed = decoded(VIEW_KIND, files, read_views(root / path, files))
-        return Source(listed, f"views in {path}/", settings.focal)
+        note = f"views in {path}/"
+        elsewhere = misplaced(root / path, files)
+        if elsewhere:
+            note += f" ({elsewhere:,} files that lie in no CLASS/GROUP of it left out)"
+        return Source(listed, note, settings.focal)
     found = find_washington(root, settings.path)
     listed = decoded(VIEW_KIND, found.files, read_washington(found))
     note = f"{len(listed.records):,} views in the form of {NAME}"
@@ -186,6 +190,8 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
     views, left_out = _chosen(settings, source.listed.records)
     split, words = _split(settings, source, views, fold)
     labels = tuple(sorted({view.label for view in views}))
+    if len(labels) < 2:
+        raise DataError(f"there is one class, {labels[0]}: add views of another")
     kept = {
         name: [view for view, its in zip(views, split, strict=True) if its == name]
         for name in SPLITS
@@ -198,6 +204,11 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
                 "it, or lower data.folds"
             )
     masked = settings.masked
+    if not any(measured_pixels(view, masked).any() for view in kept["train"]):
+        raise DataError(
+            f"depth is missing in all pixels of the train split of fold {fold}: add views with "
+            "measured depth (millimetres, 0 where there is none)"
+        )
     scale = depth_scale(kept["train"], masked) if settings.depth == "metres" else source.focal
     made: dict[str, Any] = {
         name: RgbdSplit(

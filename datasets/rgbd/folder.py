@@ -42,6 +42,15 @@ def find_views(folder: Path) -> list[Path]:
     return found
 
 
+def misplaced(folder: Path, files: list[Path]) -> int:
+    """How many files are called like those of views, but lie in no CLASS/GROUP."""
+    there = sum(
+        path.name.endswith(_ENDINGS) and not path.name.startswith(".")
+        for path in folder.rglob("*.png")
+    )
+    return max(0, there - len(files))
+
+
 def read_views(folder: Path, files: list[Path]) -> Iterator[View]:
     """Read what ``find_views`` found.
 
@@ -58,7 +67,7 @@ def read_views(folder: Path, files: list[Path]) -> Iterator[View]:
             if path not in there:
                 raise DataError(
                     f"{other if other in there else mask} has no partner: {path.name} is missing "
-                    "beside it"
+                    f"beside it; put it there, or move the other away"
                 )
         name = Path(stem).relative_to(folder)
         label, group = name.parts[:2]

@@ -38,24 +38,23 @@ def resized_measured(
     Returns:
         Values [C, S, S] float32, and where they are measured [1, S, S] bool.
     """
+    # By torch, for NumPy's products take all cores, whatever number of threads a trial was given.
     down, across = (_overlaps(one, size) for one in measured.shape)
-    there = measured.astype(np.float32)
-    share = down @ there @ across.T
+    share = down @ torch.from_numpy(measured.astype(np.float32)) @ across.T
     enough = share >= _HALF
-    sums = down @ (np.where(measured, values, 0).astype(np.float32)) @ across.T
-    means = np.where(enough, sums / np.where(enough, share, 1), 0)
-    return torch.from_numpy(means), torch.from_numpy(enough)[None]
+    sums = down @ torch.from_numpy(np.where(measured, values, 0).astype(np.float32)) @ across.T
+    means = torch.where(enough, sums / torch.where(enough, share, 1), 0)
+    return means, enough[None]
 
 
 @functools.lru_cache(maxsize=512)
-def _overlaps(count: int, size: int) -> Floats:
+def _overlaps(count: int, size: int) -> Tensor:
     """What share of each of ``size`` new pixels in a row lies in each of ``count`` old ones."""
     edges = np.arange(size + 1) * (count / size)
     old = np.arange(count)
     first, last = edges[:-1, None], edges[1:, None]
     lengths = np.clip(np.minimum(last, old + 1) - np.maximum(first, old), 0, None)
-    shares: Floats = (lengths * (size / count)).astype(np.float32)
-    return shares
+    return torch.from_numpy((lengths * (size / count)).astype(np.float32))
 
 
 def normals(

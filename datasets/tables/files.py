@@ -181,7 +181,9 @@ def opened_image(path: str, formats: tuple[str, ...] = _FORMATS) -> Iterator[Ima
                 yield image
     except UnidentifiedImageError as error:
         raise FileError(f"is no image of {', '.join(formats)}") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError, EOFError) as error:
+    except Image.DecompressionBombError as error:
+        raise FileError(f"promises more pixels than the {_MOST_PIXELS:,} allowed") from error
+    except (OSError, SyntaxError, EOFError) as error:
         raise FileError(f"is no whole image: {_said(error)}") from error
     except (ValueError, IndexError, TypeError, KeyError, OverflowError, MemoryError) as error:
         if isinstance(error, FileError):

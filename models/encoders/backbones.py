@@ -5,6 +5,8 @@ Shapes: B examples of T frames, pixels in 0 .. 1, [B, 1 or 3, H, W] or [B, 1 or 
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from fusion_search.models.coupled.trace import shapes_of
 from fusion_search.models.couplings.mmtm import squeeze
 from fusion_search.models.encoders.small import LENGTHS, VALUES, time_mask
 from fusion_search.models.layout import View, frames
-from fusion_search.models.weights import load_weights
+from fusion_search.models.weights import load_weights, weights_hash
 
 LEVELS: Final = {
     "resnet18": ("layer1", "layer2", "layer3", "layer4"),
@@ -156,6 +158,23 @@ def weights_file(name: str, weights: str, folder: Path | None = None) -> Path | 
                 f"{path.parent}, or name a file"
             ) from error
     return path
+
+
+def check_weights(name: str, weights: Path) -> None:
+    """Raise ``ValueError`` where a file does not hold the weights of a backbone; it is read once.
+
+    Args:
+        name: one of ``LEVELS``.
+        weights: the file.
+    """
+    _checked(name, weights, weights_hash(weights))
+
+
+@functools.lru_cache
+def _checked(name: str, weights: Path, _hash: str) -> None:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is copied to where no values are
+        _made(name, weights)
 
 
 def _made(name: str, weights: Path | None) -> tuple[nn.Module, int]:

@@ -58,9 +58,19 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
     views = source.listed.records
     print(f"data: {printable(source.note)} (fingerprint {source.listed.fingerprint})")
     classes = Counter(view.label for view in views)
-    groups = len({view.group for view in views})
+    of: dict[str, set[str]] = {}
+    for view in views:
+        of.setdefault(view.group, set()).add(view.label)
+    groups = len(of)
     words = ", ".join(f"{printable(name)} {count:,}" for name, count in sorted(classes.items()))
     print(f"{len(classes):,} classes, {groups:,} objects or persons; views: {words}")
+    several = sorted(group for group, its in of.items() if len(its) > 1)
+    if several:
+        print(
+            f"{len(several):,} of them are of several classes, such as {printable(several[0])}, as "
+            "persons are: folds by instance keep all of such a name together; objects need names "
+            "of their own"
+        )
     sides = [[view.depth.shape[axis] for view in views] for axis in (0, 1)]
     heights, widths = (f"{min(one):,} to {max(one):,}" for one in sides)
     print(f"{len(views):,} views, {heights} pixels high and {widths} wide")

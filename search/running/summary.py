@@ -39,6 +39,8 @@ NONE_FINISHED: Final = 1  # exit codes of a search that ended
 SOME_FAILED: Final = 3  # the others finished
 INCOMPLETE: Final = 1  # a record or a search cannot be read, and others were
 
+_WITH_FIGURES: Final = ("rgbd", "xflow")  # tasks with tables and figures called like them
+
 
 def summary(
     search: SearchOutline,
@@ -118,7 +120,10 @@ def _figures(
         return [("report",)]
     whole = {len(one) == 0 for one in finished["streams"]}
     figures = {"grids" if one else "unimodal" for one in whole}
-    return [("draw", figure) for figure in sorted(figures)] if description.axes else [("report",)]
+    if not description.axes:
+        return [("report",)]
+    own = [description.task] if figures and description.task in _WITH_FIGURES else []
+    return [("draw", figure) for figure in [*own, *sorted(figures)]]
 
 
 def print_mlflow(uri: str, page: str | None) -> None:

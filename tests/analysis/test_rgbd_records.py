@@ -20,7 +20,7 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
 from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
 from fusion_search.analysis.rgbd.tables import compute_flattery
-from fusion_search.analysis.rgbd.variants import Group, groups, variant
+from fusion_search.analysis.rgbd.variants import Group, groups, told_apart, variant
 
 SNRS = (math.inf, 8.0, 4.0, 2.0)
 TESTS = ["test_rgb_snr", "test_depth_snr"]
@@ -108,6 +108,24 @@ def test_groups_are_told_apart_by_folds_networks_and_train_condition() -> None:
         "Washington RGB-D, 10 random folds, RGB by resnet50 frozen",
         "Washington RGB-D, 10 random folds, RGB by resnet50, trained at rgb Orig., depth 2",
     ]
+    common, apart = told_apart(grouped(rows[:3]))
+    assert (common, list(apart.values())) == (
+        "Washington RGB-D",
+        [
+            "10 random folds, RGB by resnet50",
+            "10 folds by object, RGB by resnet50",
+            "10 random folds, RGB by resnet50 frozen",
+        ],
+    )
+    common, apart = told_apart(grouped([rows[0], rows[3]]))
+    assert common == "Washington RGB-D, 10 random folds"
+    assert list(apart.values()) == [
+        "RGB by resnet50",
+        "RGB by resnet50, trained at rgb Orig., depth 2",
+    ]
+    assert told_apart(grouped(rows[:1]))[1] == {
+        "Washington RGB-D, 10 random folds, RGB by resnet50": ""
+    }
     with pytest.raises(AnalysisError, match="measured on the validation split"):
         grouped([trial(split="validation")])
     with pytest.raises(AnalysisError, match="no finished trial of a variant"):
@@ -182,6 +200,7 @@ def test_what_random_folds_flatter_by_allows_for_shared_train_examples() -> None
     ]
     (row,) = compute_flattery(grouped(rows), ACCURACY).to_dict("records")
     assert row["difference"] == pytest.approx(0.8 - 0.45)
+    assert row["of"] == "Washington RGB-D, RGB by resnet50"
     first, second = ((1 / 3 + 1 / 7) * np.var(own, ddof=1) for own in values.values())
     freedom = (first + second) ** 2 / (first**2 / 2 + second**2 / 2)
     half = stats.t.ppf(0.975, freedom) * math.sqrt(first + second)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fusion_search.analysis.figures.drawing import (
     add_caption,
@@ -41,8 +42,9 @@ def draw_imbalance(
         title: above the panels.
         caption: small text below; what is drawn is added to it.
     """
-    figure = new_figure(1.2 + 3.6 * len(gains), 4.0)
+    figure = new_figure(2.4 + 3.6 * len(gains), 4.0)
     panels = figure.subplots(1, len(gains), squeeze=False, sharey=True)[0]
+    handles: dict[str, Any] = {}
     for axes, (group, table) in zip(panels, gains.items(), strict=True):
         axes.axhline(0, color="black", linewidth=0.8)
         for place, (variant, own) in enumerate(table.groupby("variant", sort=False)):
@@ -54,7 +56,8 @@ def draw_imbalance(
             )
             errors = np.nan_to_num([ends[:, 0] - ends[:, 1], ends[:, 2] - ends[:, 0]])
             shift = 0.06 * (place - 0.5)
-            axes.errorbar(x + shift, ends[:, 0], errors, fmt="D", color=colour, label=variant)
+            bars = axes.errorbar(x + shift, ends[:, 0], errors, fmt="D", color=colour)
+            handles[str(variant)] = bars
             line = lines[(lines["group"] == group) & (lines["variant"] == variant)]
             slope, start = float(line["slope"].iloc[0]), float(line["balanced"].iloc[0])
             axes.plot(x, start + slope * x, color=colour)
@@ -62,9 +65,11 @@ def draw_imbalance(
         axes.set_xlabel("|log2(SNR of RGB / SNR of depth)|", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
-        axes.legend(fontsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         value_axis(axes.yaxis, metric)
     panels[0].set_ylabel(f"{metric.words}, minus naive fusion", fontsize=9)
+    # Beside the panels, for the bars of few folds are long.
+    figure.legend(handles.values(), handles, loc="outside right center", fontsize=8)
     add_title(figure, title)
     note = (
         "Diamond: mean over folds of the gain at all pairs of finite SNRs of one imbalance; bar: "

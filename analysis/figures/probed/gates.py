@@ -8,11 +8,18 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import train_label
 from fusion_search.analysis.figures.arrays import Array, draw_input
-from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
+from fusion_search.analysis.figures.drawing import (
+    add_caption,
+    add_title,
+    drawn,
+    new_figure,
+    readable_ink,
+)
 from fusion_search.analysis.figures.probed.chosen import label_word
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import rows_of
@@ -77,7 +84,11 @@ def draw_gates(
     add_title(figure, title)
     note = "Mean over features and examples of how much of depth passes: 1 is depth alone."
     if shown:
-        note += " Below: colours and depth of the examples with the least and the most of it."
+        where = train_label(tuple(shown[0][one] for one in tests), description)
+        note += (
+            f" Below: colours and depth of the examples with the least and the most of it at "
+            f"{where}; near is bright, white was not measured."
+        )
     add_caption(figure, f"{caption} {note}".strip())
     return figure
 
@@ -86,9 +97,8 @@ def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> 
     values = table.to_numpy(dtype=float)
     middle = float(np.nanmean(values))
     reach = max(float(np.nanmax(np.abs(values - middle))), _WIDEST)
-    image = axes.imshow(
-        values, cmap="PuOr", vmin=middle - reach, vmax=middle + reach, aspect="auto"
-    )
+    scale = Normalize(middle - reach, middle + reach)
+    image = axes.imshow(values, cmap="PuOr", norm=scale, aspect="auto")
     conditions = table.columns.to_frame().itertuples(index=False, name=None)
     words = [train_label(one, description).replace(", ", "\n") for one in conditions]
     axes.set_xticks(range(len(words)), words, fontsize=7)
@@ -96,9 +106,17 @@ def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> 
     for row, column in np.ndindex(*values.shape):
         if np.isfinite(values[row, column]):
             axes.text(
-                column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=7
+                column,
+                row,
+                f"{values[row, column]:.2f}",
+                color=readable_ink(float(values[row, column]), scale, image.cmap),
+                ha="center",
+                va="center",
+                fontsize=7,
             )
-    axes.figure.colorbar(image, ax=axes).ax.tick_params(labelsize=7)
+    bar = axes.figure.colorbar(image, ax=axes)
+    bar.set_label("weight of depth", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
 
 
 def _draw_examples(
@@ -111,6 +129,7 @@ def _draw_examples(
         rgb, depth = pictures[row["split"], row["number"]]
         draw_input(panels[0, place], rgb, 1.0)
         word = label_word(int(row["label"]), description)
-        panels[0, place].set_title(f"{row['depth']:.2f}\n{word}", fontsize=7)
+        which = "most" if row["trusts"] == "depth" else "least"
+        panels[0, place].set_title(f"{which} depth: {row['depth']:.2f}\n{word}", fontsize=7)
         panels[1, place].imshow(np.where(depth == 0, np.nan, depth), cmap="viridis_r")
         panels[1, place].set_axis_off()

@@ -17,6 +17,7 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
+from fusion_search.analysis.rgbd.variants import TASK as RGBD
 from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
@@ -76,7 +77,8 @@ def probe_trial(options: argparse.Namespace) -> int:
         count_label(len(conditions), "condition"),
     ]
     print(f"{' at '.join(counts)}; figures: {draw}")
-    print("likewise: draw embedding, draw changes, draw maps")
+    own = ["draw rgbd"] if row["task"] == RGBD else []  # which shows what gates do
+    print(f"likewise: {', '.join([*own, 'draw embedding', 'draw changes', 'draw maps'])}")
     return 0
 
 

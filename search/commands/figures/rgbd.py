@@ -23,6 +23,7 @@ from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalan
 from fusion_search.analysis.rgbd.paper import GATES
 from fusion_search.analysis.rgbd.tables import compute_flattery, compute_rgbd
 from fusion_search.analysis.rgbd.text import gates_text, rgbd_text
+from fusion_search.analysis.rgbd.variants import told_apart
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -50,16 +51,19 @@ def rgbd(options: argparse.Namespace) -> int:
     ]
     imbalance = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame()
     flattery = compute_flattery(groups, metric)
-    several = len(groups) > 1
+    common, apart = told_apart(groups)
+    labels = [
+        ", ".join(filter(None, [row["variant"], apart[row["group"]]])) for row in rows_of(table)
+    ]
     figure = draw_folds(
-        table.assign(network=table["variant"] + (", " + table["group"] if several else "")),
+        table.assign(network=labels),
         [
             one
             for one in fold_measures(search.finished, search.description)
             if one.column in set(table["measure"])
         ],
         metric,
-        title=f"{search.name}: {groups[0].words if not several else 'RGB-D'} over folds",
+        title=f"{search.name}: {common or 'RGB-D'}",
         caption=data_caption(search),
     )
     save(options, figure, table, name)
@@ -67,10 +71,10 @@ def rgbd(options: argparse.Namespace) -> int:
         save_numbers(options, flattery, f"{name}-folds")
     if judged:
         figure = draw_imbalance(
-            gains,
-            imbalance,
+            {apart[words]: own for words, own in gains.items()},
+            imbalance.replace({"group": apart}),
             metric,
-            title=f"{search.name}: what a gate gains under unequal noise",
+            title=f"{search.name}: what a gate gains under unequal noise, {common}".strip(", "),
             caption=data_caption(search),
         )
         save(options, figure, imbalance, f"{name}-imbalance")
@@ -115,7 +119,7 @@ def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -
         pictures_of(activations, examples),
         search.description,
         title=f"{search.name}: how much of depth passes, {row['trial_name']}",
-        caption=data_caption(search),
+        caption=data_caption(search.only([row["trial_id"]])),
     )
     save(options, figure, table, name)
     write_text(options, gates_text(table, examples, row["trial_name"], search.description), name)

@@ -17,7 +17,7 @@ from fusion_search.datasets.batch import Batch, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL, Axis
 from fusion_search.datasets.rgbd.data import measured, open_rgbd
 from fusion_search.models.coupled.network import CoupledNetwork
-from fusion_search.models.encoders.backbones import weights_file
+from fusion_search.models.encoders.backbones import check_weights, weights_file
 from fusion_search.models.layout import Layout, Placement
 from fusion_search.models.rgbd.head import DenseLayers, FusionHead
 from fusion_search.models.rgbd.network import DEPTH, RGB, SMALL, Encoder, build_rgbd
@@ -117,11 +117,18 @@ class Rgbd(Classification):
         return _built(network, data, placement, self._encoders(settings))
 
     def layout(self, network: RgbdNetwork, data: Callable[[], Data]) -> Layout:
-        """Sites behind the levels that both streams have; none within what is frozen."""
+        """Sites behind the levels that both streams have; none within what is frozen.
+
+        Raises:
+            ValueError: a file does not hold the weights of its backbone.
+        """
         opened = data()
         settings = _settings(opened)
         names = {RGB: settings.rgb_network, DEPTH: settings.depth_network}
         # Shapes say all, and hundreds of megabytes of weights are neither drawn nor read for them.
+        for one in self._encoders(settings).values():
+            if one.weights is not None:
+                check_weights(one.name, one.weights)
         with torch.device("meta"):
             encoders = {stream: Encoder(name=name) for stream, name in names.items()}
             found = _built(network, opened, Placement(), encoders).layout

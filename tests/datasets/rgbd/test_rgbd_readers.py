@@ -1,20 +1,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from small_views import same, view, write_frame, write_png
 
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.rgbd.data import RgbdSettings, load_rgbd
+from fusion_search.datasets.rgbd.data import RgbdSettings, load_rgbd, open_rgbd
 from fusion_search.datasets.rgbd.folder import find_views, read_views
 from fusion_search.datasets.rgbd.view import NO_MASK, View
 from fusion_search.datasets.rgbd.washington import find_washington, read_trials, read_washington
@@ -169,6 +166,47 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
             list(read_views(root, find_views(root)))
 
 
+def test_files_that_are_no_views_are_refused_or_told(tmp_path: Path) -> None:
+    root, settings = tmp_path / "rgbd", RgbdSettings(source="folder", folds=3, size=8)
+    for label, number in (("HA", 1), ("HA", 2), ("HA", 3), ("a b%?#", 4), ("a b%?#", 5)):
+        write_folder(root, view(f"{label}/F{number}/a"))
+    with pytest.raises(DataError, match=r"class a b%\?# has 2 objects, too few to test one"):
+        open_rgbd(replace(settings, fold_by="instance"), tmp_path)
+    write_folder(root, view("a b%?#/F6/a"))
+    write_folder(root, view("HA/F1/deeper/a"))
+    assert (
+        "(3 files that lie in no CLASS/GROUP of it left out)" in load_rgbd(settings, tmp_path).note
+    )
+    (root / "HA/again").symlink_to(root / "HA")
+    assert len(load_rgbd(settings, tmp_path).listed.records) == 6
+    path = root / "HA/F1/a_rgb.png"
+    content = path.read_bytes()
+    for target in (path.name, "nowhere"):
+        path.unlink()
+        path.symlink_to(target)
+        with pytest.raises(
+            DataError, match=r"a_rgb\.png cannot be read .*: put a file in its place"
+        ):
+            load_rgbd(settings, tmp_path)
+    path.unlink()
+    header = content[12:16] + b"\x00\x01\x00\x00" * 2 + content[24:29]
+    path.write_bytes(content[:12] + header + crc32(header).to_bytes(4) + content[33:])
+    with pytest.raises(DataError, match="promises more pixels than the 67,108,864 allowed"):
+        load_rgbd(settings, tmp_path)
+
+
+def test_views_of_one_class_or_without_any_depth_train_nothing(tmp_path: Path) -> None:
+    settings = RgbdSettings(source="folder", folds=3, size=8)
+    for number in range(4):
+        write_folder(tmp_path / "rgbd", view(f"HA/F{number}/a"))
+    with pytest.raises(DataError, match="there is one class, HA: add views of another"):
+        open_rgbd(settings, tmp_path)
+    for one in (view(f"{label}/F{number}/a") for label in ("HA", "SA") for number in range(4)):
+        write_folder(tmp_path / "rgbd", replace(one, depth=np.zeros_like(one.depth)))
+    with pytest.raises(DataError, match="depth is missing in all pixels of the train split"):
+        open_rgbd(settings, tmp_path)
+
+
 def test_greys_and_palettes_are_colours_and_deep_colours_are_not(tmp_path: Path) -> None:
     one = view("HA/F0001/a")
     write_folder(tmp_path, one)
@@ -250,69 +288,8 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     low, high, share = pixels[pixels > 0].min(), pixels.max(), (pixels == 0).mean()
     assert f"depth of {low:,} to {high:,} mm, missing in {share:.1%} of all pixels" in told
     write_folder(tmp_path / "rgbd", view("HA/F0001/a"))
+    write_folder(tmp_path / "rgbd", view("SA/F0001/a"))
     assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 0
-    assert "data: views in rgbd/ (fingerprint " in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_thousand_views_are_decoded_once_and_mapped(tmp_path: Path) -> None:
-    """Memory of a process's own stays small, for pictures lie in one file that all share."""
-    root = tmp_path / "washington/rgbd-dataset"
-    for name, pixels in thousand():
-        write_png(root / f"{name}.png", pixels)
-    print(f"\n{1000 * 5 * 85 * 80 / 1e6:.0f} MB of colours and depth in a thousand views")
-    seconds = []
-    for kind in ("decoded", "mapped", "mapped"):
-        told = subprocess.run(
-            [sys.executable, "-c", OPENED, str(tmp_path)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        took, own, shown, count = map(float, told.split())
-        print(f"{kind}: {took:.2f} s, {own:.0f} MB of its own, {shown:.2f} ms an example")
-        assert count == 1000
-        assert own < 30
-        seconds.append(took)
-    assert max(seconds[1:]) < seconds[0] / 2
-
-
-OPENED = """
-import sys, time
-from pathlib import Path
-import torch
-from fusion_search.datasets.rgbd.data import RgbdSettings, open_rgbd
-
-def own():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1000
-
-before, start = own(), time.process_time()
-data = open_rgbd(RgbdSettings(source="washington", fold_by="instance"), Path(sys.argv[1]), 3)
-took = time.process_time() - start
-start = time.process_time()
-for number in range(200):
-    data.train[number]
-shown = (time.process_time() - start) / 200
-count = sum(len(data.split(one)) for one in ("train", "validation", "test"))
-print(took, own() - before, 1000 * shown, count)
-"""
-
-
-def thousand() -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Files of ten categories of five objects, 20 frames of each."""
-    rows, columns = np.mgrid[:85, :80]
-    for number in range(1000):
-        category, instance, frame = number // 100, number // 20 % 5, number % 20
-        chance = np.random.default_rng(number)
-        shade = np.sin(rows / (3 + category)) * np.cos(columns / (4 + instance) + frame)
-        colour = 120 + 100 * shade[..., None] * chance.random(3) + chance.normal(0, 2, (85, 80, 3))
-        depth = 800 + 50 * shade + chance.normal(0, 2, shade.shape)
-        depth[chance.random(shade.shape) < 0.02] = 0
-        depth[:, :10] = 0
-        stem = f"soda_can{category}/soda_can{category}_{instance}"
-        stem += f"/soda_can{category}_{instance}_{1 + frame % 2}_{1 + 5 * frame}"
-        yield f"{stem}_crop", colour.clip(0, 255).astype(np.uint8)
-        yield f"{stem}_depthcrop", depth.astype(np.uint16)
-        yield f"{stem}_maskcrop", shade > 0
+    told = capsys.readouterr().out
+    assert "data: views in rgbd/ (fingerprint " in told
+    assert "1 of them are of several classes, such as F0001, as persons are" in told

@@ -199,3 +199,10 @@ def test_what_a_frozen_backbone_forbids_is_said_before_a_trial_runs(weights: Pat
         task.impair(batch, {"rgb_snr": torch.full((3,), -math.inf)}, keys, 0)
     with pytest.raises(TaskError, match="frozen is true in some trials and false in others"):
         open_task(task, DATA)
+
+
+def test_weights_of_another_network_are_refused_before_a_trial_runs(weights: Path) -> None:
+    data = replace(DATA, rgb_network="resnet18", rgb_weights=str(weights))
+    task, opened_data = opened(data)
+    with pytest.raises(ValueError, match="does not hold the weights of ResNet: it lacks conv1"):
+        task.layout(NETWORK, lambda: opened_data)
