@@ -121,13 +121,14 @@ def difference_text(value: float, metric: MetricDescription, style: str = "+.1f"
     return f"{100 * value:{style}} points" if metric.share else f"{value:{style[:-3]}.3g}"
 
 
-def within(ends: Sequence[float], metric: MetricDescription) -> list[float]:
+def within(ends: tuple[float, float], metric: MetricDescription) -> tuple[float, float]:
     """The ends of a difference's interval, no further than a difference can be: of shares 1.
 
     Of two or three seeds Student's t goes far beyond, which says nothing of such a difference; the
     tables as CSV keep the ends as computed.
     """
-    return [float(one) for one in np.clip(ends, -1, 1)] if metric.share else list(ends)
+    low, high = np.clip(ends, -1, 1) if metric.share else ends
+    return float(low), float(high)
 
 
 def ends_text(
@@ -142,7 +143,7 @@ def ends_text(
 
     A ``slope`` of differences has no such bounds.
     """
-    bounds = [low, high] if slope else within((low, high), metric)
+    bounds = (low, high) if slope else within((low, high), metric)
     ends = (difference_text(one, metric, style).removesuffix(" points") for one in bounds)
     return " to ".join(ends)
 

@@ -82,6 +82,8 @@ def read_driver_file(storage: Storage) -> dict[str, Any] | None:
         state: dict[str, Any] = read_json(storage, DRIVER_FILE)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it if no process runs the search") from error
     if not _is_state(state):
         raise ValueError(f"{where} is damaged; delete it if no process runs the search")
     return state

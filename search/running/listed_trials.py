@@ -52,7 +52,9 @@ def run_listed(
         tracker = start_tracker(search, storage, recorded, print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        return summary(search, storage, len(trials), tracker and tracker.page, environment.options)
+        return summary(
+            search, storage, len(trials), tracker.page if tracker else None, environment.options
+        )
     tell_doing(storage, LOADING)
     opened = open_data(search, remaining[0], records)
     with connected(search, storage, environment):
@@ -70,4 +72,6 @@ def run_listed(
             remaining=len(remaining),
             epochs=remaining[0].training.epochs,
         )
-    return summary(search, storage, len(trials), tracker and tracker.page, environment.options)
+    return summary(
+        search, storage, len(trials), tracker.page if tracker else None, environment.options
+    )

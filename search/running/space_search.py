@@ -120,7 +120,7 @@ def run_space(
     if proposals.complete:
         print_importance(search, storage)
     whole = planned_count(storage) if proposals.exhausted else most
-    return summary(search, storage, whole, tracker and tracker.page, environment.options)
+    return summary(search, storage, whole, tracker.page if tracker else None, environment.options)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
