@@ -16,11 +16,12 @@ from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.samples import BestSample, rows_of
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
-from fusion_search.search.records.claim import held_lease
+from fusion_search.search.records.claim import held_lease, tell_doing
 from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
@@ -40,6 +41,7 @@ from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import loading_trouble
 
 MLFLOW_WAIT_SECONDS = 60.0
+LOADING = "loading the data"  # what a driver does first
 
 
 class Dispatcher(Protocol):
@@ -119,6 +121,15 @@ def open_data(
     return opened
 
 
+def connected(
+    search: SearchSpecification, storage: Storage, environment: Environment
+) -> AbstractContextManager[None]:
+    """Machines that can run a search's trials, for as long as the block runs."""
+    address = environment.options.address
+    tell_doing(storage, f"connecting to Ray at {address}" if address else "starting Ray")
+    return environment.dispatcher.connected(search.resources)
+
+
 def write_specification(
     search: SearchSpecification, storage: Storage, opened: OpenedTask, trial: TrialSpecification
 ) -> None:
@@ -166,7 +177,8 @@ def run(
         objectives,
         search.resources.cpus_per_trial,
     )
-    print(f"search {search.name}: {remaining} trials to run, records in {storage.location}")
+    count = count_label(remaining, "trial")
+    print(f"search {search.name}: {count} to run, records in {storage.location}")
     if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
@@ -183,6 +195,8 @@ def run(
     )
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
+    if tracker is not None:
+        progress.page = lambda: tracker.page
     try:
         environment.dispatcher.run_trials(
             trials, opened, recorder, search, progress, tracker, resume
@@ -193,6 +207,7 @@ def run(
     finally:
         try:
             if tracker is not None:
+                progress.does("writing what is left to MLflow")
                 tracker.close(MLFLOW_WAIT_SECONDS)
             forget_ended(storage.patient(0))
             remove_outlived_failures(storage.patient(0))

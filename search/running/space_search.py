@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fusion_search.analysis.records.samples import few_samples_words
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.selection import no_such_search
+from fusion_search.analysis.records.selection import count_label, no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
@@ -18,6 +18,7 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
 from fusion_search.search.records.asha_decisions import AshaDecisions
+from fusion_search.search.records.claim import tell_doing
 from fusion_search.search.records.planned import read_decisions
 from fusion_search.search.records.search_folder import (
     dropped_trials,
@@ -27,7 +28,7 @@ from fusion_search.search.records.search_folder import (
     sample_count,
 )
 from fusion_search.search.running.parts import folds_apart
-from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.running.progress import ended_before, warn_of_damage
 from fusion_search.search.running.proposals import (
     Proposals,
     known_observations,
@@ -36,8 +37,10 @@ from fusion_search.search.running.proposals import (
     record_plan,
 )
 from fusion_search.search.running.run import (
+    LOADING,
     MLFLOW_WAIT_SECONDS,
     Environment,
+    connected,
     open_data,
     run,
     start_tracker,
@@ -86,7 +89,7 @@ def run_space(
     planned = planned_count(storage) if storage.exists(EXHAUSTED_FILE) else most
     if records is not None:
         planned -= len(dropped_trials(storage).keys() - set(records["trial_id"]))
-        print(f"{ended} of {planned} trials have ended before")
+        print(ended_before(ended, planned))
         if search.scheduler.name in _LOST and not proposals.complete:
             print(_LOST[search.scheduler.name])
     if records is not None and proposals.complete:
@@ -95,8 +98,9 @@ def run_space(
             tracker.close(MLFLOW_WAIT_SECONDS)
     else:
         trial = search.space.any_trial()
+        tell_doing(storage, LOADING)
         opened = open_data(search, trial, records)
-        with environment.dispatcher.connected(search.resources):
+        with connected(search, storage, environment):
             if begin:
                 record_plan(storage, (), most)
                 write_specification(search, storage, opened, trial)
@@ -116,7 +120,7 @@ def run_space(
     if proposals.complete:
         print_importance(search, storage)
     whole = planned_count(storage) if proposals.exhausted else most
-    return summary(search, storage, whole, tracker, environment.options)
+    return summary(search, storage, whole, tracker.page if tracker else None, environment.options)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
@@ -135,14 +139,14 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
             )
         left_out = Counter[str]()
         found = known_observations(search.space, search.objectives, earlier, left_out)
-        words = ", ".join(f"{count} trials {why}" for why, count in left_out.items())
+        words = ", ".join(f"{count_label(count, 'trial')} {why}" for why, count in left_out.items())
         if left_out and not found:
             raise ConfigurationError(
                 f"searcher.warm_start: nothing of {name} can be compared with this search; it has "
                 f"{printable(words)}; leave it out, or declare what that search declared"
             )
         more = f" (left out: {printable(words)})" if words else ""
-        print(f"warm start: {len(found)} samples known from {name}{more}")
+        print(f"warm start: {count_label(len(found), 'sample')} known from {name}{more}")
         known += found
     settings = search.scheduler
     asha = Asha(
