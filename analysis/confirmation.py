@@ -23,7 +23,7 @@ from fusion_search.analysis.paired import (
 from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import read_json
-from fusion_search.analysis.records.samples import rows_of
+from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import (
     VARIED_SETTINGS,
     AnalysisError,
@@ -92,6 +92,12 @@ def measures(
             (f"worst_{metric.name}", f"a worst {words}", f"of the {size} {{split}} conditions"),
         ]
     return {column: Measure(column, metric, name, where) for column, name, where in found}
+
+
+def measure_of(objective: Objective, description: TaskDescription) -> Measure:
+    """What a search's networks are compared by: what it optimised, else the mean over the grid."""
+    known = measures(description, objective.metric)
+    return known.get(objective.name) or next(iter(known.values()))
 
 
 def _a(words: str) -> str:

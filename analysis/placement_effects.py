@@ -75,7 +75,8 @@ def compute_placement(
         ``mean`` and ``mean_error`` (its standard error; NaN for n = 1) of the samples having it,
         ``n_without`` and ``mean_without`` of the others, ``effect``, ``effect_error`` (NaN where
         a side has none, or one for the error), ``stopped`` (how many of those having it were
-        stopped), ``all_stopped`` (how many of all were) and ``confounded_with`` (names of such choices, joined by ", ").
+        stopped), ``all_stopped`` (how many of all were) and ``confounded_with`` (names of such
+        choices, joined by ", ").
     """
     table = sample_table(trials, [objective])
     table = table[table["status"].isin([FINISHED, STOPPED])]

@@ -12,6 +12,7 @@ from fusion_search.analysis.confirmation import (
     budget_words,
     compute_confirmation,
     confirmation_sentence,
+    measure_of,
     measures,
     number_text,
     read_candidates,
@@ -61,8 +62,8 @@ def confirmation_section(
         name: compute_confirmation(confirmation.trials, candidates, one)
         for name, one in known.items()
     }
-    chosen = objective.name if objective.name in known else next(iter(known))
-    measure, (table, comparisons) = known[chosen], computed[chosen]
+    measure = measure_of(objective, description)
+    table, comparisons = computed[measure.column]
     metric = measure.metric
     means = [rows_of(computed[one][0]) for one in known]
     rows = [

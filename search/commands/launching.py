@@ -10,14 +10,15 @@ from fusion_search.analysis.confirmation import (
     budget_words,
     compute_confirmation,
     confirmation_sentence,
-    measures,
+    measure_of,
     read_candidates,
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.advice import command, confirmed_search
 from fusion_search.analysis.records.columns import COLUMNS
+from fusion_search.analysis.records.samples import objectives_of
 from fusion_search.analysis.records.secrets import printable, shown_name
-from fusion_search.analysis.records.selection import count_label, open_search
+from fusion_search.analysis.records.selection import count_label, open_search, read_specification
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
@@ -317,14 +318,16 @@ def _confirming_words(candidates: Sequence[Candidate], seeds: int, trials: int) 
 
 
 def say_confirmed(folder: Storage, name: str) -> None:
-    """The sentence on the grid's mean, and what its regions and conditions say."""
+    """The sentence on what the search optimised, and what the regions of the grid say."""
+    search = open_search(folder, name, _say_left_out)
+    objective = objectives_of(read_specification(search), search.description)[0]
     confirmed = open_search(folder, name + CONFIRMATION_SUFFIX)  # as the report reads it
     trials, description, storage = confirmed.trials, confirmed.description, confirmed.storage
     candidates = read_candidates(storage)
-    measure = measures(description)[f"mean_{description.metric.name}"]
+    measure = measure_of(objective, description)
     table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
-    budget = budget_words(trials, open_search(folder, name, _say_left_out).trials)
+    budget = budget_words(trials, search.trials)
     if budget:
         print(budget)
     grid = read_table(storage, "grid", on_damage=_say_left_out)

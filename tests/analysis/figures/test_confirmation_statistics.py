@@ -21,11 +21,13 @@ from fusion_search.analysis.confirmation import (
     budget_words,
     compute_confirmation,
     confirmation_sentence,
+    measure_of,
     measures,
     read_candidates,
 )
 from fusion_search.analysis.figures.confirmation import draw_confirmation
 from fusion_search.analysis.paired import ends_text
+from fusion_search.analysis.records.samples import Objective
 from fusion_search.analysis.records.selection import AnalysisError
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, FAILED, FINISHED
@@ -324,3 +326,18 @@ def test_candidates_are_read_or_named(tmp_path: Path) -> None:
         storage.write(damage, CANDIDATES_FILE)
         with pytest.raises(AnalysisError, match=r"candidates\.json is damaged"):
             read_candidates(storage)
+
+
+@pytest.mark.parametrize(
+    ("objective", "column"),
+    [
+        (Objective("train_condition_accuracy", metric=DIGITS.metric), "train_condition_accuracy"),
+        (Objective("worst_accuracy", metric=DIGITS.metric), "worst_accuracy"),
+        (Objective("quantile_accuracy", metric=DIGITS.metric), MEAN),
+        (Objective("parameters"), MEAN),
+    ],
+)
+def test_networks_are_compared_by_what_the_search_optimised(
+    objective: Objective, column: str
+) -> None:
+    assert measure_of(objective, DIGITS).column == column
