@@ -166,7 +166,7 @@ def test_advice_given_elsewhere_says_so_too(
     assert f"interrupted; go on with: {resume}\n" in capsys.readouterr().out
     write_driver(storage, process_start=1)  # killed
     assert main(["stop", "test"]) == 0
-    assert capsys.readouterr().out.endswith(f"is dead; go on: {resume}\n")
+    assert capsys.readouterr().out.endswith(f"is dead; go on with: {resume}\n")
     write_driver(storage, 3600, host="node-3")
     for words in (["status"], ["status", "test"], ["attach", "test"]):
         main(words)
