@@ -10,7 +10,12 @@ from typing import Any, Final
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.words.names import UNNAMED
+from fusion_search.analysis.records.words.names import (
+    CANDIDATES_FILE,
+    CONFIRMATION_SUFFIX,
+    SPECIFICATION_FILE,
+    UNNAMED,
+)
 
 STORAGE: Final = "results"  # folder of the searches when none is given
 OPTIONS_FILE: Final = "options.json"
@@ -65,7 +70,7 @@ def read_options(storage: Storage) -> RunOptions:
 def go_on_command(
     verb: str, name: str, task: str, storage: str, options: RunOptions, *more: str
 ) -> str:
-    """``resume``, ``retry`` or ``confirm`` of a search.
+    """``resume``, ``retry`` or ``confirm`` of a search; a confirmation goes on by ``confirm``.
 
     No command knows a task that a notebook or script defined.
 
@@ -78,11 +83,27 @@ def go_on_command(
     """
     module, _, defined = task.partition(":")
     if module != UNNAMED:
+        confirmed = confirmed_search(name, storage) if verb == "resume" else None
+        if confirmed is not None:
+            verb, name = "confirm", confirmed
         return command(verb, name, *options.words, *more, storage=storage)
     words = [repr(open_storage(storage).named(name)), f"task={defined}"]
     words += ["failed=True"] if verb == "retry" else []
     words += [f"{one}={value!r}" for one, value in options.arguments.items()]
     return printable(f"fusion_search.resume({', '.join(words)})")
+
+
+def confirmed_search(name: str, storage: str) -> str | None:
+    """The search that the one of this name confirms; None where it confirms none that is there."""
+    confirmed = name.removesuffix(CONFIRMATION_SUFFIX)
+    if confirmed == name:
+        return None
+    try:
+        folder = open_storage(storage)
+        marks = ((name, CANDIDATES_FILE), (confirmed, SPECIFICATION_FILE))
+        return confirmed if all(folder.is_there(*one) for one in marks) else None
+    except (OSError, ValueError):  # which is told elsewhere; resume is good, too
+        return None
 
 
 def option(name: str, value: str) -> tuple[str, ...]:

@@ -38,9 +38,11 @@ from fusion_search.analysis.records.parquet.values import STOPPED as STOPPED
 from fusion_search.analysis.records.parquet.values import check_rows, check_trial
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.words.names import CANDIDATES_FILE as CANDIDATES_FILE
+from fusion_search.analysis.records.words.names import CONFIRMATION_SUFFIX as CONFIRMATION_SUFFIX
+from fusion_search.analysis.records.words.names import SPECIFICATION_FILE as SPECIFICATION_FILE
 
 SCHEMA_VERSION: Final = 2
-SPECIFICATION_FILE: Final = "specification.yaml"
 CODE_FILE: Final = "code.json"  # hashes of the files of a task of one's own
 PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
 DECISIONS: Final = "fold_rungs"  # in it: which samples were kept or dropped between two folds
@@ -49,8 +51,6 @@ CHECKPOINTS: Final = "checkpoints"
 EXHAUSTED_FILE: Final = "exhausted"  # there when a searcher found nothing new to propose
 IMPORTANCE_FILE: Final = "importance.parquet"  # of every choice, by fANOVA
 REPLAY_FILE: Final = "replay.parquet"  # searchers run against the records
-CONFIRMATION_SUFFIX: Final = "-confirmation"  # of the search that confirms another
-CANDIDATES_FILE: Final = "candidates.json"  # what a confirmation compares
 
 _BATCH_ROWS: Final = 256 * 1024
 _READERS: Final = 16

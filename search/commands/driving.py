@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from fusion_search.analysis.records.advice import command, read_options
+from fusion_search.analysis.records.advice import command, confirmed_search, read_options
 from fusion_search.analysis.records.description import read_description
-from fusion_search.analysis.records.samples import BestSample
+from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -44,58 +44,83 @@ from fusion_search.search.records.driver_file import (
 from fusion_search.search.records.lease import ask_to_stop
 from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
+    begin_command,
+    beginning_driver,
+    beginning_words,
     dropped_trials,
     load_outline,
     planned_count,
     planned_ids,
+    read_records,
+    search_state,
+    skipped_trials,
 )
 from fusion_search.search.running.progress import TrialLines, warn_of_damage
-from fusion_search.search.running.summary import INCOMPLETE, chosen_by, go_on_command, summary
+from fusion_search.search.running.summary import (
+    INCOMPLETE,
+    SOME_FAILED,
+    chosen_by,
+    go_on_command,
+    left_words,
+    summary,
+)
 
 POLL_SECONDS: Final = 1.0  # between two looks at the folder
-NOT_STOPPED: Final = 1  # exit code: it may run still
+NOT_STOPPED: Final = 1  # exit codes: it may run still,
+INTERRUPTED_CODE: Final = 130  # or trials are left
 
 
 def stop(arguments: argparse.Namespace) -> int:
-    """``stop NAME``: end a search in order, wherever it is driven."""
+    """``stop NAME``: end a search in order, wherever it is driven, or its confirmation."""
     name, location = arguments.name, storage_of(arguments)
-    driver = _driver(name, location)
+    run, driver = _driven(name, location)
     if driver is None:
         load_outline(name, location)  # or there is no such search
-        print(f"no process runs search {name}")
+        print(_and(f"no process runs search {name}", _left(name, location)))
         return 0
     if standing(driver) == DEAD:
-        resume = _resume(name, location)
-        print(f"search {name} is not being run: {driver_words(driver)} is dead; go on: {resume}")
+        dead = f"search {run} is not being run: {driver_words(driver)} is dead"
+        print(_and(dead, _left(run, location)))
         return 0
-    storage = open_storage(location).below(name)
+    storage = open_storage(location).below(run)
     ask_to_stop(storage, driver["lease"], f"{getpass.getuser()}@{platform.node()}")
     if standing(driver) == SILENT:
-        print(silent_words(driver, name, location), file=sys.stderr)
+        print(silent_words(driver, run, location), file=sys.stderr)
         print("if it is heard again, it stops", file=sys.stderr)
         return NOT_STOPPED
-    print(f"search {name}: {driver_words(driver)} was asked to stop", flush=True)
-    return _wait_for_end(driver, name, location, arguments.wait)
+    print(f"search {run}: {driver_words(driver)} was asked to stop", flush=True)
+    return _wait_for_end(driver, run, name, location, arguments.wait)
 
 
-def _wait_for_end(driver: Mapping[str, Any], name: str, location: str, wait_seconds: float) -> int:
+def _wait_for_end(
+    driver: Mapping[str, Any], run: str, name: str, location: str, wait_seconds: float
+) -> int:
+    """Wait for the end of what is run: the search that was named, or its confirmation."""
     until = time.monotonic() + wait_seconds
+    own = _driver(name, location)
+    leases = {one["lease"] for one in (own, driver) if one is not None}
     while time.monotonic() < until:
-        now = _driver(name, location)
-        if now is None or now["lease"] != driver["lease"]:
-            print(f"search {name} has stopped; go on: {_resume(name, location)}")
+        _, now = _driven(name, location)
+        if now is None or now["lease"] not in leases:
+            left = _left(run, location)
+            print(_and(f"search {run} has {'stopped' if left else 'ended'}", left))
             return 0
         if standing(now) == DEAD:
-            print(f"search {name}: {driver_words(now)} died before it had stopped in order")
+            died = f"search {run}: {driver_words(now)} died before it had stopped in order"
+            print(_and(died, _left(run, location)))
             return 0
         time.sleep(POLL_SECONDS)
     print(
-        f"search {name} has not stopped within {wait_seconds:g} s, but will when it can; wait on "
+        f"search {run} has not stopped within {wait_seconds:g} s, but will when it can; wait on "
         f"with `{command('attach', name, storage=location)}`, or kill process {driver['pid']} on "
         f"{printable(driver['host'])}: what has ended is recorded",
         file=sys.stderr,
     )
     return NOT_STOPPED
+
+
+def _and(words: str, more: str) -> str:
+    return f"{words}; {more}" if more else words
 
 
 def silent_words(driver: Mapping[str, Any], name: str, location: str) -> str:
@@ -109,13 +134,29 @@ def silent_words(driver: Mapping[str, Any], name: str, location: str) -> str:
 
 def _resume(name: str, location: str) -> str:
     """The command that goes on with a search, where it last ran."""
-    if not open_storage(location).below(name).exists(SPECIFICATION_FILE):
-        return command("launch", "CONFIG", storage=location)  # which its driver has not written yet
+    storage = open_storage(location).below(name)
+    if not storage.exists(SPECIFICATION_FILE):
+        return begin_command(name, location)  # its driver has not written it yet
     try:
         search = load_outline(name, location)
     except ValueError:  # the command says why not
         return command("resume", name, storage=location)
-    return go_on_command("resume", search, read_options(open_storage(location).below(name)))
+    return go_on_command("resume", search, read_options(storage))
+
+
+def _left(name: str, location: str) -> str:
+    """What goes on with a search that nobody drives, or with its confirmation; empty if nothing."""
+    storage = open_storage(location).below(name)
+    damaged: dict[str, str] = {}
+    try:
+        search = load_outline(name, location)
+        trials, _ = read_records(storage, planned_ids(storage), damaged.__setitem__)
+        planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
+        best = BestSample(chosen_by(search, read_description(storage)), rows_of(trials))
+    except ValueError:  # such as one that is not written yet; the command says what is wrong
+        return f"go on with: {_resume(name, location)}"
+    state = search_state(None, planned, len(trials) + len(damaged))
+    return left_words(search, storage, state, best)
 
 
 def follow(name: str, location: str) -> int:
@@ -130,58 +171,99 @@ def follow(name: str, location: str) -> int:
     except KeyboardInterrupt:
         how = (f"{verb} it with: {command(to, name, storage=location)}" for verb, to in _GO_ON)
         print("\ndetached; the search goes on", *how, sep="\n")
-        return 130
+        return INTERRUPTED_CODE
 
 
 _GO_ON: Final = (("follow", "attach"), ("stop", "stop"))
 
 
 def _follow(name: str, location: str) -> int:
-    driver = _driver(name, location)
-    storage = open_storage(location).below(name)
-    while driver is not None and not storage.exists(SPECIFICATION_FILE):  # it loads its data
-        if standing(driver) != RUNNING:
-            why = "is dead" if standing(driver) == DEAD else "is not heard any more"
-            print(
-                f"search {name}: {driver_words(driver)} {why}, and has not written what it runs; "
-                f"launch it again: {_resume(name, location)}"
-            )
+    run, driver = _driven(name, location)
+    if driver is None:
+        load_outline(name, location)  # or there is no such search
+    print(f"search {run}: {driver_words(driver) if driver else 'no process runs it'}", flush=True)
+    console = _Console()
+    while (beginning := beginning_driver(name, location)) is not None:
+        if standing(beginning) != RUNNING:
+            print(printable(beginning_words(name, location)))
             return INCOMPLETE
+        console.tell(beginning)
         time.sleep(POLL_SECONDS)
-        driver = _driver(name, location)
-    print(f"search {name}: {driver_words(driver) if driver else 'no process runs it'}", flush=True)
-    followed = [_Followed(name, location)]
-    while driver is not None and standing(driver) == RUNNING:
-        for one in followed:
+    followed = {name: _Followed(name, location)}
+    while True:
+        run, driver = _driven(name, location)
+        if driver is None or standing(driver) != RUNNING:
+            break
+        if run not in followed and open_storage(location).below(run).exists(SPECIFICATION_FILE):
+            print(f"search {run}:", flush=True)
+            followed[run] = _Followed(run, location)
+        for one in followed.values():
             one.tell()
-        confirmation = name + CONFIRMATION_SUFFIX
-        if len(followed) == 1 and _drives(driver, confirmation, location):
-            print(f"search {confirmation}:", flush=True)
-            followed.append(_Followed(confirmation, location))
+        console.tell(driver)
+        if run in followed:
+            followed[run].page = driver["page"]
         time.sleep(POLL_SECONDS)
-        driver = _driver(name, location)
     if driver is not None:
         dead = f"{driver_words(driver)} is dead"
-        print(dead if standing(driver) == DEAD else silent_words(driver, name, location))
-    codes = [one.end() for one in followed]
-    return codes[-1] or codes[0]
+        print(dead if standing(driver) == DEAD else silent_words(driver, run, location))
+    codes = [one.end() for one in followed.values()]
+    code = codes[-1] or codes[0]
+    # As it would be told by who ran it: a confirmation that was stopped is the search stopped.
+    left = _left(name, location) if len(codes) == 1 and code != INTERRUPTED_CODE else ""
+    if left:
+        print(left)
+    return INTERRUPTED_CODE if left else code
 
 
 def _driver(name: str, location: str) -> dict[str, Any] | None:
     return read_driver_file(open_storage(location).below(name)) if is_name(name) else None
 
 
-def _drives(driver: Mapping[str, Any], name: str, location: str) -> bool:
-    """Whether the process that drives a search drives another, too, whose trials it runs."""
-    other = _driver(name, location)
-    alike = other is not None and all(other[one] == driver[one] for one in ("host", "pid"))
-    return alike and open_storage(location).below(name).exists(SPECIFICATION_FILE)
+def _driven(name: str, location: str) -> tuple[str, dict[str, Any] | None]:
+    """What is being run, a search or its confirmation, and by whom.
+
+    Where nobody runs either: the search, and the dead process that left it behind, if any.
+    """
+    driver, confirmation = _driver(name, location), name + CONFIRMATION_SUFFIX
+    own = _driver(confirmation, location)
+    if own is None or standing(own) == DEAD:
+        return name, driver
+    # By the process that drives the search, or by one of its own.
+    alone = driver is None or standing(driver) == DEAD
+    same = driver is not None and all(own[one] == driver[one] for one in ("host", "pid"))
+    return (confirmation, own) if alone or same else (name, driver)
+
+
+class _Console:
+    """Prints what drivers say, each note once, and what they do while no trial runs."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}  # lease -> number of the last note that was printed
+        self._doing = ""
+
+    def tell(self, driver: Mapping[str, Any]) -> None:
+        """Print what is new."""
+        last = self._last.get(driver["lease"], 0)
+        for number, text in driver["said"]:
+            if number > last:
+                tqdm.write(printable(text), file=sys.stdout)
+                self._last[driver["lease"]] = number
+        if driver["doing"] != self._doing:
+            self._doing = driver["doing"]
+            if self._doing:
+                tqdm.write(f"{printable(self._doing)} ...", file=sys.stdout)
+        sys.stdout.flush()
 
 
 class _Followed:
-    """A search whose records are looked at again and again."""
+    """A search whose records are looked at again and again.
+
+    Attributes:
+        page: where MLflow shows its runs, as its driver says.
+    """
 
     def __init__(self, name: str, location: str) -> None:
+        self.page = ""
         self._search: SearchOutline = load_outline(name, location)
         self._storage: Storage = open_storage(location).below(name)
         self._told = set(recorded_trials(self._storage) & planned_ids(self._storage))
@@ -224,4 +306,12 @@ class _Followed:
         self.tell()
         self._bar.close()
         options = read_options(self._storage)
-        return summary(self._search, self._storage, planned_count(self._storage), None, options)
+        planned = planned_count(self._storage)
+        code = summary(self._search, self._storage, planned, self.page or None, options)
+        confirmed = confirmed_search(self._search.name, self._search.storage)
+        if confirmed is not None and code in (0, SOME_FAILED):
+            # Imports what runs trials, which takes seconds.
+            from fusion_search.search.commands.launching import say_confirmed
+
+            say_confirmed(self._storage.parent, confirmed)
+        return code

@@ -14,9 +14,10 @@ from fusion_search.analysis.confirmation import (
     read_candidates,
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
+from fusion_search.analysis.records.advice import command, confirmed_search
 from fusion_search.analysis.records.columns import COLUMNS
 from fusion_search.analysis.records.secrets import printable, shown_name
-from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.selection import count_label, open_search
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
@@ -36,7 +37,7 @@ from fusion_search.search.declaration.specification import (
     SearchOutline,
     SearchSpecification,
 )
-from fusion_search.search.records.claim import check_not_driven, claimed
+from fusion_search.search.records.claim import check_not_driven, claimed, tell_doing
 from fusion_search.search.records.identity import (
     IDENTITY_FILE,
     kept_identity,
@@ -50,6 +51,7 @@ from fusion_search.search.records.search_folder import (
 )
 from fusion_search.search.records.task_code import CHANGED_CODE, check_task_code
 from fusion_search.search.running.confirmation import (
+    Candidate,
     NothingToConfirmError,
     check_confirmation,
     choose_candidates,
@@ -97,12 +99,19 @@ def resume(
     outline = load_outline(name, location)
     storage = open_storage(location).below(name)
     check_not_driven(storage, name)
+    if outline.confirmation.top:  # which it would run at its end: what cannot be done is said now
+        own = name + CONFIRMATION_SUFFIX
+        check_not_driven(storage.parent.below(own), own)
     _check_code(outline, verb, environment)
     search = load_search(name, location, environment.data_folder, task)
     with claimed(storage, name, verb) as lease:
         if search.confirmation.top:
             check_confirmation(search, kept_identity(lease.storage).search_id)
-        return _go_on(search, lease.storage, environment, begin=False, failed_too=failed_too)
+        code = _go_on(search, lease.storage, environment, begin=False, failed_too=failed_too)
+    confirmed = confirmed_search(name, location)
+    if confirmed is not None and code in (0, SOME_FAILED):
+        say_confirmed(storage.parent, confirmed)
+    return code
 
 
 _OF_CONFIRMATION: Final = ("confirmation", "resources")
@@ -133,9 +142,7 @@ def confirm(
     _check_code(load_outline(name, location), "confirm", environment)
     search = load_search(name, location, environment.data_folder)
     if search.space is None:
-        raise ConfigurationError(
-            f"search {name!r} is a sweep; a confirmation belongs to a search over a space"
-        )
+        raise ConfigurationError(_not_confirmed(name, location))
     changed = {one.partition("=")[0].partition(".")[0] for one in overrides}
     search = _overridden(search, overrides, changed, environment)
     declared = search.confirmation
@@ -149,6 +156,20 @@ def confirm(
             anew=anew,
             resources=search.resources if "resources" in changed else None,
         )
+
+
+def _not_confirmed(name: str, location: str) -> str:
+    """Why there is nothing to confirm of a search without a space, and what there is instead."""
+    confirmed = confirmed_search(name, location)
+    if confirmed is not None:
+        again = command("confirm", confirmed, storage=location)
+        return f"search {name!r} is itself the confirmation of {confirmed!r}; go on: `{again}`"
+    return (
+        f"search {name!r} is a sweep, which trains all its networks with the seeds that it "
+        "declares, and chooses none to be confirmed; see them side by side in "
+        f"`{command('report', name, storage=location)}`, or launch a configuration with a "
+        "`searcher` and a `confirmation` under another name"
+    )
 
 
 def _overridden(
@@ -220,7 +241,7 @@ def _go_on(
         resume = go_on_command("resume", search, environment.options)
         raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
     except KeyboardInterrupt as interrupt:  # a second one, while the end of the search is told
-        if not _has_begun(storage, begin=begin):
+        if interrupt.args or not _has_begun(storage, begin=begin):
             raise
         resume = go_on_command("resume", search, environment.options)
         raise KeyboardInterrupt(f"go on with: {resume}") from interrupt
@@ -251,6 +272,7 @@ def _confirm(
     name = search.name + CONFIRMATION_SUFFIX
     storage = open_storage(search.storage).below(name)
     search_id = kept_identity(open_storage(search.storage).below(search.name)).search_id
+    tell_doing(storage.parent.below(search.name), f"running its confirmation, {name}")
     with claimed(storage, name, "confirm") as lease:
         storage = lease.storage
         begin = not storage.exists(SPECIFICATION_FILE)
@@ -262,9 +284,15 @@ def _confirm(
         )
         if begin:
             write_identity(storage, confirms=search_id)
-        code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
+        try:
+            code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
+        except KeyboardInterrupt as interrupt:  # as of _go_on
+            if not storage.exists(SPECIFICATION_FILE):
+                raise
+            confirm = go_on_command("confirm", search, environment.options)
+            raise KeyboardInterrupt(f"go on with: {confirm}") from interrupt
     if code in (0, SOME_FAILED):
-        _say_confirmed(storage.parent, search.name)
+        say_confirmed(storage.parent, search.name)
     return code
 
 
@@ -287,14 +315,25 @@ def _confirming(
         return found
     candidates = choose_candidates(search, open_storage(search.storage).below(search.name))
     confirming = confirmation_search(search, candidates)
-    print(f"\nconfirmation: {len(candidates)} networks x {search.confirmation.seeds} seeds")
+    print(f"\n{_confirming_words(candidates, search.confirmation.seeds, len(confirming.listed))}")
     write_candidates(storage, candidates)
     if not begin:
         storage.write(to_yaml(confirming).encode(), SPECIFICATION_FILE)
     return confirming
 
 
-def _say_confirmed(folder: Storage, name: str) -> None:
+def _confirming_words(candidates: Sequence[Candidate], seeds: int, trials: int) -> str:
+    """What is trained again; the best may be a plain network itself, and is trained once."""
+    top = sum(one.role == "top" for one in candidates)
+    networks = len({one.trials for one in candidates})
+    same = f" (as {count_label(networks, 'network')})" if networks < len(candidates) else ""
+    return (
+        f"confirmation: the best {top} and {count_label(len(candidates) - top, 'plain network')}"
+        f"{same}, each with {count_label(seeds, 'fresh seed')}: {count_label(trials, 'trial')}"
+    )
+
+
+def say_confirmed(folder: Storage, name: str) -> None:
     """The sentence on the grid's mean, and what its regions and conditions say."""
     confirmed = open_search(folder, name + CONFIRMATION_SUFFIX)  # as the report reads it
     trials, description, storage = confirmed.trials, confirmed.description, confirmed.storage

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from fusion_search.analysis.records.advice import command, read_options
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.samples import BestSample, rows_of
@@ -15,31 +15,31 @@ from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import count_label, dropped_words
 from fusion_search.analysis.records.storage import (
     RefusedError,
-    Storage,
     StorageError,
     open_storage,
 )
 from fusion_search.analysis.records.tables import (
-    CONFIRMATION_SUFFIX,
     FAILED,
     FINISHED,
     PLANNED_FILE,
-    SPECIFICATION_FILE,
     STOPPED,
-    recorded_trials,
 )
 from fusion_search.analysis.records.words.names import shared_parts, without_common
 from fusion_search.search.commands.driving import silent_words
 from fusion_search.search.commands.options import storage_of
-from fusion_search.search.declaration.specification import SearchOutline
 from fusion_search.search.records.driver_file import (
+    DEAD,
     RUNNING,
     SILENT,
-    driver_words,
+    doing_words,
     read_driver,
+    standing,
 )
 from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
+    beginning_driver,
+    beginning_words,
+    beginnings,
     dropped_samples,
     dropped_trials,
     load_outline,
@@ -51,7 +51,7 @@ from fusion_search.search.records.search_folder import (
     skipped_trials,
     strays_sentence,
 )
-from fusion_search.search.running.summary import INCOMPLETE, chosen_by, go_on_command
+from fusion_search.search.running.summary import INCOMPLETE, chosen_by, left_words
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -67,17 +67,18 @@ def print_searches(location: str) -> int:
 
     What is wrong with one is said in its line, and by the exit code.
     """
-    names = search_names(location)
-    if not names:
+    names, beginning = search_names(location), beginnings(location)
+    if not names and not beginning:
         start = command("launch", "CONFIG.yaml", storage=location)
         print(f"no searches in {printable(location)}; start one with `{start}`")
         return 0
     heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>8} {'time':>9}"
     print(f"{'search':30} {'state':12} {heads}")
     damaged = False
-    for name in names:
+    for name in sorted({*names, *beginning}):
         try:
-            line, damage, notes = _search_line(name, location)
+            of = _beginning_line if name in beginning else _search_line
+            line, damage, notes = of(name, location)
         except (ValueError, OSError) as error:
             if isinstance(error, StorageError) and not isinstance(error, RefusedError):
                 raise  # so it would be for the others
@@ -95,6 +96,14 @@ def print_searches(location: str) -> int:
         "the first objective or the metric in validation; time: of all trials together"
     )
     return INCOMPLETE if damaged else 0
+
+
+def _beginning_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
+    """As of :func:`_search_line`, of one that its driver has not written yet."""
+    driver = beginning_driver(name, location)
+    state = DEAD if driver is None else standing(driver)
+    state = {DEAD: "not begun", RUNNING: "beginning"}.get(state, state)
+    return f"{name:30} {state}", [], [beginning_words(name, location)]
 
 
 def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
@@ -120,13 +129,16 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
         silent_words(driver, name, location) if driver is not None and state == SILENT else "",
         dropped,
         strays_sentence(storage, strays) if strays else "",
-        _confirmation_due(search, storage, state, best),
+        left_words(search, storage, state, best),
     ]
     return line, list(damaged.values()), [one for one in notes if one]
 
 
 def print_trials(name: str, location: str) -> int:
     """Print all trials of one search; the exit code says whether all could be read."""
+    if begun := beginning_words(name, location):
+        print(printable(begun))
+        return 0
     search = load_outline(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
@@ -142,7 +154,7 @@ def print_trials(name: str, location: str) -> int:
     print(f"search {name}: {state}, {storage.location}")
     under_way: dict[str, Any] = {} if driver is None else driver["running"]
     if driver is not None:
-        print(f"driven by {driver_words(driver)}")
+        print(f"driven by {doing_words(driver)}")
         if state == SILENT:
             print(silent_words(driver, name, location))
     details = failure_paths(storage)
@@ -190,7 +202,7 @@ def print_trials(name: str, location: str) -> int:
     best = BestSample(chosen_by(search, description), rows_of(trials))
     if best.trial_ids:
         print(f"best trial: {printable(best.trial_name)}; chosen by {best.words}")
-    if due := _confirmation_due(search, storage, state, best):
+    if due := left_words(search, storage, state, best):
         print(due)
     if count > len(planned):
         print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
@@ -199,38 +211,6 @@ def print_trials(name: str, location: str) -> int:
     if strays:
         print(printable(strays_sentence(storage, strays)))
     return INCOMPLETE if damaged else 0
-
-
-def _confirmation_due(search: SearchOutline, storage: Storage, state: str, best: BestSample) -> str:
-    """What is left of a search's confirmation, and what runs it once the search has ended.
-
-    ``best`` knows the search's trials: with no whole sample there is nothing to confirm.
-    """
-    if not search.searched:
-        return ""
-    own = storage.parent.below(search.name + CONFIRMATION_SUFFIX)
-    driver, began = read_driver(own), own.exists(SPECIFICATION_FILE)
-    top, seeds = search.confirmation.top, search.confirmation.seeds
-    if state != "ended":
-        # Its driver claims the folder before it writes what it runs.
-        due = top and not began and driver is None
-        of = f"its best {top}, with {count_label(seeds, 'fresh seed')} each"
-        return f"its confirmation is still to come: {of}" if due else ""
-    if not best.trial_ids:
-        return ""
-    if began:
-        ended = len(planned_ids(own) & recorded_trials(own))
-        left = search_state(driver, planned_count(own), ended) == "interrupted"
-        return f"its confirmation was interrupted; {_confirmed_by(search)}" if left else ""
-    due = top and driver is None
-    return f"its confirmation has not been run; {_confirmed_by(search)}" if due else ""
-
-
-def _confirmed_by(search: SearchOutline) -> str:
-    folder = open_storage(search.storage)
-    own = folder.below(search.name + CONFIRMATION_SUFFIX)
-    ran = own if own.exists(SPECIFICATION_FILE) else folder.below(search.name)
-    return f"go on with: {go_on_command('confirm', search, read_options(ran))}"
 
 
 def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:

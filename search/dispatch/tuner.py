@@ -82,6 +82,7 @@ def run_trials(
     resources = search.resources
     node = ray.get_runtime_context().get_node_id()
     without = named_nodes(left_out)
+    progress.does("checking the nodes")
     expected = check_nodes(
         expectation(
             recorder.storage, progress.started_at, search.task, opened, node, search.gpus_used
@@ -91,6 +92,7 @@ def run_trials(
         progress.say,
         without,
     )
+    progress.does("starting the first trials")
     trainable = tune.with_parameters(
         _trainable,
         opened=Carried(opened, Path.cwd()),

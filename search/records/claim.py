@@ -107,6 +107,13 @@ def held_lease(storage: Storage) -> Lease | None:
     return _held.get(_folder(storage))
 
 
+def tell_doing(storage: Storage, doing: str) -> None:
+    """Say in a search's folder what this process, if it drives it, does while no trial runs."""
+    lease = held_lease(storage)
+    if lease is not None:
+        lease.does(doing)
+
+
 def release_all() -> None:
     """Give back what this process holds, which is about to end without another word."""
     for lease in list(_held.values()):

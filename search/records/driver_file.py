@@ -39,14 +39,20 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def driver_content(lease: str, verb: str, started_at: str, running: Mapping[str, Any]) -> bytes:
+NOTHING_TOLD: Final[Mapping[str, Any]] = {"running": {}, "doing": "", "said": [], "page": ""}
+
+
+def driver_content(lease: str, verb: str, started_at: str, told: Mapping[str, Any]) -> bytes:
     """What this process says of itself, heard now.
 
     Args:
         lease: hexadecimal digits that tell it from all other times that a search was driven.
         verb: what it does: launch, resume, ...
         started_at: when it began to.
-        running: trial id -> name, last epoch, and the first metric in validation.
+        told: of its work, in place of ``NOTHING_TOLD``: ``running`` (trial id -> name, last epoch,
+            and the first metric in validation), ``doing`` (what it does while no trial runs, such
+            as "starting Ray"), ``said`` (the last notes on its console, each with its number) and
+            ``page`` (where MLflow shows its runs).
     """
     state = {
         "lease": lease,
@@ -58,7 +64,8 @@ def driver_content(lease: str, verb: str, started_at: str, running: Mapping[str,
         "process_start": process_start(os.getpid()),
         "started_at": started_at,
         "heard_at": now().isoformat(timespec="milliseconds"),
-        "running": running,
+        **NOTHING_TOLD,
+        **told,
     }
     return json.dumps(state, indent=1).encode()
 
@@ -120,6 +127,12 @@ def driver_words(state: Mapping[str, Any]) -> str:
     )
 
 
+def doing_words(state: Mapping[str, Any]) -> str:
+    """Who drives a search, and what it is doing where no trial runs, for people."""
+    doing = printable(state["doing"])
+    return f"{driver_words(state)}{doing and f', which is {doing}'}"
+
+
 def ago(seconds: float) -> str:
     """A time that has passed, for people."""
     if seconds <= -1:
@@ -173,11 +186,12 @@ def _is_state(state: Any) -> bool:
     if not isinstance(state, dict):
         return False
     state.setdefault("heard_at", state.get("started_at"))
-    for name in ("lease", "verb"):
+    for name in ("lease", "verb", "doing", "page"):
         state.setdefault(name, "")
+    state.setdefault("said", [])
     for name in ("boot", "namespace", "process_start"):
         state.setdefault(name, None)
-    texts = ("host", "lease", "verb")
+    texts = ("host", "lease", "verb", "doing", "page")
     pid, running = state.get("pid"), state.get("running")
     return (
         all(isinstance(state.get(name), str) for name in texts)
@@ -186,9 +200,16 @@ def _is_state(state: Any) -> bool:
         and type(pid) is int
         and 0 < pid < 2**31
         and all(_is_time(state.get(name)) for name in ("started_at", "heard_at"))
+        and isinstance(state["said"], list)
+        and all(map(_is_note, state["said"]))
         and isinstance(running, dict)
         and all(isinstance(one, dict) and "epoch" in one for one in running.values())
     )
+
+
+def _is_note(note: Any) -> bool:
+    """A number and a text."""
+    return isinstance(note, list) and list(map(type, note)) == [int, str]
 
 
 def _is_time(text: Any) -> bool:

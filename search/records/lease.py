@@ -10,6 +10,7 @@ would still write is refused.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
 import threading
@@ -25,6 +26,7 @@ from fusion_search.analysis.records.storage import Storage, StorageError
 from fusion_search.search.records import driver_file
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
+    NOTHING_TOLD,
     RENEW_SECONDS,
     WATCH_SECONDS,
     driver_content,
@@ -35,6 +37,7 @@ from fusion_search.search.records.driver_file import (
 
 STOP_FILE: Final = "stop.json"  # asks the driver to stop
 LOOK_SECONDS: Final = 3.0  # between two looks for it
+NOTES: Final = 30  # so many of what the console said last are kept for those who follow
 FENCE_SECONDS: Final = 30.0
 """After so long without a renewal the driver looks before it writes. It is less than anybody
 watches before taking over, and is measured by a clock that goes on while the machine sleeps."""
@@ -82,7 +85,8 @@ class Lease:
         self._storage = storage.patient(0)
         self._name, self._verb = name, verb
         self._interrupt = interrupt
-        self._running: Mapping[str, Any] = {}
+        self._told = dict(NOTHING_TOLD)
+        self._numbers = itertools.count(1)  # of notes, also by several threads
         self._renewed = uptime()
         self._stopping = False
         self._lock = threading.RLock()  # of all that looks at the file and then writes it
@@ -94,7 +98,7 @@ class Lease:
     @property
     def content(self) -> bytes:
         """What the file is to hold now."""
-        return driver_content(self.id, self._verb, self.started_text, self._running)
+        return driver_content(self.id, self._verb, self.started_text, self._told)
 
     @property
     def storage(self) -> Storage:
@@ -106,15 +110,28 @@ class Lease:
         self._renewed = uptime()
         self._thread.start()
 
-    def tell(self, running: Mapping[str, Mapping[str, Any]]) -> None:
-        """Say how far the running trials are.
+    def tell(self, running: Mapping[str, Mapping[str, Any]], page: str = "") -> None:
+        """Say how far the running trials are, and where MLflow shows the runs.
 
         Raises:
             StorageError: the storage does not answer, or the lease is lost.
         """
-        self._running = {trial: dict(one) for trial, one in running.items()}
+        self._told["running"] = {trial: dict(one) for trial, one in running.items()}
+        self._told["page"] = page
+        if running:
+            self._told["doing"] = ""
         self.renew()
         self.assure()
+
+    def does(self, doing: str) -> None:
+        """Say what is done while no trial runs; later, if the storage does not answer now."""
+        self._told["doing"] = doing
+        with contextlib.suppress(StorageError):
+            self.renew()
+
+    def note(self, text: str) -> None:
+        """Have those who follow the search told what its console says, with the next renewal."""
+        self._told["said"] = [*self._told["said"], [next(self._numbers), text]][-NOTES:]
 
     def assure(self, patience_seconds: float = 0.0) -> None:
         """Before something is written: whether the search is still this process's to drive.
@@ -187,8 +204,12 @@ class Lease:
         by = None if self.lost or self._stopping else asked_to_stop(self._storage, self.id)
         if by is not None:
             self._stopping = True
-            print(f"search {self._name} is stopped, as {printable(by)} asked", flush=True)
-            self._end()
+            said = f"search {self._name} is stopped, as {printable(by)} asked"
+            print(said, flush=True)
+            self.note(said)
+            self.does("stopping")
+            if not self.lost:
+                self._end()
 
     def _end(self) -> None:
         if self._is_main and not self._over.is_set():

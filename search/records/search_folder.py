@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import TASK_FILE
 from fusion_search.analysis.records.plain_data import read_content
 from fusion_search.analysis.records.selection import (
@@ -18,6 +19,7 @@ from fusion_search.analysis.records.selection import (
 )
 from fusion_search.analysis.records.storage import RefusedError, Storage, open_storage
 from fusion_search.analysis.records.tables import (
+    CONFIRMATION_SUFFIX,
     EXHAUSTED_FILE,
     FINISHED,
     PLANNED_FILE,
@@ -35,7 +37,15 @@ from fusion_search.search.declaration.configuration import (
     parse_yaml,
 )
 from fusion_search.search.declaration.specification import SearchOutline, SearchSpecification
-from fusion_search.search.records.driver_file import standing
+from fusion_search.search.records.driver_file import (
+    DEAD,
+    DRIVER_FILE,
+    RUNNING,
+    doing_words,
+    driver_words,
+    read_driver_file,
+    standing,
+)
 from fusion_search.search.records.planned import (
     read_decided,
     read_decisions,
@@ -47,6 +57,8 @@ from fusion_search.search.spaces.fold_rungs import Decision
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.tasks.named import MissingTaskError
 from fusion_search.search.trials.fields import ConfigurationError, known
+
+ENDED, INTERRUPTED = "ended", "interrupted"  # states of a search that no process drives
 
 _Built = TypeVar("_Built", bound=SearchOutline)
 
@@ -80,6 +92,8 @@ def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]
     storage = open_storage(location).below(name)
     # A name that leads elsewhere, such as "../other", is no search's.
     if not is_name(name) or not _is_search(storage):
+        if begun := beginning_words(name, location):
+            raise ConfigurationError(begun)
         raise ConfigurationError(no_such_search(name, location, search_names(location)))
     where = storage.named(SPECIFICATION_FILE)
     try:
@@ -107,6 +121,54 @@ def search_names(location: str) -> list[str]:
     return [name for name in names if _is_search(storage.below(name))]
 
 
+def beginnings(location: str) -> list[str]:
+    """The searches whose driver has not written yet what it runs.
+
+    It loads data, starts Ray or asks a cluster's nodes; or it died meanwhile.
+    """
+    storage = open_storage(location)
+    names = [one for one in storage.names() if is_name(one) and storage.is_there(one, DRIVER_FILE)]
+    return [name for name in names if not _is_search(storage.below(name))]
+
+
+def beginning_driver(name: str, location: str) -> dict[str, Any] | None:
+    """Who begins a search and has not written yet what it runs; None where nobody does."""
+    if not is_name(name):
+        return None
+    storage = open_storage(location).below(name)
+    driver = None if storage.is_there(SPECIFICATION_FILE) else read_driver_file(storage)
+    if driver is None or standing(driver) == RUNNING:
+        return driver
+    return None if _is_search(storage) else driver  # it lost its specification
+
+
+def beginning_words(name: str, location: str) -> str:
+    """On a search that its driver has not written yet, with the remedy; empty on all others."""
+    driver = beginning_driver(name, location)
+    if driver is None:
+        return ""
+    if standing(driver) == RUNNING:
+        follow, stop = (command(one, name, storage=location) for one in ("attach", "stop"))
+        return (
+            f"search {name!r} is beginning, and has no trials yet: {doing_words(driver)}; wait, "
+            f"follow it with `{follow}`, or stop it with `{stop}`"
+        )
+    gone = "is dead" if standing(driver) == DEAD else "is not heard any more"
+    return (
+        f"search {name!r} has not begun: {driver_words(driver)} {gone}, and has not written what "
+        f"it runs; launch it again: {begin_command(name, location)}"
+    )
+
+
+def begin_command(name: str, location: str) -> str:
+    """What begins a search that is not written yet: a confirmation is another search's."""
+    confirmed = name.removesuffix(CONFIRMATION_SUFFIX)
+    parent = open_storage(location).below(confirmed)
+    if confirmed != name and parent.is_there(SPECIFICATION_FILE):
+        return command("confirm", confirmed, *read_options(parent).words, storage=location)
+    return command("launch", "CONFIG.yaml", storage=location)
+
+
 def _is_search(storage: Storage) -> bool:
     if any(storage.is_there(mark) for mark in (SPECIFICATION_FILE, "trials")):
         return True
@@ -126,7 +188,7 @@ def search_state(driver: Mapping[str, Any] | None, planned: int, ended: int) -> 
     """
     if driver is not None:
         return standing(driver)
-    return "ended" if planned and ended >= planned else "interrupted"
+    return ENDED if planned and ended >= planned else INTERRUPTED
 
 
 def planned_ids(storage: Storage) -> set[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, recorded_trials
 from fusion_search.search.declaration.specification import SearchSpecification
+from fusion_search.search.records.claim import tell_doing
 from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.search_folder import read_records
 from fusion_search.search.running.progress import warn_of_damage
 from fusion_search.search.running.run import (
+    LOADING,
     MLFLOW_WAIT_SECONDS,
     Environment,
+    connected,
     open_data,
     run,
     start_tracker,
@@ -49,9 +52,10 @@ def run_listed(
         tracker = start_tracker(search, storage, recorded, print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        return summary(search, storage, len(trials), tracker, environment.options)
+        return summary(search, storage, len(trials), tracker and tracker.page, environment.options)
+    tell_doing(storage, LOADING)
     opened = open_data(search, remaining[0], records)
-    with environment.dispatcher.connected(search.resources):
+    with connected(search, storage, environment):
         # Only now: a search that cannot start must not take the name.
         if begin:
             write_plan(storage, trials, len(trials))
@@ -66,4 +70,4 @@ def run_listed(
             remaining=len(remaining),
             epochs=remaining[0].training.epochs,
         )
-    return summary(search, storage, len(trials), tracker, environment.options)
+    return summary(search, storage, len(trials), tracker and tracker.page, environment.options)

@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -159,6 +159,9 @@ class Progress:
         best: knows the trials that ended before; None where it is not told.
         common: parts of names that all trials have, which the console leaves out.
         lease: of this process on the search; None where no file is to tell of it.
+
+    Attributes:
+        page: says where MLflow shows the runs, once that is known.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class Progress:
         lease: Lease | None = None,
     ) -> None:
         self._lease = lease
+        self.page: Callable[[], str | None] = lambda: None
         self.started_at = "" if lease is None else lease.started_text
         self._storage = storage.patient(0)
         self._planned = planned
@@ -215,8 +219,9 @@ class Progress:
         running = self._running.pop(row["trial_id"], {})
         self._ended += 1
         self._advance(self._epochs - running.get("epoch", 0))
-        # As it stands there: fold rungs change how many are planned.
-        self.say(self._lines.ended(row, f"[{self._ended}/{self._planned}]"))
+        # As it stands there: fold rungs change how many are planned. Who follows the search sees
+        # the record, and needs no note.
+        self._print(self._lines.ended(row, f"[{self._ended}/{self._planned}]"))
         if row["status"] == FINISHED:
             with _UNHEARD:
                 self._bar.set_postfix_str(printable(self._lines.best_words))
@@ -243,8 +248,19 @@ class Progress:
             if path:
                 self.say(f"  details: {path}")
 
+    def does(self, doing: str) -> None:
+        """What is done while no trial runs, such as "starting Ray"."""
+        if self._lease is not None:
+            self._lease.does(doing)
+
     def say(self, text: str) -> None:
-        """Print a line without breaking the bar.
+        """Print a line without breaking the bar, and tell it to those who follow the search."""
+        self._print(text)
+        if self._lease is not None:
+            self._lease.note(printable(text))
+
+    def _print(self, text: str) -> None:
+        """Print a line.
 
         Where nobody reads on (``| head``), the search ends as after Ctrl-C: Ray, which calls this,
         would make another error of a broken pipe.
@@ -293,4 +309,4 @@ class Progress:
 
     def _write(self) -> None:
         if self._lease is not None:
-            self._lease.tell(self._running)
+            self._lease.tell(self._running, self.page() or "")

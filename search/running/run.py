@@ -20,7 +20,7 @@ from fusion_search.analysis.records.storage import Storage, StorageError, open_s
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
-from fusion_search.search.records.claim import held_lease
+from fusion_search.search.records.claim import held_lease, tell_doing
 from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.records.lease import LeaseLostError
 from fusion_search.search.records.provenance import provenance
@@ -41,6 +41,7 @@ from fusion_search.search.trials.specification import TrialSpecification
 from fusion_search.search.trials.training import loading_trouble
 
 MLFLOW_WAIT_SECONDS = 60.0
+LOADING = "loading the data"  # what a driver does first
 
 
 class Dispatcher(Protocol):
@@ -120,6 +121,15 @@ def open_data(
     return opened
 
 
+def connected(
+    search: SearchSpecification, storage: Storage, environment: Environment
+) -> AbstractContextManager[None]:
+    """Machines that can run a search's trials, for as long as the block runs."""
+    address = environment.options.address
+    tell_doing(storage, f"connecting to Ray at {address}" if address else "starting Ray")
+    return environment.dispatcher.connected(search.resources)
+
+
 def write_specification(
     search: SearchSpecification, storage: Storage, opened: OpenedTask, trial: TrialSpecification
 ) -> None:
@@ -184,6 +194,8 @@ def run(
     )
     resume = go_on_command("resume", search, environment.options)
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
+    if tracker is not None:
+        progress.page = lambda: tracker.page
     with _ended_in_order(storage, tracker, progress, resume):
         environment.dispatcher.run_trials(
             trials, opened, recorder, search, progress, tracker, resume
@@ -226,6 +238,8 @@ def _close(storage: Storage, tracker: Tracker | None, progress: Progress) -> Non
             away = str(error)
         finally:
             if tracker is not None:
+                if not away:
+                    progress.does("writing what is left to MLflow")
                 tracker.close(0 if away else MLFLOW_WAIT_SECONDS, away)
         if not away:
             forget_ended(storage)

@@ -18,6 +18,7 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
 from fusion_search.search.records.asha_decisions import AshaDecisions
+from fusion_search.search.records.claim import tell_doing
 from fusion_search.search.records.planned import read_decisions
 from fusion_search.search.records.search_folder import (
     dropped_trials,
@@ -36,8 +37,10 @@ from fusion_search.search.running.proposals import (
     record_plan,
 )
 from fusion_search.search.running.run import (
+    LOADING,
     MLFLOW_WAIT_SECONDS,
     Environment,
+    connected,
     open_data,
     run,
     start_tracker,
@@ -95,8 +98,9 @@ def run_space(
             tracker.close(MLFLOW_WAIT_SECONDS)
     else:
         trial = search.space.any_trial()
+        tell_doing(storage, LOADING)
         opened = open_data(search, trial, records)
-        with environment.dispatcher.connected(search.resources):
+        with connected(search, storage, environment):
             if begin:
                 record_plan(storage, (), most)
                 write_specification(search, storage, opened, trial)
@@ -116,7 +120,7 @@ def run_space(
     if proposals.complete:
         print_importance(search, storage)
     whole = planned_count(storage) if proposals.exhausted else most
-    return summary(search, storage, whole, tracker, environment.options)
+    return summary(search, storage, whole, tracker and tracker.page, environment.options)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:

@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 
 from fusion_search.analysis.records import advice
-from fusion_search.analysis.records.advice import RunOptions, command
+from fusion_search.analysis.records.advice import RunOptions, command, read_options
 from fusion_search.analysis.records.description import TaskDescription, read_description
 from fusion_search.analysis.records.samples import (
     BestSample,
@@ -17,23 +17,32 @@ from fusion_search.analysis.records.samples import (
     rows_of,
 )
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
+    CONFIRMATION_SUFFIX,
     FAILED,
     FINISHED,
+    SPECIFICATION_FILE,
     STOPPED,
     came_to_nothing,
+    recorded_trials,
 )
 from fusion_search.search.declaration.specification import SearchOutline
+from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.search_folder import (
+    ENDED,
+    INTERRUPTED,
     dropped_trials,
+    planned_count,
     planned_ids,
     read_records,
+    search_state,
     skipped_trials,
     strays_sentence,
 )
 from fusion_search.search.running.progress import over_grid
-from fusion_search.search.tracking.tracker import Tracker, tracking_uri, ui_command
+from fusion_search.search.tracking.tracker import tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
 SOME_FAILED: Final = 3  # the others finished
@@ -44,13 +53,14 @@ def summary(
     search: SearchOutline,
     storage: Storage,
     planned: int,
-    tracker: Tracker | None,
+    page: str | None,
     options: RunOptions,
 ) -> int:
     """Print what there is, how to look at it and what to type next. Returns the exit code.
 
     130 when trials are left, as after Ctrl-C; else 1 when none finished or a record cannot be read,
-    3 when some failed. ``options`` are for the commands that go on with it.
+    3 when some failed. ``page`` is where MLflow shows the runs, if known; ``options`` are for the
+    commands that go on with it.
     """
     damaged: dict[str, str] = {}
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
@@ -83,7 +93,7 @@ def summary(
     print(f"records: {storage.location}")
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
-        print_mlflow(uri, tracker.page if tracker else None)
+        print_mlflow(uri, page)
     for verb in _figures(search, finished, description):
         print(f"figures: {command(*verb, search.name, storage=search.storage)}")
     if counts[FAILED]:
@@ -128,6 +138,37 @@ def print_mlflow(uri: str, page: str | None) -> None:
         print(f"MLflow: {printable(ui)}")
     if page:
         print(f"{'        then open' if ui else 'MLflow:'} {printable(page)}")
+
+
+def left_words(search: SearchOutline, storage: Storage, state: str, best: BestSample) -> str:
+    """What goes on with a search that was interrupted, or with its confirmation; else empty.
+
+    Args:
+        search, storage: the search and its folder.
+        state: of ``search_state``.
+        best: knows the search's trials: with no whole sample there is nothing to confirm.
+    """
+    resume = f"go on with: {go_on_command('resume', search, read_options(storage))}"
+    if not search.searched:
+        return resume if state == INTERRUPTED else ""
+    own = storage.parent.below(search.name + CONFIRMATION_SUFFIX)
+    driver, began = read_driver(own), own.exists(SPECIFICATION_FILE)
+    top, seeds = search.confirmation.top, search.confirmation.seeds
+    if state != ENDED:
+        # Its driver claims the folder before it writes what it runs.
+        due = top and not began and driver is None
+        of = f"its best {top}, with {count_label(seeds, 'fresh seed')} each"
+        to_come = f"its confirmation is still to come: {of}" if due else ""
+        return "; ".join(filter(None, [to_come, resume if state == INTERRUPTED else ""]))
+    if not best.trial_ids:
+        return ""
+    confirm = go_on_command("confirm", search, read_options(own if began else storage))
+    if began:
+        ended = len(planned_ids(own) & recorded_trials(own))
+        left = search_state(driver, planned_count(own), ended) == INTERRUPTED
+        return f"its confirmation was interrupted; go on with: {confirm}" if left else ""
+    due = top and driver is None
+    return f"its confirmation has not been run; go on with: {confirm}" if due else ""
 
 
 def go_on_command(verb: str, search: SearchOutline, options: RunOptions, *more: str) -> str:

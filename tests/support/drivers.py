@@ -18,7 +18,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 def write_driver(storage: Storage, silent_seconds: float = 0, **fields: Any) -> dict[str, Any]:
     """This process as a driver that was heard so long ago, but for ``fields``; what was written."""
     then = (driver_file.now() - timedelta(seconds=silent_seconds)).isoformat()
-    content = driver_content(lease="f" * 32, verb="launch", started_at=then, running={})
+    content = driver_content(lease="f" * 32, verb="launch", started_at=then, told={})
     state = {**json.loads(content), "heard_at": then, **fields}
     storage.write(json.dumps(state).encode(), DRIVER_FILE)
     return state

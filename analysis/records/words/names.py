@@ -1,9 +1,13 @@
-"""Names of trials beside each other, of columns and of tasks."""
+"""Names of trials beside each other, of columns, tasks, and what marks a search's folder."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Final
+
+SPECIFICATION_FILE: Final = "specification.yaml"
+CONFIRMATION_SUFFIX: Final = "-confirmation"  # of the search that confirms another
+CANDIDATES_FILE: Final = "candidates.json"  # what a confirmation compares
 
 UNNAMED: Final = "__main__"  # for a module, of a task that a notebook or script defined
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from descriptions import write_description
+from drivers import write_driver
 from synthetic_records import Trial, write_planned, write_trial
 
 from fusion_search.analysis.records.advice import RunOptions
-from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.commands import launch, launching
+from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.search.commands import driving, launch, launching
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch.dispatcher import RayDispatcher
 from fusion_search.search.dispatch.head_command import HeadCommand
 from fusion_search.search.records.claim import claimed
-from fusion_search.search.running.confirmation import Candidate, confirmation_search
+from fusion_search.search.records.lease import asked_to_stop
+from fusion_search.search.records.planned import write_plan
+from fusion_search.search.running.confirmation import (
+    Candidate,
+    confirmation_search,
+    write_candidates,
+)
 from fusion_search.search.running.run import Environment
 
 HERE = Environment(data_folder=None, dispatcher=RayDispatcher("local"))
@@ -128,7 +137,9 @@ def test_status_says_that_a_confirmation_is_due_until_it_has_ended(
     write_trial(storage, first, "broken")
     # Trials are left.
     to_come = "its confirmation is still to come: its best 2, with 6 fresh seeds each"
-    assert told() == [to_come]
+    assert told() == [f"{to_come}; go on with: fusion-search resume found"]
+    with claimed(storage, "found"):
+        assert told() == [to_come]
     write_trial(storage, second, "broken")
     assert told() == []  # and now nothing can be confirmed
     write_trial(storage, second)
@@ -143,6 +154,103 @@ def test_status_says_that_a_confirmation_is_due_until_it_has_ended(
     assert told() == [f"{broken_off} --address auto"]
     write_trial(own, first)
     assert told() == []
+
+
+@pytest.fixture
+def stopped(search: SearchSpecification) -> Storage:
+    """The folder of a confirmation that was stopped; the search itself has ended."""
+    storage = open_storage("results").below("found")
+    one = Trial((0.5, 0.25), seed=0)
+    write_planned(storage, [one])
+    write_trial(storage, one)
+    assert search.space is not None
+    trial = search.space.any_trial()
+    candidates = [Candidate("a", "top", 1, (trial,), 0.5)]
+    own = open_storage("results").below("found-confirmation")
+    began = confirmation_search(search, candidates)
+    own.write(to_yaml(began).encode(), "specification.yaml")
+    write_candidates(own, candidates)
+    write_plan(own, [trial], 1)
+    write_description(own)
+    return own
+
+
+GO_ON = "go on with: fusion-search confirm found"
+
+
+def test_a_stopped_confirmation_is_the_search_stopped_and_has_one_remedy(
+    stopped: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, code in (
+        (["status", "found"], 0),
+        (["status", "found-confirmation"], 0),
+        (["attach", "found"], 130),
+        (["attach", "found-confirmation"], 130),
+        (["stop", "found"], 0),
+        (["stop", "found-confirmation"], 0),
+    ):
+        assert main(words) == code
+        told = capsys.readouterr().out.splitlines()
+        assert sum(one.endswith(GO_ON) for one in told) == 1, words
+        assert not any("resume" in one for one in told)
+
+
+def test_stop_names_the_confirmation_that_it_stops(
+    stopped: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {"pid": os.getppid(), "process_start": None}
+    both = (stopped.parent.below("found"), stopped)
+    leases = [
+        write_driver(one, **other, lease=letter * 32)
+        for one, letter in zip(both, "ab", strict=True)
+    ]
+
+    def stop(_: float) -> None:
+        assert asked_to_stop(stopped, leases[1]["lease"]) is not None
+        for one in both:
+            one.remove("driver.json")
+
+    monkeypatch.setattr(driving.time, "sleep", stop)
+    assert main(["stop", "found"]) == 0
+    asked, ended = capsys.readouterr().out.splitlines()
+    assert asked.startswith(f"search found-confirmation: process {os.getppid()} on ")
+    assert ended == f"search found-confirmation has stopped; {GO_ON}"
+
+
+def test_what_cannot_be_confirmed_now_is_said_before_the_search_goes_on(
+    stopped: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_driver(stopped, pid=os.getppid(), process_start=None)
+    assert main(["resume", "found"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "search 'found-confirmation' is being run by process" in told.err
+
+
+def test_confirm_of_what_has_no_space_says_what_there_is_instead(
+    stopped: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = build_search({"name": "swept", "task": "digits"})
+    open_storage("results").below("swept").write(to_yaml(sweep).encode(), "specification.yaml")
+    assert main(["confirm", "swept"]) == 2
+    assert "`fusion-search report swept`, or launch a configuration" in capsys.readouterr().err
+    assert main(["confirm", "found-confirmation"]) == 2
+    assert "go on: `fusion-search confirm found`" in capsys.readouterr().err
+
+
+def test_a_best_that_is_plain_itself_is_counted_once(search: SearchSpecification) -> None:
+    assert search.space is not None
+    one = search.space.any_trial()
+    other = replace(one, seed=7)
+    candidates = [
+        Candidate("a", "top", 1, (one,), 0.5),
+        Candidate("b", "plain", None, (one,), 0.5),
+        Candidate("c", "plain", None, (other,), None),
+    ]
+    assert launching._confirming_words(candidates, 1, 2) == (
+        "confirmation: the best 1 and 2 plain networks (as 2 networks), each with 1 fresh seed: "
+        "2 trials"
+    )
 
 
 @pytest.mark.parametrize(

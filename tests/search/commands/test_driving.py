@@ -13,7 +13,7 @@ import pytest
 from damage import NAME, sweep_folder
 from drivers import Clock, write_driver
 
-from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands import driving, launch
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import read_driver_file
@@ -46,6 +46,14 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture
+def left(storage: Storage) -> str:
+    """A trial that has not ended yet."""
+    trial_id = storage.names("trials")[0].removesuffix(".parquet")
+    storage.remove("trials", f"{trial_id}.parquet")
+    return trial_id
+
+
+@pytest.fixture
 def at(tmp_path: Path) -> tuple[str, str]:
     return ("--storage", str(tmp_path))
 
@@ -71,6 +79,7 @@ def test_stop_ends_a_driver_in_order_and_waits_for_it(
     storage: Storage,
     at: tuple[str, str],
     driver: subprocess.Popen[str],
+    left: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["stop", NAME, *at]) == 0
@@ -81,14 +90,21 @@ def test_stop_ends_a_driver_in_order_and_waits_for_it(
     assert asked.startswith(f"search {NAME}: process {driver.pid} on ")
     assert asked.endswith(" was asked to stop")
     resume = f"fusion-search resume {NAME} --storage {at[1]}"
-    assert stopped == f"search {NAME} has stopped; go on: {resume}"
+    assert stopped == f"search {NAME} has stopped; go on with: {resume}"
     assert main(["stop", NAME, *at]) == 0
-    assert capsys.readouterr().out == f"no process runs search {NAME}\n"
+    assert capsys.readouterr().out == f"no process runs search {NAME}; go on with: {resume}\n"
+    write_driver(storage, process_start=1)  # killed
+    for words in (["status", NAME], ["status"]):
+        assert main([*words, *at]) == 0
+        assert f"go on with: {resume}" in [
+            one.strip() for one in capsys.readouterr().out.splitlines()
+        ]
 
 
 def test_stop_of_what_cannot_be_stopped_says_so(
     storage: Storage,
     at: tuple[str, str],
+    left: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -105,7 +121,7 @@ def test_stop_of_what_cannot_be_stopped_says_so(
     assert asked_to_stop(storage, "f" * 32) is not None
     write_driver(storage, process_start=1)  # killed
     assert main(["stop", NAME, *at]) == 0
-    assert "is dead; go on: fusion-search resume" in capsys.readouterr().out
+    assert "is dead; go on with: fusion-search resume" in capsys.readouterr().out
 
 
 def test_stop_leaves_its_request_to_a_silent_driver(
@@ -142,9 +158,13 @@ def test_attach_prints_what_ends_elsewhere_and_the_searchs_own_exit_code(
     later = {name: storage.read("trials", name) for name in names[1:]}
     for name in later:
         storage.remove("trials", name)
-    write_driver(storage, host="node-3", pid=7)
+    told = storage.read("specification.yaml").replace(b"enabled: false", b"enabled: true")
+    storage.write(told, "specification.yaml")
+    said = [[1, "node 2 is slow"], [2, "a: goes on after epoch 3 of 4"]]
+    write_driver(storage, host="node-3", pid=7, said=said[:1], doing="checking the nodes")
 
     def work(_: float) -> None:
+        write_driver(storage, host="node-3", pid=7, said=said, page="http://m/#/experiments/1")
         if not later:
             storage.remove("driver.json")
         else:
@@ -161,6 +181,59 @@ def test_attach_prints_what_ends_elsewhere_and_the_searchs_own_exit_code(
     assert sum("FAILED: the loss became nan" in one for one in trials) in (1, 2)
     assert sum("stopped by asha, accuracy 20.0 % in validation" in one for one in trials) in (1, 2)
     assert "0 of 4 trials finished, 2 stopped early, 2 failed, 0 not run" in lines
+    assert lines[:2] == ["node 2 is slow", "checking the nodes ..."]
+    assert lines.count("a: goes on after epoch 3 of 4") == 1
+    assert "        then open http://m/#/experiments/1" in lines
+
+
+def test_attach_knows_no_search_of_another_name(
+    storage: Storage, at: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["attach", "none", *at]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "there is no search 'none'" in told.err
+
+
+@pytest.mark.parametrize(
+    ("fields", "silent", "state", "words"),
+    [
+        (OURS, 0, "beginning", "which is starting Ray; wait, follow it with `fusion-search attach"),
+        ({"process_start": 1}, 0, "not begun", "launch it again: fusion-search launch CONFIG.yaml"),
+        ({"host": "node-3"}, 300, "silent", "launch it again: fusion-search launch CONFIG.yaml"),
+    ],
+    ids=["alive", "dead", "silent"],
+)
+def test_a_search_that_is_not_written_yet_is_told_by_all(
+    fields: dict[str, Any],
+    silent: float,
+    state: str,
+    words: str,
+    tmp_path: Path,
+    at: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begun = open_storage(tmp_path).below("begun")
+    write_driver(begun, silent, **fields, doing="starting Ray")
+    assert main(["status", *at]) == 0
+    _, line, note, _ = capsys.readouterr().out.splitlines()
+    assert line.split(maxsplit=1) == ["begun", state]
+    assert words in note
+    for code, verb in ((0, "status"), (2, "resume"), (2, "confirm"), (2, "sync-mlflow")):
+        assert main([verb, "begun", *at]) == code
+        told = capsys.readouterr()
+        assert words in told.out + told.err
+        assert "process" in told.out + told.err
+    begun.remove("driver.json")
+    assert main(["status", "begun", *at]) == 2
+
+
+def test_a_confirmation_that_is_not_written_yet_begins_by_confirm(
+    storage: Storage, at: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_driver(storage.parent.below(f"{NAME}-confirmation"), process_start=1)
+    assert main(["status", f"{NAME}-confirmation", *at]) == 0
+    assert f": fusion-search confirm {NAME} --storage" in capsys.readouterr().out
 
 
 def test_attach_leaves_the_search_alone_at_ctrl_c(
@@ -198,9 +271,9 @@ def test_attach_ends_when_its_driver_is_gone(
     words: str,
     storage: Storage,
     at: tuple[str, str],
+    left: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    storage.remove("trials", storage.names("trials")[0])
     write_driver(storage, silent, **fields)
     assert main(["attach", NAME, *at]) == 130
     told = capsys.readouterr().out
@@ -220,17 +293,16 @@ def test_who_is_gone_before_it_wrote_what_it_runs_is_not_waited_for(
     fields: dict[str, Any],
     silent: float,
     words: str,
-    storage: Storage,
+    tmp_path: Path,
     at: tuple[str, str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    storage.remove("specification.yaml")
-    write_driver(storage, silent, **fields)
+    write_driver(open_storage(tmp_path).below(NAME), silent, **fields)
     assert main(["attach", NAME, *at]) == 1
     told = capsys.readouterr().out
     assert words in told
-    again = f"fusion-search launch CONFIG --storage {at[1]}"
-    assert f"launch it again: {again}" in told
+    again = f"fusion-search launch CONFIG.yaml --storage {at[1]}"
+    assert again in told
     main(["stop", NAME, *at])
     said = capsys.readouterr()
     assert again in said.out + said.err
@@ -279,12 +351,11 @@ def test_status_says_who_drives_and_when_it_was_last_heard(
     words: str,
     storage: Storage,
     at: tuple[str, str],
+    left: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Clock(monkeypatch)
-    left = storage.names("trials")[0].removesuffix(".parquet")
-    storage.remove("trials", f"{left}.parquet")
     running = {left: {"trial_name": "a", "epoch": 2, "epochs": 3}}
     write_driver(storage, silent, **fields, running=running)
     assert main(["status", NAME, *at]) == 0

@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # What a search does after its last trial, and what is left of a confirmation.
     monkeypatch.setattr(launching, "run_space", ended)
     monkeypatch.setattr(launching, "run_listed", ended)
-    monkeypatch.setattr(launching, "_say_confirmed", lambda *_: None)
+    monkeypatch.setattr(launching, "say_confirmed", lambda *_: None)
     search = declared(tmp_path)
     for name, confirms in (("a", None), ("a-confirmation", "a")):
         storage = open_storage(tmp_path).below(name)

@@ -123,6 +123,8 @@ def test_an_interrupt_while_the_end_is_told_leaves_no_driver_behind(
     tmp_path: Path, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Waiting:
+        page = None
+
         def close(self, seconds: float, unreadable: str) -> None:
             assert storage.exists("driver.json")
             raise KeyboardInterrupt
@@ -142,6 +144,8 @@ def test_the_first_error_is_told_and_storage_that_is_away_is_not_waited_for_agai
     closed = []
 
     class Waiting:
+        page = None
+
         def close(self, seconds: float, unreadable: str) -> None:
             closed.append((seconds, unreadable))
             if unreadable:
