@@ -268,6 +268,7 @@ def start_tracker(
     if uri is None:
         say(TRACKING_OFF)
         return None
+    kept_identity(storage)  # a damaged one is no trouble of MLflow's
     tracker = Tracker(storage, uri, say)
     for trial_id in sorted(ended):
         tracker.trial_ended(trial_id)
