@@ -18,6 +18,7 @@ from fusion_search.analysis.paired import (
     compare,
     difference_text,
     p_values,
+    within,
 )
 from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
@@ -315,7 +316,8 @@ def _comparison_words(
     name, seeds = row["baseline"], int(row["paired_seeds"])
     if seeds == 0:
         return f"not comparable with {name} (no common seed finished)"
-    low, high = (number_text(row[one], metric, "+") for one in ("low", "high"))
+    bounds = within((row["low"], row["high"]), metric)
+    low, high = (number_text(one, metric, "+") for one in bounds)
     signed = f"difference {difference_text(row['difference'], metric)}"
     if seeds > 1:
         signed += f", 95 % CI {low} to {high}"
@@ -323,12 +325,12 @@ def _comparison_words(
         return f"against {name} it {row['decision']} ({signed})"
     over = f"{row['sign_flips']} over {count_label(comparisons, 'comparison')}"
     test = f"test by {over}: " if first else ""
-    paired = f", n = {seeds} paired seeds" if seeds != usual_seeds else ""
+    paired = f", n = {count_label(seeds, 'paired seed')}" if seeds != usual_seeds else ""
     detail = f"{test}{p_values(row, comparisons)}{paired}"
     if row["decision"] == NOT_TOLD:
         return f"not distinguishable from {name} ({signed}, {detail})"
     by = difference_text(abs(row["difference"]), metric, ".1f")
-    ends = (row["low"], row["high"]) if row["decision"] == HIGHER else (-row["high"], -row["low"])
+    ends = bounds if row["decision"] == HIGHER else (-bounds[1], -bounds[0])
     low, high = (number_text(one, metric) for one in ends)
     way = "above" if row["decision"] == HIGHER else "below"
     return f"{by} {way} {name} (95 % CI {low} to {high}, {detail})"

@@ -121,9 +121,30 @@ def difference_text(value: float, metric: MetricDescription, style: str = "+.1f"
     return f"{100 * value:{style}} points" if metric.share else f"{value:{style[:-3]}.3g}"
 
 
-def ends_text(low: float, high: float, metric: MetricDescription, style: str = "+.1f") -> str:
-    """The ends of a difference's interval: "-0.3 to +2.7"."""
-    ends = (difference_text(one, metric, style).removesuffix(" points") for one in (low, high))
+def within(ends: tuple[float, float], metric: MetricDescription) -> tuple[float, float]:
+    """The ends of a difference's interval, no further than a difference can be: of shares 1.
+
+    Of two or three seeds Student's t goes far beyond, which says nothing of such a difference; the
+    tables as CSV keep the ends as computed.
+    """
+    low, high = np.clip(ends, -1, 1) if metric.share else ends
+    return float(low), float(high)
+
+
+def ends_text(
+    low: float,
+    high: float,
+    metric: MetricDescription,
+    style: str = "+.1f",
+    *,
+    slope: bool = False,
+) -> str:
+    """The ends of a difference's interval, ``within`` what it can be: "-0.3 to +2.7".
+
+    A ``slope`` of differences has no such bounds.
+    """
+    bounds = (low, high) if slope else within((low, high), metric)
+    ends = (difference_text(one, metric, style).removesuffix(" points") for one in bounds)
     return " to ".join(ends)
 
 

@@ -57,7 +57,7 @@ def choose_trial(
     """
     finished = search.finished if among is None else among
     if finished.empty:
-        raise AnalysisError(f"search {search.name} has no finished trial")
+        raise AnalysisError(f"search {search.name} has no finished trial; {search.to_finish()}")
     if prefix is None:
         best = best_sample(search).trial_ids
         if not best:

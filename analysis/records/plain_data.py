@@ -183,12 +183,17 @@ def read_content(folder: Storage, name: str, most: int = LARGEST_TEXT) -> bytes:
 
     Raises:
         FileNotFoundError: it is missing.
-        ValueError: it is no file, or too large; one sentence that names it.
+        ValueError: it is no file, too large, or may not be read; one sentence that names it.
     """
+    where = folder.named(name)
     try:
         return folder.read(name, most=most)
     except UnfitError as error:
-        raise ValueError(f"{folder.named(name)} is damaged ({error})") from error
+        raise ValueError(f"{where} is damaged ({error})") from error
+    except PermissionError as error:
+        raise ValueError(
+            f"{where} may not be read by this user; have its owner allow it (chmod u+r, g+r)"
+        ) from error
 
 
 def read_json(

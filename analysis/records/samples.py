@@ -21,7 +21,7 @@ from fusion_search.analysis.records.description import (
     MetricDescription,
     TaskDescription,
 )
-from fusion_search.analysis.records.selection import DROPPED_AFTER
+from fusion_search.analysis.records.selection import DROPPED_AFTER, count_label
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 
 NONE: Final = "none"
@@ -319,7 +319,7 @@ def few_samples_words(samples: int, choices: int) -> str:
     enough = _SAMPLES_PER_CHOICE * choices
     if samples >= enough:
         return ""
+    counts = f"{count_label(samples, 'finished sample')} for {count_label(choices, 'choice')}"
     return (
-        f"Of {samples} finished samples for {choices} choices: a hint at most, another seed may "
-        f"say otherwise; {enough} or more would tell."
+        f"Of {counts}: a hint at most, another seed may say otherwise; {enough} or more would tell."
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from fusion_search.analysis.records.advice import command, go_on_command, read_options
 from fusion_search.analysis.records.columns import condition_value
 from fusion_search.analysis.records.columns import snr_label as snr_label
 from fusion_search.analysis.records.description import TaskDescription
@@ -162,6 +163,17 @@ class Search:
         ended = {*self.trials["trial_id"], *self.damaged, *self.dropped}
         return self.planned[~self.planned["trial_id"].isin(list(ended))]
 
+    def to_finish(self) -> str:
+        """What has its trials finish, for a sentence that misses them."""
+        storage, failed = self.storage.parent.location, (self.trials["status"] == FAILED).any()
+        verb = "resume" if len(self.waiting) else "retry" if failed else ""
+        look = f"`{command('status', self.name, storage=storage)}` says what became of its trials"
+        if not verb:
+            return look
+        options = read_options(self.storage)
+        again = go_on_command(verb, self.name, self.description.task, storage, options)
+        return f"{look}; where no process runs them, `{again}` does"
+
     def gaps(self) -> list[str]:
         """One sentence each for the planned trials without a record and with one that is damaged.
 
@@ -172,7 +184,7 @@ class Search:
         for what, trials in (("not run yet", self.waiting), ("unreadable", self.unreadable)):
             if len(trials):
                 names = few_of([without_common(one, common) for one in trials["trial_name"]])
-                count = f"{len(trials)} of {len(self.planned)} planned trials"
+                count = f"{len(trials)} of {count_label(len(self.planned), 'planned trial')}"
                 lines.append(f"missing, {what}: {count}: {names}")
         failed = self.trials[self.trials["status"] == FAILED]
         for name, reason in zip(failed["trial_name"], failed["reason"], strict=True):

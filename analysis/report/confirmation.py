@@ -19,7 +19,7 @@ from fusion_search.analysis.confirmation import (
 )
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, of_the_best
 from fusion_search.analysis.figures.confirmation import draw_confirmation, draw_confirmation_grid
-from fusion_search.analysis.paired import condition_words
+from fusion_search.analysis.paired import condition_words, within
 from fusion_search.analysis.records.advice import go_on_command, read_options
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import Objective, rows_of
@@ -167,7 +167,7 @@ def _tests(
         [
             *(row[name] for name in names),
             row["paired_seeds"],
-            _interval(row["difference"], row["low"], row["high"], metric, "+"),
+            _interval(row["difference"], *within((row["low"], row["high"]), metric), metric, "+"),
             p_text(row["p_sign_flip"]),
             p_text(row["p_max_t"]),
             "-" if row["decision_holm"].startswith(CANNOT) else p_text(row["p_holm"]),

@@ -129,7 +129,7 @@ def _sentence(row: dict[str, Any], metric: MetricDescription) -> str:
     slope = difference_text(row["slope"], metric, "+.2f")
     told = f"{slope} for each halving of one SNR"
     if not math.isnan(row["low"]):
-        ends = ends_text(row["low"], row["high"], metric, "+.2f")
+        ends = ends_text(row["low"], row["high"], metric, "+.2f", slope=True)
         told += f", 95 % interval {ends}, p {p_words(row['p'])}"
     few = undecided(row["folds"], unit="fold")
     counted = few or count_label(row["folds"], "fold")

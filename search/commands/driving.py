@@ -55,7 +55,7 @@ from fusion_search.search.records.search_folder import (
     search_state,
     skipped_trials,
 )
-from fusion_search.search.running.progress import TrialLines, warn_of_damage
+from fusion_search.search.running.progress import TrialLines, ended_before, warn_of_damage
 from fusion_search.search.running.summary import (
     INCOMPLETE,
     SOME_FAILED,
@@ -272,7 +272,7 @@ class _Followed:
         best = BestSample(chosen_by(self._search, description), before)
         common = shared_parts([row["trial_name"] for row in read_plan(self._storage)])
         self._lines = TrialLines(description, best, common)
-        print(f"{len(self._told)} of {self._planned} trials have ended before", flush=True)
+        print(ended_before(len(self._told), self._planned), flush=True)
         self._bar = tqdm(
             total=self._planned,
             initial=len(self._told),

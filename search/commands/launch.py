@@ -128,9 +128,7 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
             check_not_driven(storage, name)
             print(f"note: nobody is kept from driving the search: {error}", file=sys.stderr)
         counts = tracker.sync(storage, uri)
-    print(f"{counts.written} trials written to MLflow, {counts.unchanged} were there already")
-    if counts.repaired:
-        print(f"put right: {counts.repaired}")
+    print(counts.words)
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():
         print(f"left out: {printable(damage)}", file=sys.stderr)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from fusion_search.analysis.records.advice import command, option
-from fusion_search.analysis.records.selection import large_count
+from fusion_search.analysis.records.selection import count_label, large_count
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import storage_of
@@ -70,7 +70,7 @@ def replay(arguments: argparse.Namespace) -> int:
 def print_space(search: SearchSpecification) -> int:
     """Print a search's space, its size where it can be counted, and ten samples or all."""
     space = _space(search)
-    print(f"search {search.name}: {len(space.parameters())} parameters")
+    print(f"search {search.name}: {count_label(len(space.parameters()), 'parameter')}")
     for name, parameter in space.parameters().items():
         print(f"  {name:28} {_words(parameter)}")
     if space.trials_per_sample > 1:
@@ -84,7 +84,7 @@ def print_space(search: SearchSpecification) -> int:
     count = (
         "not countable: a number is drawn from a range"
         if size is None
-        else f"{large_count(size)} samples"
+        else f"{large_count(size)} {'sample' if size == 1 else 'samples'}"
     )
     print(f"size: {count}")
     if space.options:
@@ -161,7 +161,7 @@ def replay_search(
         table[space.sample_id(one.sample)] = (one.sample, one.values, cost)
     if not table:
         raise ConfigurationError(f"search {name!r} has no finished trial in the space")
-    print(f"records: {len(table)} samples of the space's {size:,}")
+    print(f"records: {count_label(len(table), 'sample')} of the space's {size:,}")
     names = list(dict.fromkeys(["random", *(searchers or REPLAYED)]))
     directions = [one.direction for one in objectives]
     parts = []
@@ -173,10 +173,11 @@ def replay_search(
     runs = pd.concat(parts, ignore_index=True)
     storage.write(to_parquet(pa.Table.from_pandas(runs, preserve_index=False)), REPLAY_FILE)
     best = runs["best"].max() if directions[0] == MAXIMIZE else runs["best"].min()
-    print(f"{len(names)} searchers x {seeds} seeds; best recorded {objectives[0].name} {best:.4f}")
+    runs_words = f"{count_label(len(names), 'searcher')} x {count_label(seeds, 'seed')}"
+    print(f"{runs_words}; best recorded {objectives[0].name} {best:.4f}")
     for searcher in names:
         last = runs[runs["searcher"] == searcher].groupby("seed")["trial"].max()
-        print(f"  {searcher:10} {int(np.median(last))} trials a run")
+        print(f"  {searcher:10} {count_label(int(np.median(last)), 'trial')} a run")
     print(f"figures: {command('draw', 'replay', name, storage=location)}")
     return 0
 

@@ -210,7 +210,10 @@ def print_trials(name: str, location: str) -> int:
     if due := left_words(search, storage, state, best):
         print(due)
     if count > len(planned):
-        print(f"{count - len(planned)} trials are still to be proposed by {search.searcher.name}")
+        more = count - len(planned)
+        are = "is" if more == 1 else "are"
+        name_of = search.searcher.name
+        print(f"{count_label(more, 'trial')} {are} still to be proposed by {name_of}")
     if not storage.exists(PLANNED_FILE):
         print(f"{storage.named(PLANNED_FILE)} is missing; resume the search to write it again")
     if strays:

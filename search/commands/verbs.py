@@ -126,7 +126,8 @@ def _add_leave_out(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="HOST",
-        help="a node of the cluster that runs no trial, by its host or address; may be repeated",
+        help="a node of the cluster that runs no trial, by its host, its address or the name of "
+        "its ray start --node-name; may be repeated",
     )
 
 

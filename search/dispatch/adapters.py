@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from fusion_search.analysis.records.secrets import without_password
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.search.declaration.specification import Resources
@@ -333,7 +334,7 @@ class ProposalSearcher(Searcher):
 
 
 def _count(epochs: list[Row]) -> str:
-    return f"{len(epochs)} epoch{'' if len(epochs) == 1 else 's'}"
+    return count_label(len(epochs), "epoch")
 
 
 def _lost(trial: Any) -> str:

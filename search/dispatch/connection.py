@@ -23,7 +23,7 @@ from ray.job_config import JobConfig
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.search.declaration.specification import Resources
-from fusion_search.search.dispatch.nodes import named_nodes
+from fusion_search.search.dispatch.nodes import named_nodes, node_name
 from fusion_search.search.dispatch.start import (
     ResourceError,
     check_docstrings,
@@ -284,10 +284,14 @@ def _why_not(address: str, error: Exception) -> str:
 
 def _check_resources(resources: Resources, left_out: Sequence[str]) -> None:
     without = named_nodes(left_out)
-    there = (node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in without)
-    nodes = [node["Resources"] for node in there]
+    there = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in there if node["NodeID"] not in without]
     if not nodes:
-        raise ResourceError("--leave-out leaves no node of the cluster")
+        names = ", ".join(sorted(map(node_name, there)))
+        raise ResourceError(
+            f"--leave-out leaves no node: all that are there are left out ({names}); take one of "
+            "them out of --leave-out, or start Ray on more machines first"
+        )
     for kind, asked, field in (
         ("GPU", resources.gpus_per_trial, "gpus_per_trial"),
         ("CPU", resources.cpus_per_trial, "cpus_per_trial"),

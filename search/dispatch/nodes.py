@@ -105,7 +105,9 @@ def check_nodes(
             )
         left.append((node, joined(one for one in found if isinstance(one, Answer))))
     if not left:
-        raise SearchStoppedError("no node is left that could run a trial")
+        raise SearchStoppedError(
+            "no node is left that could run a trial: start Ray again on those that are gone"
+        )
     for node, answer in left:
         if answer.trouble:
             remedy = _or_without(node, [one for one, _ in left])
@@ -287,7 +289,8 @@ def named_nodes(names: Iterable[str]) -> frozenset[str]:
         if not ids:
             known = ", ".join(sorted(node_name(node) for node in there))
             raise ValueError(
-                f"--leave-out {name} is no node that is there; nodes by host or address: {known}"
+                f"--leave-out {name} is no node that is there, by host, address or the name of "
+                f"its ray start --node-name; there are: {known}"
             )
         found |= ids
     return frozenset(found)

@@ -38,8 +38,9 @@ from fusion_search.search.records.driver_file import (
     read_driver_file,
     remove_driver_file,
     standing,
+    uptime,
 )
-from fusion_search.search.records.lease import Lease, uptime
+from fusion_search.search.records.lease import Lease
 
 _held: Final[dict[str, Lease | None]] = {}
 """The searches that this process drives, by their folders; None while it asks for one."""

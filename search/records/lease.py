@@ -21,7 +21,7 @@ from typing import Any, Final
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.storage import RefusedError, Storage, StorageError
 from fusion_search.search.records import driver_file
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
@@ -218,8 +218,17 @@ def ask_to_stop(storage: Storage, lease: str, by: str) -> None:
         storage: the search's folder.
         lease: of the driver: another, who drives it later, is not meant.
         by: who asks.
+
+    Raises:
+        ValueError: something else lies where the request would, or it may not be written.
     """
-    storage.write(json.dumps({"lease": lease, "by": by}).encode(), STOP_FILE)
+    try:
+        storage.write(json.dumps({"lease": lease, "by": by}).encode(), STOP_FILE)
+    except RefusedError as error:
+        raise ValueError(
+            f"{storage.named(STOP_FILE)}, by which a driver is asked to stop, cannot be written: "
+            "remove what lies there, or let this user write to the search's folder"
+        ) from error
 
 
 def asked_to_stop(storage: Storage, lease: str) -> str | None:

@@ -8,7 +8,7 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import tell_doing
 from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.search_folder import read_records
-from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.running.progress import ended_before, warn_of_damage
 from fusion_search.search.running.run import (
     LOADING,
     MLFLOW_WAIT_SECONDS,
@@ -46,13 +46,15 @@ def run_listed(
     if not begin:
         # Anew: a specification that was extended by hand grows the search.
         write_plan(storage, trials, len(trials))
-        print(f"{len(trials) - len(remaining)} of {len(trials)} trials have ended before")
+        print(ended_before(len(trials) - len(remaining), len(trials)))
     if not remaining:
         recorded = () if records is None else records["trial_id"]
         tracker = start_tracker(search, storage, recorded, print)
         if tracker is not None:
             tracker.close(MLFLOW_WAIT_SECONDS)
-        return summary(search, storage, len(trials), tracker and tracker.page, environment.options)
+        return summary(
+            search, storage, len(trials), tracker.page if tracker else None, environment.options
+        )
     tell_doing(storage, LOADING)
     opened = open_data(search, remaining[0], records)
     with connected(search, storage, environment):
@@ -70,4 +72,6 @@ def run_listed(
             remaining=len(remaining),
             epochs=remaining[0].training.epochs,
         )
-    return summary(search, storage, len(trials), tracker and tracker.page, environment.options)
+    return summary(
+        search, storage, len(trials), tracker.page if tracker else None, environment.options
+    )

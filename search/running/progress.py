@@ -36,6 +36,12 @@ _AWAY_REST_SECONDS: Final = 15.0  # between two attempts while the storage does 
 _UNHEARD: Final = contextlib.suppress(OSError)
 
 
+def ended_before(ended: int, planned: int) -> str:
+    """How many of a search's trials have a record as it goes on."""
+    have = "has" if planned == 1 else "have"
+    return f"{ended} of {count_label(planned, 'trial')} {have} ended before"
+
+
 @cache
 def warn_of_damage(trial_id: str, damage: str) -> None:
     """Say that a record cannot be read, once, however often it is looked at."""

@@ -16,6 +16,7 @@ from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.samples import BestSample, rows_of
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
@@ -177,7 +178,8 @@ def run(
         objectives,
         search.resources.cpus_per_trial,
     )
-    print(f"search {search.name}: {remaining} trials to run, records in {storage.location}")
+    count = count_label(remaining, "trial")
+    print(f"search {search.name}: {count} to run, records in {storage.location}")
     if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fusion_search.analysis.records.samples import few_samples_words
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.selection import no_such_search
+from fusion_search.analysis.records.selection import count_label, no_such_search
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     EXHAUSTED_FILE,
@@ -28,7 +28,7 @@ from fusion_search.search.records.search_folder import (
     sample_count,
 )
 from fusion_search.search.running.parts import folds_apart
-from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.running.progress import ended_before, warn_of_damage
 from fusion_search.search.running.proposals import (
     Proposals,
     known_observations,
@@ -89,7 +89,7 @@ def run_space(
     planned = planned_count(storage) if storage.exists(EXHAUSTED_FILE) else most
     if records is not None:
         planned -= len(dropped_trials(storage).keys() - set(records["trial_id"]))
-        print(f"{ended} of {planned} trials have ended before")
+        print(ended_before(ended, planned))
         if search.scheduler.name in _LOST and not proposals.complete:
             print(_LOST[search.scheduler.name])
     if records is not None and proposals.complete:
@@ -120,7 +120,7 @@ def run_space(
     if proposals.complete:
         print_importance(search, storage)
     whole = planned_count(storage) if proposals.exhausted else most
-    return summary(search, storage, whole, tracker and tracker.page, environment.options)
+    return summary(search, storage, whole, tracker.page if tracker else None, environment.options)
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
@@ -139,14 +139,14 @@ def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:
             )
         left_out = Counter[str]()
         found = known_observations(search.space, search.objectives, earlier, left_out)
-        words = ", ".join(f"{count} trials {why}" for why, count in left_out.items())
+        words = ", ".join(f"{count_label(count, 'trial')} {why}" for why, count in left_out.items())
         if left_out and not found:
             raise ConfigurationError(
                 f"searcher.warm_start: nothing of {name} can be compared with this search; it has "
                 f"{printable(words)}; leave it out, or declare what that search declared"
             )
         more = f" (left out: {printable(words)})" if words else ""
-        print(f"warm start: {len(found)} samples known from {name}{more}")
+        print(f"warm start: {count_label(len(found), 'sample')} known from {name}{more}")
         known += found
     settings = search.scheduler
     asha = Asha(

@@ -71,8 +71,9 @@ def summary(
     dropped = len(dropped_trials(storage).keys() - set(trials["trial_id"]))
     left = planned - len(trials) - unreadable - skipped
     stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
+    of = count_label(planned, "trial")
     print(
-        f"\n{len(finished)} of {planned} trials finished, {stopped}{counts[FAILED]} failed, "
+        f"\n{len(finished)} of {of} finished, {stopped}{counts[FAILED]} failed, "
         f"{f'{unreadable} unreadable, ' if unreadable else ''}{left} not run"
         + (f", {skipped} left out: {_why_left_out(dropped, skipped)}" if skipped else "")
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.search.spaces.parameters import Parameter, Range, Scalar
 from fusion_search.search.spaces.searchers.base import Observation
@@ -40,7 +41,8 @@ def compute_importance(
     finished = [one for one in history if one.state == FINISHED]
     values = np.array([one.values[0] for one in finished])
     if len(finished) < _FEWEST:
-        raise ValueError(f"{len(finished)} finished samples; importance needs {_FEWEST} or more")
+        count = count_label(len(finished), "finished sample")
+        raise ValueError(f"{count}; importance needs {_FEWEST} or more")
     if np.ptp(values) == 0:
         raise ValueError("all finished samples are equally good; no choice mattered")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -96,14 +96,26 @@ class SyncCounts:
     strays: list[str] = field(default_factory=list)  # ids of records that are of none of its trials
 
     @property
+    def words(self) -> str:
+        """What MLflow has of the search now, and what was done for that."""
+        shown = count_label(self.written + self.unchanged, "trial")
+        wrote = f"{_runs(self.written)} written" if self.written else "no run had to be written"
+        words = [f"MLflow shows {shown} as recorded: {wrote}", self.repaired]
+        return "; ".join(filter(None, words))
+
+    @property
     def repaired(self) -> str:
         """What was restored and deleted, in words; empty when nothing was."""
         words = []
         if self.restored:
-            words.append(f"{self.restored} deleted in MLflow restored")
+            words.append(f"{_runs(self.restored)} restored, which had been deleted in MLflow")
         if self.removed:
-            words.append(f"{self.removed} doubled or of no trial deleted there")
-        return ", ".join(words)
+            words.append(f"{_runs(self.removed)} deleted there, which showed a trial twice or none")
+        return "; ".join(words)
+
+
+def _runs(count: int) -> str:
+    return f"{count_label(count, 'run')} {'was' if count == 1 else 'were'}"
 
 
 def sync(search: Storage, uri: str) -> SyncCounts:
@@ -301,8 +313,8 @@ class Tracker:
         _write_all(SearchRuns(self._search, self._uri), trials, counts)
         close_store(self._uri)
         if counts.written or counts.repaired:
-            written = f"runs of {count_label(counts.written, 'trial')} written again"
-            done = ", ".join(filter(None, (written, counts.repaired)))
+            written = f"{_runs(counts.written)} written again" if counts.written else ""
+            done = "; ".join(filter(None, (written, counts.repaired)))
             self._say(f"MLflow at {without_password(self._uri)} was changed meanwhile: {done}")
 
     def _fail(self, problem: str) -> None:

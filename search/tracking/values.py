@@ -27,6 +27,7 @@ from fusion_search.analysis.records.columns import (
 )
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import BestSample
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.tables import FAILED, STOPPED, came_to_nothing
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
@@ -187,7 +188,8 @@ def search_note(trials: pd.DataFrame, planned: int, best: BestSample, dropped: s
     """
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     early = f"{stopped} of them stopped early, " if stopped else ""
-    notes = [f"{len(trials)} of {planned} trials ended, {early}{failed} of them failed."]
+    ended = f"{len(trials)} of {count_label(planned, 'trial')} ended"
+    notes = [f"{ended}, {early}{failed} of them failed."]
     if dropped:
         notes.append(f"Fold rungs: {dropped}.")
     if best.trial_ids:

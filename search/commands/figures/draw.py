@@ -50,6 +50,7 @@ from fusion_search.analysis.records.selection import (
     VARIED_SETTINGS,
     AnalysisError,
     Search,
+    count_label,
     depth_name,
     snr_label,
 )
@@ -344,6 +345,6 @@ def replay(options: argparse.Namespace) -> int:
         print(
             f"  {printable(row['searcher']):10} median {row['median']:g} (quartiles "
             f"{row['lower_quartile']:g} to {row['upper_quartile']:g}, {row['reached']:.0%} of "
-            f"{row['seeds']} seeds arrived){against}"
+            f"{count_label(row['seeds'], 'seed')} arrived){against}"
         )
     return 0

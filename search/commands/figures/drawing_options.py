@@ -20,6 +20,7 @@ from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import (
     AnalysisError,
     Search,
+    count_label,
     open_search,
     read_specification,
 )
@@ -71,11 +72,14 @@ def open_all(options: argparse.Namespace) -> Search:
 
 def _told(search: Search, which: str) -> Search:
     if search.planned.empty:
-        raise AnalysisError(f"search {search.name} has no network {which}")
+        look = command("status", search.name, storage=search.storage.parent.location)
+        raise AnalysisError(f"search {search.name} has no network {which}; `{look}` lists them")
     for line in (*search.notes, *search.gaps()):
         say(line)
     if search.finished.empty:
-        raise AnalysisError(f"search {search.name} has no finished trial {which}")
+        raise AnalysisError(
+            f"search {search.name} has no finished trial {which}; {search.to_finish()}"
+        )
     return search
 
 
@@ -100,7 +104,8 @@ def plain_networks(search: Search) -> Search:
         for trial_id in one["trial_ids"]
     }
     left_out = len(search.planned) - len(plain)
-    say(f"plain networks alone; left out: {left_out} trials of other candidates")
+    count = count_label(left_out, "trial")
+    say(f"plain networks alone; left out: {count} of other candidates")
     return search.only(plain)
 
 
@@ -191,7 +196,8 @@ def write_text(options: argparse.Namespace, text: str, name: str) -> None:
 
 def finished_words(search: Search) -> str:
     """Of how many trials something is said."""
-    return f"Of {len(search.finished)} finished trials of {len(search.planned)} planned."
+    finished = count_label(len(search.finished), "finished trial")
+    return f"Of {finished} of {len(search.planned)} planned."
 
 
 def say(line: str) -> None:

@@ -42,6 +42,8 @@ def report(options: argparse.Namespace) -> int:
     from fusion_search.analysis.report.page import build_report
 
     search = opened(options)
+    if search.finished.empty:
+        say(f"search {search.name} has no finished trial; {search.to_finish()}")
     storage = storage_at(storage_of(options))
     confirmation = _confirmation(search, storage)
     page = build_report(
@@ -51,7 +53,9 @@ def report(options: argparse.Namespace) -> int:
         replay=read_beside(search.storage, REPLAY_FILE),
     )
     write(options, page.encode(), f"{options.name}-report.html")
-    if confirmation is not None:
+    if confirmation is not None and confirmation.finished.empty:
+        say(f"{confirmation.name}: no tests yet, for none of its trials finished")
+    elif confirmation is not None:
         _write_tests(options, confirmation)
     return 0
 
@@ -84,6 +88,8 @@ def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
     )
     tables = {"comparisons": comparisons, "regions": regions, "conditions": conditions}
     for name, table in tables.items():
+        if table.empty:  # such as of the conditions, where a task has one
+            continue
         write(options, table.to_csv(index=False).encode(), f"{confirmation.name}-{name}.csv")
 
 

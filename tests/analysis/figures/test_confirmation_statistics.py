@@ -25,6 +25,7 @@ from fusion_search.analysis.confirmation import (
     read_candidates,
 )
 from fusion_search.analysis.figures.confirmation import draw_confirmation
+from fusion_search.analysis.paired import ends_text
 from fusion_search.analysis.records.selection import AnalysisError
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, FAILED, FINISHED
@@ -124,6 +125,19 @@ def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
     assert "plain depth 0 it cannot be decided with 5 seeds; 6 would do (difference" in sentence
     assert "above" not in sentence
     assert "p =" not in sentence
+
+
+def test_an_interval_is_printed_no_wider_than_a_difference_can_be() -> None:
+    two: dict[str, list[float | None]] = {"top a": [0.9, 0.1], "plain 0": [0.1, 0.8]}
+    table, comparisons = compute_confirmation(*confirmed(two), MEASURE)
+    assert comparisons["high"].iloc[0] == pytest.approx(0.05 + 12.7062 * 0.75, abs=1e-3)
+    sentence = confirmation_sentence(table, comparisons, MEASURE)
+    assert "of 50.0 % (95 % CI 0.0 to 100.0, n = 2 seeds)" in sentence
+    assert "difference +5.0 points, 95 % CI -100.0 to +100.0)" in sentence
+    metric = MEASURE.metric
+    assert ends_text(-1.5, 1.7, metric) == "-100.0 to +100.0"
+    assert ends_text(-1.5, 1.7, metric, slope=True) == "-150.0 to +170.0"
+    assert ends_text(-1.5, 1.7, replace(metric, share=False)) == "-1.5 to +1.7"
 
 
 def test_other_epochs_than_the_search_s_are_named() -> None:

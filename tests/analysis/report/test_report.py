@@ -255,7 +255,7 @@ def test_what_runs_trials_is_advised_where_the_search_last_ran(tmp_path: Path) -
     assert f"fusion-search importance made-up{at}" in page  # runs no trial
     assert f"fusion-search launch made-up.yaml{options}\n" in page
     whole = Page(build_report(search, other)).text
-    again = f"fusion-search resume made-up-confirmation --address 10.0.0.1:6379{at}"
+    again = f"fusion-search confirm made-up --address 10.0.0.1:6379{at}"
     assert f"Some of its trials are missing. {again}" in whole
     assert (
         f"fusion-search confirm made-up --address 10.0.0.1:6379{at}"

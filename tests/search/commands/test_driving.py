@@ -306,8 +306,10 @@ def test_who_is_gone_before_it_wrote_what_it_runs_is_not_waited_for(
     words: str,
     tmp_path: Path,
     at: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Clock(monkeypatch)
     write_driver(open_storage(tmp_path).below(NAME), silent, **fields)
     assert main(["attach", NAME, *at]) == 1
     told = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import draw, folds, probed
 from fusion_search.search.records.planned import write_plan
+from fusion_search.search.running.confirmation import Candidate, write_candidates
 
 OF_SEARCHES = ("grids", "fusion", "unimodal", "folds", "learning", "xflow")
 OF_TRIALS = ("timeline", "embedding", "changes", "maps")
@@ -62,8 +64,26 @@ def test_no_finished_trial_is_said_in_a_sentence(
         few = words[0] == "unimodal"  # of whose networks there are none, finished or not
         expected = "has no network of some streams alone" if few else "has no finished trial"
         assert (code, expected in error) == (2, True), (words, error)
+        if "--trial" not in words and not few:
+            again = "resume" if make is planned else "retry"
+            assert f"`fusion-search {again} {name} --storage {tmp_path}`" in error
     code, error = said(tmp_path, capsys, "replay", name)
     assert "has no replay yet" in error
+
+
+def test_a_report_says_what_has_no_finished_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, own = planned(tmp_path), open_storage(tmp_path).below(f"{NAME}-confirmation")
+    shutil.copytree(tmp_path / name, own.root)
+    trials = declared(tmp_path, network={"fusion_depth": [0, 1]}, train=[[1, 0.5]]).planned_trials()
+    write_candidates(own, [Candidate("a", "top", 1, tuple(trials), 0.5)])
+    out = tmp_path / "out"
+    assert main(["report", name, "--storage", str(tmp_path), "--output", str(out)]) == 0
+    notes = capsys.readouterr().err
+    assert f"has no finished trial; `fusion-search status {name}" in notes
+    assert f"note: {name}-confirmation: no tests yet, for none of its trials finished\n" in notes
+    assert [one.name for one in out.iterdir()] == [f"{name}-report.html"]
 
 
 def test_one_trial_or_one_fold_is_drawn_or_it_is_said_why_not(

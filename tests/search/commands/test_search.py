@@ -70,7 +70,7 @@ def test_a_killed_search_resumes_without_repeating_or_losing_a_trial(
     assert records(storage) == after
 
     assert main(["sync-mlflow", "test", *at]) == 0
-    assert "0 trials written to MLflow, 5 were there already" in capfd.readouterr().out
+    assert "MLflow shows 5 trials as recorded: no run had to be written" in capfd.readouterr().out
     assert main(["sync-mlflow", "test", *at, "--tracking-uri", "nope://x"]) == 2
     error = capfd.readouterr().err
     assert error.startswith("error: MLflow at nope://x cannot be written")
@@ -127,7 +127,7 @@ def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> No
     for words in (("launch", str(config)), ("resume", "test", *at)):
         code, output = run_here(*words)
         assert code == 1, output
-        assert "0 of 1 trials finished, 1 failed, 0 not run" in output
+        assert "0 of 1 trial finished, 1 failed, 0 not run" in output
         client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/results/mlflow.db")
         experiment = client.get_experiment_by_name("test")
         runs = client.search_runs([experiment.experiment_id])
@@ -185,10 +185,10 @@ def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
     assert code == 0, output
     sync = f"`fusion-search sync-mlflow test --storage {tmp_path / 'results'}`"
     assert output.count(sync) == 1
-    assert "1 of 1 trials finished" in output
+    assert "1 of 1 trial finished" in output
     at = ("--storage", str(tmp_path / "results"))
     assert main(["sync-mlflow", "test", *at, "--tracking-uri", f"sqlite:///{tmp_path}/up.db"]) == 0
-    assert "1 trials written" in capfd.readouterr().out
+    assert "MLflow shows 1 trial as recorded: 1 run was written" in capfd.readouterr().out
     (child,) = child_runs(tmp_path, "up.db")
     (row,) = read_table(open_storage(tmp_path / "results" / "test"), "trials").to_dict("records")
     assert child.data.metrics["mean_accuracy"] == pytest.approx(row["mean_accuracy"])

@@ -17,8 +17,9 @@ from small_trials import small_configuration
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import Resources
-from fusion_search.search.dispatch import nodes, tuner
+from fusion_search.search.dispatch import connection, nodes, tuner
 from fusion_search.search.dispatch.nodes import Busy, Gone, check_nodes
+from fusion_search.search.dispatch.start import ResourceError
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.expectation import (
     Answer,
@@ -321,6 +322,8 @@ def test_nodes_are_left_out_by_host_or_address(
     assert without == {"id-a", "id-b"}
     with pytest.raises(ValueError, match=r"--leave-out d is no node .*: a \(10.0.0.97\), b"):
         nodes.named_nodes(["d"])
+    with pytest.raises(ResourceError, match=r"left out \(a \(10.*, b .*, c .*\); take one of them"):
+        connection._check_resources(Resources(), ["a", "b", "c"])
     check_nodes(expected, small_opened, Resources(), print, without)
     assert [hosts for _, hosts, _ in asked] == [["c"]]
     request: Any = tuner._request(Resources(cpus_per_trial=2), without)

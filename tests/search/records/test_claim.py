@@ -359,7 +359,7 @@ def test_a_silent_driver_is_watched_and_then_taken_over(
     with pytest.raises(DrivenError, match="last heard 4 min ago"), claimed(storage, "test"):
         raise AssertionError("it is another's")
     assert clock.waits == []
-    write_driver(storage, 240, **driver)
+    write_driver(storage, 240, **driver, lease="e" * 32)
     with claimed(storage, "test", "resume") as lease:
         assert clock.waits == [40.0]
         state = read_driver(storage)

@@ -154,6 +154,42 @@ def test_the_own_number_in_a_file_of_an_earlier_process_blocks_nobody(
     assert "nobody drives it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["driver.json", "stop.json"])
+@pytest.mark.parametrize("folder", [True, False], ids=["folder", "forbidden"])
+def test_what_cannot_be_read_or_written_there_is_named_with_a_remedy(
+    name: str,
+    folder: bool,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_driver(storage, pid=os.getppid(), process_start=None)
+    if folder:
+        storage.remove(name)
+        (Path(storage.root) / name).mkdir()
+    else:  # which root is never
+        for verb, of in (("read", "driver.json"), ("_put", "stop.json")):
+            monkeypatch.setattr(Storage, verb, forbidden(getattr(Storage, verb), name, of))
+    assert main(["stop", "test", "--storage", str(Path(storage.root).parent)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"{storage.named(name)}" in told
+    assert "Errno" not in told
+    assert ("delete it if no process" in told) == (name == "driver.json")
+    assert ("remove what lies there" in told) == (name == "stop.json")
+
+
+def forbidden(act: Any, name: str, of: str) -> Any:
+    """The same, but for a file of a name."""
+
+    def refuse(self: Storage, *words: Any, **more: Any) -> Any:
+        if name == of and any(name in str(one) for one in words):
+            raise PermissionError(13, "Permission denied")
+        return act(self, *words, **more)
+
+    return refuse
+
+
 @pytest.mark.parametrize("fields", [{"boot": 5}, {"process_start": "then"}])
 def test_a_damaged_identity_is_named(fields: dict[str, Any], storage: Storage) -> None:
     write_driver(storage)

@@ -225,7 +225,7 @@ def test_a_database_that_is_deleted_while_a_search_runs(storage: Storage, uri: s
     assert tracker.close(120)
     assert len(said) == 2
     assert "was deleted or replaced; it is written anew" in said[0]
-    assert "was changed meanwhile: runs of 1 trial written again" in said[1]
+    assert "was changed meanwhile: 1 run was written again" in said[1]
     check(uri, range(3))
     assert Path(storage.path("mlflow.db")).is_file()
     assert sync(search, uri).written == 0
@@ -242,7 +242,7 @@ def test_runs_that_are_deleted_while_a_search_runs(storage: Storage, uri: str) -
         client.delete_run(run.info.run_id)
     follow(tracker, search, 1)
     assert tracker.close(120)
-    assert "changed meanwhile: runs of 1 trial written again, 2 deleted in MLflow" in said[-1]
+    assert "changed meanwhile: 1 run was written again; 2 runs were restored, which" in said[-1]
     check(uri, range(2))
 
 
