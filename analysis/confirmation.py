@@ -112,18 +112,21 @@ def read_candidates(folder: Storage) -> list[dict[str, Any]]:
     """
     where = folder.named(CANDIDATES_FILE)
     try:
-        raw = read_json(folder, CANDIDATES_FILE)
-        found = [{name: one[name] for name in (*_GIVEN, "trial_ids")} for one in raw]
-        return [{**one, "trial_ids": [*map(str, one["trial_ids"])]} for one in found]
+        return read_json(folder, CANDIDATES_FILE, _mended(folder), _candidates)
     except FileNotFoundError as error:
         raise AnalysisError(f"{where} is missing; {_mended(folder)}") from error
-    except (TypeError, KeyError) as error:
-        raise AnalysisError(
-            f"{where} is damaged (it is not a list of candidates, each with "
-            f"{', '.join(_GIVEN)} and trial_ids); {_mended(folder)}"
-        ) from error
     except ValueError as error:
-        raise AnalysisError(f"{where} is damaged ({error}); {_mended(folder)}") from error
+        raise AnalysisError(str(error)) from error
+
+
+def _candidates(plain: Any) -> list[dict[str, Any]]:
+    try:
+        found = [{name: one[name] for name in (*_GIVEN, "trial_ids")} for one in plain]
+        return [{**one, "trial_ids": [*map(str, one["trial_ids"])]} for one in found]
+    except (TypeError, KeyError) as error:
+        raise ValueError(
+            f"it is not a list of candidates, each with {', '.join(_GIVEN)} and trial_ids"
+        ) from error
 
 
 def settings_words(trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]) -> str:

@@ -56,9 +56,12 @@ class RunOptions:
 def read_options(storage: Storage) -> RunOptions:
     """Those that a search last ran with; none where its folder does not tell."""
     try:
-        plain = read_json(storage, OPTIONS_FILE)
+        return read_json(storage, OPTIONS_FILE, "delete it", _options)
     except (FileNotFoundError, ValueError):  # a command without them is still good
         return RunOptions()
+
+
+def _options(plain: Any) -> RunOptions:
     found = plain if isinstance(plain, dict) else {}
     texts = [found.get(name) for name in ("data", "address")]
     hosts = found.get("leave_out")

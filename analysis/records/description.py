@@ -257,6 +257,9 @@ class TaskDescription:
             raise ValueError(f"{where} is damaged ({sentence(error)})") from error
 
 
+_REMEDY: Final = "put a copy back (it was written when the search was launched)"
+
+
 def read_description(search: Storage) -> TaskDescription:
     """What a search is of, from its folder's ``task.json``.
 
@@ -268,9 +271,9 @@ def read_description(search: Storage) -> TaskDescription:
     try:
         return TaskDescription.from_json(read_content(search, TASK_FILE), where)
     except FileNotFoundError as error:
-        raise ValueError(
-            f"{where} is missing; put a copy back (it was written when the search was launched)"
-        ) from error
+        raise ValueError(f"{where} is missing; {_REMEDY}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}; {_REMEDY}") from error
 
 
 def _check_once(what: str, names: Iterable[str]) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import yaml
 
 from fusion_search.analysis.records.secrets import sentence, shown_name
 from fusion_search.analysis.records.storage import LARGEST_TEXT, Storage, UnfitError
+
+_Parsed = TypeVar("_Parsed")
 
 LARGEST_PLAN: Final = 128 << 20  # 100,000 planned trials with their samples take half of that
 _DEEPEST: Final = 40  # collections in collections
@@ -193,14 +196,36 @@ def read_content(folder: Storage, name: str, most: int = LARGEST_TEXT) -> bytes:
         ) from error
 
 
-def read_json(folder: Storage, name: str, most: int = LARGEST_TEXT) -> Any:
-    """Plain data from a JSON file of at most so many bytes in a folder.
+def read_json(
+    folder: Storage,
+    name: str,
+    remedy: str,
+    parse: Callable[[Any], _Parsed],
+    most: int = LARGEST_TEXT,
+) -> _Parsed:
+    """What a JSON file of at most so many bytes in a folder says.
+
+    Args:
+        folder, name: of the file.
+        remedy: what to do when it is damaged, for people.
+        parse: makes of plain data what is returned, and raises ``ValueError``, ``TypeError``,
+            ``LookupError``, ``AttributeError`` or ``OverflowError`` where they are of another form.
+        most: bytes.
 
     Raises:
         FileNotFoundError: it is missing.
-        ValueError: it is damaged, too large or too deeply nested; one sentence that names it.
+        ValueError: it is damaged, too large or too deeply nested, or of another form; one sentence
+            that names it and the remedy.
     """
-    return parse_json(read_content(folder, name, most), folder.named(name))
+    where = folder.named(name)
+    try:
+        plain = parse_json(read_content(folder, name, most), where)
+    except ValueError as error:
+        raise ValueError(f"{error}; {remedy}") from error
+    try:
+        return parse(plain)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{where} is damaged ({sentence(error)}); {remedy}") from error
 
 
 def _check_depth(value: Any) -> None:

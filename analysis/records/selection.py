@@ -19,7 +19,7 @@ from fusion_search.analysis.records.plain_data import (
     read_content,
     read_json,
 )
-from fusion_search.analysis.records.secrets import sentence, shown
+from fusion_search.analysis.records.secrets import shown
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CANDIDATES_FILE,
@@ -28,7 +28,9 @@ from fusion_search.analysis.records.tables import (
     FAILED,
     FINISHED,
     PLANNED_FILE,
+    PLANNED_REMEDY,
     SPECIFICATION_FILE,
+    SPECIFICATION_REMEDY,
     OnDamage,
     described,
     read_table,
@@ -269,9 +271,9 @@ def read_specification(search: Search) -> dict[str, Any]:
         verb = "confirm" if confirmed_by(search) else "launch"
         raise AnalysisError(f"{where} is missing; {verb} the search to write it") from error
     except ValueError as error:
-        raise AnalysisError(str(error)) from error
+        raise AnalysisError(f"{error}; {SPECIFICATION_REMEDY}") from error
     if not isinstance(raw, dict):
-        raise AnalysisError(f"{where} is damaged: it is not a mapping")
+        raise AnalysisError(f"{where} is damaged (it is not a mapping); {SPECIFICATION_REMEDY}")
     return raw
 
 
@@ -318,13 +320,12 @@ def _read_planned(
     folder: Storage, description: TaskDescription
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The planned trials, and those of them whose sample was dropped."""
-    where = folder.named(PLANNED_FILE)
     columns = [
         *("trial_id", "trial_name", "streams", *description.layout_fields),
         *("placement", "placement_options", "end", "settings", "train", "fold", "seed"),
     ]
-    try:
-        plan = read_json(folder, PLANNED_FILE, LARGEST_PLAN)
+
+    def parse(plan: Any) -> tuple[pd.DataFrame, dict[str, int]]:
         listed = plan["trials"]
         # A version that knew no options, or named no settings, says none.
         rows = [{"placement_options": None, "settings": {}, **row} for row in listed]
@@ -332,10 +333,11 @@ def _read_planned(
             raise TypeError("settings of a trial are no mapping")
         planned = pd.DataFrame([[row[name] for name in columns] for row in rows], columns=columns)
         return _typed(planned, description), _dropped(plan)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise AnalysisError(
-            f"{where} is damaged ({sentence(error)}); resume the search to write it again"
-        ) from error
+
+    try:
+        return read_json(folder, PLANNED_FILE, PLANNED_REMEDY, parse, LARGEST_PLAN)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from error
 
 
 def _dropped(plan: Mapping[str, Any]) -> dict[str, int]:

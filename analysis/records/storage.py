@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import io
 import os
@@ -90,6 +91,7 @@ _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _Value = TypeVar("_Value")
 _awaited: set[str] = set()  # locations that somebody here waits for, and has said so
+_given_up: dict[str, float] = {}  # those waited for in vain, and the clock when that wait began
 _say: ContextVar[Callable[[str], None]] = ContextVar("_say")  # where people hear it
 
 
@@ -122,7 +124,8 @@ class Storage:
     Every method raises :class:`StorageError` when the storage is full or refuses, or does not
     answer within ``patience_seconds``, and the builtin errors for a file to read that is missing or
     forbidden. Who waits says so once, on stderr or as :func:`waiting_told` has it, and once when it
-    answers again. What reads raises :class:`UnfitError` for a folder, a pipe or a device, which
+    answers again. Where somebody here has waited in vain, whoever asks next tries once and does not
+    wait anew. What reads raises :class:`UnfitError` for a folder, a pipe or a device, which
     might never end, and for more than ``most`` bytes.
 
     Attributes:
@@ -370,6 +373,7 @@ class Storage:
                 if told and self.location in _awaited:
                     _tell(f"storage {printable(self.location)} answers again")
                 _awaited.discard(self.location)
+                _given_up.pop(self.location, None)
                 return value
             except _OF_A_FILE:
                 raise
@@ -378,11 +382,13 @@ class Storage:
                     raise StorageError(self._full()) from error
                 if error.errno in _REFUSALS or _REFUSAL.search(str(error)):
                     raise self._refused(error) from error
-                left = began + self.patience_seconds - time.monotonic()
+                since = _given_up.get(self.location, began) if self.patience_seconds else began
+                left = since + self.patience_seconds - time.monotonic()
                 if left <= 0:
-                    waited = (
-                        f" for {time.monotonic() - began:.0f} s" if self.patience_seconds else ""
-                    )
+                    waited = ""
+                    if self.patience_seconds:
+                        _given_up[self.location] = since
+                        waited = f" for {time.monotonic() - since:.0f} s"
                     raise StorageError(
                         f"storage {self.location} did not answer{waited} ({_reason(error)})"
                     ) from error
@@ -445,6 +451,10 @@ def open_storage(location: str | Path) -> Storage:
         filesystem, root = fs.FileSystem.from_uri(_with_options(text))
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"storage {text!r} cannot be opened by pyarrow: {error}") from error
+    if filesystem.type_name == "s3":
+        # What a URI opens tries a request thirty times, each for 3 s (9 s to write) where nobody
+        # answers; its copy, which is what workers get, three times.
+        filesystem = copy.copy(filesystem)
     return Storage(text, filesystem, root)
 
 

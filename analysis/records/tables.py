@@ -45,6 +45,13 @@ from fusion_search.analysis.records.words.names import SPECIFICATION_FILE as SPE
 SCHEMA_VERSION: Final = 2
 CODE_FILE: Final = "code.json"  # hashes of the files of a task of one's own
 PLANNED_FILE: Final = "planned.json"  # the trials a search consists of
+PLANNED_REMEDY: Final = (  # a sweep's is written by resume without being read
+    "put a copy back, or delete it and resume: a sweep lists its trials again, a search over a "
+    "space proposes anew, and what has a record is not trained again"
+)
+SPECIFICATION_REMEDY: Final = (
+    "mend it, put a copy back, or delete it and launch the search again, which trains nothing twice"
+)
 DECISIONS: Final = "fold_rungs"  # in it: which samples were kept or dropped between two folds
 ASHA_FILE: Final = "asha.json"  # what ASHA decided, in order
 CHECKPOINTS: Final = "checkpoints"

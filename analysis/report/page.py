@@ -232,8 +232,10 @@ def _own_code(search: Search) -> list[str]:
     )
     said = f"The task {task} is no part of this program: the commit does not say what it was. "
     try:
-        files = dict(read_json(search.storage, CODE_FILE)["files"])
-    except (OSError, ValueError, LookupError, TypeError):
+        files = read_json(
+            search.storage, CODE_FILE, "delete it", lambda plain: dict(plain["files"])
+        )
+    except (OSError, ValueError):
         files = {}
     if not files:
         return [html.paragraph(f"{said}Nor does the search's folder, which has no {CODE_FILE}.")]

@@ -36,8 +36,8 @@ from fusion_search.search.records.driver_file import (
     SILENT,
     ago,
     driver_words,
+    hear_driver,
     is_here,
-    read_driver_file,
     seconds_silent,
     standing,
 )
@@ -216,7 +216,7 @@ def _follow(name: str, location: str) -> int:
 
 
 def _driver(name: str, location: str) -> dict[str, Any] | None:
-    return read_driver_file(open_storage(location).below(name)) if is_name(name) else None
+    return hear_driver(open_storage(location).below(name)) if is_name(name) else None
 
 
 def _driven(name: str, location: str) -> tuple[str, dict[str, Any] | None]:

@@ -19,7 +19,7 @@ from fusion_search.analysis.records.columns import COLUMNS
 from fusion_search.analysis.records.samples import objectives_of
 from fusion_search.analysis.records.secrets import printable, shown_name
 from fusion_search.analysis.records.selection import count_label, open_search, read_specification
-from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
     CONFIRMATION_SUFFIX,
@@ -44,6 +44,7 @@ from fusion_search.search.records.identity import (
     kept_identity,
     write_identity,
 )
+from fusion_search.search.records.lease import LeaseLostError
 from fusion_search.search.records.saved_states import RUNNING
 from fusion_search.search.records.search_folder import (
     load_outline,
@@ -59,6 +60,7 @@ from fusion_search.search.running.confirmation import (
     write_candidates,
 )
 from fusion_search.search.running.listed_trials import run_listed
+from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.space_search import run_space
 from fusion_search.search.running.summary import SOME_FAILED, go_on_command
@@ -232,12 +234,27 @@ def _go_on(
             return _confirm(search, environment) or code
     except NothingToConfirmError as error:  # of samples of several trials, each lacks one
         print(f"no confirmation: {error}")
+    except LeaseLostError:
+        raise
+    except StorageError as error:
+        if not _has_begun(storage, begin=begin):
+            raise
+        resume = go_on_command("resume", search, environment.options)
+        raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
     except KeyboardInterrupt as interrupt:  # a second one, while the end of the search is told
-        if interrupt.args or not storage.exists(SPECIFICATION_FILE):
+        if interrupt.args or not _has_begun(storage, begin=begin):
             raise
         resume = go_on_command("resume", search, environment.options)
         raise KeyboardInterrupt(f"go on with: {resume}") from interrupt
     return code
+
+
+def _has_begun(storage: Storage, *, begin: bool) -> bool:
+    """Whether there is a search to go on with; so it may be where storage does not say."""
+    try:
+        return not begin or storage.patient(0).exists(SPECIFICATION_FILE)
+    except StorageError:
+        return True
 
 
 def _confirm(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -33,6 +34,7 @@ from fusion_search.search.records.driver_file import (
     SILENT,
     doing_words,
     read_driver,
+    read_driver_file,
     standing,
 )
 from fusion_search.search.records.planned import read_plan
@@ -75,6 +77,9 @@ def print_searches(location: str) -> int:
     heads = f"{'ended':>11} {'stopped':>7} {'failed':>6} {'best':>8} {'time':>9}"
     print(f"{'search':30} {'state':12} {heads}")
     damaged = False
+    for name in (*names, *beginning):  # silent drivers are listened for side by side from here on
+        with contextlib.suppress(ValueError, OSError):
+            read_driver_file(open_storage(location).below(name))
     for name in sorted({*names, *beginning}):
         try:
             of = _beginning_line if name in beginning else _search_line

@@ -177,6 +177,8 @@ class Driver(tune.Callback):
         number, ended = trial.config[PROPOSAL][NUMBER], result["event"] == "end"
         if result["event"] == "start":
             return self._wanted(trial)
+        if self.stopped is not None:
+            return not ended
         try:
             if PROGRESS in result and not self._proposals.goes_on_after(
                 number, result[EPOCHS_RUN], result[PROGRESS]
@@ -194,7 +196,9 @@ class Driver(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died too often, or could not write its records: say so in its stead."""
         news = self._news_of(trial)
-        if not news.overdue and trial.num_failures <= self._resources.retries:
+        if self.stopped is not None:
+            pass  # what it was running is left for resume, as of all others
+        elif not news.overdue and trial.num_failures <= self._resources.retries:
             # Ray may hear twice of one death before a trial has begun, and then gives it up
             # untried. Without a record it is run by the next resume.
             self._progress.say(f"a trial: the worker {_lost(trial)}; left for resume")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from fusion_search.analysis.records.plain_data import LARGEST_PLAN, read_json
-from fusion_search.analysis.records.secrets import sentence
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import ASHA_FILE
 from fusion_search.search.spaces.asha import Asha, RungDecision, parse_rung_decision
@@ -64,13 +64,14 @@ def read_asha_decisions(storage: Storage) -> list[RungDecision]:
     """
     if not storage.exists(ASHA_FILE):
         return []
-    plain = read_json(storage, ASHA_FILE, LARGEST_PLAN)
-    try:
-        if not isinstance(plain, list):
-            raise ValueError("it is not a list of decisions")
-        return [parse_rung_decision(one) for one in plain]
-    except ValueError as error:
-        raise ValueError(
-            f"{storage.named(ASHA_FILE)} is damaged ({sentence(error)}); put a copy back, or "
-            "delete it and resume the search: trials are then set against those that come after it"
-        ) from error
+    remedy = (
+        "put a copy back, or delete it and resume the search: trials are then set against those "
+        "that come after it"
+    )
+    return read_json(storage, ASHA_FILE, remedy, _parsed, LARGEST_PLAN)
+
+
+def _parsed(plain: Any) -> list[RungDecision]:
+    if not isinstance(plain, list):
+        raise ValueError("it is not a list of decisions")
+    return [parse_rung_decision(one) for one in plain]

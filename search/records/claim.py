@@ -3,7 +3,9 @@
 The claim is a lease, ``driver.json`` (``lease.py``). Whoever makes the file drives the search. One
 of a dead process of this machine is taken over at once; one that was not heard for
 ``STALE_SECONDS`` is taken over after it was watched for ``WATCH_SECONDS`` and still said nothing,
-since two machines' clocks may differ. Threads of one process ask each other.
+since two machines' clocks may differ. One of a machine of this one's name, which may be this one
+before it was started again, is watched at once, however long it was silent. Threads of one process
+ask each other.
 
 Object stores (and disks without hard links) have no file that one alone can make. There a claim is
 written, and read again after ``SETTLE_SECONDS``: of several that found nothing, the last one's
@@ -28,19 +30,17 @@ from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
     RENEW_SECONDS,
     RUNNING,
-    STALE_SECONDS,
     WATCH_SECONDS,
     driver_words,
     is_here,
     is_namesake,
     is_this_process,
-    read_driver,
     read_driver_file,
     remove_driver_file,
-    seconds_silent,
     standing,
+    uptime,
 )
-from fusion_search.search.records.lease import Lease, uptime
+from fusion_search.search.records.lease import Lease
 
 _held: Final[dict[str, Lease | None]] = {}
 """The searches that this process drives, by their folders; None while it asks for one."""
@@ -123,7 +123,7 @@ def release_all() -> None:
 
 def check_not_driven(storage: Storage, name: str) -> None:
     """Raise :class:`DrivenError` when another process drives the search now."""
-    driver = read_driver(storage)
+    driver = read_driver_file(storage)  # one that is silent is watched when it is claimed
     if driver is not None and not is_this_process(driver) and standing(driver) == RUNNING:
         raise _taken(storage, name, driver)
 
@@ -165,9 +165,7 @@ def _claim(storage: Storage, name: str, lease: Lease) -> None:
 
 def _is_free(found: Mapping[str, Any]) -> bool:
     """Whether nobody need be watched: a process of this machine is dead, or left this behind."""
-    if is_here(found):
-        return standing(found) == DEAD or is_this_process(found)
-    return is_namesake(found) and seconds_silent(found) >= STALE_SECONDS
+    return is_here(found) and (standing(found) == DEAD or is_this_process(found))
 
 
 def _watch(name: str, found: Mapping[str, Any]) -> None:

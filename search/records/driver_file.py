@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,8 @@ RENEW_SECONDS: Final = 10.0
 """A driver says so often that it lives."""
 WATCH_SECONDS: Final = 40.0
 """Whoever takes over from a process that it cannot ask looks for so long whether it is heard."""
+LISTEN_SECONDS: Final = 15.0
+"""Who only wants to know whether a driver lives that it cannot ask looks for so long."""
 STALE_SECONDS: Final = 240.0
 """A driver that was not heard for so long is taken over: longer than storage is waited for
 (``resources.storage_wait_seconds``, by default), so that a short fault of it costs no lease."""
@@ -34,9 +38,32 @@ STALE_SECONDS: Final = 240.0
 RUNNING, SILENT, DEAD = "running", "silent", "dead"
 
 
+_LOOK_SECONDS: Final = 1.0  # between two looks whether a driver is heard
+
+
 def now() -> datetime:
     """The time, by this machine's clock."""
     return datetime.now(UTC)
+
+
+def uptime() -> float:
+    """Seconds on a clock that nobody sets, and that a sleeping machine does not stop."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Told(dict[str, Any]):
+    """What a driver last said of itself, and what this process saw of it by its own clock.
+
+    Attributes:
+        since: when it was first seen to say this.
+        moved: whether it was seen to say something else before, so that it lived then.
+    """
+
+    since = 0.0
+    moved = False
+
+
+_seen: Final[dict[tuple[str, str], Told]] = {}  # (folder, lease) -> what was last read of it
 
 
 NOTHING_TOLD: Final[Mapping[str, Any]] = {"running": {}, "doing": "", "said": [], "page": ""}
@@ -75,46 +102,85 @@ def remove_driver_file(storage: Storage) -> None:
     storage.remove(DRIVER_FILE)
 
 
-def read_driver_file(storage: Storage) -> dict[str, Any] | None:
+def read_driver_file(storage: Storage) -> Told | None:
     """What the driver last said of itself, be it alive or dead; None when nothing is there."""
-    where = storage.named(DRIVER_FILE)
+    remedy = "delete it if no process runs the search"
     try:
-        state: dict[str, Any] = read_json(storage, DRIVER_FILE)
+        told = read_json(storage, DRIVER_FILE, remedy, _told)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ValueError(f"{error}; delete it if no process runs the search") from error
-    if not _is_state(state):
-        raise ValueError(f"{where} is damaged; delete it if no process runs the search")
-    return state
+    return _watched(storage.named(DRIVER_FILE), told)
 
 
-def read_driver(storage: Storage) -> dict[str, Any] | None:
+def _told(plain: Any) -> Told:
+    if not _is_state(plain):
+        raise ValueError("it does not say who runs the search")
+    return Told(plain)
+
+
+def _watched(where: str, told: Told) -> Told:
+    before = _seen.get((where, told["lease"]))
+    if before is None or before["heard_at"] != told["heard_at"]:
+        told.since, told.moved = uptime(), before is not None
+    else:
+        told.since, told.moved = before.since, before.moved
+    _seen[where, told["lease"]] = told
+    return told
+
+
+def hear_driver(storage: Storage) -> Told | None:
+    """The same. One that two clocks call silent is looked at for ``LISTEN_SECONDS`` first.
+
+    Clocks differ by minutes; whether a driver is heard meanwhile is seen by one alone. One of this
+    machine is asked instead, and costs no time.
+    """
+    told, said = read_driver_file(storage), False
+    while told is not None and not is_here(told) and standing(told) != RUNNING:
+        left = told.since + LISTEN_SECONDS - uptime()
+        if left <= 0:
+            break
+        if not said:
+            words = f"looking for {left:.0f} s whether {driver_words(told)} is heard"
+            print(words, file=sys.stderr, flush=True)
+        said = True
+        time.sleep(min(left, _LOOK_SECONDS))
+        told = read_driver_file(storage)
+    return told
+
+
+def read_driver(storage: Storage) -> Told | None:
     """The state of the process that drives a search; None when none does, or it is dead.
 
     One of another machine cannot be asked whether it lives: :func:`standing` tells a silent one.
+    It is listened for as by :func:`hear_driver`.
     """
-    state = read_driver_file(storage)
+    state = hear_driver(storage)
     return None if state is None or standing(state) == DEAD else state
 
 
 def standing(state: Mapping[str, Any]) -> str:
     """Of the process that a file tells of: RUNNING, SILENT (not heard for long) or DEAD.
 
-    A process of this machine is asked. Of one elsewhere only the file tells, by two machines'
-    clocks: they may differ by minutes, and a time that is to come says nothing.
+    A process of this machine is asked. Of one elsewhere only the file tells: by when it was seen to
+    be heard, else by two machines' clocks, which may differ by minutes, and by which a time that is
+    to come says nothing. So who acts upon another answer than RUNNING has watched it meanwhile.
     """
     silence = seconds_silent(state)
     if is_here(state):
         if not _lives(state):
             return DEAD
-    elif is_namesake(state) and silence >= WATCH_SECONDS:
-        return DEAD
+    elif is_namesake(state):
+        if silence >= STALE_SECONDS:
+            return DEAD
+        if silence >= WATCH_SECONDS:
+            return SILENT
     return RUNNING if -STALE_SECONDS < silence < STALE_SECONDS else SILENT
 
 
 def seconds_silent(state: Mapping[str, Any]) -> float:
-    """How long a driver was not heard, by this machine's clock."""
+    """How long a driver was not heard: since it was seen to be, else by two machines' clocks."""
+    if isinstance(state, Told) and state.moved:
+        return uptime() - state.since
     heard = datetime.fromisoformat(state["heard_at"])
     return (now() - heard).total_seconds()
 

@@ -58,18 +58,21 @@ def read_identity(storage: Storage) -> Identity | None:
     Raises:
         ValueError: the file is damaged.
     """
+    remedy = (
+        "put a copy back, or delete it: the search then gets another id, and new runs in MLflow"
+    )
     try:
-        plain = read_json(storage, IDENTITY_FILE)
+        return read_json(storage, IDENTITY_FILE, remedy, _identity)
     except FileNotFoundError:
         return None
+
+
+def _identity(plain: object) -> Identity:
     found = plain if isinstance(plain, dict) else {}
     search_id, confirms = found.get("search_id"), found.get("confirms")
     if _is_id(search_id) and (confirms is None or _is_id(confirms)):
         return Identity(search_id, confirms)
-    raise ValueError(
-        f"{storage.named(IDENTITY_FILE)} is damaged; put a copy back, or delete it: the search "
-        "then gets another id, and new runs in MLflow"
-    )
+    raise ValueError("it holds no id of a search")
 
 
 def kept_identity(storage: Storage) -> Identity:

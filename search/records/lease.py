@@ -14,7 +14,6 @@ import itertools
 import json
 import signal
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -33,6 +32,7 @@ from fusion_search.search.records.driver_file import (
     driver_words,
     read_driver_file,
     remove_driver_file,
+    uptime,
 )
 
 STOP_FILE: Final = "stop.json"  # asks the driver to stop
@@ -45,11 +45,6 @@ watches before taking over, and is measured by a clock that goes on while the ma
 
 class LeaseLostError(StorageError):
     """Another process drives the search now; the message is one sentence."""
-
-
-def uptime() -> float:
-    """Seconds on a clock that nobody sets, and that a sleeping machine does not stop."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def interrupt_main_thread() -> None:
@@ -239,9 +234,7 @@ def ask_to_stop(storage: Storage, lease: str, by: str) -> None:
 def asked_to_stop(storage: Storage, lease: str) -> str | None:
     """Who asked the driver with this lease to stop; None when nobody did."""
     try:
-        asked = read_json(storage, STOP_FILE)
+        asked = read_json(storage, STOP_FILE, "delete it", dict[str, Any])
     except (FileNotFoundError, ValueError):
         return None
-    if not isinstance(asked, dict) or asked.get("lease") != lease:
-        return None
-    return str(asked.get("by"))
+    return str(asked.get("by")) if asked.get("lease") == lease else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import LARGEST_PLAN, read_json
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import DECISIONS, PLANNED_FILE
+from fusion_search.analysis.records.tables import DECISIONS, PLANNED_FILE, PLANNED_REMEDY
 from fusion_search.search.spaces.fold_rungs import Decision, parse_decision
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.trials.specification import TrialSpecification
@@ -102,17 +102,20 @@ def read_planned_count(storage: Storage) -> int:
 
 
 def _plan(storage: Storage) -> dict[str, Any]:
-    plan = read_json(storage, PLANNED_FILE, LARGEST_PLAN)
-    if not isinstance(plan, dict) or not {"planned", "trials"} <= set(plan):
-        raise _damaged(storage)
-    return plan
+    return read_json(storage, PLANNED_FILE, PLANNED_REMEDY, _parsed, LARGEST_PLAN)
+
+
+def _parsed(plain: Any) -> dict[str, Any]:
+    if not isinstance(plain, dict) or not {"planned", "trials"} <= set(plain):
+        raise ValueError(_NO_PLAN)
+    return plain
 
 
 def _damaged(storage: Storage) -> ValueError:
-    return ValueError(
-        f"{storage.named(PLANNED_FILE)} is damaged (it is not a list of trials); put a copy back, "
-        "or delete it and resume the search to plan it anew"
-    )
+    return ValueError(f"{storage.named(PLANNED_FILE)} is damaged ({_NO_PLAN}); {PLANNED_REMEDY}")
+
+
+_NO_PLAN: Final = "it is not a list of trials"
 
 
 def _is_planned(row: Any, sampled: bool) -> bool:

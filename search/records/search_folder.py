@@ -24,6 +24,7 @@ from fusion_search.analysis.records.tables import (
     FINISHED,
     PLANNED_FILE,
     SPECIFICATION_FILE,
+    SPECIFICATION_REMEDY,
     OnDamage,
     earlier_version,
     read_table,
@@ -43,7 +44,7 @@ from fusion_search.search.records.driver_file import (
     RUNNING,
     doing_words,
     driver_words,
-    read_driver_file,
+    hear_driver,
     standing,
 )
 from fusion_search.search.records.planned import (
@@ -102,6 +103,12 @@ def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]
         raise ConfigurationError(
             f"{where} is missing; put a copy back, or launch the search again"
         ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"{error}; {SPECIFICATION_REMEDY}") from error
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(
+            f"{where} is damaged (it is not a mapping); {SPECIFICATION_REMEDY}"
+        )
     if isinstance(raw, Mapping) and "task" not in raw and not storage.is_there(TASK_FILE):
         raise ConfigurationError(earlier_version(where, 1))
     try:
@@ -136,7 +143,7 @@ def beginning_driver(name: str, location: str) -> dict[str, Any] | None:
     if not is_name(name):
         return None
     storage = open_storage(location).below(name)
-    driver = None if storage.is_there(SPECIFICATION_FILE) else read_driver_file(storage)
+    driver = None if storage.is_there(SPECIFICATION_FILE) else hear_driver(storage)
     if driver is None or standing(driver) == RUNNING:
         return driver
     return None if _is_search(storage) else driver  # it lost its specification

@@ -81,15 +81,18 @@ def read_task_code(storage: Storage) -> TaskCode | None:
     Raises:
         ValueError: the file is damaged.
     """
+    remedy = (
+        "put a copy back, or delete it to go on without knowing whether the task's code has changed"
+    )
     try:
-        plain = read_json(storage, CODE_FILE)
+        return read_json(storage, CODE_FILE, remedy, _code)
     except FileNotFoundError:
         return None
+
+
+def _code(plain: Any) -> TaskCode:
     if not _is_code(plain):
-        raise ValueError(
-            f"{storage.named(CODE_FILE)} is damaged (it names no files of a task); put a copy "
-            "back, or delete it to go on without knowing whether the task's code has changed"
-        )
+        raise ValueError("it names no files of a task")
     return TaskCode(**plain)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from functools import reduce
 from operator import and_
@@ -23,6 +23,7 @@ from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.claim import held_lease, tell_doing
 from fusion_search.search.records.identity import kept_identity
+from fusion_search.search.records.lease import LeaseLostError
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
@@ -197,24 +198,56 @@ def run(
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
     if tracker is not None:
         progress.page = lambda: tracker.page
-    try:
+    with _ended_in_order(storage, tracker, progress, resume):
         environment.dispatcher.run_trials(
             trials, opened, recorder, search, progress, tracker, resume
         )
-    except (SearchStoppedError, StorageError) as error:
-        storage.assure()  # or there is nothing to repair: another drives it
-        raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
-    finally:
-        try:
-            if tracker is not None:
-                progress.does("writing what is left to MLflow")
-                tracker.close(MLFLOW_WAIT_SECONDS)
-            forget_ended(storage.patient(0))
-            remove_outlived_failures(storage.patient(0))
-        finally:  # also when interrupted again meanwhile
-            progress.close()
     storage.assure()
     return tracker
+
+
+@contextmanager
+def _ended_in_order(
+    storage: Storage, tracker: Tracker | None, progress: Progress, resume: str
+) -> Iterator[None]:
+    """Close what a run holds when the block ends; what ended it is what is told.
+
+    Nothing here waits for storage: what ended the block may have waited for it already.
+    """
+    try:
+        yield
+    except (SearchStoppedError, StorageError) as error:
+        with suppress(KeyboardInterrupt):
+            _close(storage.patient(0), tracker, progress)
+        stopped = f"{error}; when that is repaired, go on with: {resume}"
+        raise SearchStoppedError(stopped) from error
+    except BaseException:
+        _close(storage.patient(0), tracker, progress)
+        raise
+    _close(storage.patient(0), tracker, progress)
+
+
+def _close(storage: Storage, tracker: Tracker | None, progress: Progress) -> None:
+    """Raises ``LeaseLostError``: then there is nothing to repair, for another drives the search."""
+    try:
+        away = ""
+        try:
+            storage.assure()
+            storage.exists(SPECIFICATION_FILE)
+        except LeaseLostError:
+            raise
+        except StorageError as error:
+            away = str(error)
+        finally:
+            if tracker is not None:
+                if not away:
+                    progress.does("writing what is left to MLflow")
+                tracker.close(0 if away else MLFLOW_WAIT_SECONDS, away)
+        if not away:
+            forget_ended(storage)
+            remove_outlived_failures(storage)
+    finally:  # also when interrupted again meanwhile
+        progress.close()
 
 
 def start_tracker(
@@ -237,6 +270,7 @@ def start_tracker(
     if uri is None:
         say(TRACKING_OFF)
         return None
+    kept_identity(storage)  # a damaged one is no trouble of MLflow's
     tracker = Tracker(storage, uri, say)
     for trial_id in sorted(ended):
         tracker.trial_ended(trial_id)

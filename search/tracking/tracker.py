@@ -220,8 +220,12 @@ class Tracker:
         self._owed[trial_id] = None
         self._add(self._write_owed)
 
-    def close(self, timeout_seconds: float) -> bool:
+    def close(self, timeout_seconds: float, unreadable: str = "") -> bool:
         """Write what is left and the state of the search, waiting at most so long.
+
+        Args:
+            timeout_seconds: how long.
+            unreadable: why the records, which are what is left to write, cannot be read.
 
         Returns:
             Whether everything was written.
@@ -234,7 +238,7 @@ class Tracker:
             self._closed = True
         if not self._complete:
             where = without_password(self._uri)
-            slow = f"MLflow at {where} is slow; {timeout_seconds:g} s were waited"
+            slow = unreadable or f"MLflow at {where} is slow; {timeout_seconds:g} s were waited"
             name = self._search.root.rstrip("/").rpartition("/")[2]
             sync = command("sync-mlflow", name, storage=self._search.parent.location)
             owed = len(self._owed)

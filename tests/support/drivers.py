@@ -38,7 +38,7 @@ class Clock:
         self.waits: list[float] = []
         self.meanwhile: Any = None
         monkeypatch.setattr(driver_file, "now", lambda: NOON + timedelta(seconds=self.now))
-        for module in (claim, lease):
+        for module in (claim, driver_file, lease):
             monkeypatch.setattr(module, "uptime", lambda: self.now)
         monkeypatch.setattr(claim.time, "sleep", self.sleep)
         # Nothing happens but what a test does.

@@ -35,6 +35,8 @@ class S3Server:
         self.requests: list[tuple[str, str]] = []  # (method, path)
         self._host, self._port = host, port
         self._one_at_a_time = threading.Lock()
+        self._answering = threading.Event()
+        self._answering.set()
         self._application = DomainDispatcherApplication(create_backend_app)
         self.start()
 
@@ -59,6 +61,15 @@ class S3Server:
         self._thread.join()
         self._server.server_close()
 
+    @contextlib.contextmanager
+    def mute(self) -> Iterator[None]:
+        """Accept connections and never answer, until the block ends."""
+        self._answering.clear()
+        try:
+            yield
+        finally:
+            self._answering.set()
+
     def make_bucket(self) -> None:
         options = f"{self._options}&allow_bucket_creation=true&allow_bucket_deletion=true"
         filesystem, _ = fs.FileSystem.from_uri(f"s3://bucket?{options}")
@@ -80,6 +91,7 @@ class S3Server:
 
     def _count(self, environment: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.requests.append((environment["REQUEST_METHOD"], environment["PATH_INFO"]))
+        self._answering.wait()
         # S3 answers each request whole; moto reads and overwrites an object at the same time.
         with self._one_at_a_time:
             return list(self._application(environment, start_response))

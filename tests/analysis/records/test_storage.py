@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import platform
+import socket
 import subprocess
 import threading
 import time
@@ -17,7 +18,7 @@ import pytest
 from damage import NAME, sweep_folder
 from descriptions import digit_description, write_description
 from pyarrow import fs
-from s3_server import S3Server
+from s3_server import CREDENTIALS, S3Server
 from small_trials import small_trial
 
 from fusion_search.analysis.records import storage as storage_module
@@ -153,6 +154,53 @@ def test_patience_ends_with_one_sentence(tmp_path: Path, quick: None) -> None:
     with pytest.raises(StorageError, match=r"did not answer \(no answer\)"):
         ailing(tmp_path, trouble, patience=0).exists("file")
     assert len(asked) == 1
+
+
+def test_who_asks_after_another_waited_in_vain_does_not_wait_anew(
+    tmp_path: Path, quick: None
+) -> None:
+    asked: list[str] = []
+
+    def trouble(name: str) -> None:
+        asked.append(name)
+        if failing:
+            raise OSError("no answer")
+
+    failing = True
+    storage = ailing(tmp_path, trouble, patience=0.1)
+    for most in (20, 1, 1):
+        asked.clear()
+        with pytest.raises(StorageError, match="did not answer for"):
+            storage.exists("file")
+        assert len(asked) <= most
+    failing = False
+    assert not storage.exists("file")
+    failing = True  # another time
+    asked.clear()
+    with pytest.raises(StorageError, match="did not answer for"):
+        storage.exists("file")
+    assert len(asked) > 3
+
+
+def test_a_request_to_s3_is_not_tried_thirty_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        came: list[int] = []
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    listening.accept()[0].close()
+                    came.append(1)
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        port = listening.getsockname()[1]
+        options = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+        with pytest.raises(StorageError, match="did not answer"):
+            open_storage(f"s3://bucket/results?{options}").exists("file")
+        listening.shutdown(socket.SHUT_RDWR)
+    assert 1 <= len(came) <= 6
 
 
 def test_what_storage_says_of_a_file_is_not_asked_twice(tmp_path: Path) -> None:

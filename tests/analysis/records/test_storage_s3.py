@@ -144,6 +144,26 @@ def test_storage_that_stays_away_stops_the_search_in_order(
 
 
 @pytest.mark.slow
+def test_storage_that_takes_connections_and_never_answers_is_waited_for_once(
+    tmp_path: Path, server: S3Server
+) -> None:
+    limits = {"storage_wait_seconds": 5}
+    with search_process("launch", config_of(tmp_path, server, 3, **limits)) as process:
+        read_until(process, "[1/3]")
+        began = time.monotonic()
+        with server.mute():
+            output, _ = process.communicate(timeout=600)
+        took = time.monotonic() - began
+    assert process.returncode == 2, output
+    assert "did not answer for" in output
+    assert "go on with: fusion-search resume test --storage 's3://bucket/results?" in output
+    assert "Traceback" not in output
+    assert took < 180, output
+    code, output = run("resume", "test", "--storage", server.uri)
+    assert code == 0, output
+
+
+@pytest.mark.slow
 def test_a_full_disk_stops_the_search_in_order(tmp_path: Path, small_disk: Path) -> None:
     results = small_disk / "results"
     config = write_config(tmp_path, storage=str(results), mlflow={"enabled": False})

@@ -125,11 +125,18 @@ def test_stop_of_what_cannot_be_stopped_says_so(
 
 
 def test_stop_leaves_its_request_to_a_silent_driver(
-    storage: Storage, at: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    storage: Storage,
+    at: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    clock = Clock(monkeypatch)
     there = write_driver(storage, 3 * 3600, host="node-3")
     assert main(["stop", NAME, *at]) == 1
-    assert capsys.readouterr().err == (
+    assert sum(clock.waits) == 15  # as docs/cluster.md has it
+    listened, _, told = capsys.readouterr().err.partition("\n")
+    assert listened.startswith("looking for 15 s whether process ")
+    assert told == (
         "last heard 3 h ago from node-3: its machine is probably gone; `fusion-search resume "
         f"{NAME} --storage {at[1]}` takes it over\nif it is heard again, it stops\n"
     )
@@ -211,8 +218,10 @@ def test_a_search_that_is_not_written_yet_is_told_by_all(
     words: str,
     tmp_path: Path,
     at: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Clock(monkeypatch)
     begun = open_storage(tmp_path).below("begun")
     write_driver(begun, silent, **fields, doing="starting Ray")
     assert main(["status", *at]) == 0
@@ -272,8 +281,10 @@ def test_attach_ends_when_its_driver_is_gone(
     storage: Storage,
     at: tuple[str, str],
     left: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Clock(monkeypatch)
     write_driver(storage, silent, **fields)
     assert main(["attach", NAME, *at]) == 130
     told = capsys.readouterr().out
@@ -295,8 +306,10 @@ def test_who_is_gone_before_it_wrote_what_it_runs_is_not_waited_for(
     words: str,
     tmp_path: Path,
     at: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Clock(monkeypatch)
     write_driver(open_storage(tmp_path).below(NAME), silent, **fields)
     assert main(["attach", NAME, *at]) == 1
     told = capsys.readouterr().out

@@ -20,6 +20,8 @@ from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
     ago,
+    driver_words,
+    hear_driver,
     is_this_process,
     read_driver,
     standing,
@@ -116,6 +118,7 @@ def test_a_stranger_with_the_number_of_a_dead_driver_drives_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Clock(monkeypatch)
     changed(storage, **fields)
     left = storage.read(DRIVER_FILE)
     assert read_driver(storage) is None
@@ -223,11 +226,15 @@ NAMESAKE = {"boot": "another"}
         ({}, 239, "running"),
         ({}, 240, "silent"),
         ({"process_start": 1}, 0, "dead"),
-        # Of another boot or container of this name it is dead as soon as it says nothing.
+        # Of another boot or container of this name, which may be another machine.
         (NAMESAKE, 39, "running"),
-        (NAMESAKE, 40, "dead"),
+        (NAMESAKE, 40, "silent"),
+        (NAMESAKE, 239, "silent"),
+        (NAMESAKE, 240, "dead"),
+        (NAMESAKE, -240, "silent"),
         ({"namespace": "another"}, 39, "running"),
-        ({"namespace": "another"}, 40, "dead"),
+        ({"namespace": "another"}, 40, "silent"),
+        ({"namespace": "another"}, 240, "dead"),
     ],
 )
 def test_who_is_not_heard_is_silent(
@@ -239,6 +246,46 @@ def test_who_is_not_heard_is_silent(
 ) -> None:
     Clock(monkeypatch)
     assert standing(write_driver(storage, silent, **fields)) == expected
+
+
+@pytest.mark.parametrize("fields", [ELSEWHERE, NAMESAKE], ids=["elsewhere", "namesake"])
+@pytest.mark.parametrize("off", [300, -300, 3 * 3600])
+def test_who_is_silent_by_two_clocks_is_listened_for(
+    off: float, fields: dict[str, Any], storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    said = standing(write_driver(storage, off, **fields))
+    assert said == ("dead" if off > 0 and fields is NAMESAKE else "silent")
+    heard = hear_driver(storage)
+    assert heard is not None
+    assert standing(heard) == said  # nothing was heard
+    assert sum(clock.waits) == 15  # as docs/cluster.md has it
+    hear_driver(storage)
+    assert sum(clock.waits) == 15  # it is known by now
+    write_driver(storage, off, **fields)
+    heard = hear_driver(storage)
+    assert heard is not None
+    assert standing(heard) == "running"
+    assert "last heard 0 s ago" in driver_words(heard)
+    clock.now += 39
+    assert standing(heard) == "running"
+    clock.now += 201  # four minutes since it was heard, by one clock
+    assert standing(heard) == ("dead" if fields is NAMESAKE else "silent")
+
+
+def test_a_driver_that_is_heard_while_it_is_listened_for_is_not_waited_for_longer(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    write_driver(storage, 300, host="elsewhere")
+    clock.meanwhile = lambda: write_driver(storage, 300, host="elsewhere")
+    heard = read_driver(storage)
+    assert heard is not None
+    assert standing(heard) == "running"
+    assert clock.waits == [1.0]
+    write_driver(storage, 3 * 3600, lease="e" * 32, pid=os.getppid(), process_start=None)
+    assert standing(read_driver(storage) or {}) == "silent"  # halted, here: it is asked
+    assert clock.waits == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -12,20 +12,23 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from descriptions import digit_description, write_description
 from search_processes import ROOT, write_config
 from small_trials import small_trial
 
-from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
 from fusion_search.analysis.records.tables import read_table
+from fusion_search.search.commands import launching
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.records.claim import claimed
+from fusion_search.search.records.lease import LeaseLostError
 from fusion_search.search.running import run
 from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
 from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.tasks.opened import OpenedTask
 
 
@@ -103,31 +106,108 @@ def test_a_search_that_nobody_can_hear_goes_on(
     assert not list(tmp_path.iterdir())
 
 
+class Idle:
+    """A dispatcher that runs nothing."""
+
+    def run_trials(self, *more: Any) -> None:
+        pass
+
+
+def run_nothing(search: Any, storage: Storage, opened: OpenedTask, dispatcher: Any) -> None:
+    environment = run.Environment(data_folder=None, dispatcher=dispatcher)
+    trials = [small_trial()]
+    run.run(search, storage, trials, opened, environment, planned=1, remaining=1, epochs=1)
+
+
 def test_an_interrupt_while_the_end_is_told_leaves_no_driver_behind(
     tmp_path: Path, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Waiting:
-        def close(self, seconds: float) -> None:
-            raise KeyboardInterrupt
+        page = None
 
-    class Idle:
-        def run_trials(self, *_: Any) -> None:
+        def close(self, seconds: float, unreadable: str) -> None:
             assert storage.exists("driver.json")
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "start_tracker", lambda *_: Waiting())
     storage = open_storage(tmp_path).below("test")
     write_description(storage)
     search = build_search({"name": "test", "task": "digits", "storage": str(tmp_path)})
-    dispatcher: Any = Idle()
     with pytest.raises(KeyboardInterrupt), claimed(storage, "test") as lease:
-        run.run(
-            search,
-            lease.storage,
-            [small_trial()],
-            small_opened,
-            run.Environment(data_folder=None, dispatcher=dispatcher),
-            planned=1,
-            remaining=1,
-            epochs=1,
-        )
+        run_nothing(search, lease.storage, small_opened, Idle())
     assert not storage.exists("driver.json")
+
+
+def test_the_first_error_is_told_and_storage_that_is_away_is_not_waited_for_again(
+    tmp_path: Path, small_opened: OpenedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    class Waiting:
+        page = None
+
+        def close(self, seconds: float, unreadable: str) -> None:
+            closed.append((seconds, unreadable))
+            if unreadable:
+                raise KeyboardInterrupt  # nobody wants to wait
+
+    monkeypatch.setattr(run, "start_tracker", lambda *_: Waiting())
+    storage = open_storage(tmp_path).below("test")
+    write_description(storage)
+    search = build_search({"name": "test", "task": "digits", "storage": str(tmp_path)})
+    away = StorageError("storage x did not answer")
+    patience = []
+
+    def guard(seconds: float) -> None:
+        patience.append(seconds)
+        if guarding:
+            raise away
+
+    guarding = False
+    guarded = storage.patient(180).guarded(guard)
+
+    class Cut(Idle):
+        def run_trials(self, *more: Any) -> None:
+            nonlocal guarding
+            guarding = True
+            patience.clear()
+            raise StorageError("it is full")
+
+    expected = "it is full; when that is repaired, go on with: fusion-search resume test"
+    with pytest.raises(SearchStoppedError, match=expected):
+        run_nothing(search, guarded, small_opened, Cut())
+    assert closed == [(0, "storage x did not answer")]
+    assert patience == [0]
+
+    class Taken(Cut):
+        def run_trials(self, *more: Any) -> None:
+            nonlocal away
+            away = LeaseLostError("another drives it")
+            super().run_trials()
+
+    guarding = False
+    with pytest.raises(LeaseLostError, match="another drives it"):
+        run_nothing(search, guarded, small_opened, Taken())
+
+
+@pytest.mark.parametrize("error", [StorageError("it was cut"), KeyboardInterrupt()])
+def test_what_ends_a_search_that_has_begun_says_how_to_go_on(
+    tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(search: Any, storage: Storage, *_: Any, begin: bool, **more: Any) -> int:
+        monkeypatch.setattr(Storage, "exists", away)
+        raise error
+
+    def away(self: Storage, *parts: str) -> bool:
+        assert self.patience_seconds == 0
+        raise StorageError("it is away")
+
+    def end() -> str:
+        monkeypatch.setattr(launching, "run_listed", ends)
+        search = build_search({"name": "test", "task": "digits", "storage": str(tmp_path)})
+        environment = run.Environment(data_folder=None, dispatcher=cast(Any, Idle()))
+        with pytest.raises((SearchStoppedError, KeyboardInterrupt)) as raised:
+            launching.launch(search, environment)
+        return str(raised.value)
+
+    assert f"go on with: fusion-search resume test --storage {tmp_path}" in end()
