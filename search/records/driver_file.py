@@ -120,10 +120,11 @@ def _told(plain: Any) -> Told:
 
 def _watched(where: str, told: Told) -> Told:
     before = _seen.get((where, told["lease"]))
-    if before is None or before["heard_at"] != told["heard_at"]:
-        told.since, told.moved = uptime(), before is not None
-    else:
+    if before is not None and before["heard_at"] == told["heard_at"]:
         told.since, told.moved = before.since, before.moved
+    else:  # all times are in UTC and written alike; one that is earlier tells of another copy
+        told.since = uptime()
+        told.moved = before is not None and before["heard_at"] < told["heard_at"]
     _seen[where, told["lease"]] = told
     return told
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from descriptions import digit_description, write_description
-from drivers import write_driver
+from drivers import Clock, write_driver
 from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
@@ -167,6 +167,7 @@ def test_advice_given_elsewhere_says_so_too(
     write_driver(storage, process_start=1)  # killed
     assert main(["stop", "test"]) == 0
     assert capsys.readouterr().out.endswith(f"is dead; go on with: {resume}\n")
+    Clock(monkeypatch)  # by which looking whether it is heard takes no time
     write_driver(storage, 3600, host="node-3")
     for words in (["status"], ["status", "test"], ["attach", "test"]):
         main(words)

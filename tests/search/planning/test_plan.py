@@ -83,7 +83,7 @@ def config(name: str, *overrides: str) -> SearchSpecification:
 
 @pytest.mark.parametrize(
     ("name", "units", "trials", "confirming"),
-    [("demo", 3, 3, 0), ("paper", 240, 240, 0), ("placement", 64, 64, 36)],
+    [("demo", 3, 3, 0), ("paper", 240, 240, 0), ("placement", 64, 64, 120)],
 )
 def test_what_is_dispatched(name: str, units: int, trials: int, confirming: int) -> None:
     search = config(name)
@@ -173,7 +173,8 @@ def test_asha_lets_one_in_three_pass() -> None:
     assert found is not None
     assert set(found) == {2, None}
     assert found.count(None) == pytest.approx(30, abs=1)
-    assert stopped_after(config("placement", "scheduler.name=median"), 90) is None
+    other = config("placement", "scheduler.name=median", "scheduler.within=[]")
+    assert stopped_after(other, 90) is None
 
 
 def test_after_every_fold_one_in_so_many_samples_is_left() -> None:
