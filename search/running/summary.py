@@ -8,7 +8,12 @@ from typing import Final
 import pandas as pd
 
 from fusion_search.analysis.records import advice
-from fusion_search.analysis.records.advice import RunOptions, command, read_options
+from fusion_search.analysis.records.advice import (
+    RunOptions,
+    command,
+    confirmed_search,
+    read_options,
+)
 from fusion_search.analysis.records.description import TaskDescription, read_description
 from fusion_search.analysis.records.samples import (
     BestSample,
@@ -97,8 +102,12 @@ def summary(
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
         print_mlflow(uri, page)
-    for verb in _figures(search, finished, description):
-        print(f"figures: {command(*verb, search.name, storage=search.storage)}")
+    confirmed = confirmed_search(search.name, search.storage)
+    if confirmed is not None:  # whose report shows all networks, and the tests
+        print(f"figures: {command('report', confirmed, storage=search.storage)}")
+    else:
+        for verb in _figures(search, finished, description):
+            print(f"figures: {command(*verb, search.name, storage=search.storage)}")
     if counts[FAILED]:
         print(f"run what failed again: {go_on_command('retry', search, options)}")
     if left:

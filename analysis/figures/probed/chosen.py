@@ -18,7 +18,7 @@ from fusion_search.analysis.records.selection import (
     Search,
     network_columns,
 )
-from fusion_search.analysis.statistics import SIGNIFICANCE
+from fusion_search.analysis.statistics import SIGNIFICANCE, undecided
 from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED
 
 HALF: Final = 0.5
@@ -101,7 +101,10 @@ def chosen_arrays(
         if (any(str(name).startswith(one) for one in wanted) if wanted else fits(str(name), values))
     ]
     if not found:
-        raise AnalysisError(f"no probed array is {kind}; there are {there}")
+        raise AnalysisError(
+            f"no probed array is {kind}; there are {there}; name others by --array, probe others, "
+            "or choose a network that has them by --trial"
+        )
     return found
 
 
@@ -155,8 +158,13 @@ def verdict_words(words: Mapping[str, str], row: Mapping[str, Any]) -> str:
     return f"{said}, though beyond chance" if beyond else said
 
 
-def verdict(low: float, high: float, p: float) -> str:
-    """Held where an interval lies above one half and chance is ruled out; refuted below it."""
+def verdict(low: float, high: float, p: float, units: int) -> str:
+    """Held where an interval lies above one half and chance is ruled out; refuted below it.
+
+    Of so few units that no p could be at most 0.05, nothing is said.
+    """
+    if undecided(units):
+        return UNDECIDED
     if low > HALF and p <= SIGNIFICANCE:
         return HELD
     return REFUTED if high < HALF else UNDECIDED

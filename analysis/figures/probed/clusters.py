@@ -206,7 +206,7 @@ def _agreement(
         "low": low,
         "high": high,
         "p": p,
-        "verdict": verdict(low, high, p),
+        "verdict": verdict(low, high, p, len(units)),
     }
 
 

@@ -123,7 +123,7 @@ def _summary(
         "high": high,
         "shifted": float(by_chance.mean()),
         "p": p,
-        "verdict": verdict(low, high, p),
+        "verdict": verdict(low, high, p, len(units)),
     }
 
 

@@ -49,7 +49,7 @@ ALL: Final = "all"
 
 def probe_trial(options: argparse.Namespace) -> int:
     """``probe NAME``: what a trained network makes of examples, into ``activations``."""
-    from fusion_search.analysis.figures.timeline import choose_trial
+    from fusion_search.analysis.figures.timeline import choose_trial, is_probed
 
     search = open_records(options)
     row = choose_trial(search, options.trial)
@@ -67,6 +67,8 @@ def probe_trial(options: argparse.Namespace) -> int:
     examples = _examples(options, data, specification)
     found = probe(network, opened, data, examples, conditions, seed=specification.seed)
     kept = _kept(found, options.arrays or [])
+    if is_probed(search, specification.trial_id):
+        say("what was probed of this network before is replaced")
     _write(search.storage, search.name, specification.trial_id, kept)
     names = dict.fromkeys(one.name for one in kept)
     print(f"arrays: {', '.join(map(printable, names))}")
@@ -141,7 +143,10 @@ def _kept(found: Iterable[Probed], wanted: Sequence[str]) -> list[Probed]:
             )
     for name in wanted:
         if not any(one.startswith(name) for one in names):
-            raise ConfigurationError(f"no array begins with {name!r}; there are {', '.join(names)}")
+            raise ConfigurationError(
+                f"no array begins with {name!r}; there are {', '.join(names)}; another network is "
+                "chosen by --trial"
+            )
     return kept
 
 

@@ -190,7 +190,8 @@ def test_examples_without_a_neighbour_of_their_class_are_refused(examples: pd.Da
     ],
 )
 def test_the_rule(low: float, high: float, p: float, expected: str) -> None:
-    assert verdict(low, high, p) == expected
+    assert verdict(low, high, p, 6) == expected
+    assert verdict(low, high, p, 5) == UNDECIDED  # as everywhere: five sign flips tell nothing
 
 
 @pytest.mark.parametrize(
