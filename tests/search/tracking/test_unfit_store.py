@@ -1,4 +1,4 @@
-"""What lies or answers at MLflow's address is not MLflow's: left alone, and a sentence with a remedy."""
+"""What lies or answers at MLflow's address is not MLflow's: left alone, said with a remedy."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[tuple[i
     given: list[tuple[int, bytes]] = []
 
     class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the library's name)
+        def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, body = given[-1]
             self.send_response(status)
@@ -121,7 +121,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[tuple[i
 
         do_POST = do_GET  # noqa: N815 (the library's name)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the library's name)
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
