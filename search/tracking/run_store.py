@@ -22,6 +22,7 @@ from fusion_search.search.tracking.client import (
     log_file,
     open_client,
 )
+from fusion_search.search.tracking.trouble import NO_SERVER, UnfitStoreError
 from fusion_search.search.tracking.values import Point, milliseconds
 
 ROLE_TAG: Final = "fusion_search.role"  # search or trial
@@ -70,6 +71,7 @@ class RunStore:
 
     Raises:
         ValueError: an experiment of this name, and of other searches, was deleted in MLflow.
+        UnfitStoreError: something else answers at this address.
     """
 
     def __init__(self, uri: str, name: str, search_id: str, artifact_location: str | None) -> None:
@@ -172,6 +174,8 @@ class RunStore:
         existing = self._client.get_experiment_by_name(name)
         if existing is None:
             return str(self._client.create_experiment(name, artifact_location, tags={tag: name}))
+        if not existing.experiment_id:  # MLflow's client takes any mapping for an experiment
+            raise UnfitStoreError(NO_SERVER)
         if is_deleted(existing):
             raise ValueError(
                 f"the MLflow experiment {name!r} of other searches was deleted; restore it in "

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import pandas as pd
@@ -29,6 +29,7 @@ from fusion_search.analysis.records.tables import (
     FAILED,
     SCHEMA_VERSION,
     SPECIFICATION_FILE,
+    SPECIFICATION_REMEDY,
     RecordError,
     described,
     read_batches,
@@ -49,6 +50,7 @@ from fusion_search.search.tracking.run_store import (
     RunStore,
     StoredRun,
 )
+from fusion_search.search.tracking.trouble import UnreadableSearchError
 from fusion_search.search.tracking.values import (
     Point,
     Row,
@@ -91,22 +93,22 @@ class SearchRuns:
         description: of the search's task.
 
     Raises:
-        ValueError: the experiment was deleted in MLflow, or what the search is of cannot be read.
+        ValueError: the experiment was deleted in MLflow.
+        UnreadableSearchError: what the search is of cannot be read.
     """
 
     def __init__(self, search: Storage, uri: str, *, closely: bool = False) -> None:
         self._search = search
-        self.description = described(search)
         self._name = search.root.rstrip("/").rpartition("/")[2]
-        self._specification = read_content(search, SPECIFICATION_FILE)
-        self._declared = parse_yaml(self._specification, search.named(SPECIFICATION_FILE))
+        with _reading():
+            self.description = described(search)
+            self._specification, self._declared = _read_specification(search)
+            search_id = kept_identity(search).search_id
         self._brief = not any(
             other in self._declared for other in ("searcher", "listed")
         )  # a sweep
         self._closely = closely
-        self._store = RunStore(
-            uri, self._name, kept_identity(search).search_id, _artifact_location(search, uri)
-        )
+        self._store = RunStore(uri, self._name, search_id, _artifact_location(search, uri))
         self.experiment_id = self._store.experiment_id
         self._runs: dict[str, list[StoredRun]] = {}  # by trial id, deleted ones too
         parents = []
@@ -195,8 +197,9 @@ class SearchRuns:
         as FAILED. While it is ``running``, it and they are shown as that.
         """
         recorded = set(trials["trial_id"])
-        everything = {trial["trial_id"] for trial in read_plan(self._search)}
-        planned = everything - skipped_trials(self._search, trials) or recorded
+        with _reading():
+            everything = {trial["trial_id"] for trial in read_plan(self._search)}
+            planned = everything - skipped_trials(self._search, trials) or recorded
         objective = choosing_objective(self._declared, self.description)
         best = BestSample(objective, rows_of(trials))
         dropped = dropped_words([one.folds for one in dropped_samples(self._search)])
@@ -346,6 +349,31 @@ class SearchRuns:
         if self._search.exists(table, f"{trial_id}.parquet"):  # a failed trial may lack it
             columns = [name for name in self.description.schema(table).names if name not in KEY]
             yield from read_batches(self._search, table, columns, [trial_id], self.description)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """What is wrong with the search's own files is no trouble of MLflow's."""
+    try:
+        yield
+    except ValueError as error:
+        raise UnreadableSearchError(str(error)) from error
+
+
+def _read_specification(search: Storage) -> tuple[bytes, Mapping[str, Any]]:
+    where = search.named(SPECIFICATION_FILE)
+    try:
+        content = read_content(search, SPECIFICATION_FILE)
+        declared = parse_yaml(content, where)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{where} is missing; put a copy back, or launch the search again"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{error}; {SPECIFICATION_REMEDY}") from error
+    if not isinstance(declared, Mapping):
+        raise ValueError(f"{where} is damaged (it is not a mapping); {SPECIFICATION_REMEDY}")
+    return content, declared
 
 
 def _artifact_location(search: Storage, uri: str) -> str | None:

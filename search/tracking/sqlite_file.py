@@ -12,9 +12,13 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from fusion_search.analysis.records.processes import locked_within
+from fusion_search.analysis.records.secrets import printable
+from fusion_search.search.tracking.trouble import ANOTHER_FILE, UnfitStoreError
 
 _LOCAL_FILES: Final = {"ext2/ext3", "xfs", "btrfs", "zfs", "f2fs", "overlayfs", "tmpfs"}
 _LOCK_SECONDS: Final = 60.0  # another process's making of the tables takes seconds
+_FIRST_TABLES: Final = {"experiments", "runs", "tags", "metrics", "params"}  # MLflow makes them
+_VERSION_TABLE: Final = "alembic_version"  # and then this one
 
 _opened: Final[dict[Path, tuple[int, int]]] = {}
 """The files that this process wrote to, by device and number."""
@@ -64,17 +68,24 @@ def prepared(uri: str) -> Iterator[str]:
 
     Raises:
         TimeoutError: another process held the folder for a minute.
+        UnfitStoreError: another program's tables are in the file, or it is none.
         sqlite3.Error: it is no database, or cannot be written.
     """
     file = sqlite_file(uri)
     if file is None:
         yield uri
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UnfitStoreError(
+            f"{printable(file.parent)} is to be a folder, and a file is in its way; {ANOTHER_FILE}"
+        ) from error
     local = _is_local(file.parent)
     with _alone(file.parent) if local else nullcontext():
         if was_replaced(uri):
             _replaced[file] = _replaced.get(file, 0) + 1
+        _check_ours(file)
         if local:
             _use_log(file)
         address, options, rest = uri.partition("?")
@@ -90,6 +101,24 @@ def close_store(uri: str) -> None:
     if file is not None and file.exists():
         with closing(sqlite3.connect(file)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _check_ours(file: Path) -> None:
+    """MLflow would add its tables to those of any program."""
+    if not file.exists():
+        return
+    if not file.is_file():
+        kind = "a folder" if file.is_dir() else "a pipe or a device"
+        raise UnfitStoreError(f"it is {kind}, not a file; {ANOTHER_FILE}")
+    with closing(sqlite3.connect(file, timeout=20)) as connection:
+        named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = {name for (name,) in named} - {"sqlite_sequence", "sqlite_stat1"}
+        columns = connection.execute("SELECT name FROM pragma_table_info('experiments')")
+        of_mlflow = ("experiment_id",) in columns.fetchall()
+    # Without a version, of a process that was killed while it made them.
+    if tables and not (of_mlflow and (_VERSION_TABLE in tables or tables <= _FIRST_TABLES)):
+        shown = printable(", ".join(sorted(tables))[:100])
+        raise UnfitStoreError(f"it holds another program's tables ({shown}); {ANOTHER_FILE}")
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

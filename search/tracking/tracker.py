@@ -189,6 +189,7 @@ class Tracker:
         self._retry_at = -math.inf  # on the monotonic clock
         self._problem = ""  # why MLflow cannot be written; empty when it can
         self._complete = self._closed = False
+        self._replaced = was_replaced(uri)  # before this search: nobody's news
         self._lock = threading.Lock()  # of what is said: nothing after close
         self.page: str | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-tracker", daemon=True)
@@ -265,10 +266,7 @@ class Tracker:
         """Do a job, after all that is owed; whether that went well."""
         try:
             self._search.assure()
-            if self._runs is not None and was_replaced(self._uri):
-                where = without_password(self._uri)
-                self._say(f"MLflow's file at {where} was deleted or replaced; it is written anew")
-                self._runs = None
+            self._see_replacement()
             if self._runs is None:
                 self._runs = self._opened()
             self._write_owed(self._runs)
@@ -278,11 +276,23 @@ class Tracker:
                 self._closed = True
             return False
         except Exception as error:
+            if self._see_replacement():  # that is why
+                return self._try(job)
             self._fail(trouble(self._uri, error))
             return False
         if self._problem:
             self._say(f"MLflow at {without_password(self._uri)} can be written again")
         self._problem, self._wait = "", RETRY_SECONDS
+        return True
+
+    def _see_replacement(self) -> bool:
+        """Whether MLflow's file is gone that was there at the last look; says so."""
+        before, self._replaced = self._replaced, was_replaced(self._uri)
+        if before or not self._replaced:
+            return False
+        where = without_password(self._uri)
+        self._say(f"MLflow's file at {where} was deleted or replaced; it is written anew")
+        self._runs = None
         return True
 
     def _opened(self) -> SearchRuns:

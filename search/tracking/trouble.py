@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Final
 
 from fusion_search.analysis.records.secrets import without_password
+from fusion_search.analysis.records.storage import StorageError
 
 _REASON_LENGTH: Final = 200
+ANOTHER_FILE: Final = "move it away, or name another file in mlflow.tracking_uri"
+NO_SERVER: Final = (
+    "it is not MLflow that answers there: name the server's address, such as http://HOST:5000, in "
+    "mlflow.tracking_uri"
+)
 _DAMAGED: Final = "put a copy of the file back, or move it away and all is written anew"
 _OTHER_VERSION: Final = (
     "another version of MLflow made the database: copy it and run `mlflow db upgrade` with this "
     "address, or use that version"
 )
-_REMEDIES: Final = {
-    "database is locked": "another program holds it",
-    "readonly database": "make the file and its folder writable",
-    "is not a database": _DAMAGED,
-    "disk image is malformed": _DAMAGED,
-    "out-of-date database schema": _OTHER_VERSION,
-    "Can't locate revision": _OTHER_VERSION,
-}
+_READONLY: Final = "make the file and its folder writable"
+_REFUSED_USER: Final = (
+    "the server refuses this user: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+    "MLFLOW_TRACKING_TOKEN, to those of a user who may write there"
+)
+_UNREACHED: Final = "start the server, or name the right address in mlflow.tracking_uri"
+# By the first pattern that the reason shows.
+_REMEDIES: Final = (
+    ("database is locked", "another program holds it"),
+    ("readonly database|unable to open database|Permission denied:", _READONLY),
+    ("is not a database|disk image is malformed", _DAMAGED),
+    ("out-of-date database schema|Can't locate revision|No such revision", _OTHER_VERSION),
+    (
+        "filesystem tracking backend|[Uu]nsupported URI",
+        "name a database or a server in mlflow.tracking_uri, such as sqlite:////FOLDER/mlflow.db "
+        "or http://HOST:5000",
+    ),
+    ("Invalid Host header", "start the server with --allowed-hosts and this address"),
+    (r"error code 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED", _REFUSED_USER),
+    (r"not in a valid JSON format|error code (?:3\d\d|404|405)\b|WRONG_VERSION_NUMBER", NO_SERVER),
+    (r"50\d error responses|error code 5\d\d\b|INTERNAL_ERROR", "see why in the server's log"),
+    ("Connection refused|Name or service not known|No route to host|timed out", _UNREACHED),
+    ("No module named", "install it beside fusion-search with pip"),
+)
+
+
+class UnfitStoreError(Exception):
+    """What is at MLflow's address is not MLflow's; the message says what it is, and the remedy."""
+
+
+class UnreadableSearchError(ValueError):
+    """What MLflow is to show cannot be read; the message names the file and the remedy."""
 
 
 def trouble(uri: str, error: Exception) -> str:
     """Why MLflow cannot be written: the innermost cause, without secrets, and a remedy if known."""
+    where = f"MLflow at {without_password(uri)}"
+    if isinstance(error, UnreadableSearchError | StorageError):  # no trouble of MLflow's
+        return f"{where} lacks this search: {error}"
+    if isinstance(error, UnfitStoreError):
+        return f"{where} cannot be written: {error}"
     cause: BaseException = error  # what MLflow wraps: "Connection refused", not its long story
     while inner := cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__):
+        if isinstance(inner, KeyError):  # how it was noticed says nothing
+            break
         cause = inner
     reason = " ".join(f"{type(cause).__name__}: {cause}".split())
-    remedies = [remedy for words, remedy in _REMEDIES.items() if words in reason]
+    remedies = [remedy for words, remedy in _REMEDIES if re.search(words, reason)][:1]
     reason = textwrap.shorten(without_password(reason), _REASON_LENGTH, placeholder=" …")
-    return "; ".join([f"MLflow at {without_password(uri)} cannot be written ({reason})", *remedies])
+    return "; ".join([f"{where} cannot be written ({reason})", *remedies])
