@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fusion_search.analysis.report import page
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import claims
 
@@ -58,6 +59,25 @@ def test_the_claims_of_early_fusion_are_drawn_from_every_record(
     most = numbers[numbers["what"].str.contains("second-layer fusion at most")].iloc[0]
     assert most["seeds"] == len(by_seed)
     assert most["value"] == pytest.approx(expected)
+
+
+def test_what_xflows_confirmation_is_compared_by_stands_in_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "build_report", lambda *_, **__: "")  # its figures take long
+    words = ["report", "xflow-space", "--storage", str(RECORDS), "--output", str(tmp_path)]
+    assert main(words) == 0
+    numbers = pd.read_csv(tmp_path / "xflow-space-confirmation-comparisons.csv")
+    trials = pd.read_parquet(RECORDS / "xflow-space-confirmation" / "trials")
+    candidates = json.loads((RECORDS / "xflow-space-confirmation/candidates.json").read_text())
+    for measure in ("mean_accuracy", "train_condition_accuracy", "worst_accuracy"):
+        best, plain = (
+            trials[trials["trial_id"].isin(one["trial_ids"])].groupby("seed")[measure].mean()
+            for one in (candidates[0], candidates[-1])
+        )
+        told = numbers[(numbers["measure"] == measure) & (numbers["rank"] == 1)]
+        assert told["difference"].item() == pytest.approx((best - plain).mean())
+        assert told["paired_seeds"].item() == len(best) == 6
 
 
 @pytest.mark.slow
