@@ -18,7 +18,7 @@ from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale, measured_pixels
 from fusion_search.datasets.rgbd.folder import FOLDER, find_views, misplaced, read_views
-from fusion_search.datasets.rgbd.folds import instance_folds, random_folds
+from fusion_search.datasets.rgbd.folds import LEAST_FOLDS, instance_folds, random_folds
 from fusion_search.datasets.rgbd.rendering import FOCAL
 from fusion_search.datasets.rgbd.stand_in import MOST_CLASSES, NOTE, VIEWS, stand_in
 from fusion_search.datasets.rgbd.view import VIEW_KIND, View
@@ -93,7 +93,7 @@ class RgbdSettings:
         for name, least, most in (
             ("size", 8, 1024),
             ("views", 0, 1_000_000),
-            ("folds", 3, 1000),
+            ("folds", LEAST_FOLDS, 1000),
             ("split_seed", 0, 2**31 - 1),
             ("classes", 2, MOST_CLASSES),
             ("instances", 1, 1000),
@@ -165,6 +165,19 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
         note += f", {len(found.without_depth):,} without depth left out"
     trials = find_trials(found.folder)
     return Source(listed, note, settings.focal, read_trials(trials) if trials else None)
+
+
+def check_instance_folds(source: Source) -> None:
+    """Whether folds by object or person can be made of a source.
+
+    Raises:
+        DataError: there are too few objects or persons, or published trials do not fit them.
+    """
+    views = source.listed.records
+    labels, groups = [view.label for view in views], [view.group for view in views]
+    folds = LEAST_FOLDS if source.trials is None else len(source.trials)
+    for fold in range(folds):
+        instance_folds(labels, groups, folds, fold, 0, source.trials)
 
 
 def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0) -> Data:

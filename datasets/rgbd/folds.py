@@ -9,6 +9,7 @@ import numpy as np
 
 from fusion_search.datasets.errors import DataError
 
+LEAST_FOLDS: Final = 3
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _LEAST: Final = 3  # objects of a class: one is tested, one validates, one trains
 
@@ -90,9 +91,8 @@ def _by_share(
 ) -> list[str]:
     """Folds of even size overall and in each stratum."""
     if len(what) < folds:
-        raise DataError(
-            f"there are {len(what)} {noun}, too few for {folds} folds: lower data.folds"
-        )
+        remedy = "lower data.folds" if folds > LEAST_FOLDS else "add some"
+        raise DataError(f"there are {len(what)} {noun}, too few for {folds} folds: {remedy}")
     chance = np.random.default_rng(seed)
     shuffled = chance.permutation(len(what))
     ordered = sorted(shuffled.tolist(), key=lambda one: strata[one])

@@ -19,7 +19,7 @@ from fusion_search.datasets.digits.spectrogram import frames_of
 from fusion_search.datasets.digits.spoken_digits import FILE as SPOKEN_DIGITS_FILE
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, data_folder
-from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, load_rgbd
+from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, check_instance_folds, load_rgbd
 
 FILES: Final[tuple[DataFile, ...]] = (*MNIST_FILES, SPOKEN_DIGITS_FILE)
 PAPER_PAIRS: Final = {"train": 11_202_076, "validation": 174_490, "test": 175_389}
@@ -91,6 +91,10 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
         )
     if source.trials is not None:
         print(f"{len(source.trials)} published trials: folds where data.fold_by is instance")
+    try:
+        check_instance_folds(source)
+    except DataError as error:
+        raise DataError(f"folds by instance cannot be made: {error}") from None
 
 
 def _print_clips(settings: ClipsSettings, folder: Path) -> None:

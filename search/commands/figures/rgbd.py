@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -17,7 +17,7 @@ from fusion_search.analysis.folds.runs import fold_measures
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import Search
-from fusion_search.analysis.records.tables import read_table
+from fusion_search.analysis.records.tables import CHECKPOINTS, read_table
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
 from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
 from fusion_search.analysis.rgbd.paper import GATES
@@ -95,13 +95,21 @@ def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) ->
     for row in probed:
         _gate(options, search, row)
     if not probed and len(trials):
-        conditions = [word for pair in _AT for word in ("--condition", *pair)]
-        again = command(
-            *("probe", search.name, "--trial", str(trials["trial_id"].iloc[0])),
-            *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
-            storage=search.storage.parent.location,
-        )
-        say(f"no gate was probed; to see what one does, first: {again}")
+        say(f"no gate was probed{how_to_probe(search, list(trials['trial_id']))}")
+
+
+def how_to_probe(search: Search, trials: Sequence[str]) -> str:
+    """How a gate is probed, for the first of trials whose weights are there, if any are."""
+    for trial in trials:
+        if search.storage.exists(CHECKPOINTS, f"{trial}.pt"):
+            conditions = [word for pair in _AT for word in ("--condition", *pair)]
+            again = command(
+                *("probe", search.name, "--trial", trial),
+                *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
+                storage=search.storage.parent.location,
+            )
+            return f"; to see what one does, first: {again}"
+    return ", and none can be: the weights of these trials are not there"
 
 
 def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -> None:
