@@ -80,7 +80,7 @@ def compute_placement(
     """
     table = sample_table(trials, [objective])
     table = table[table["status"].isin([FINISHED, STOPPED])]
-    value = table["value_0"]
+    value, stopped = table["value_0"], table["status"] == STOPPED
     choices = _choices(table, description)
     rows = []
     for part, site, option, having, possible in _options(table, description):
@@ -98,8 +98,8 @@ def compute_placement(
                 "mean_without": without.mean(),
                 "effect": with_it.mean() - without.mean(),
                 "effect_error": _difference_error(with_it, without),
-                "stopped": int((table.loc[having, "status"] == STOPPED).sum()),
-                "all_stopped": int((table["status"] == STOPPED).sum()),
+                "stopped": int(stopped[having].sum()),
+                "all_stopped": int(stopped.sum()),
                 "confounded_with": ", ".join(
                     _readable(name, description)
                     for name in map(str, own)

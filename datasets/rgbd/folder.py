@@ -29,11 +29,7 @@ def find_views(folder: Path) -> list[Path]:
             f"{folder} is missing: put views there, name another folder of the data folder by "
             "data.path, or set FUSION_SEARCH_DATA to a folder that has it"
         )
-    found = sorted(
-        path
-        for path in folder.glob("*/*/*.png")
-        if path.name.endswith(_ENDINGS) and not path.name.startswith(".")
-    )
+    found = sorted(filter(_is_of_a_view, folder.glob("*/*/*.png")))
     if not found:
         raise DataError(
             f"{folder} holds no view: put CLASS/GROUP/NAME{COLOUR} and CLASS/GROUP/NAME{DEPTH} "
@@ -44,11 +40,12 @@ def find_views(folder: Path) -> list[Path]:
 
 def misplaced(folder: Path, files: list[Path]) -> int:
     """How many files are called like those of views, but lie in no CLASS/GROUP."""
-    there = sum(
-        path.name.endswith(_ENDINGS) and not path.name.startswith(".")
-        for path in folder.rglob("*.png")
-    )
+    there = sum(map(_is_of_a_view, folder.rglob("*.png")))
     return max(0, there - len(files))
+
+
+def _is_of_a_view(path: Path) -> bool:
+    return path.name.endswith(_ENDINGS) and not path.name.startswith(".")
 
 
 def read_views(folder: Path, files: list[Path]) -> Iterator[View]:
@@ -67,7 +64,7 @@ def read_views(folder: Path, files: list[Path]) -> Iterator[View]:
             if path not in there:
                 raise DataError(
                     f"{other if other in there else mask} has no partner: {path.name} is missing "
-                    f"beside it; put it there, or move the other away"
+                    "beside it; put it there, or move the other away"
                 )
         name = Path(stem).relative_to(folder)
         label, group = name.parts[:2]

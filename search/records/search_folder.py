@@ -97,19 +97,8 @@ def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]
             raise ConfigurationError(begun)
         raise ConfigurationError(no_such_search(name, location, search_names(location)))
     where = storage.named(SPECIFICATION_FILE)
-    try:
-        raw = parse_yaml(read_content(storage, SPECIFICATION_FILE), where)
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"{where} is missing; put a copy back, or launch the search again"
-        ) from error
-    except ValueError as error:
-        raise ConfigurationError(f"{error}; {SPECIFICATION_REMEDY}") from error
-    if not isinstance(raw, Mapping):
-        raise ConfigurationError(
-            f"{where} is damaged (it is not a mapping); {SPECIFICATION_REMEDY}"
-        )
-    if isinstance(raw, Mapping) and "task" not in raw and not storage.is_there(TASK_FILE):
+    _, raw = read_declared(storage)
+    if "task" not in raw and not storage.is_there(TASK_FILE):
         raise ConfigurationError(earlier_version(where, 1))
     try:
         # It is called as its folder; of an earlier version, 25921e05 stands there as a number.
@@ -119,6 +108,29 @@ def _load(name: str, location: str, build: Callable[[Mapping[str, Any]], _Built]
         missing = isinstance(error.__cause__, MissingTaskError)
         elsewhere = launched_elsewhere(storage) if missing else ""
         raise ConfigurationError(f"{where}: {error}{elsewhere}") from error
+
+
+def read_declared(storage: Storage) -> tuple[bytes, Mapping[str, Any]]:
+    """A search's specification as it was written, and what it says.
+
+    Raises:
+        ConfigurationError: it is missing or damaged.
+    """
+    where = storage.named(SPECIFICATION_FILE)
+    try:
+        content = read_content(storage, SPECIFICATION_FILE)
+        declared = parse_yaml(content, where)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{where} is missing; put a copy back, or launch the search again"
+        ) from error
+    except ValueError as error:
+        raise ConfigurationError(f"{error}; {SPECIFICATION_REMEDY}") from error
+    if not isinstance(declared, Mapping):
+        raise ConfigurationError(
+            f"{where} is damaged (it is not a mapping); {SPECIFICATION_REMEDY}"
+        )
+    return content, declared
 
 
 def search_names(location: str) -> list[str]:

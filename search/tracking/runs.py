@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 import pandas as pd
@@ -21,7 +21,6 @@ import pyarrow as pa
 from pyarrow import fs
 
 from fusion_search.analysis.records.failures import read_failure
-from fusion_search.analysis.records.plain_data import parse_yaml, read_content
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.selection import dropped_words
 from fusion_search.analysis.records.storage import Storage
@@ -29,7 +28,6 @@ from fusion_search.analysis.records.tables import (
     FAILED,
     SCHEMA_VERSION,
     SPECIFICATION_FILE,
-    SPECIFICATION_REMEDY,
     RecordError,
     described,
     read_batches,
@@ -40,6 +38,7 @@ from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_samples,
     dropped_trials,
+    read_declared,
     skipped_trials,
 )
 from fusion_search.search.tracking.run_store import (
@@ -102,7 +101,7 @@ class SearchRuns:
         self._name = search.root.rstrip("/").rpartition("/")[2]
         with _reading():
             self.description = described(search)
-            self._specification, self._declared = _read_specification(search)
+            self._specification, self._declared = read_declared(search)
             search_id = kept_identity(search).search_id
         self._brief = not any(
             other in self._declared for other in ("searcher", "listed")
@@ -358,22 +357,6 @@ def _reading() -> Iterator[None]:
         yield
     except ValueError as error:
         raise UnreadableSearchError(str(error)) from error
-
-
-def _read_specification(search: Storage) -> tuple[bytes, Mapping[str, Any]]:
-    where = search.named(SPECIFICATION_FILE)
-    try:
-        content = read_content(search, SPECIFICATION_FILE)
-        declared = parse_yaml(content, where)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{where} is missing; put a copy back, or launch the search again"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{error}; {SPECIFICATION_REMEDY}") from error
-    if not isinstance(declared, Mapping):
-        raise ValueError(f"{where} is damaged (it is not a mapping); {SPECIFICATION_REMEDY}")
-    return content, declared
 
 
 def _artifact_location(search: Storage, uri: str) -> str | None:

@@ -125,10 +125,10 @@ class Rgbd(Classification):
         opened = data()
         settings = _settings(opened)
         names = {RGB: settings.rgb_network, DEPTH: settings.depth_network}
-        # Shapes say all, and hundreds of megabytes of weights are neither drawn nor read for them.
         for one in self._encoders(settings).values():
             if one.weights is not None:
                 check_weights(one.name, one.weights)
+        # Shapes say all: hundreds of megabytes of weights are neither drawn nor held for them.
         with torch.device("meta"):
             encoders = {stream: Encoder(name=name) for stream, name in names.items()}
             found = _built(network, opened, Placement(), encoders).layout
