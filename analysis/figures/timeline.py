@@ -21,6 +21,7 @@ from fusion_search.analysis.figures.arrays import (
     draw_output,
     is_sequence,
     onset_of,
+    picture_ends,
 )
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.records.advice import command
@@ -151,13 +152,14 @@ def draw_timeline(
         squeeze=False,
     )
     highest = {name: max(one.max() for one in _arrays(table, name)) for name in names}
+    ends = {name: picture_ends(_arrays(table, name)) for name in names}
     lines: list[Any] = []
     for column, (snrs, rows) in enumerate(conditions):
         onsets = [onset_of(one) for name in names for one in _sequences(rows, name)]
         for axes, name in zip(panels[:, column], names, strict=True):
             (values,) = _arrays(rows, name)
             if name.startswith(INPUT):
-                draw_input(axes, values, highest[name])
+                draw_input(axes, values, highest[name], ends[name])
             else:
                 lines = draw_output(axes, values, label, list(description.labels)) or lines
                 if _is_predicted(values) and not math.isnan(target):

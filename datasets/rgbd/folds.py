@@ -10,6 +10,7 @@ import numpy as np
 from fusion_search.datasets.errors import DataError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+FEWEST_FOLDS: Final = 3  # one is tested, the next validates, the others train
 _LEAST: Final = 3  # objects of a class: one is tested, one validates, one trains
 
 
@@ -90,9 +91,8 @@ def _by_share(
 ) -> list[str]:
     """Folds of even size overall and in each stratum."""
     if len(what) < folds:
-        raise DataError(
-            f"there are {len(what)} {noun}, too few for {folds} folds: lower data.folds"
-        )
+        remedy = "lower data.folds" if len(what) >= FEWEST_FOLDS else "add some"
+        raise DataError(f"there are {len(what)} {noun}, too few for {folds} folds: {remedy}")
     chance = np.random.default_rng(seed)
     shuffled = chance.permutation(len(what))
     ordered = sorted(shuffled.tolist(), key=lambda one: strata[one])

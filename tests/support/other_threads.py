@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 
 def others_share(call: Callable[[], object]) -> float:
-    """Processor time of all other threads, as a share of the caller's own, while NumPy may have two.
+    """Processor time of other threads, as a share of the caller's own, while NumPy may have two.
 
     The least of five runs, for threads that have just been started compute for a while for nothing.
     """

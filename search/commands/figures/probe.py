@@ -17,7 +17,9 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
+from fusion_search.analysis.rgbd.paper import GATES
 from fusion_search.analysis.rgbd.variants import TASK as RGBD
+from fusion_search.analysis.rgbd.variants import variant
 from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
@@ -79,7 +81,8 @@ def probe_trial(options: argparse.Namespace) -> int:
         count_label(len(conditions), "condition"),
     ]
     print(f"{' at '.join(counts)}; figures: {draw}")
-    own = ["draw rgbd"] if row["task"] == RGBD else []  # which shows what gates do
+    gated = row["task"] == RGBD and row["split"] == "test" and variant(row) in GATES
+    own = ["draw rgbd"] if gated else []  # which shows what gates do
     print(f"likewise: {', '.join([*own, 'draw embedding', 'draw changes', 'draw maps'])}")
     return 0
 

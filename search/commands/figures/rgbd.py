@@ -16,8 +16,8 @@ from fusion_search.analysis.figures.timeline import is_probed, read_activations
 from fusion_search.analysis.folds.runs import fold_measures
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.samples import rows_of
-from fusion_search.analysis.records.selection import Search
-from fusion_search.analysis.records.tables import read_table
+from fusion_search.analysis.records.selection import Search, count_label
+from fusion_search.analysis.records.tables import CHECKPOINTS, read_table
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
 from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
 from fusion_search.analysis.rgbd.paper import GATES
@@ -78,15 +78,23 @@ def rgbd(options: argparse.Namespace) -> int:
             caption=data_caption(search),
         )
         save(options, figure, imbalance, f"{name}-imbalance")
+    kept = pd.concat([one.trials for one in groups], ignore_index=True)
     notes = [
-        *(finished_words(search), data_caption(search)),
-        *filter(None, [repetition_words(search.finished)]),
+        *(finished_words(search), *_left_out(len(search.finished) - len(kept))),
+        *(data_caption(search), *filter(None, [repetition_words(search.finished)])),
     ]
     text = rgbd_text(search.name, table, groups, imbalance, flattery, metric, notes)
     write_text(options, text, name)
-    gated = pd.concat([one.trials for one in groups], ignore_index=True)
-    _gates(options, search, gated[gated["variant"].isin(GATES)])
+    _gates(options, search, kept[kept["variant"].isin(GATES)])
     return 0
+
+
+def _left_out(count: int) -> list[str]:
+    """A sentence on trials that are of no variant."""
+    if not count:
+        return []
+    trials = count_label(count, "trial")
+    return [f"Left out: {trials} with couplings or connections, of which the paper has none."]
 
 
 def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) -> None:
@@ -94,10 +102,14 @@ def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) ->
     probed = [row for row in rows_of(trials) if is_probed(search, row["trial_id"])]
     for row in probed:
         _gate(options, search, row)
-    if not probed and len(trials):
+    kept = [one for one in trials["trial_id"] if search.storage.exists(CHECKPOINTS, f"{one}.pt")]
+    if not probed and len(trials) and not kept:
+        folder = search.storage.named(CHECKPOINTS)
+        say(f"what a gate does cannot be shown: no weights of a network with one are in {folder}")
+    elif not probed and kept:
         conditions = [word for pair in _AT for word in ("--condition", *pair)]
         again = command(
-            *("probe", search.name, "--trial", str(trials["trial_id"].iloc[0])),
+            *("probe", search.name, "--trial", str(kept[0])),
             *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
             storage=search.storage.parent.location,
         )
