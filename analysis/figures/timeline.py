@@ -24,7 +24,7 @@ from fusion_search.analysis.figures.arrays import (
     picture_ends,
 )
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.selection import (
@@ -103,7 +103,9 @@ def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
         table = read_table(search.storage, "activations", [trial_id])
     except FileNotFoundError as error:
         again = command(
-            *("probe", search.name, "--trial", trial_id), storage=search.storage.parent.location
+            *("probe", search.name, "--trial", trial_id),
+            *read_options(search.storage).data_words,
+            storage=search.storage.parent.location,
         )
         raise AnalysisError(
             f"trial {trial_id} of search {search.name} was not probed; run `{again}`"

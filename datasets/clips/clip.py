@@ -78,6 +78,6 @@ def averaged(values: Values, count: int) -> NDArray[np.float32]:
     # cores, whatever number of threads a trial was given.
     first, at = np.arange(count)[:, None], np.arange(len(values))
     windows = torch.from_numpy(((first <= at) & (at < first + window)).astype(np.float32))
-    sums = windows @ torch.from_numpy(values.reshape(len(values), -1).astype(np.float32))
-    means: NDArray[np.float32] = sums.numpy().reshape(count, *values.shape[1:]) / np.float32(window)
-    return means
+    flat = torch.from_numpy(values.reshape(len(values), -1).astype(np.float32))
+    sums: NDArray[np.float32] = (windows @ flat).numpy()
+    return sums.reshape(count, *values.shape[1:]) / np.float32(window)

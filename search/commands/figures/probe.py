@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from fusion_search.analysis.records.advice import command
@@ -81,10 +82,15 @@ def probe_trial(options: argparse.Namespace) -> int:
         count_label(len(conditions), "condition"),
     ]
     print(f"{' at '.join(counts)}; figures: {draw}")
-    gated = row["task"] == RGBD and row["split"] == "test" and variant(row) in GATES
-    own = ["draw rgbd"] if gated else []  # which shows what gates do
+    own = ["draw rgbd"] if row["task"] == RGBD and _is_gate(row) else []
     print(f"likewise: {', '.join([*own, 'draw embedding', 'draw changes', 'draw maps'])}")
     return 0
+
+
+def _is_gate(row: pd.Series) -> bool:
+    """Whether ``draw rgbd`` shows what the gate of an RGB-D trial does."""
+    found = variant({str(name): value for name, value in row.items()})
+    return row["split"] == "test" and found is not None and found in GATES
 
 
 def _examples(

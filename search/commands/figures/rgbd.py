@@ -14,7 +14,7 @@ from fusion_search.analysis.figures.folds.intervals import draw_folds
 from fusion_search.analysis.figures.probed.gates import draw_gates, pictures_of
 from fusion_search.analysis.figures.timeline import is_probed, read_activations
 from fusion_search.analysis.folds.runs import fold_measures
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import Search, count_label
 from fusion_search.analysis.records.tables import CHECKPOINTS, read_table
@@ -111,6 +111,7 @@ def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) ->
         again = command(
             *("probe", search.name, "--trial", str(kept[0])),
             *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
+            *read_options(search.storage).data_words,
             storage=search.storage.parent.location,
         )
         say(f"no gate was probed; to see what one does, first: {again}")

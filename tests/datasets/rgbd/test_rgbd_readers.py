@@ -273,8 +273,9 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     dark.depth[:] = 0
     write_frame(root, dark)
     (root / "testinstance_ids.txt").write_text(TRIALS)
-    assert main(["data", "check", "washington", "--folder", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
+    assert main(["data", "check", "washington", "--folder", str(tmp_path)]) == 2
+    told, error = capsys.readouterr()
+    assert "folds by instance cannot be made: there are 2 published trials, and 3 folds" in error
     for words in (
         "2 classes, 4 objects or persons; views: apple 2, bell_pepper 2",
         "4 views, 7 to 7 pixels high and 5 to 5 wide",
@@ -287,9 +288,34 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     pixels = np.concatenate([pixels, view("bell_pepper_1_1_1").depth, dark.depth])
     low, high, share = pixels[pixels > 0].min(), pixels.max(), (pixels == 0).mean()
     assert f"depth of {low:,} to {high:,} mm, missing in {share:.1%} of all pixels" in told
-    write_folder(tmp_path / "rgbd", view("HA/F0001/a"))
-    write_folder(tmp_path / "rgbd", view("SA/F0001/a"))
+    for one in ("HA/F0001/a", "SA/F0001/a", "HA/F0002/a", "SA/F0002/a"):
+        write_folder(tmp_path / "rgbd", view(one))
+    assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 2
+    told, error = capsys.readouterr()
+    assert "data: views in rgbd/ (fingerprint " in told
+    assert "2 of them are of several classes, such as F0001, as persons are" in told
+    assert "cannot be made: there are 2 groups, too few for 3 folds: add some" in error
+    for one in ("HA/F0003/a", "SA/F0003/a", "HA/F0004/a"):
+        write_folder(tmp_path / "rgbd", view(one))
     assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert "data: views in rgbd/ (fingerprint " in told
-    assert "1 of them are of several classes, such as F0001, as persons are" in told
+    assert "folds by instance: 4 at most; set data.folds to that or less" in told
+
+
+@pytest.mark.parametrize("objects", [2, 3])
+def test_objects_too_few_for_folds_by_instance_fail_the_check_as_opening_does(
+    objects: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"ball/b{one}/a" for one in range(4)] + [f"mug/m{one}/a" for one in range(objects)]
+    for name in names:
+        write_folder(tmp_path / "rgbd", view(name))
+    found = main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)])
+    settings = RgbdSettings(source="folder", fold_by="instance", size=8)
+    if objects == 3:
+        assert found == 0
+        open_rgbd(settings, tmp_path, 9)
+    else:
+        assert found == 2
+        with pytest.raises(DataError, match="class mug has 2 objects, too few") as caught:
+            open_rgbd(settings, tmp_path)
+        assert str(caught.value) in capsys.readouterr().err
