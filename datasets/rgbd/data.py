@@ -18,7 +18,7 @@ from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale, measured_pixels
 from fusion_search.datasets.rgbd.folder import FOLDER, find_views, misplaced, read_views
-from fusion_search.datasets.rgbd.folds import FEWEST_FOLDS, instance_folds, random_folds
+from fusion_search.datasets.rgbd.folds import LEAST_FOLDS, instance_folds, random_folds
 from fusion_search.datasets.rgbd.rendering import FOCAL
 from fusion_search.datasets.rgbd.stand_in import MOST_CLASSES, NOTE, VIEWS, stand_in
 from fusion_search.datasets.rgbd.view import VIEW_KIND, View
@@ -93,7 +93,7 @@ class RgbdSettings:
         for name, least, most in (
             ("size", 8, 1024),
             ("views", 0, 1_000_000),
-            ("folds", FEWEST_FOLDS, 1000),
+            ("folds", LEAST_FOLDS, 1000),
             ("split_seed", 0, 2**31 - 1),
             ("classes", 2, MOST_CLASSES),
             ("instances", 1, 1000),
@@ -167,6 +167,19 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
     return Source(listed, note, settings.focal, read_trials(trials) if trials else None)
 
 
+def check_instance_folds(source: Source) -> None:
+    """Whether folds by object or person can be made of a source.
+
+    Raises:
+        DataError: there are too few objects or persons, or published trials do not fit them.
+    """
+    views = source.listed.records
+    labels, groups = [view.label for view in views], [view.group for view in views]
+    folds = LEAST_FOLDS if source.trials is None else len(source.trials)
+    for fold in range(folds):
+        instance_folds(labels, groups, folds, fold, 0, source.trials)
+
+
 def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0) -> Data:
     """The splits of a fold; what is tested next in order validates.
 
@@ -188,8 +201,21 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
         raise DataError(f"fold is {fold}; allowed: 0 to {settings.folds - 1}")
     source = load_rgbd(settings, folder)
     views, left_out = _chosen(settings, source.listed.records)
+    split, words = _split(settings, source, views, fold)
     labels = tuple(sorted({view.label for view in views}))
-    kept, words = _by_split(settings, source, views, fold)
+    if len(labels) < 2:
+        raise DataError(f"there is one class, {labels[0]}: add views of another")
+    kept = {
+        name: [view for view, its in zip(views, split, strict=True) if its == name]
+        for name in SPLITS
+    }
+    for name in SPLITS:
+        absent = sorted(set(labels) - {view.label for view in kept[name]})
+        if absent and (name == "train" or not kept[name]):
+            raise DataError(
+                f"class {absent[0]} has no view in the {name} split of fold {fold}: add views of "
+                "it, or lower data.folds"
+            )
     masked = settings.masked
     if not any(measured_pixels(view, masked).any() for view in kept["train"]):
         raise DataError(
@@ -217,39 +243,6 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
         labels=labels,
         shared=settings.source == "standin",
     )
-
-
-def check_folds(settings: RgbdSettings, source: Source) -> None:
-    """Make the splits of every fold, without opening any.
-
-    Raises:
-        DataError: there are too few views, objects or persons.
-    """
-    views, _ = _chosen(settings, source.listed.records)
-    for fold in range(settings.folds):
-        _by_split(settings, source, views, fold)
-
-
-def _by_split(
-    settings: RgbdSettings, source: Source, views: Sequence[View], fold: int
-) -> tuple[dict[str, list[View]], str]:
-    """The views of every split, and how they were split in words."""
-    split, words = _split(settings, source, views, fold)
-    labels = {view.label for view in views}
-    if len(labels) < 2:
-        raise DataError(f"there is one class, {labels.pop()}: add views of another")
-    kept = {
-        name: [view for view, its in zip(views, split, strict=True) if its == name]
-        for name in SPLITS
-    }
-    for name in SPLITS:
-        absent = sorted(labels - {view.label for view in kept[name]})
-        if absent and (name == "train" or not kept[name]):
-            raise DataError(
-                f"class {absent[0]} has no view in the {name} split of fold {fold}: add views of "
-                "it, or lower data.folds"
-            )
-    return kept, words
 
 
 def _chosen(settings: RgbdSettings, found: Sequence[View]) -> tuple[list[View], str]:

@@ -26,8 +26,8 @@ def find_views(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is missing: put views there, or name another folder of the data folder by "
-            "data.path"
+            f"{folder} is missing: put views there, name another folder of the data folder by "
+            "data.path, or set FUSION_SEARCH_DATA to a folder that has it"
         )
     found = sorted(
         path

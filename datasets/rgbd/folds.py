@@ -9,8 +9,8 @@ import numpy as np
 
 from fusion_search.datasets.errors import DataError
 
+LEAST_FOLDS: Final = 3
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-FEWEST_FOLDS: Final = 3  # one is tested, the next validates, the others train
 _LEAST: Final = 3  # objects of a class: one is tested, one validates, one trains
 
 
@@ -91,7 +91,7 @@ def _by_share(
 ) -> list[str]:
     """Folds of even size overall and in each stratum."""
     if len(what) < folds:
-        remedy = "lower data.folds" if len(what) >= FEWEST_FOLDS else "add some"
+        remedy = "lower data.folds" if folds > LEAST_FOLDS else "add some"
         raise DataError(f"there are {len(what)} {noun}, too few for {folds} folds: {remedy}")
     chance = np.random.default_rng(seed)
     shuffled = chance.permutation(len(what))

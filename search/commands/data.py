@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +19,7 @@ from fusion_search.datasets.digits.spectrogram import frames_of
 from fusion_search.datasets.digits.spoken_digits import FILE as SPOKEN_DIGITS_FILE
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, data_folder
-from fusion_search.datasets.rgbd.data import RgbdSettings, Source, Sources, check_folds, load_rgbd
-from fusion_search.datasets.rgbd.folds import FEWEST_FOLDS
+from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, check_instance_folds, load_rgbd
 
 FILES: Final[tuple[DataFile, ...]] = (*MNIST_FILES, SPOKEN_DIGITS_FILE)
 PAPER_PAIRS: Final = {"train": 11_202_076, "validation": 174_490, "test": 175_389}
@@ -49,8 +47,7 @@ def check_data(arguments: argparse.Namespace) -> int:
         return _check(folder)
     print(f"folder: {printable(folder)}")
     if arguments.dataset in VIEWS:
-        settings = RgbdSettings(source=VIEWS[arguments.dataset], fold_by="instance")
-        _print_views(settings, folder)
+        _print_views(RgbdSettings(source=VIEWS[arguments.dataset]), folder)
     else:
         _print_clips(ClipsSettings(source=arguments.dataset), folder)
     return 0
@@ -94,19 +91,10 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
         )
     if source.trials is not None:
         print(f"{len(source.trials)} published trials: folds where data.fold_by is instance")
-    _check_folds(settings, source, groups if several else None)
-
-
-def _check_folds(settings: RgbdSettings, source: Source, persons: int | None) -> None:
-    """Raises ``DataError`` where folds cannot keep the views of an object or a person together."""
-    trials = None if source.trials is None else len(source.trials)
-    folds = min(one for one in (settings.folds, persons, trials) if one is not None)
     try:
-        check_folds(replace(settings, folds=max(folds, FEWEST_FOLDS)), source)
+        check_instance_folds(source)
     except DataError as error:
-        raise DataError(f"folds by instance cannot be made: {error}") from error
-    if folds < settings.folds:
-        print(f"folds by instance: {folds} at most; set data.folds to that or less")
+        raise DataError(f"folds by instance cannot be made: {error}") from None
 
 
 def _print_clips(settings: ClipsSettings, folder: Path) -> None:

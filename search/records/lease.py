@@ -22,6 +22,7 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.storage import RefusedError, Storage, StorageError
+from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.records import driver_file
 from fusion_search.search.records.driver_file import (
     DRIVER_FILE,
@@ -84,6 +85,7 @@ class Lease:
         self._numbers = itertools.count(1)  # of notes, also by several threads
         self._renewed = uptime()
         self._stopping = False
+        self._begun = False  # its specification was seen to be there
         self._lock = threading.RLock()  # of all that looks at the file and then writes it
         self._over = threading.Event()
         # Of a search that is run by another thread nothing but its own writing can be stopped.
@@ -155,6 +157,11 @@ class Lease:
             if found is not None and found["lease"] != self.id:
                 self._lose(driver_words(found))
                 return
+            if found is not None and not self._begun:
+                self._begun = storage.exists(SPECIFICATION_FILE)
+            if found is None and self._begun and not storage.exists(SPECIFICATION_FILE):
+                self._vanished()
+                return
             began = uptime()
             self._storage.write(self.content, DRIVER_FILE)  # now: who waits may be overtaken
             if uptime() - began > WATCH_SECONDS:
@@ -184,6 +191,16 @@ class Lease:
             f"search {self._name!r} was taken over by {whom}, for this process had "
             "not been heard for long (a machine that slept, a process that was halted, storage "
             f"that was cut); it writes nothing more; see how it goes on with: {where}"
+        )
+        self._end()
+
+    def _vanished(self) -> None:
+        resume = command("resume", self._name, storage=self._storage.parent.location)
+        self.lost = (
+            f"{self._storage.location}, the folder of search {self._name!r}, was deleted or moved "
+            "while it ran; its records went with it, and this process writes nothing more; if it "
+            f"was moved, put it back and type: {resume}; else delete what is left of it and launch "
+            "the search again"
         )
         self._end()
 

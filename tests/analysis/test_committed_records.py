@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -15,9 +14,10 @@ import pytest
 from fusion_search.analysis.conditions import networks, of_network
 from fusion_search.analysis.records.selection import open_search
 from fusion_search.analysis.records.storage import open_storage
+from fusion_search.analysis.report import page
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import claims
-from fusion_search.search.commands.figures.rgbd import _gates
+from fusion_search.search.commands.figures.rgbd import how_to_probe
 
 RECORDS = Path(__file__).parents[2] / "docs" / "records"
 
@@ -65,6 +65,25 @@ def test_the_claims_of_early_fusion_are_drawn_from_every_record(
     assert most["value"] == pytest.approx(expected)
 
 
+def test_what_xflows_confirmation_is_compared_by_stands_in_its_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "build_report", lambda *_, **__: "")  # its figures take long
+    words = ["report", "xflow-space", "--storage", str(RECORDS), "--output", str(tmp_path)]
+    assert main(words) == 0
+    numbers = pd.read_csv(tmp_path / "xflow-space-confirmation-comparisons.csv")
+    trials = pd.read_parquet(RECORDS / "xflow-space-confirmation" / "trials")
+    candidates = json.loads((RECORDS / "xflow-space-confirmation/candidates.json").read_text())
+    for measure in ("mean_accuracy", "train_condition_accuracy", "worst_accuracy"):
+        best, plain = (
+            trials[trials["trial_id"].isin(one["trial_ids"])].groupby("seed")[measure].mean()
+            for one in (candidates[0], candidates[-1])
+        )
+        told = numbers[(numbers["measure"] == measure) & (numbers["rank"] == 1)]
+        assert told["difference"].item() == pytest.approx((best - plain).mean())
+        assert told["paired_seeds"].item() == len(best) == 6
+
+
 @pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif("FUSION_SEARCH_DATA" not in os.environ, reason="FUSION_SEARCH_DATA is not set")
@@ -104,7 +123,7 @@ def test_what_a_gate_gains_is_drawn_from_the_records_alone(tmp_path: Path) -> No
 
 
 def test_networks_that_differ_in_no_single_value_are_found_and_their_gates_have_no_weights(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
 ) -> None:
     records, some = RECORDS / "rgbd-standin", tmp_path / "some"
     (some / "trials").mkdir(parents=True)
@@ -119,17 +138,15 @@ def test_networks_that_differ_in_no_single_value_are_found_and_their_gates_have_
     counts = [len(of_network(search.trials, one)) for one in every]
     assert (len(every), sum(counts), min(counts)) == (10, len(planned) / 10, 1)
     gated = search.finished[search.finished["end"] == "gate_by_depth"]
-    _gates(argparse.Namespace(), search, gated.assign(variant="gate by depth"))
-    told = capsys.readouterr().err
-    assert "no weights of a network with one are in" in told
-    assert "fusion-search probe" not in told
+    assert "weights of these trials are not there" in how_to_probe(search, [*gated["trial_id"]])
 
 
 def test_records_have_no_data_and_checkpoints_of_one_network_alone() -> None:
     weights = [one.relative_to(RECORDS).as_posix() for one in RECORDS.rglob("*.pt")]
     assert weights == ["early-fusion/checkpoints/c496610af9c3.pt"]
     for folder in RECORDS.iterdir():
-        there = {one.name for one in folder.iterdir()} - {"checkpoints", "candidates.json"}
+        there = {one.name for one in folder.iterdir()}
+        there -= {"checkpoints", "candidates.json", "asha.json"}
         assert there == {
             *("trials", "epochs", "grid"),
             *("planned.json", "task.json", "specification.yaml"),

@@ -73,7 +73,7 @@ def _confirmation(search: Search, storage: Storage) -> Search | None:
 
 
 def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
-    """Every comparison of a confirmation: the grid's mean, its regions, its conditions."""
+    """Every comparison of a confirmation: by each measure, by regions and by conditions."""
     try:
         candidates = read_candidates(confirmation.storage)
     except AnalysisError as error:
@@ -81,8 +81,11 @@ def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
         return
     grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
     description = confirmation.description
-    measure = measures(description)[f"mean_{description.metric.name}"]
-    _, comparisons = compute_confirmation(confirmation.trials, candidates, measure)
+    by_measure = {
+        name: compute_confirmation(confirmation.trials, candidates, one)[1]
+        for name, one in measures(description).items()
+    }
+    comparisons = pd.concat(by_measure, names=["measure"]).reset_index(level="measure")
     conditions, regions = compute_confirmation_grid(
         confirmation.trials, grid, candidates, description
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -102,19 +102,23 @@ def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) ->
     probed = [row for row in rows_of(trials) if is_probed(search, row["trial_id"])]
     for row in probed:
         _gate(options, search, row)
-    kept = [one for one in trials["trial_id"] if search.storage.exists(CHECKPOINTS, f"{one}.pt")]
-    if not probed and len(trials) and not kept:
-        folder = search.storage.named(CHECKPOINTS)
-        say(f"what a gate does cannot be shown: no weights of a network with one are in {folder}")
-    elif not probed and kept:
-        conditions = [word for pair in _AT for word in ("--condition", *pair)]
-        again = command(
-            *("probe", search.name, "--trial", str(kept[0])),
-            *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
-            *read_options(search.storage).data_words,
-            storage=search.storage.parent.location,
-        )
-        say(f"no gate was probed; to see what one does, first: {again}")
+    if not probed and len(trials):
+        say(f"no gate was probed{how_to_probe(search, list(trials['trial_id']))}")
+
+
+def how_to_probe(search: Search, trials: Sequence[str]) -> str:
+    """How a gate is probed, for the first of trials whose weights are there, if any are."""
+    for trial in trials:
+        if search.storage.exists(CHECKPOINTS, f"{trial}.pt"):
+            conditions = [word for pair in _AT for word in ("--condition", *pair)]
+            again = command(
+                *("probe", search.name, "--trial", trial),
+                *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
+                *read_options(search.storage).data_words,
+                storage=search.storage.parent.location,
+            )
+            return f"; to see what one does, first: {again}"
+    return ", and none can be: the weights of these trials are not there"
 
 
 def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -> None:

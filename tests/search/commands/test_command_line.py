@@ -129,6 +129,7 @@ def test_every_error_of_ours_is_one_that_a_command_tells_in_a_sentence() -> None
     assert {"TrialError", "StorageError", "ConfigurationError"} <= ours
     assert {name for name in ours if not among(name, (ValueError, OSError))} == {
         "StoppedEarly",  # ends a worker's thread, and is caught there
+        "UnfitStoreError",  # one of MLflow's troubles, told with all others of these
     }
 
 

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
+from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures.rgbd import how_to_probe
 
 SUPPORT = Path(__file__).parents[2] / "support"
 CONFIG = {
@@ -64,3 +68,10 @@ def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
     assert gates["mean"].between(0, 1).all()
     assert (drawn / f"tiny-gate-{gated}.png").stat().st_size > 10_000
     assert "Examples at which it trusts either most" in capsys.readouterr().out
+
+
+def test_a_probe_is_advised_of_a_trial_whose_weights_are_there(tmp_path: Path) -> None:
+    search: Any = SimpleNamespace(name="tiny", storage=open_storage(tmp_path / "tiny"))
+    assert "the weights of these trials are not there" in how_to_probe(search, ["one", "two"])
+    search.storage.write(b"", "checkpoints", "two.pt")
+    assert "first: fusion-search probe tiny --trial two " in how_to_probe(search, ["one", "two"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
 from drivers import Clock, write_driver
 
 from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.records import lease as leases
 from fusion_search.search.records.claim import claimed, held_lease, release_all
 from fusion_search.search.records.driver_file import (
@@ -32,6 +34,10 @@ def storage(tmp_path: Path) -> Storage:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
+
+
+def put_specification(storage: Storage) -> None:
+    storage.write(b"name: test", SPECIFICATION_FILE)
 
 
 @pytest.fixture
@@ -230,3 +236,22 @@ def test_the_thread_renews_and_sees_a_request(
 
     with pytest.raises(KeyboardInterrupt):
         drive()
+
+
+def test_a_search_whose_folder_is_deleted_ends_and_says_so(
+    storage: Storage, clock: Clock, interrupts: list[None], tmp_path: Path
+) -> None:
+    lease = Lease(storage, "test", "launch")
+    lease.renew()
+    rmtree(tmp_path / "test")  # before it is written, it is only beginning
+    lease.renew()
+    assert read_driver_file(storage) is not None
+    put_specification(storage)
+    lease.renew()
+    assert lease.lost == ""
+    rmtree(tmp_path / "test")
+    lease.renew()
+    assert len(interrupts) == 1
+    assert read_driver_file(storage) is None
+    assert "was deleted or moved while it ran" in lease.lost
+    assert f"fusion-search resume test --storage {tmp_path}; else" in lease.lost

@@ -167,7 +167,7 @@ def test_early_stopping_confirmation_and_report(
     assert "The best placement (levels 2, fusion depth " in page
     assert budget in page
     assert "measured on the test split" in page
-    for table, rows in (("comparisons", 2), ("conditions", 200)):
+    for table, rows in (("comparisons", 2 * 3), ("conditions", 200)):
         written = pd.read_csv(tmp_path / "figures" / f"test-confirmation-{table}.csv")
         assert len(written) == rows
         assert set(written["decision"]) == {"cannot be decided with 3 seeds; 6 would do"}
