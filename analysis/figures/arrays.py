@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,7 +50,19 @@ def connection_of(name: str) -> Connection | None:
     return Connection(**found.groupdict()) if found else None
 
 
-def draw_input(axes: Axes, values: Array, highest: float) -> None:
+def picture_ends(arrays: Iterable[Array]) -> tuple[float, float]:
+    """Ends of the colours of an image at several conditions.
+
+    0 and 1, which standardised images go beyond: then those of the one with the least noise.
+    """
+    first = min(arrays, key=lambda one: float(np.ptp(one)))
+    lowest, highest = float(first.min()), float(first.max())
+    return (0.0, 1.0) if lowest >= 0 and highest <= 1 else (lowest, highest)
+
+
+def draw_input(
+    axes: Axes, values: Array, highest: float, ends: tuple[float, float] = (0.0, 1.0)
+) -> None:
     """Draw what a stream takes.
 
     Args:
@@ -58,10 +71,13 @@ def draw_input(axes: Axes, values: Array, highest: float) -> None:
             waves [C, T] and [T]; of a clip [T, H, W] some frames side by side; of more dimensions
             the first are left out.
         highest: end of the colours of a sequence of vectors.
+        ends: of the colours of an image.
     """
     values = np.atleast_1d(values)[(0,) * max(0, values.ndim - 3)]
     if values.ndim == 3 and len(values) in (1, 3):
-        picture = values[0] if len(values) == 1 else np.moveaxis(values, 0, 2).clip(0, 1)
+        low, high = ends
+        shown = ((values - low) / ((high - low) or 1)).clip(0, 1)
+        picture = shown[0] if len(values) == 1 else np.moveaxis(shown, 0, 2)
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
         axes.set_axis_off()
     elif values.ndim == 3:

@@ -217,7 +217,7 @@ def draw_sheet(
     for one, (row, column) in positions.items():
         axes = panels[row, column]
         axes.set_visible(True)
-        axes.set_title(titles[one], fontsize=8)
+        axes.set_title(wrapped(titles[one], 1.15 * size, 8), fontsize=8)
         if grids[one].empty:
             draw_missing(axes)
             continue

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fusion_search.analysis.figures.arrays import Array, draw_input
+from fusion_search.analysis.figures.arrays import Array, draw_input, picture_ends
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.records.selection import snr_label
 from fusion_search.analysis.records.words.names import column_words
@@ -50,10 +50,11 @@ def draw_noise(impaired: Impaired, *, title: str = "", caption: str = "") -> Fig
     panels = figure.subplots(len(impaired), columns, squeeze=False)
     for row, (axis, arrays) in zip(panels, impaired.items(), strict=True):
         highest = max(float(values.max()) for _, values in arrays)
+        ends = picture_ends(values for _, values in arrays)
         for axes in row[len(arrays) :]:
             axes.set_axis_off()
         for column, (axes, (snr, values)) in enumerate(zip(row, arrays, strict=False)):
-            draw_input(axes, values, highest)
+            draw_input(axes, values, highest, ends)
             axes.set_title(snr_label(snr), fontsize=9)
             if column:
                 axes.tick_params(labelleft=False)

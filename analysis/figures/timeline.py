@@ -21,9 +21,10 @@ from fusion_search.analysis.figures.arrays import (
     draw_output,
     is_sequence,
     onset_of,
+    picture_ends,
 )
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
 from fusion_search.analysis.records.selection import (
@@ -102,7 +103,9 @@ def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
         table = read_table(search.storage, "activations", [trial_id])
     except FileNotFoundError as error:
         again = command(
-            *("probe", search.name, "--trial", trial_id), storage=search.storage.parent.location
+            *("probe", search.name, "--trial", trial_id),
+            *read_options(search.storage).data_words,
+            storage=search.storage.parent.location,
         )
         raise AnalysisError(
             f"trial {trial_id} of search {search.name} was not probed; run `{again}`"
@@ -151,13 +154,14 @@ def draw_timeline(
         squeeze=False,
     )
     highest = {name: max(one.max() for one in _arrays(table, name)) for name in names}
+    ends = {name: picture_ends(_arrays(table, name)) for name in names}
     lines: list[Any] = []
     for column, (snrs, rows) in enumerate(conditions):
         onsets = [onset_of(one) for name in names for one in _sequences(rows, name)]
         for axes, name in zip(panels[:, column], names, strict=True):
             (values,) = _arrays(rows, name)
             if name.startswith(INPUT):
-                draw_input(axes, values, highest[name])
+                draw_input(axes, values, highest[name], ends[name])
             else:
                 lines = draw_output(axes, values, label, list(description.labels)) or lines
                 if _is_predicted(values) and not math.isnan(target):

@@ -38,9 +38,15 @@ class RunOptions:
     @property
     def words(self) -> tuple[str, ...]:
         """For a command line."""
-        given = [("--data", self.data), ("--address", self.address)]
+        given = [("--address", self.address)]
         given += [("--leave-out", one) for one in self.leave_out]
-        return tuple(word for name, value in given if value for word in option(name, value))
+        machines = (word for name, value in given if value for word in option(name, value))
+        return (*self.data_words, *machines)
+
+    @property
+    def data_words(self) -> tuple[str, ...]:
+        """Of them what a command takes that reads the data and runs no trial."""
+        return option("--data", self.data) if self.data else ()
 
     @property
     def arguments(self) -> dict[str, Any]:

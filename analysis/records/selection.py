@@ -331,13 +331,21 @@ def _read_planned(
         rows = [{"placement_options": None, "settings": {}, **row} for row in listed]
         if not all(isinstance(row["settings"], dict) for row in rows):
             raise TypeError("settings of a trial are no mapping")
-        planned = pd.DataFrame([[row[name] for name in columns] for row in rows], columns=columns)
+        values = [[row[name] for name in columns] for row in rows]
+        planned = pd.DataFrame(values, columns=columns)
+        for name in description.layout_fields:
+            planned[name] = planned[name].map(_as_in_trials)
         return _typed(planned, description), _dropped(plan)
 
     try:
         return read_json(folder, PLANNED_FILE, PLANNED_REMEDY, parse, LARGEST_PLAN)
     except ValueError as error:
         raise AnalysisError(str(error)) from error
+
+
+def _as_in_trials(value: Any) -> Any:
+    """A setting as a column of ``trials`` has it: what is no single value is JSON there."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 
 
 def _dropped(plan: Mapping[str, Any]) -> dict[str, int]:

@@ -11,9 +11,11 @@ import pandas as pd
 
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
 from fusion_search.analysis.folds.runs import distinct, settings_besides
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
+from fusion_search.analysis.records.words.names import CONFIRMATION_SUFFIX, SPECIFICATION_FILE
 from fusion_search.analysis.records.words.networks import varied_words
 from fusion_search.analysis.rgbd.paper import (
     BY_DEPTH,
@@ -108,7 +110,7 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
     if set(trials["split"]) != {"test"}:
         raise AnalysisError(
             f"search {search.name} is measured on the validation split; the paper's tables are of "
-            "test examples, such as its confirmation's"
+            f"test examples, such as its confirmation's: `{_of_confirmation(search)}`"
         )
     trials = trials.assign(rest=[settings_besides(text, _TOLD) for text in trials[VARIED_SETTINGS]])
     made = []
@@ -120,6 +122,14 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             made.append(_group(part, told))
     words = distinct([one.words for one in made])
     return [replace(one, words=own) for one, own in zip(made, words, strict=True)]
+
+
+def _of_confirmation(search: Search) -> str:
+    """What draws it, or makes it where it is not there."""
+    folder, name = search.storage.parent, search.name + CONFIRMATION_SUFFIX
+    if folder.is_there(name, SPECIFICATION_FILE):
+        return command("draw", "rgbd", name, storage=folder.location)
+    return command("confirm", search.name, storage=folder.location)
 
 
 def told_apart(made: Sequence[Group]) -> tuple[str, dict[str, str]]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from fusion_search.analysis.conditions import networks, of_network
+from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.report import page
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import claims
+from fusion_search.search.commands.figures.rgbd import how_to_probe
 
 RECORDS = Path(__file__).parents[2] / "docs" / "records"
 
@@ -116,6 +120,25 @@ def test_what_a_gate_gains_is_drawn_from_the_records_alone(tmp_path: Path) -> No
     by_kind = naive.groupby("fold_by")["train_condition_accuracy"].mean()
     assert folds.loc["naive fusion", "mean_random"] == pytest.approx(by_kind["random"])
     assert folds.loc["naive fusion", "mean_instance"] == pytest.approx(by_kind["instance"])
+
+
+def test_networks_that_differ_in_no_single_value_are_found_and_their_gates_have_no_weights(
+    tmp_path: Path,
+) -> None:
+    records, some = RECORDS / "rgbd-standin", tmp_path / "some"
+    (some / "trials").mkdir(parents=True)
+    for name in ("planned.json", "task.json"):
+        copy(records / name, some)
+    planned = json.loads((records / "planned.json").read_text())["trials"]
+    for one in planned:
+        if one["fold"] == 0:
+            copy(records / "trials" / f"{one['trial_id']}.parquet", some / "trials")
+    search = open_search(open_storage(tmp_path), "some")
+    every = networks(search.planned, search.description)
+    counts = [len(of_network(search.trials, one)) for one in every]
+    assert (len(every), sum(counts), min(counts)) == (10, len(planned) / 10, 1)
+    gated = search.finished[search.finished["end"] == "gate_by_depth"]
+    assert "weights of these trials are not there" in how_to_probe(search, [*gated["trial_id"]])
 
 
 def test_records_have_no_data_and_checkpoints_of_one_network_alone() -> None:

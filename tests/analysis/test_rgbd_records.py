@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from descriptions import ACCURACY
+from matplotlib.collections import LineCollection
 from scipy import stats
 
+from fusion_search.analysis.figures.folds.imbalance import draw_imbalance
 from fusion_search.analysis.records.description import AxisDescription, TaskDescription
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
 from fusion_search.analysis.records.storage import open_storage
@@ -126,10 +128,21 @@ def test_groups_are_told_apart_by_folds_networks_and_train_condition() -> None:
     assert told_apart(grouped(rows[:1]))[1] == {
         "Washington RGB-D, 10 random folds, RGB by resnet50": ""
     }
-    with pytest.raises(AnalysisError, match="measured on the validation split"):
+    with pytest.raises(AnalysisError, match="confirmation's: `fusion-search confirm made-up"):
         grouped([trial(split="validation")])
     with pytest.raises(AnalysisError, match="no finished trial of a variant"):
         grouped([trial("mine")])
+
+
+def test_bars_of_two_folds_end_where_a_difference_of_accuracies_does() -> None:
+    rows = [
+        {"variant": "gate by depth", "imbalance": one, "fold": fold, "gain": 0.5 * fold}
+        for one, fold in itertools.product((0.0, 1.0), (0, 1))
+    ]
+    line = {"group": "a", "variant": "gate by depth", "slope": 0.0, "balanced": 0.25}
+    figure = draw_imbalance({"a": pd.DataFrame(rows)}, pd.DataFrame([line]), ACCURACY)
+    (bars,) = [one for one in figure.axes[0].collections if isinstance(one, LineCollection)]
+    assert {y for part in bars.get_segments() for _, y in part} == {-1.0, 1.0}
 
 
 Gain = Callable[[int, float], float]

@@ -18,6 +18,7 @@ from fusion_search.analysis.figures.drawing import (
     value_axis,
     wrapped,
 )
+from fusion_search.analysis.paired import within
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.statistics import interval
 
@@ -54,6 +55,7 @@ def draw_imbalance(
             ends = np.array(
                 [interval(row[np.isfinite(row)]) for row in folds.to_numpy(dtype=float)]
             )
+            ends[:, 1:] = [within((low, high), metric) for low, high in ends[:, 1:]]
             errors = np.nan_to_num([ends[:, 0] - ends[:, 1], ends[:, 2] - ends[:, 0]])
             shift = 0.06 * (place - 0.5)
             bars = axes.errorbar(x + shift, ends[:, 0], errors, fmt="D", color=colour)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from fusion_search.analysis.records.advice import command
@@ -17,7 +18,9 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
+from fusion_search.analysis.rgbd.paper import GATES
 from fusion_search.analysis.rgbd.variants import TASK as RGBD
+from fusion_search.analysis.rgbd.variants import variant
 from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
@@ -79,9 +82,15 @@ def probe_trial(options: argparse.Namespace) -> int:
         count_label(len(conditions), "condition"),
     ]
     print(f"{' at '.join(counts)}; figures: {draw}")
-    own = ["draw rgbd"] if row["task"] == RGBD else []  # which shows what gates do
+    own = ["draw rgbd"] if row["task"] == RGBD and _is_gate(row) else []
     print(f"likewise: {', '.join([*own, 'draw embedding', 'draw changes', 'draw maps'])}")
     return 0
+
+
+def _is_gate(row: pd.Series) -> bool:
+    """Whether ``draw rgbd`` shows what the gate of an RGB-D trial does."""
+    found = variant({str(name): value for name, value in row.items()})
+    return row["split"] == "test" and found is not None and found in GATES
 
 
 def _examples(

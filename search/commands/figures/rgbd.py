@@ -14,9 +14,9 @@ from fusion_search.analysis.figures.folds.intervals import draw_folds
 from fusion_search.analysis.figures.probed.gates import draw_gates, pictures_of
 from fusion_search.analysis.figures.timeline import is_probed, read_activations
 from fusion_search.analysis.folds.runs import fold_measures
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.samples import rows_of
-from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.selection import Search, count_label
 from fusion_search.analysis.records.tables import CHECKPOINTS, read_table
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
 from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
@@ -78,15 +78,23 @@ def rgbd(options: argparse.Namespace) -> int:
             caption=data_caption(search),
         )
         save(options, figure, imbalance, f"{name}-imbalance")
+    kept = pd.concat([one.trials for one in groups], ignore_index=True)
     notes = [
-        *(finished_words(search), data_caption(search)),
-        *filter(None, [repetition_words(search.finished)]),
+        *(finished_words(search), *_left_out(len(search.finished) - len(kept))),
+        *(data_caption(search), *filter(None, [repetition_words(search.finished)])),
     ]
     text = rgbd_text(search.name, table, groups, imbalance, flattery, metric, notes)
     write_text(options, text, name)
-    gated = pd.concat([one.trials for one in groups], ignore_index=True)
-    _gates(options, search, gated[gated["variant"].isin(GATES)])
+    _gates(options, search, kept[kept["variant"].isin(GATES)])
     return 0
+
+
+def _left_out(count: int) -> list[str]:
+    """A sentence on trials that are of no variant."""
+    if not count:
+        return []
+    trials = count_label(count, "trial")
+    return [f"Left out: {trials} with couplings or connections, of which the paper has none."]
 
 
 def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) -> None:
@@ -106,6 +114,7 @@ def how_to_probe(search: Search, trials: Sequence[str]) -> str:
             again = command(
                 *("probe", search.name, "--trial", trial),
                 *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
+                *read_options(search.storage).data_words,
                 storage=search.storage.parent.location,
             )
             return f"; to see what one does, first: {again}"

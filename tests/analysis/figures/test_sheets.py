@@ -19,6 +19,7 @@ from matplotlib.image import imread
 from synthetic_records import DIGITS, SNRS, Trial, write_planned, write_trial
 
 from fusion_search.analysis.conditions import TrainCondition
+from fusion_search.analysis.figures.arrays import picture_ends
 from fusion_search.analysis.figures.curves import compute_curves, draw_curves
 from fusion_search.analysis.figures.drawing import difference_scale, image
 from fusion_search.analysis.figures.fusion import compute_fusion, draw_fusion
@@ -125,6 +126,31 @@ def test_every_map_of_a_partial_sheet_can_be_read_off(
         bottom, left = labels(axes)
         assert bottom == ([] if (row + 1, column) in places else words)
         assert left == ([] if (row, column - 1) in places else words)
+
+
+def test_the_words_of_what_is_drawn_stay_above_their_map() -> None:
+    drawn = "original|" + "|".join(map(str, range(32, 1, -5)))
+    pairs = [(math.inf, math.inf), (drawn, drawn)]
+    columns = dict.fromkeys(DIGITS.test_columns, 1.0) | {"accuracy": 0.5, "accuracy_sum": 1.0}
+    rows = [
+        {**columns, **dict(zip(DIGITS.train_columns, pair, strict=True)), "n": 2} for pair in pairs
+    ]
+    sheet = pd.DataFrame(rows).assign(seeds=1, folds=10, trials=10)
+    figure = draw_sheet(sheet, pairs, DIGITS, DIGITS.metric)
+    whole = figure.bbox
+    titles = [axes.title.get_window_extent() for axes in panels(figure) if axes.get_title()]
+    assert len(titles) == 2
+    assert all(whole.x0 <= one.x0 and one.x1 <= whole.x1 for one in titles)
+
+
+def test_images_that_are_standardised_are_drawn_from_their_least_to_their_greatest() -> None:
+    depth = np.linspace(-2, 3, 16).reshape(1, 4, 4)
+    assert picture_ends([depth, 5 * depth]) == (-2, 3)
+    assert picture_ends([depth.clip(0, 1), depth]) == (0, 1)
+    figure = draw_noise({"depth": [(math.inf, depth), (2.0, 3 * depth)]})
+    clean, noisy = (axes.images[0].get_array() for axes in figure.axes)
+    assert np.allclose(clean, np.linspace(0, 1, 16).reshape(4, 4))
+    assert np.allclose(noisy, ((3 * depth[0] + 2) / 5).clip(0, 1))
 
 
 def test_what_was_not_declared_is_blank_and_what_has_no_record_missing(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def test_the_options_of_a_run_are_kept_and_come_back(tmp_path: Path) -> None:
         given.address,
         list(given.leave_out),
     )
+    printed = command("probe", "x", *given.data_words)
+    assert parser().parse_args(shlex.split(printed)[1:]).data == given.data
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from other_threads import others_share
 from small_clips import clip
 
 from fusion_search.datasets.batch import SPLITS
@@ -53,6 +54,30 @@ def test_averages_are_means_of_windows_one_apart(count: int) -> None:
     assert np.allclose(averaged(values, count), wanted, rtol=1e-6)
     with pytest.raises(ValueError, match="allowed: 1 to 5"):
         averaged(values, 6)
+
+
+@pytest.mark.parametrize("frames", [12, 25, 40])
+def test_averages_of_clips_in_avletters_sizes_are_those_of_exact_sums(frames: int) -> None:
+    """To the bit for grey values, whose sums float32 holds; for coefficients, within rounding."""
+    chance = np.random.default_rng(frames)
+    grey = chance.integers(0, 256, (frames, 60, 80), dtype=np.uint8)
+    coefficients = chance.normal(0, 10, (frames, 26)).astype(np.float32)
+    window = frames - 11 + 1
+    sums = [grey[at : at + window].astype(int).sum(0) for at in range(11)]
+    assert np.array_equal(averaged(grey, 11), np.float32(sums) / np.float32(window))
+    means = [coefficients[at : at + window].astype(float).mean(0) for at in range(11)]
+    assert np.allclose(averaged(coefficients, 11), means, rtol=0, atol=1e-6 * 30)
+
+
+def test_averaging_takes_the_threads_that_torch_has_and_no_more() -> None:
+    """A trial sets torch's alone; the tests have one."""
+    frames = np.random.default_rng(0).integers(0, 256, (40, 60, 80), dtype=np.uint8)
+
+    def average() -> None:
+        for _ in range(100):
+            averaged(frames, 11)
+
+    assert others_share(average) < 0.2
 
 
 def test_folds_test_every_person_once_and_never_one_who_trains() -> None:
