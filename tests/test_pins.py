@@ -41,7 +41,7 @@ from fusion_search.datasets.noise import unit_noise
 from fusion_search.models.early_fusion import MODALITIES
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.space_fields import build_space
-from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.running.samples.proposals import Proposals
 from fusion_search.search.spaces.objectives import MAXIMIZE, MINIMIZE
 from fusion_search.search.spaces.parameters import Choice, Range, Sample, Scalar
 from fusion_search.search.spaces.searchers import make_searcher

@@ -25,7 +25,7 @@ from fusion_search.search.declaration.specification import (
 )
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running.progress import warn_of_damage
-from fusion_search.search.running.proposals import known_observations
+from fusion_search.search.running.samples.earlier import known_observations
 from fusion_search.search.running.space_search import print_importance
 from fusion_search.search.spaces.objectives import MAXIMIZE
 from fusion_search.search.spaces.parameters import Choice, Parameter, Range, Sample

@@ -35,7 +35,7 @@ from fusion_search.search.dispatch.messages import (
 )
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.progress import Progress
-from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.running.samples.proposals import Proposals
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.specification import TrialSpecification

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fusion_search.search.declaration.specification import Resources, SearchSpecification
     from fusion_search.search.records.recorder import Recorder
     from fusion_search.search.running.progress import Progress
-    from fusion_search.search.running.proposals import Proposals
+    from fusion_search.search.running.samples.proposals import Proposals
     from fusion_search.search.tasks.opened import OpenedTask
     from fusion_search.search.tracking.tracker import Tracker
     from fusion_search.search.trials.specification import TrialSpecification

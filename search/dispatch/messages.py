@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ray import tune
 
-from fusion_search.search.running.parts import Proposal
+from fusion_search.search.running.samples.parts import Proposal
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.tasks.base import Task
 from fusion_search.search.trials.specification import TrialSpecification, parse_specification

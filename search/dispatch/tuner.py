@@ -49,8 +49,8 @@ from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.expectation import Expectation, expectation
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.progress import Progress
-from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
+from fusion_search.search.running.samples.proposals import Proposals
 from fusion_search.search.tasks.current_folder import Carried
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import Tracker

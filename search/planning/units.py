@@ -19,8 +19,8 @@ from fusion_search.search.declaration.specification import (
 )
 from fusion_search.search.planning.measurement import Cost, Kind
 from fusion_search.search.running.confirmation import candidates_among, confirmation_search
-from fusion_search.search.running.parts import folds_apart, parts_of
-from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.running.samples.parts import folds_apart, parts_of
+from fusion_search.search.running.samples.proposals import Proposals
 from fusion_search.search.spaces.searchers import make_searcher
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import pack_like, packs

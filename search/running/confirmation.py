@@ -26,7 +26,8 @@ from fusion_search.search.declaration.specification import (
     SearchSpecification,
 )
 from fusion_search.search.records.identity import read_identity
-from fusion_search.search.running.proposals import observation, read_proposals
+from fusion_search.search.running.samples.observations import observation
+from fusion_search.search.running.samples.proposals import read_proposals
 from fusion_search.search.spaces.objectives import MINIMIZE
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.specification import TrialSpecification

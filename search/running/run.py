@@ -30,8 +30,8 @@ from fusion_search.search.records.saved_states import forget_all, forget_ended
 from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.records.task_code import read_task_code, task_code, write_task_code
 from fusion_search.search.running.progress import Progress, common_parts
-from fusion_search.search.running.proposals import Proposals
 from fusion_search.search.running.recorded_trial import SearchStoppedError
+from fusion_search.search.running.samples.proposals import Proposals
 from fusion_search.search.running.summary import chosen_by, go_on_command
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri

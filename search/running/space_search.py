@@ -27,15 +27,7 @@ from fusion_search.search.records.search_folder import (
     read_records,
     sample_count,
 )
-from fusion_search.search.running.parts import folds_apart
 from fusion_search.search.running.progress import ended_before, warn_of_damage
-from fusion_search.search.running.proposals import (
-    Proposals,
-    known_observations,
-    observation,
-    read_proposals,
-    record_plan,
-)
 from fusion_search.search.running.run import (
     LOADING,
     MLFLOW_WAIT_SECONDS,
@@ -46,6 +38,10 @@ from fusion_search.search.running.run import (
     start_tracker,
     write_specification,
 )
+from fusion_search.search.running.samples.earlier import known_observations
+from fusion_search.search.running.samples.observations import observation
+from fusion_search.search.running.samples.parts import folds_apart
+from fusion_search.search.running.samples.proposals import Proposals, read_proposals, record_plan
 from fusion_search.search.running.summary import summary
 from fusion_search.search.spaces.asha import Asha
 from fusion_search.search.spaces.fold_rungs import FoldRungs

@@ -30,8 +30,8 @@ from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.progress import Progress
-from fusion_search.search.running.proposals import Proposals, read_proposals
 from fusion_search.search.running.run import Environment, write_specification
+from fusion_search.search.running.samples.proposals import Proposals, read_proposals
 from fusion_search.search.running.space_search import make_proposals, run_space
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.results import Epoch

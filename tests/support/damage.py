@@ -28,8 +28,8 @@ from fusion_search.search.records.planned import write_plan
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running.confirmation import Candidate, write_candidates
-from fusion_search.search.running.parts import Proposal
-from fusion_search.search.running.proposals import record_plan
+from fusion_search.search.running.samples.parts import Proposal
+from fusion_search.search.running.samples.proposals import record_plan
 from fusion_search.search.trials.specification import TrialSpecification
 
 NAME = "damaged"

@@ -16,7 +16,8 @@ from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FINISHED, STOPPED, read_table
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.search_folder import load_search
-from fusion_search.search.running.proposals import observation, read_proposals
+from fusion_search.search.running.samples.observations import observation
+from fusion_search.search.running.samples.proposals import read_proposals
 from fusion_search.search.spaces.searchers import make_searcher, propose_new
 
 PLACED = {"couplings": ["none", "gates"], "connections": {"ecg>heat": ["none", "transfer"]}}

@@ -39,12 +39,10 @@ from fusion_search.search.records import planned
 from fusion_search.search.records.search_folder import load_search
 from fusion_search.search.running import listed_trials
 from fusion_search.search.running.progress import warn_of_damage
-from fusion_search.search.running.proposals import (
-    known_observations,
-    observation,
-    read_proposals,
-)
 from fusion_search.search.running.run import start_tracker
+from fusion_search.search.running.samples.earlier import known_observations
+from fusion_search.search.running.samples.observations import observation
+from fusion_search.search.running.samples.proposals import read_proposals
 from fusion_search.search.tracking import tracker as tracking
 
 TRIALS = digit_description().schema("trials")

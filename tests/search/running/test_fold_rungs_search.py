@@ -40,8 +40,8 @@ from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running import space_search
 from fusion_search.search.running.confirmation import choose_candidates
 from fusion_search.search.running.progress import Progress
-from fusion_search.search.running.proposals import read_proposals
 from fusion_search.search.running.run import Environment, write_specification
+from fusion_search.search.running.samples.proposals import read_proposals
 from fusion_search.search.running.space_search import make_proposals, run_space
 from fusion_search.search.spaces.searchers.base import Observation, ranks
 from fusion_search.search.tasks.opened import OpenedTask

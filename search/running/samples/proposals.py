@@ -7,7 +7,6 @@ a killed search knew, its resume knows.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -21,25 +20,23 @@ from fusion_search.analysis.records.tables import (
     read_rows,
     recorded_trials,
 )
-from fusion_search.datasets.conditions import ABSENT
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.records.asha_decisions import AshaDecisions
 from fusion_search.search.records.planned import read_plan, write_plan
-from fusion_search.search.running.parts import Parts, Proposal
 from fusion_search.search.running.progress import warn_of_damage
+from fusion_search.search.running.samples.observations import observation, progress_of
+from fusion_search.search.running.samples.parts import Parts, Proposal
 from fusion_search.search.spaces.fold_rungs import (
     Decision,
     FoldRungs,
     folds_ended,
     parse_decision,
 )
-from fusion_search.search.spaces.names import condition_text
-from fusion_search.search.spaces.objectives import MAXIMIZE, Objective, mean_values
+from fusion_search.search.spaces.objectives import MAXIMIZE, mean_values
 from fusion_search.search.spaces.parameters import Sample
 from fusion_search.search.spaces.searchers import propose_new
 from fusion_search.search.spaces.searchers.base import RUNNING, Observation, Searcher
 from fusion_search.search.spaces.space import Space
-from fusion_search.search.trials.specification import TrialSpecification, parse_specification
 
 OnChange = Callable[[Sequence[Proposal], Sequence[Decision]], None]
 
@@ -239,7 +236,7 @@ class Proposals:
                 row["status"] != FINISHED for row in rows
             )
             if over or not self.goes_on(proposal.number, rows):
-                self._close(proposal.number, rows, _progress(rows, self._metric))
+                self._close(proposal.number, rows, progress_of(rows, self._metric))
             else:
                 self._waiting.append(proposal)
 
@@ -288,45 +285,6 @@ class Proposals:
             )
 
 
-def observation(
-    sample: Sample,
-    rows: Sequence[Mapping[str, Any]],
-    metric: Metric,
-    progress: tuple[int, float] | None = None,
-) -> Observation:
-    """What a searcher learns of a sample whose trials gave these rows of ``trials``.
-
-    ``metric`` is the one that chooses.
-    """
-    states = {row["status"] for row in rows}
-    if FAILED in states or not rows:
-        return Observation(sample=sample, state=FAILED)
-    if STOPPED in states:
-        return Observation(
-            sample=sample, state=STOPPED, progress=progress or _progress(rows, metric)
-        )
-    values = mean_values([row["objective_values"] for row in rows])
-    return Observation(sample=sample, state=FINISHED, values=values)
-
-
-def _progress(rows: Sequence[Mapping[str, Any]], metric: Metric) -> tuple[int, float] | None:
-    """Epochs run and mean best score in validation so far, over a sample's trials."""
-    if not any(row["status"] == STOPPED for row in rows):
-        return None
-    scores = [metric.score(row[f"validation_{metric.name}"]) for row in rows]
-    return sum(row["epochs_run"] for row in rows), sum(scores) / len(scores)
-
-
-def _column(cells: Sequence[Mapping[str, Any]], objective: Objective) -> list[float]:
-    """A metric over the grid, where an objective needs it."""
-    return [cell[objective.metric] for cell in cells] if objective.is_quantile else []
-
-
-def is_absent(cell: Mapping[str, Any]) -> bool:
-    """Whether a row of the grid is a condition in which an input is absent."""
-    return any(value == ABSENT for name, value in cell.items() if name.startswith("test_"))
-
-
 def record_plan(
     storage: Storage,
     proposals: Sequence[Proposal],
@@ -371,74 +329,3 @@ def read_proposals(
         elif row is not None and not (without_failed and row["status"] == FAILED):
             ended.append(row)
     return list(found.values())
-
-
-def known_observations(
-    space: Space,
-    objectives: Sequence[Objective],
-    storage: Storage,
-    left_out: Counter[str] | None = None,
-) -> list[Observation]:
-    """What the records of an earlier search tell a searcher of this space.
-
-    Only finished trials that lie in the space count, of the same task and data, tested on the same
-    split in the folds of this space; where a sample stands for several trials, only those with all
-    of them. Other fields that the space does not search may differ, such as the budget. Records
-    that cannot be read are said, and left out.
-
-    Args:
-        space, objectives: of the searcher.
-        storage: the earlier search's folder.
-        left_out: counts why trials are left out, in words.
-    """
-    left_out = Counter() if left_out is None else left_out
-    told = read_rows(storage, "trials", on_damage=warn_of_damage)
-    rows = {row["trial_id"]: row for row in told if row["status"] == FINISHED}
-    cells: dict[str, list[dict[str, Any]]] = {}
-    for cell in read_rows(storage, "grid", on_damage=warn_of_damage):
-        if not is_absent(cell):
-            cells.setdefault(cell["trial_id"], []).append(cell)
-    found: dict[str, tuple[Sample, dict[str, list[dict[str, Any]]]]] = {}
-    for trial_id, row in rows.items():
-        read = _read_sample(space, row)
-        if isinstance(read, str):
-            left_out[read] += 1
-            continue
-        sample, trial = read
-        if trial_id not in cells:
-            continue
-        if any(row.get(one.name) is None for one in objectives if not one.is_quantile):
-            continue
-        values = [one.value(row, _column(cells[trial_id], one)) for one in objectives]
-        _, seeds = found.setdefault(json.dumps(sample, sort_keys=True), (sample, {}))
-        at = f"{condition_text(trial.train)} {trial.fold}"
-        seeds.setdefault(at, []).append({**row, "objective_values": values})
-    needed = (1 if space.choose else len(space.train)) * len(space.folds)
-    metric = space.task.metrics[0]
-    observations = []
-    for sample, seeds in found.values():
-        own = [row for rows in seeds.values() for row in rows]
-        if len(seeds) == needed:
-            observations.append(observation(sample, own, metric))
-        else:
-            left_out["whose sample lacks a fold or train condition of this search"] += len(own)
-    return observations
-
-
-def _read_sample(space: Space, row: Mapping[str, Any]) -> tuple[Sample, TrialSpecification] | str:
-    """The sample and trial of a row; else, in words, why no trial of this space compares to it."""
-    if row["task"] != space.name:
-        return f"of the task {row['task']}"
-    if json.loads(row["train"]).keys() != {axis.name for axis in space.task.axes}:
-        return "with other axes"  # a table's, whose data say what its streams are
-    trial = parse_specification(row["specification"], space.task)
-    sample = space.sample_of(trial)
-    if trial.fold not in space.folds:
-        return f"of fold {trial.fold}, which this search does not have"
-    if trial.evaluation.split != space.evaluation.split:
-        return f"tested on the {trial.evaluation.split} split"
-    if sample is None:
-        return "outside this space, or trained at other conditions"
-    if space.trials(sample)[0].data != trial.data:
-        return "with other data settings"
-    return sample, trial

@@ -22,16 +22,11 @@ from fusion_search.search.declaration.configuration import build_search, to_plai
 from fusion_search.search.declaration.specification import Confirmation, SearcherSettings
 from fusion_search.search.running import confirmation
 from fusion_search.search.running.confirmation import choose_candidates, confirmation_search
-from fusion_search.search.running.parts import Proposal
-from fusion_search.search.running.proposals import (
-    Proposals,
-    _read_sample,
-    known_observations,
-    observation,
-    read_proposals,
-    record_plan,
-)
 from fusion_search.search.running.recorded_trial import execute
+from fusion_search.search.running.samples.earlier import _read_sample, known_observations
+from fusion_search.search.running.samples.observations import observation
+from fusion_search.search.running.samples.parts import Proposal
+from fusion_search.search.running.samples.proposals import Proposals, read_proposals, record_plan
 from fusion_search.search.running.space_search import make_proposals
 from fusion_search.search.spaces.objectives import Objective, objective_names, with_direction
 from fusion_search.search.spaces.parameters import Choice, Sample
