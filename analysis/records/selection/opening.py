@@ -1,17 +1,14 @@
-"""The trials of one search: which are finished, which failed and why, which are missing."""
+"""A search's trials, read from its folder."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.records.advice import command, go_on_command, read_options
 from fusion_search.analysis.records.columns import condition_value
-from fusion_search.analysis.records.columns import snr_label as snr_label
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.plain_data import (
     LARGEST_PLAN,
@@ -20,13 +17,19 @@ from fusion_search.analysis.records.plain_data import (
     read_json,
 )
 from fusion_search.analysis.records.secrets import shown
+from fusion_search.analysis.records.selection.search import (
+    DROPPED_AFTER,
+    VARIED_SEEDS,
+    VARIED_SETTINGS,
+    AnalysisError,
+    Search,
+    identity_columns,
+)
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CANDIDATES_FILE,
     CONFIRMATION_SUFFIX,
     DECISIONS,
-    FAILED,
-    FINISHED,
     PLANNED_FILE,
     PLANNED_REMEDY,
     SPECIFICATION_FILE,
@@ -36,160 +39,10 @@ from fusion_search.analysis.records.tables import (
     read_table,
     recorded_trials,
 )
-from fusion_search.analysis.records.words.names import few_of, shared_parts, without_common
-from fusion_search.analysis.records.words.networks import DEPTH as DEPTH
-from fusion_search.analysis.records.words.networks import depth_name as depth_name
 
-VARIED_SETTINGS: Final = "varied_settings"
-"""Column: JSON of the other settings in which a search's trials differ; networks differ in them."""
-
-VARIED_SEEDS: Final = "varied_seeds"
-"""Likewise of those that are called like seeds, such as split_seed: repetitions differ in them."""
-
-DROPPED_AFTER: Final = "dropped_after"
-"""Column: in how many folds a sample's trials ran when fold rungs dropped it; missing elsewhere."""
-
-_LARGE: Final = 10**9  # from here on a number is said by its power of ten
 _SEED: Final = "_seed"
 _FOLD: Final = "fold"  # among the names of what a search varies
 _GROUPS: Final = ("network", "data", "training", "evaluation")  # of a trial's specification
-
-
-class AnalysisError(ValueError):
-    """What was asked for cannot be drawn; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """The trials of one search.
-
-    Attributes:
-        name: the search.
-        storage: its folder.
-        description: what it is of.
-        trials: the ``trials`` table, one row per trial that ended, only trials of the plan. Its
-            ``streams`` are one text, "ecg+heat", empty for all; its ``train_<axis>`` are SNRs, or
-            in words what every example's is drawn from; ``VARIED_SETTINGS`` and ``VARIED_SEEDS``
-            say what else its trials differ in.
-        planned: one row per planned trial (its name and what identifies it); the recorded trials
-            when the search has no list of planned trials.
-        notes: sentences about what was left out or assumed while reading.
-        damaged: trial id -> a sentence on its record, which cannot be read.
-        on_damage: told of each record that cannot be read, while the others are.
-        dropped: planned trial -> in how many folds its sample ran when fold rungs dropped it; in
-            ``trials`` the column ``DROPPED_AFTER``.
-    """
-
-    name: str
-    storage: Storage
-    description: TaskDescription
-    trials: pd.DataFrame
-    planned: pd.DataFrame
-    notes: tuple[str, ...] = ()
-    damaged: Mapping[str, str] = field(default_factory=dict)
-    on_damage: OnDamage | None = None
-    dropped: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def finished(self) -> pd.DataFrame:
-        """The rows of ``trials`` that have results."""
-        return self.trials[self.trials["status"] == FINISHED]
-
-    def whole(self, depths: Sequence[int] | None = None) -> Search:
-        """The same search with only the networks of all streams, and of these fusion depths.
-
-        Raises:
-            AnalysisError: depths are wanted, and its networks have none.
-        """
-        if depths is not None and DEPTH not in self.description.layout_fields:
-            raise AnalysisError(f"networks of {self.description.task} have no fusion depth")
-
-        def chosen(table: pd.DataFrame) -> pd.Series:
-            wanted = table["streams"] == ""
-            return wanted if depths is None else wanted & table[DEPTH].isin(list(depths))
-
-        return self._keep(chosen)
-
-    def parts(self) -> Search:
-        """The same search with only the networks of some of the streams."""
-        return self._keep(lambda table: table["streams"] != "")
-
-    def only(self, trial_ids: Collection[str]) -> Search:
-        """The same search with only these trials."""
-        return self._keep(lambda table: table["trial_id"].isin(list(trial_ids)))
-
-    def _keep(self, chosen: Callable[[pd.DataFrame], pd.Series]) -> Search:
-        return Search(
-            self.name,
-            self.storage,
-            self.description,
-            self.trials[chosen(self.trials)],
-            self.planned[chosen(self.planned)],
-            notes=self.notes,
-            damaged=self.damaged,
-            on_damage=self.on_damage,
-            dropped=self.dropped,
-        )
-
-    def read_grid(self) -> pd.DataFrame:
-        """The ``grid`` table of the finished trials, each row with its trial's identity.
-
-        Raises:
-            AnalysisError: a grid file is missing or damaged.
-        """
-        identity = self.finished[identity_columns(self.description)]
-        try:
-            grid = read_table(
-                self.storage,
-                "grid",
-                list(identity["trial_id"]),
-                self.on_damage,
-                self.description,
-            )
-        except (ValueError, FileNotFoundError) as error:
-            raise AnalysisError(str(error)) from error
-        if grid.empty and len(identity):
-            raise AnalysisError(f"no grid of search {self.name} can be read")
-        return grid.merge(identity, on="trial_id")
-
-    @property
-    def unreadable(self) -> pd.DataFrame:
-        """The rows of ``planned`` whose record cannot be read."""
-        return self.planned[self.planned["trial_id"].isin(list(self.damaged))]
-
-    @property
-    def waiting(self) -> pd.DataFrame:
-        """The rows of ``planned`` that have no record, but those of dropped samples."""
-        ended = {*self.trials["trial_id"], *self.damaged, *self.dropped}
-        return self.planned[~self.planned["trial_id"].isin(list(ended))]
-
-    def to_finish(self) -> str:
-        """What has its trials finish, for a sentence that misses them."""
-        storage, failed = self.storage.parent.location, (self.trials["status"] == FAILED).any()
-        verb = "resume" if len(self.waiting) else "retry" if failed else ""
-        look = f"`{command('status', self.name, storage=storage)}` says what became of its trials"
-        if not verb:
-            return look
-        options = read_options(self.storage)
-        again = go_on_command(verb, self.name, self.description.task, storage, options)
-        return f"{look}; where no process runs them, `{again}` does"
-
-    def gaps(self) -> list[str]:
-        """One sentence each for the planned trials without a record and with one that is damaged.
-
-        And one per failed trial.
-        """
-        lines = []
-        common = shared_parts(list(self.planned["trial_name"]))
-        for what, trials in (("not run yet", self.waiting), ("unreadable", self.unreadable)):
-            if len(trials):
-                names = few_of([without_common(one, common) for one in trials["trial_name"]])
-                count = f"{len(trials)} of {count_label(len(self.planned), 'planned trial')}"
-                lines.append(f"missing, {what}: {count}: {names}")
-        failed = self.trials[self.trials["status"] == FAILED]
-        for name, reason in zip(failed["trial_name"], failed["reason"], strict=True):
-            lines.append(f"failed: {name}: {reason or 'no reason was recorded'}")
-        return lines
 
 
 def search_names(storage: Storage) -> list[str]:
@@ -275,45 +128,6 @@ def read_specification(search: Search) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise AnalysisError(f"{where} is damaged (it is not a mapping); {SPECIFICATION_REMEDY}")
     return raw
-
-
-def large_count(count: int) -> str:
-    """A number of any size in a few characters."""
-    return f"{count:,}" if count < _LARGE else f"about 10^{len(str(count)) - 1}"
-
-
-def count_label(count: int, noun: str) -> str:
-    """A number with its noun, in the plural where it belongs."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def range_label(counts: pd.Series) -> str:
-    """From the fewest to the most of some whole numbers: "3", or "2 to 3"."""
-    fewest, most = int(counts.min()), int(counts.max())
-    return str(most) if most == fewest else f"{fewest} to {most}"
-
-
-def dropped_words(folds: Collection[int]) -> str:
-    """How many samples fold rungs dropped, given in how many folds each ran; empty for none."""
-    return ", ".join(
-        f"{count_label(sum(one == number for one in folds), 'sample')} dropped after "
-        f"{count_label(number, 'fold')}"
-        for number in sorted(set(folds))
-    )
-
-
-def identity_columns(description: TaskDescription) -> list[str]:
-    """What a planned trial is told by: its names, its network, train condition, fold and seed."""
-    return [
-        *("trial_id", "trial_name", *network_columns(description)),
-        *(*description.train_columns, "fold", VARIED_SEEDS, "seed"),
-    ]
-
-
-def network_columns(description: TaskDescription) -> list[str]:
-    """What the networks of a sweep differ in."""
-    layout = description.layout_fields
-    return ["streams", *layout, "placement", "placement_options", "end", VARIED_SETTINGS]
 
 
 def _read_planned(
