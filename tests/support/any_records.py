@@ -48,7 +48,7 @@ def write_any(
     write_description(search, description)
     told = [f"{one}{value}" for one, value in (settings or {}).items()]
     name = "-".join(map(str, ("t", *train, seed, fold, *streams, *(placement or {}), *told)))
-    groups = {"network": settings or {}, "data": {}, "training": {}, "evaluation": {}}
+    groups = {"network": settings or {}, "data": {}, "training": {"epochs": 1}, "evaluation": {}}
     trial_id = "".join(one if one.isalnum() else "_" for one in name)
     key = {"schema_version": SCHEMA_VERSION, "search": "made-up", "trial_id": trial_id}
     first = description.metric.name

@@ -9,6 +9,7 @@ import pandas as pd
 from fusion_search.analysis.confirmation import compute_confirmation, measures, read_candidates
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid
 from fusion_search.analysis.predictions import compute_counts, differences
+from fusion_search.analysis.records.samples import objectives_of
 from fusion_search.analysis.records.selection import (
     AnalysisError,
     Search,
@@ -28,6 +29,7 @@ from fusion_search.search.commands.figures.drawing_options import (
     read_beside,
     say,
     say_damage,
+    specification_of,
     storage_at,
     write,
 )
@@ -56,7 +58,7 @@ def report(options: argparse.Namespace) -> int:
     if confirmation is not None and confirmation.finished.empty:
         say(f"{confirmation.name}: no tests yet, for none of its trials finished")
     elif confirmation is not None:
-        _write_tests(options, confirmation)
+        _write_tests(options, search, confirmation)
     return 0
 
 
@@ -72,8 +74,11 @@ def _confirmation(search: Search, storage: Storage) -> Search | None:
     return open_search(storage, name, say_damage)
 
 
-def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
-    """Every comparison of a confirmation: by each measure, by regions and by conditions."""
+def _write_tests(options: argparse.Namespace, search: Search, confirmation: Search) -> None:
+    """Every comparison of a confirmation: by each measure, by regions and by conditions.
+
+    They are of the metric that the search optimised first, as on its page.
+    """
     try:
         candidates = read_candidates(confirmation.storage)
     except AnalysisError as error:
@@ -81,13 +86,14 @@ def _write_tests(options: argparse.Namespace, confirmation: Search) -> None:
         return
     grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
     description = confirmation.description
+    metric = objectives_of(specification_of(search), description)[0].metric
     by_measure = {
         name: compute_confirmation(confirmation.trials, candidates, one)[1]
-        for name, one in measures(description).items()
+        for name, one in measures(description, metric).items()
     }
     comparisons = pd.concat(by_measure, names=["measure"]).reset_index(level="measure")
     conditions, regions = compute_confirmation_grid(
-        confirmation.trials, grid, candidates, description
+        confirmation.trials, grid, candidates, description, metric
     )
     tables = {"comparisons": comparisons, "regions": regions, "conditions": conditions}
     for name, table in tables.items():
