@@ -105,6 +105,17 @@ def is_captured(task: Task, settings: Any, device: torch.device) -> bool:
     return device.type == "cuda" and task.captures(settings)
 
 
+def pass_on(
+    parameters: Iterable[nn.Parameter],
+    eager: Pass,
+    task: Task,
+    settings: Any,
+    device: torch.device,
+) -> Pass:
+    """A pass as it is computed on this device: replayed where it can be, else ``eager``."""
+    return CapturedPass(parameters, eager, device) if is_captured(task, settings, device) else eager
+
+
 def with_capture(engine: str, task: Task, settings: Any, device: torch.device) -> str:
     """What computes a network, for the record: its engine, and whether steps are replayed."""
     return f"{engine}, captured" if is_captured(task, settings, device) else engine

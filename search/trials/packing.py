@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from fusion_search.datasets.batch import Batch
 from fusion_search.search.tasks.base import TrialError
-from fusion_search.search.tasks.captured import CapturedPass, Pass, is_captured
+from fusion_search.search.tasks.captured import pass_on
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tasks.run import Stopwatch
 from fusion_search.search.trials.cost import count_parameters, reset_peak_memory
@@ -144,10 +144,8 @@ class PackTraining:
             settings = (one.trial.training.learning_rate, one.trial.training.weight_decay)
             groups.setdefault(settings, []).extend(one.run.network.parameters())
         first = members[0].run
-        self._pass: Pass = self._computed
-        if is_captured(first.task, first.trial.network, first.device):
-            parameters = itertools.chain.from_iterable(groups.values())
-            self._pass = CapturedPass(parameters, self._computed, first.device)
+        every = itertools.chain.from_iterable(groups.values())
+        self._pass = pass_on(every, self._computed, first.task, first.trial.network, first.device)
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": parameters, "lr": rate, "weight_decay": decay}

@@ -18,7 +18,7 @@ from fusion_search.datasets.conditions import drawn
 from fusion_search.datasets.loading import Loaders, Presentation, load, passes
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.tasks.base import Answer, Condition, TrialError
-from fusion_search.search.tasks.captured import CapturedPass, Pass, is_captured, with_capture
+from fusion_search.search.tasks.captured import pass_on, with_capture
 from fusion_search.search.tasks.evaluation import Evaluation, each_epoch, evaluate
 from fusion_search.search.tasks.run import Run, Stopwatch
 from fusion_search.search.trials.cost import milliseconds_per_example, multiply_accumulates
@@ -115,9 +115,9 @@ class TrialTraining:
         steps = self.settings.steps(len(self.numbers["train"]))
         engine = trial.task.prepare(self.network, trial.network, steps, device)
         self.engine = with_capture(engine, trial.task, trial.network, device)
-        self._pass: Pass = self._computed
-        if is_captured(trial.task, trial.network, device):
-            self._pass = CapturedPass(self.network.parameters(), self._computed, device)
+        self._pass = pass_on(
+            self.network.parameters(), self._computed, trial.task, trial.network, device
+        )
         self.optimizer = make_optimizer(self.network, self.settings)
         self.schedule = make_schedule(self.optimizer, self.settings)
         self.batches_taken = 0

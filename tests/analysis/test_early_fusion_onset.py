@@ -11,10 +11,11 @@ from descriptions import digit_description
 from synthetic_records import Trial, fill, write_planned
 
 from fusion_search.analysis.early_fusion.onset import PAIRS, share_of_second
+from fusion_search.analysis.early_fusion.parts import Part
 from fusion_search.analysis.records.selection import Search, open_search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
-from fusion_search.search.commands.figures.claims import before_sound
+from fusion_search.search.commands.figures.claims import before_sound, main_network, probe_of
 
 ONSET, STEPS = 3, 6
 TRIAL = Trial((0.5, 0.25), 0, 1, extra={"pooling": "full"})
@@ -63,6 +64,12 @@ def test_the_second_class_share_is_of_what_the_first_has_not() -> None:
     assert share_of_second(sure) == pytest.approx(1 / (1 + np.exp(-1)))
 
 
+def judged(folder: Path, shares: list[float]) -> Part:
+    search = probed(folder, shares)
+    trial = main_network(search)
+    return before_sound(search, trial, probe_of(search, trial), str(folder))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [(0.5, 0.8, "held"), (0.2, 0.5, "refuted"), (0.3, 0.7, "undecided")],
@@ -71,14 +78,14 @@ def test_it_is_held_where_most_of_the_rest_is_one_class(
     tmp_path: Path, low: float, high: float, verdict: str
 ) -> None:
     shares = np.linspace(low, high, PAIRS).tolist()
-    found = before_sound(probed(tmp_path, shares), str(tmp_path))
+    found = judged(tmp_path, shares)
     assert found.verdict == verdict
     assert f"{100 * np.mean(shares):.1f} % (" in found.numbers
     assert f"over {PAIRS} pairs of one network" in found.numbers
 
 
 def test_too_few_pairs_are_said_with_the_command(tmp_path: Path) -> None:
-    found = before_sound(probed(tmp_path, [0.9] * 5), str(tmp_path))
+    found = judged(tmp_path, [0.9] * 5)
     assert found.verdict == "undecided"
     assert found.numbers.startswith("5 pairs of 100 were probed; run `fusion-search probe made-up")
     assert "--tested 100 --condition 0.5 0.25 --array output --array input.audio" in found.numbers

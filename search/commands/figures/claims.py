@@ -36,7 +36,9 @@ def early_fusion(options: argparse.Namespace) -> int:
     """``draw early-fusion``: every claim with its numbers and verdict, and their figures."""
     search = open_all(options)
     found = read_accuracies(search)
-    table = compute_claims(found, before_sound(search, storage_of(options)))
+    trial = main_network(search)
+    probed = probe_of(search, trial)
+    table = compute_claims(found, before_sound(search, trial, probed, storage_of(options)))
     name = f"{search.name}-claims"
     caption = data_caption(search)
     write_text(options, claims_text(search.name, table, [finished_words(search), caption]), name)
@@ -49,21 +51,20 @@ def early_fusion(options: argparse.Namespace) -> int:
     )
     save(options, figure, table, name)
     _draw_evidence(options, search)
+    if trial is not None and probed is not None:
+        there = sorted(probed.loc[probed["split"] == "test", "number"].unique())
+        draw_timelines(options, search, trial, probed[probed["number"].isin(there[:TIMELINES])])
     return 0
 
 
 def _draw_evidence(options: argparse.Namespace, search: Search) -> None:
-    """The sheet and its dependence numbers, maps by fusion depth, one sense alone, timelines."""
+    """The sheet and its dependence numbers, maps by fusion depth, one sense alone."""
     every = {"trial": None, "train": None}
     for draw, own in ((grids, {**every, "depths": [0]}), (fusion, every), (unimodal, {})):
         try:
             draw(argparse.Namespace(**{**vars(options), **own}))
         except AnalysisError as error:
             say(f"not drawn: {error}")
-    if (trial := main_network(search)) is not None and is_probed(search, trial["trial_id"]):
-        table = read_activations(search, trial["trial_id"])
-        there = sorted(table.loc[table["split"] == "test", "number"].unique())
-        draw_timelines(options, search, trial, table[table["number"].isin(there[:TIMELINES])])
 
 
 def main_network(search: Search) -> pd.Series | None:
@@ -73,15 +74,21 @@ def main_network(search: Search) -> pd.Series | None:
     return None if own.empty else own.iloc[0]
 
 
-def before_sound(search: Search, storage: str) -> Part:
+def probe_of(search: Search, trial: pd.Series | None) -> pd.DataFrame | None:
+    """What a probe kept of a network; None where it was not probed."""
+    if trial is None or not is_probed(search, trial["trial_id"]):
+        return None
+    return read_activations(search, trial["trial_id"])
+
+
+def before_sound(
+    search: Search, trial: pd.Series | None, probed: pd.DataFrame | None, storage: str
+) -> Part:
     """Claim 6, of the probe of one network; how to make that, where it is not there."""
-    trial = main_network(search)
     if trial is None:
         return claim_6([], NOT_THERE)
+    logits = [] if probed is None else _logits_before_sound(probed)
     trial_id = str(trial["trial_id"])
-    logits: list[Array] = []
-    if is_probed(search, trial_id):
-        logits = _logits_before_sound(read_activations(search, trial_id))
     again = command(
         *("probe", search.name, "--trial", trial_id, "--tested", str(PAIRS), "--condition"),
         *(f"{MAIN[0]:g}", f"{MAIN[1]:g}", "--array", "output", "--array", "input.audio"),
