@@ -15,9 +15,10 @@ import pandas as pd
 from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification

@@ -6,8 +6,8 @@ import re
 import textwrap
 from typing import Final
 
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.secrets import without_password
-from fusion_search.analysis.records.storage import StorageError
 
 _REASON_LENGTH: Final = 200
 ANOTHER_FILE: Final = "move it away, or name another file in mlflow.tracking_uri"
