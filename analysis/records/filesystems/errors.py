@@ -37,6 +37,11 @@ _REFUSAL: Final = re.compile(
     r"|THROTTLING|REQUEST_TIMEOUT|REQUEST_EXPIRED|NO_SUCH_UPLOAD)[A-Z_]+"
     r"|HTTP status (?:3\d\d|4(?!08|25|29)\d\d|507)"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
+    r"|SSL peer certificate"
+)
+NAME_CERTIFICATE: Final = (
+    "name the server's certificate, a file of every node, by tls_ca_file_path=FILE in the "
+    "storage's URI or by the environment variable SSL_CERT_FILE"
 )
 # What to do about a refusal, by the first of these that its words show.
 _REMEDIES: Final = (
@@ -59,6 +64,7 @@ _REMEDIES: Final = (
         "where credentials have expired renew them, in a cluster on every node, whose Ray takes "
         "them over when it is started; else see to the region in the storage's URI",
     ),
+    (r"SSL peer certificate", NAME_CERTIFICATE),
     (r"Read-only file system", "mount it so that it can be written to, or name another storage"),
 )
 _REMEDY: Final = "see to its name, its permissions and your credentials, or name another storage"
@@ -109,6 +115,6 @@ def full(location: str, folder: Path | None) -> StorageError:
     )
 
 
-def reason(error: OSError) -> str:
+def reason(error: Exception) -> str:
     """An error's words on one line, of bounded length."""
     return re.sub(r"\[[Ee]rrno \d+\] ", "", sentence(error))[:300]

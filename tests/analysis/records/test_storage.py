@@ -237,6 +237,11 @@ AWS = "When uploading object with key 'x' in bucket 'bucket': AWS Error {} durin
         # ExpiredToken, and one in another region, as a request without a body is answered.
         (OSError(AWS.format("UNKNOWN (HTTP status 400)")), "status 400", "expired renew them"),
         (OSError(AWS.format("UNKNOWN (HTTP status 301)")), "status 301", "in another region"),
+        (
+            OSError(AWS.format("NETWORK_CONNECTION") + ", SSL peer certificate was not OK"),
+            "SSL peer certificate",
+            "tls_ca_file_path=FILE",
+        ),
     ],
 )
 def test_a_refusal_is_an_answer_with_a_remedy_and_ends_at_once(
