@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from fusion_search.analysis.records.advice import RunOptions
+from fusion_search.analysis.records.advice import RunOptions, confirmed_search
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.filesystems.errors import StorageError
@@ -272,7 +272,5 @@ def start_tracker(
         say(TRACKING_OFF)
         return None
     kept_identity(storage)  # a damaged one is no trouble of MLflow's
-    tracker = Tracker(storage, uri, say)
-    for trial_id in sorted(ended):
-        tracker.trial_ended(trial_id)
-    return tracker
+    confirmed = confirmed_search(search.name, search.storage)
+    return Tracker(storage, uri, say, ended=sorted(ended), confirmed=confirmed)
