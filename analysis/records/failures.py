@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from fusion_search.analysis.records.filesystems.errors import RefusedError, StorageError, UnfitError
 from fusion_search.analysis.records.secrets import without_password
-from fusion_search.analysis.records.storage import RefusedError, Storage, StorageError, UnfitError
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, read_rows
 
 FAILURES: Final = "failures"  # folder of the texts, <trial_id>.txt

@@ -14,8 +14,9 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from fusion_search.analysis.records.filesystems.errors import UnfitError
 from fusion_search.analysis.records.secrets import sentence, shown_name
-from fusion_search.analysis.records.storage import LARGEST_TEXT, Storage, UnfitError
+from fusion_search.analysis.records.storage import LARGEST_TEXT, Storage
 
 _Parsed = TypeVar("_Parsed")
 

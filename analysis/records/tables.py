@@ -25,6 +25,7 @@ from fusion_search.analysis.records.description import (
     TaskDescription,
     read_description,
 )
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.parquet.bounds import (
     LARGEST_BYTES,
     TooLargeError,
@@ -37,7 +38,7 @@ from fusion_search.analysis.records.parquet.values import FINISHED as FINISHED
 from fusion_search.analysis.records.parquet.values import STOPPED as STOPPED
 from fusion_search.analysis.records.parquet.values import check_rows, check_trial
 from fusion_search.analysis.records.secrets import sentence
-from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.words.names import CANDIDATES_FILE as CANDIDATES_FILE
 from fusion_search.analysis.records.words.names import CONFIRMATION_SUFFIX as CONFIRMATION_SUFFIX
 from fusion_search.analysis.records.words.names import SPECIFICATION_FILE as SPECIFICATION_FILE

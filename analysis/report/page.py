@@ -12,6 +12,7 @@ import pandas as pd
 from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.records.advice import STORAGE, command, read_options
 from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
+from fusion_search.analysis.records.filesystems.errors import UnfitError
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import Objective, objectives_of, rows_of
 from fusion_search.analysis.records.selection import (
@@ -23,7 +24,7 @@ from fusion_search.analysis.records.selection import (
     dropped_words,
     read_specification,
 )
-from fusion_search.analysis.records.storage import Storage, UnfitError
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     CODE_FILE,
     FAILED,

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from fusion_search.analysis.records.advice import RunOptions
+from fusion_search.analysis.records.filesystems.errors import RefusedError
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.storage import RefusedError, open_storage
+from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands import launching
 from fusion_search.search.commands.driving import follow
 from fusion_search.search.commands.options import data_of, storage_of

@@ -16,10 +16,11 @@ from fusion_search.analysis.confirmation import (
 from fusion_search.analysis.confirmation_grid import compute_confirmation_grid, grid_lines
 from fusion_search.analysis.records.advice import command, confirmed_search
 from fusion_search.analysis.records.columns import COLUMNS
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.samples import objectives_of
 from fusion_search.analysis.records.secrets import printable, shown_name
 from fusion_search.analysis.records.selection import count_label, open_search, read_specification
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
     CONFIRMATION_SUFFIX,

@@ -11,14 +11,11 @@ from typing import Any
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.failures import failure_paths
+from fusion_search.analysis.records.filesystems.errors import RefusedError, StorageError
 from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import count_label, dropped_words
-from fusion_search.analysis.records.storage import (
-    RefusedError,
-    StorageError,
-    open_storage,
-)
+from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import (
     FAILED,
     FINISHED,

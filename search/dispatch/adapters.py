@@ -16,9 +16,9 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.dispatch.messages import (

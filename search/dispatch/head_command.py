@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from fusion_search.analysis.records.advice import option
+from fusion_search.analysis.records.filesystems.opening import local_folder
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.storage import local_folder
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.provenance import COMMIT_VARIABLE, git_commit

@@ -20,7 +20,8 @@ from ray import tune
 from ray.tune.error import TuneError
 from ray.tune.progress_reporter import ProgressReporter
 
-from fusion_search.analysis.records.storage import StorageError, waiting_told
+from fusion_search.analysis.records.filesystems.errors import StorageError
+from fusion_search.analysis.records.filesystems.waiting import waiting_told
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.dispatch.adapters import Driver, ProposalSearcher

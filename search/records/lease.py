@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.filesystems.errors import RefusedError, StorageError
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.storage import RefusedError, Storage, StorageError
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.records import driver_file
 from fusion_search.search.records.driver_file import (

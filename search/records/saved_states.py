@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
+from fusion_search.analysis.records.filesystems.errors import StorageError, UnfitError
 from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
-from fusion_search.analysis.records.storage import Storage, StorageError, UnfitError
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.torch_file import TorchFileError, load_torch
 from fusion_search.search.trials.specification import TrialSpecification
 

@@ -11,13 +11,14 @@ import pandas as pd
 
 from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import TASK_FILE
+from fusion_search.analysis.records.filesystems.errors import RefusedError
 from fusion_search.analysis.records.plain_data import read_content
 from fusion_search.analysis.records.selection import (
     count_label,
     no_such_search,
     of_dropped_samples,
 )
-from fusion_search.analysis.records.storage import RefusedError, Storage, open_storage
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
     EXHAUSTED_FILE,

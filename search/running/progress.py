@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import failure_paths
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.storage import Storage, StorageError
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.analysis.records.words.names import without_common
 from fusion_search.analysis.records.words.networks import setting_words

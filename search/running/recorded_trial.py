@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.secrets import sentence
-from fusion_search.analysis.records.storage import StorageError
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.datasets.errors import DataError
 from fusion_search.search.records.provenance import machine_columns

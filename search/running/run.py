@@ -12,12 +12,13 @@ from typing import Protocol
 
 import pandas as pd
 
-from fusion_search.analysis.records.advice import RunOptions
+from fusion_search.analysis.records.advice import RunOptions, confirmed_search
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.samples import BestSample, rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
@@ -271,7 +272,5 @@ def start_tracker(
         say(TRACKING_OFF)
         return None
     kept_identity(storage)  # a damaged one is no trouble of MLflow's
-    tracker = Tracker(storage, uri, say)
-    for trial_id in sorted(ended):
-        tracker.trial_ended(trial_id)
-    return tracker
+    confirmed = confirmed_search(search.name, search.storage)
+    return Tracker(storage, uri, say, ended=sorted(ended), confirmed=confirmed)

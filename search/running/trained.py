@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 from torch import nn
 
+from fusion_search.analysis.records.filesystems.errors import UnfitError
 from fusion_search.analysis.records.parquet.bounds import LARGEST_BYTES
-from fusion_search.analysis.records.storage import Storage, UnfitError
+from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CHECKPOINTS, FINISHED
 from fusion_search.analysis.records.torch_file import TorchFileError
 from fusion_search.datasets.batch import Data

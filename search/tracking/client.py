@@ -5,28 +5,34 @@ from __future__ import annotations
 import logging
 import math
 import os
+import queue
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from fusion_search.search.tracking.sqlite_file import prepared
+from fusion_search.search.tracking.sqlite_file import prepared, sqlite_file
+from fusion_search.search.tracking.trouble import BAD_ADDRESS, UnfitStoreError
 from fusion_search.search.tracking.values import Point
 
 _METRICS_PER_CALL: Final = 1000  # MLflow's limits for one log_batch
 _PARAMETERS_PER_CALL: Final = 100
+ANSWER_SECONDS: Final = 10  # that a server or a database is waited for
 
 
 def open_client(uri: str) -> Any:
     """An ``mlflow.MlflowClient`` that gives up on a dead server within seconds, and is quiet.
 
-    A SQLite file is made ready for several processes that open and write it at once.
+    A SQLite file is made ready for several processes that open and write it at once. Raises
+    whatever MLflow and the database's driver raise.
     """
     # MLflow takes these from the environment alone (and by default tries for four minutes).
     # What the user has set stays.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(ANSWER_SECONDS))
+    os.environ.setdefault("PGCONNECT_TIMEOUT", str(ANSWER_SECONDS))  # PostgreSQL's, at any time
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow  # takes seconds: only the process that tracks pays for it
@@ -37,8 +43,61 @@ def open_client(uri: str) -> Any:
     for name in ("mlflow.store", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    if sqlite_file(uri) is None:
+        _connect_once(uri)
     with prepared(uri) as address:
         return mlflow.MlflowClient(tracking_uri=address)  # makes the tables
+
+
+def _connect_once(uri: str) -> None:
+    """Raise what a database says to a connection: MLflow would try again for 100 s before.
+
+    What is no database's address is left to MLflow.
+
+    Raises:
+        UnfitStoreError: the address cannot be taken apart.
+        TimeoutError: the database takes the connection and does not answer.
+        Exception: whatever SQLAlchemy and the database's driver raise.
+    """
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+
+    if uri.partition("://")[0].partition("+")[0] not in DATABASE_ENGINES:
+        return
+
+    try:
+        engine = create_sqlalchemy_engine(uri)
+    except ValueError as error:
+        raise UnfitStoreError(BAD_ADDRESS) from error
+
+    def connect() -> None:
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+    _within(ANSWER_SECONDS, connect)
+
+
+def _within(seconds: float, action: Callable[[], None]) -> None:
+    """Do what may never end, and raise what it raises, or ``TimeoutError`` after so long."""
+    ended: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def act() -> None:
+        try:
+            action()
+        except Exception as error:
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    threading.Thread(target=act, name="mlflow-connection", daemon=True).start()
+    try:
+        error = ended.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"timed out after {seconds:g} s") from None
+    if error is not None:
+        raise error
 
 
 def find_experiments(client: Any, query: str) -> list[Any]:

@@ -90,6 +90,7 @@ class SearchRuns:
 
     Attributes:
         description: of the search's task.
+        found_none: whether the store had no run of this search.
 
     Raises:
         ValueError: the experiment was deleted in MLflow.
@@ -116,6 +117,7 @@ class SearchRuns:
                 parents.append(run)
             else:
                 self._runs.setdefault(run.trial_id, []).append(run)
+        self.found_none = not parents and not self._runs
         self._parent = self._open_parent(parents)
 
     @property

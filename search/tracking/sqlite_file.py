@@ -57,6 +57,12 @@ def was_replaced(uri: str) -> bool:
     return file is not None and file in _opened and _opened[file] != _identity(file)
 
 
+def will_be_made(uri: str) -> bool:
+    """Whether an address is of a SQLite file that is not there yet."""
+    file = sqlite_file(uri)
+    return file is not None and not file.exists()
+
+
 @contextmanager
 def prepared(uri: str) -> Iterator[str]:
     """Within the block, this process alone makes MLflow's tables; gives the address for MLflow.

@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -35,7 +35,12 @@ from fusion_search.search.records.driver_file import is_this_process, read_drive
 from fusion_search.search.records.lease import LeaseLostError
 from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.tracking.runs import SearchRuns
-from fusion_search.search.tracking.sqlite_file import close_store, sqlite_uri, was_replaced
+from fusion_search.search.tracking.sqlite_file import (
+    close_store,
+    sqlite_uri,
+    was_replaced,
+    will_be_made,
+)
 from fusion_search.search.tracking.trouble import trouble
 from fusion_search.search.tracking.values import Row
 
@@ -89,6 +94,7 @@ class SyncCounts:
 
     written: int = 0  # runs of trials that lacked something, or were not there
     unchanged: int = 0
+    anew: bool = False  # MLflow had no run of the search
     restored: int = 0  # runs that were deleted in MLflow
     removed: int = 0  # runs of no trial, of an earlier attempt, or there twice
     page: str = ""  # where to see them
@@ -100,7 +106,8 @@ class SyncCounts:
         """What MLflow has of the search now, and what was done for that."""
         shown = count_label(self.written + self.unchanged, "trial")
         wrote = f"{_runs(self.written)} written" if self.written else "no run had to be written"
-        words = [f"MLflow shows {shown} as recorded: {wrote}", self.repaired]
+        why = ", for it had none of this search" if self.anew and self.written else ""
+        words = [f"MLflow shows {shown} as recorded: {wrote}{why}", self.repaired]
         return "; ".join(filter(None, words))
 
     @property
@@ -131,6 +138,7 @@ def sync(search: Storage, uri: str) -> SyncCounts:
     running = driver is not None and not is_this_process(driver)
     try:
         runs = SearchRuns(search, uri, closely=True)
+        counts.anew = runs.found_none
         _write_all(runs, trials, counts, running=running)
         close_store(uri)
     except ValueError:
@@ -172,28 +180,42 @@ class Tracker:
         search: the search's folder, with the specification in it.
         uri: MLflow's tracking URI.
         warn: takes the sentences.
+        ended: ids of the trials that ended before, whose runs an earlier driver may not have
+            written, or somebody may have deleted since.
+        confirmed: name of the search that this one confirms, if it does.
 
     Attributes:
         page: where to see the runs; ``None`` until the experiment is open.
     """
 
-    def __init__(self, search: Storage, uri: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        search: Storage,
+        uri: str,
+        warn: Callable[[str], None],
+        *,
+        ended: Iterable[str] = (),
+        confirmed: str | None = None,
+    ) -> None:
         self._search = search
         self._uri = uri
         self._warn = warn
         self._jobs: queue.SimpleQueue[Callable[[SearchRuns], None] | None] = queue.SimpleQueue()
         self._running: dict[str, Row] = {}  # what is known of started trials
-        self._owed: dict[str, None] = {}  # ended trials that are not written yet, in order
+        self._owed = dict.fromkeys(ended)  # ended trials that are not written yet, in order
+        self._before = len(self._owed)
+        self._confirmed = confirmed
         self._runs: SearchRuns | None = None
         self._wait = RETRY_SECONDS
         self._retry_at = -math.inf  # on the monotonic clock
         self._problem = ""  # why MLflow cannot be written; empty when it can
         self._complete = self._closed = False
         self._replaced = was_replaced(uri)  # before this search: nobody's news
+        self._told_anew = False
         self._lock = threading.Lock()  # of what is said: nothing after close
         self.page: str | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-tracker", daemon=True)
-        self._jobs.put(lambda runs: None)  # opens the experiment
+        self._jobs.put(lambda runs: None)  # opens the experiment, and writes what is owed
         self._thread.start()
 
     def trial_started(self, row: Row) -> None:
@@ -292,17 +314,46 @@ class Tracker:
             return False
         where = without_password(self._uri)
         self._say(f"MLflow's file at {where} was deleted or replaced; it is written anew")
+        self._told_anew = True
         self._runs = None
         return True
 
     def _opened(self) -> SearchRuns:
         """The runs as the store has them now, with the running trials among them."""
+        missing = will_be_made(self._uri)
         runs = SearchRuns(self._search, self._uri)
+        self._tell_anew(self._before if runs.found_none else 0, missing=missing)
         self.page = experiment_page(self._uri, runs.experiment_id)
         runs.start_search()
         for row in list(self._running.values()):
             runs.start_trial(row)
         return runs
+
+    def _tell_anew(self, trials: int, *, missing: bool) -> None:
+        """Say once that what earlier drivers wrote is not there: it was deleted, or lies elsewhere.
+
+        Args:
+            trials: of how many, that ended before, no run is there.
+            missing: whether there was no SQLite file.
+        """
+        confirmed = self._confirmed if missing else None
+        if self._told_anew or not (trials or confirmed):
+            return
+        self._told_anew = True
+        where = without_password(self._uri)
+        words = [
+            f"MLflow's file at {where} was missing"
+            if missing
+            else f"MLflow at {where} had no run of this search"
+        ]
+        if trials:
+            words.append(
+                f"the runs of {count_label(trials, 'trial')} that ended before are written anew"
+            )
+        if confirmed:
+            sync = command("sync-mlflow", confirmed, storage=self._search.parent.location)
+            words.append(f"`{sync}` writes those of {confirmed}")
+        self._say("; ".join(words))
 
     def _write_owed(self, runs: SearchRuns) -> None:
         for trial_id in list(self._owed):
@@ -315,13 +366,14 @@ class Tracker:
                 self._say(f"MLflow lacks the run of trial {trial_id}: {error}")
             self._owed.pop(trial_id, None)
 
-    def _finish(self, _: SearchRuns) -> None:
+    def _finish(self, live: SearchRuns) -> None:
         """Look at all that is there once more: somebody may have deleted some of it meanwhile."""
         # What cannot be read was said when its trial was written, or before.
         trials, _strays = _own_records(self._search, lambda *_: None)
         counts = SyncCounts()
         _write_all(SearchRuns(self._search, self._uri), trials, counts)
         close_store(self._uri)
+        counts.restored += live.restored  # what had been deleted since an earlier driver
         if counts.written or counts.repaired:
             written = f"{_runs(counts.written)} written again" if counts.written else ""
             done = "; ".join(filter(None, (written, counts.repaired)))

@@ -6,14 +6,17 @@ import re
 import textwrap
 from typing import Final
 
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.secrets import without_password
-from fusion_search.analysis.records.storage import StorageError
 
 _REASON_LENGTH: Final = 200
 ANOTHER_FILE: Final = "move it away, or name another file in mlflow.tracking_uri"
 NO_SERVER: Final = (
     "it is not MLflow that answers there: name the server's address, such as http://HOST:5000, in "
     "mlflow.tracking_uri"
+)
+BAD_ADDRESS: Final = (
+    "it is no address of a database: write it as postgresql+psycopg2://USER@HOST:PORT/DATABASE"
 )
 _DAMAGED: Final = "put a copy of the file back, or move it away and all is written anew"
 _OTHER_VERSION: Final = (
@@ -24,6 +27,10 @@ _READONLY: Final = "make the file and its folder writable"
 _REFUSED_USER: Final = (
     "the server refuses this user: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
     "MLFLOW_TRACKING_TOKEN, to those of a user who may write there"
+)
+_REFUSED_BY_DATABASE: Final = (
+    "name a user of that database in mlflow.tracking_uri, and give the password by PGPASSFILE or "
+    "~/.pgpass (PostgreSQL), or an option file of your database's client"
 )
 _UNREACHED: Final = "start the server, or name the right address in mlflow.tracking_uri"
 # By the first pattern that the reason shows.
@@ -41,7 +48,21 @@ _REMEDIES: Final = (
     (r"error code 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED", _REFUSED_USER),
     (r"not in a valid JSON format|error code (?:3\d\d|404|405)\b|WRONG_VERSION_NUMBER", NO_SERVER),
     (r"50\d error responses|error code 5\d\d\b|INTERNAL_ERROR", "see why in the server's log"),
-    ("Connection refused|Name or service not known|No route to host|timed out", _UNREACHED),
+    (
+        r"password authentication failed|no password supplied|pg_hba\.conf|role \S+ does not exist"
+        r"|Access denied for user|Login failed",
+        _REFUSED_BY_DATABASE,
+    ),
+    (
+        r"database \S+ does not exist|Unknown database",
+        "make that database, or name another in mlflow.tracking_uri",
+    ),
+    (
+        "Connection refused|Name or service not known|No route to host|Network is unreachable"
+        "|could not translate host name|timed out|timeout expired",
+        _UNREACHED,
+    ),
+    ("Can't load plugin", "name a driver that SQLAlchemy knows, as in postgresql+psycopg2://"),
     ("No module named", "install it beside fusion-search with pip"),
 )
 

@@ -19,7 +19,8 @@ from fault_search import assert_equal_records
 from odd_tasks import Amount, Sensors
 
 from fusion_search.analysis.records.description import read_description
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.filesystems.errors import StorageError
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_rows
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.declaration.specification import SchedulerSettings, SearchSpecification

@@ -16,7 +16,8 @@ from typing import Any
 
 from pyarrow import fs
 
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.filesystems.errors import StorageError
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.records.driver_file import read_driver_file
 
 

@@ -21,13 +21,14 @@ from pyarrow import fs
 from s3_server import CREDENTIALS, S3Server
 from small_trials import small_trial
 
-from fusion_search.analysis.records import storage as storage_module
+from fusion_search.analysis.records.filesystems import waiting
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.processes import (
     is_leftover,
     process_start,
     temporary_name,
 )
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     ASHA_FILE,
     CANDIDATES_FILE,
@@ -73,8 +74,8 @@ def ailing(folder: Path, trouble: Callable[[str], None], patience: float) -> Sto
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_module, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(storage_module, "LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE_SECONDS", 0.02)
 
 
 def test_a_reader_on_s3_never_sees_a_part_of_a_file(server: S3Server) -> None:
@@ -236,6 +237,11 @@ AWS = "When uploading object with key 'x' in bucket 'bucket': AWS Error {} durin
         # ExpiredToken, and one in another region, as a request without a body is answered.
         (OSError(AWS.format("UNKNOWN (HTTP status 400)")), "status 400", "expired renew them"),
         (OSError(AWS.format("UNKNOWN (HTTP status 301)")), "status 301", "in another region"),
+        (
+            OSError(AWS.format("NETWORK_CONNECTION") + ", SSL peer certificate was not OK"),
+            "SSL peer certificate",
+            "tls_ca_file_path=FILE",
+        ),
     ],
 )
 def test_a_refusal_is_an_answer_with_a_remedy_and_ends_at_once(
@@ -289,7 +295,7 @@ def test_what_passes_is_waited_for_and_that_is_said_once_and_its_end(
         assert first.startswith(f"waiting up to 60 s for storage {tmp_path}: ")
         assert last == f"storage {tmp_path} answers again"
     fails, heard = [1, 2, 3], list[str]()
-    with storage_module.waiting_told(heard.append):  # as a worker does, whose stderr nobody sees
+    with waiting.waiting_told(heard.append):  # as a worker does, whose stderr nobody sees
         storage.write(b"content", "folder", "file")
     assert [line.partition(f"storage {tmp_path}")[0] for line in heard] == [
         "waiting up to 60 s for ",

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from drivers import Clock, write_driver
 
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.filesystems.errors import StorageError
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.records import lease as leases
 from fusion_search.search.records.claim import claimed, held_lease, release_all

@@ -23,9 +23,10 @@ from synthetic_records import write_rows
 
 from fusion_search import trials as trials_of
 from fusion_search.analysis.records.description import read_description
+from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.samples import objectives_of, sample_table
 from fusion_search.analysis.records.selection import open_search, read_specification
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_rows
 from fusion_search.analysis.report.page import _summary
 from fusion_search.search.commands.command_line import main

@@ -19,7 +19,8 @@ from descriptions import digit_description, write_description
 from search_processes import ROOT, write_config
 from small_trials import small_trial
 
-from fusion_search.analysis.records.storage import Storage, StorageError, open_storage
+from fusion_search.analysis.records.filesystems.errors import StorageError
+from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.commands import launching
 from fusion_search.search.declaration.configuration import build_search

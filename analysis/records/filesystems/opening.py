@@ -1,0 +1,95 @@
+"""Filesystems opened by a URI, and the paths of local folders."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from pyarrow import fs
+
+from fusion_search.analysis.records.filesystems.errors import NAME_CERTIFICATE, reason
+from fusion_search.analysis.records.filesystems.whole_files import holds_objects
+from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password
+
+# What every pyarrow hands on: these are not looked at, for some cost a request.
+_HANDED_ON: Final = (
+    *("region", "scheme", "endpoint_override", "allow_delayed_open"),
+    *("allow_bucket_creation", "allow_bucket_deletion"),
+)
+# What does the same as an option that is not handed on.
+_INSTEAD: Final = {
+    "tls_verify_certificates": NAME_CERTIFICATE,
+    "credential_kind": "let the AZURE_ variables, a managed identity or `az login` of every node "
+    "say who asks",
+    "client_id": "set AZURE_CLIENT_ID on every node",
+}
+
+
+def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The filesystem of a URI such as ``s3://bucket/results``, and the folder's path in it.
+
+    Raises:
+        ValueError: pyarrow has no filesystem for the URI, or it holds a password or an option that
+            no worker would get.
+    """
+    refuse_password(uri, "storage", STORAGE_REMEDY)  # it goes into records and messages
+    try:
+        filesystem, root = fs.FileSystem.from_uri(_with_options(uri))
+    except (pa.ArrowException, ImportError, ValueError, OSError) as error:
+        # Of HDFS's, the first line: the others list where Java was looked for.
+        why = reason(error).partition(" dlopen(")[0]
+        raise ValueError(f"storage {uri!r} cannot be opened by pyarrow: {why}") from error
+    if holds_objects(filesystem):
+        # Here as on workers, which get a copy. Of S3, what a URI opens tries a request thirty
+        # times, each for 3 s (9 s to write) where nobody answers; its copy three times.
+        copied = copy.copy(filesystem)
+        _refuse_lost_options(uri, filesystem, copied)
+        filesystem = copied
+    return filesystem, root
+
+
+def local_folder(text: str) -> str:
+    """The whole path of a local folder, whose "~" is a home folder.
+
+    Raises:
+        ValueError: that home folder is not known.
+    """
+    try:
+        return Path(text).expanduser().absolute().as_posix()
+    except RuntimeError as error:  # "~nobody", or no HOME and a user the system does not list
+        raise ValueError(
+            f"storage {text!r} cannot be opened: its home folder is not known; give the whole path"
+        ) from error
+
+
+def _with_options(uri: str) -> str:
+    """On S3, one request for a small file instead of three."""
+    if not uri.startswith("s3://") or "allow_delayed_open" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+
+
+def _refuse_lost_options(uri: str, filesystem: fs.FileSystem, copied: fs.FileSystem) -> None:
+    """Raise ``ValueError`` for an option that changes the filesystem of a URI, and not its copy.
+
+    pyarrow copies and pickles a filesystem by its constructor's arguments, and a URI knows more.
+    """
+    address, _, query = uri.partition("?")
+    options = query.split("&")
+    for option in options:
+        name = option.partition("=")[0]
+        if name in _HANDED_ON:
+            continue
+        others = "&".join(one for one in options if one is not option)
+        try:
+            without, _ = fs.FileSystem.from_uri(_with_options(f"{address}?{others}"))
+        except (pa.ArrowInvalid, OSError):  # needed by others, so it reaches the copy with them
+            continue
+        if without != filesystem and copy.copy(without) == copied:
+            instead = f", and {_INSTEAD[name]}" if name in _INSTEAD else ""
+            raise ValueError(
+                f"storage {uri!r} cannot be used: pyarrow hands its option {name} to no worker; "
+                f"leave it out{instead}"
+            )

@@ -1,0 +1,98 @@
+"""A database or a server that does not let MLflow in: said within seconds, with a remedy."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tracking_records import planned_search
+
+from fusion_search.analysis.records.storage import Storage
+from fusion_search.search.tracking import client
+from fusion_search.search.tracking.tracker import TrackingError, sync
+from fusion_search.search.tracking.trouble import trouble
+
+UNREACHED = "start the server, or name the right address in mlflow.tracking_uri"
+PASSWORD = "give the password by PGPASSFILE or ~/.pgpass (PostgreSQL)"
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is without a user's own, and shorter."""
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "10")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+
+
+@contextmanager
+def port(*, closed: bool) -> Iterator[int]:
+    """One that refuses connections, or one that takes them and never says a word."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        if not closed:
+            held.listen()
+        yield held.getsockname()[1]
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+psycopg2", "http", "https"])
+@pytest.mark.parametrize(("closed", "words"), [(True, "Connection refused"), (False, "timed out")])
+def test_an_address_where_nobody_answers_is_said_within_seconds(
+    storage: Storage, scheme: str, closed: bool, words: str
+) -> None:
+    search = planned_search(storage, "small", 1)
+    with port(closed=closed) as number:
+        began = time.monotonic()
+        with pytest.raises(TrackingError) as raised:
+            sync(search, f"{scheme}://me:hunter2@127.0.0.1:{number}/x")
+        assert time.monotonic() - began < 30  # MLflow alone tries a database for 100 s
+    sentence = str(raised.value)
+    assert sentence.startswith(
+        f"MLflow at {scheme}://me:***@127.0.0.1:{number}/x cannot be written"
+    )
+    assert words in sentence
+    assert UNREACHED in sentence
+    assert "hunter2" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        (
+            "postgresql+psycopg2://me@host:port/x",
+            ": it is no address of a database: write it as postgresql+psycopg2://USER@HOST:PORT/",
+        ),
+        ("mysql+nonsense://me@host/x", "; name a driver that SQLAlchemy knows, as in postgresql+"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_said(storage: Storage, uri: str, words: str) -> None:
+    search = planned_search(storage, "small", 1)
+    with pytest.raises(TrackingError) as raised:
+        sync(search, uri)
+    assert str(raised.value).startswith(f"MLflow at {uri} cannot be written")
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "remedy"),
+    [
+        ('FATAL: password authentication failed for user "me"', PASSWORD),
+        ("fe_sendauth: no password supplied", PASSWORD),
+        ('FATAL: no pg_hba.conf entry for host "10.0.0.1", user "me"', PASSWORD),
+        ('FATAL: role "me" does not exist', PASSWORD),
+        ("(1045, \"Access denied for user 'me'@'localhost' (using password: YES)\")", PASSWORD),
+        ('FATAL: database "runs" does not exist', "make that database, or name another"),
+        ("(1049, \"Unknown database 'runs'\")", "make that database, or name another"),
+        ('could not translate host name "db" to address', UNREACHED),
+        ('connection to server at "10.0.0.1", port 5432 failed: timeout expired', UNREACHED),
+        ("Can't connect to MySQL server on 'db' ([Errno 101] Network is unreachable)", UNREACHED),
+    ],
+)
+def test_what_a_database_answers_has_a_remedy(answer: str, remedy: str) -> None:
+    uri = "postgresql+psycopg2://me@db/runs"
+    sentence = trouble(uri, RuntimeError(answer))
+    assert sentence.startswith(f"MLflow at {uri} cannot be written (RuntimeError: ")
+    assert remedy in sentence.partition("); ")[2]
