@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -72,6 +73,34 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     if "one_ray" not in getattr(nextitem, "fixturenames", ()):
         _ray.close()
         _rays.clear()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables: making them takes a second, copying them none."""
+    from fusion_search.search.tracking.client import open_client
+    from fusion_search.search.tracking.sqlite_file import close_store
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    close_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def kept_runs(tmp_path: Path, empty_store: Path) -> None:
+    """MLflow's database where ``write_config`` of ``search_processes`` has a search's results."""
+    (tmp_path / "results").mkdir()
+    shutil.copy(empty_store, tmp_path / "results" / "mlflow.db")
+
+
+@pytest.fixture
+def without_ray(kept_runs: None) -> Iterator[None]:
+    """Commands run their trials in this process, and MLflow's database is there."""
+    from in_place import in_place
+
+    with in_place():
+        yield
 
 
 @pytest.fixture

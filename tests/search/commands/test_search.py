@@ -14,6 +14,7 @@ import mlflow
 import pandas as pd
 import pytest
 from descriptions import write_description
+from in_place import in_place
 from search_processes import (
     child_runs,
     on_one_ray,
@@ -114,13 +115,14 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     assert "retry" not in told
     assert main(["resume", "test", *at]) == 3  # nothing is left to run, and it is as it was
     storage.write(b"of an attempt before", "failures", f"{by_status['finished']['trial_id']}.txt")
-    assert run_here("retry", "test", *at)[0] == 3
+    with in_place():  # Ray is seen above
+        assert run_here("retry", "test", *at)[0] == 3
     assert storage.names("failures") == [f"{failed}.txt"]
     assert main(["report", "test", *at, "--output", str(tmp_path)]) == 0
     assert "training.py" in (tmp_path / "test-report.html").read_text()
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> None:
     config = write_config(tmp_path, train=[[1e-60, 1.0]], seeds=[0])
     at = ("--storage", str(tmp_path / "results"))
@@ -176,7 +178,7 @@ def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -
     assert not storage.exists("driver.json")
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
