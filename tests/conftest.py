@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -22,6 +23,9 @@ from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.specification import TrialSpecification
+
+if TYPE_CHECKING:
+    from interrupted_launch import Interrupted
 
 # Ray's workers step back behind other programs, here behind the tests beside them, which wait for
 # nobody: a search took thrice as long as alone.
@@ -101,6 +105,14 @@ def without_ray(kept_runs: None) -> Iterator[None]:
 
     with in_place():
         yield
+
+
+@pytest.fixture(scope="session")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    """A search that was launched, looked at and interrupted; not to be changed."""
+    from interrupted_launch import interrupted_launch
+
+    return interrupted_launch(tmp_path_factory.mktemp("interrupted"))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def test_a_trial_that_hangs_in_c_is_killed_at_its_deadline_and_the_search_goes_o
     config = write_config(
         tmp_path,
         seeds=[0, 1],
-        # The other trial ends in less, and this one tells of its first epoch, on a busy machine too.
+        # On a busy machine, too, the other trial ends in less, and this one's first epoch.
         resources={**OFTEN, "trial_deadline_seconds": 30},
     )
     with search_process("launch", str(config), **FAULTY, FAULTS='{"hang": [0]}') as process:

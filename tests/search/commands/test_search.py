@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from descriptions import write_description
 from in_place import in_place
+from interrupted_launch import TRIALS, Interrupted
 from search_processes import (
     child_runs,
     on_one_ray,
@@ -163,17 +164,14 @@ def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often
     assert storage.names("running") == []
 
 
-def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -> None:
-    with search_process("launch", str(write_config(tmp_path))) as process:
-        read_until(process, "[1/5]")
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, output
-    assert "interrupted; go on with: fusion-search resume test" in output
-    assert "Traceback" not in output
-    storage = open_storage(tmp_path / "results" / "test")
+@pytest.mark.xdist_group("interrupted")
+def test_interrupting_leaves_everything_readable_and_resumable(interrupted: Interrupted) -> None:
+    assert interrupted.code == 130, interrupted.output
+    assert "interrupted; go on with: fusion-search resume test" in interrupted.output
+    assert "Traceback" not in interrupted.output
+    storage = open_storage(interrupted.folder / "results" / "test")
     trials = read_table(storage, "trials")
-    assert 1 <= len(trials) < 5
+    assert 1 <= len(trials) < TRIALS
     assert (trials["status"] == "finished").all()
     assert not storage.exists("driver.json")
 
