@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -21,6 +23,9 @@ from fusion_search.search.declaration.specification import Resources
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.specification import TrialSpecification
+
+if TYPE_CHECKING:
+    from interrupted_launch import Interrupted
 
 # Ray's workers step back behind other programs, here behind the tests beside them, which wait for
 # nobody: a search took thrice as long as alone.
@@ -72,6 +77,42 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
     if "one_ray" not in getattr(nextitem, "fixturenames", ()):
         _ray.close()
         _rays.clear()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables: making them takes a second, copying them none."""
+    from fusion_search.search.tracking.client import open_client
+    from fusion_search.search.tracking.sqlite_file import close_store
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    close_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def kept_runs(tmp_path: Path, empty_store: Path) -> None:
+    """MLflow's database where ``write_config`` of ``search_processes`` has a search's results."""
+    (tmp_path / "results").mkdir()
+    shutil.copy(empty_store, tmp_path / "results" / "mlflow.db")
+
+
+@pytest.fixture
+def without_ray(kept_runs: None) -> Iterator[None]:
+    """Commands run their trials in this process, and MLflow's database is there."""
+    from in_place import in_place
+
+    with in_place():
+        yield
+
+
+@pytest.fixture(scope="session")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    """A search that was launched, looked at and interrupted; not to be changed."""
+    from interrupted_launch import interrupted_launch
+
+    return interrupted_launch(tmp_path_factory.mktemp("interrupted"))
 
 
 @pytest.fixture

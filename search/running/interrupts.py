@@ -17,7 +17,8 @@ _OUTPUTS: Final = (1, 2)
 def stopped_as_by_interrupt() -> Iterator[None]:
     """Let SIGTERM, and SIGHUP when the terminal is closed, do what Ctrl-C does.
 
-    Where SIGHUP is ignored, as under nohup, it stays so.
+    Where SIGHUP is ignored, as under nohup, it stays so. SIGINT does not, as in the background of a
+    script: it is what all the others come to, and Ray Tune hears it anyway.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,6 +34,8 @@ def stopped_as_by_interrupt() -> Iterator[None]:
 
     # Ray Tune leaves a handler of its own, which would swallow the first Ctrl-C after the search.
     before = {signal.SIGINT: signal.getsignal(signal.SIGINT)}
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)

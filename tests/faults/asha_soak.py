@@ -273,6 +273,7 @@ def main() -> int:
     words.add_argument("--seed", type=int, default=0)
     asked = words.parse_args()
     os.environ["RAY_AUTH_MODE"] = "token"  # which Ray reads when it is imported
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (as the drivers that wait for them)
     listen_here_alone()
     from fusion_search.search.dispatch import tuner  # noqa: F401 (once, and not by every driver)
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from fault_search import assert_equal_records
+from in_place import KilledError, run_ray_trial
 from odd_tasks import Amount, Sensors
 
 from fusion_search.analysis.records.description import read_description
@@ -23,10 +24,10 @@ from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED, read_rows
 from fusion_search.search.declaration.configuration import build_search
-from fusion_search.search.declaration.specification import SchedulerSettings, SearchSpecification
+from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch import adapters, tuner
 from fusion_search.search.dispatch.adapters import Driver
-from fusion_search.search.dispatch.messages import StoppedEarly, proposed, write_row
+from fusion_search.search.dispatch.messages import proposed
 from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.recorder import Recorder
@@ -42,10 +43,6 @@ METRIC = "mean_absolute_error"
 SAMPLES = 13  # of which TPE draws the first ten by chance
 FOLDS, EPOCHS, RUNGS = 2, 3, (1, 2, 4)  # over all six epochs of a sample
 FAILING = 5  # one trial in so many fails in its third epoch
-
-
-class KilledError(BaseException):
-    """The driver is gone, and its worker with it."""
 
 
 class Silent(Progress):
@@ -79,7 +76,7 @@ def declared(parent: Path, scheduler: str = "asha") -> SearchSpecification:
     )
 
 
-def go_on(search: SearchSpecification, opened: OpenedTask, patch: pytest.MonkeyPatch) -> bool:
+def go_on(search: SearchSpecification, opened: OpenedTask) -> bool:
     """Launch or resume, in the place of Ray: one worker; whether the search came to its end."""
     storage = open_storage(search.storage).below("test")
     assert search.space is not None
@@ -92,8 +89,9 @@ def go_on(search: SearchSpecification, opened: OpenedTask, patch: pytest.MonkeyP
         origin = Provenance(git_commit="none")
         recorder = Recorder(storage, "test", read_description(storage), origin, search.objectives)
         driver = Driver(opened, recorder, Silent(), None, search.resources, "asha", proposals)
+        scheduler = make_scheduler(search.scheduler, {}, driver.goes_on)
         while (one := proposals.next()) is not None:
-            run_sample(proposed(one), opened, recorder, driver, patch)
+            run_ray_trial(proposed(one), str(one.number), opened, recorder, driver, scheduler)
     except KilledError:
         return False
     assert proposals.complete
@@ -155,29 +153,6 @@ def made_up(
     return row
 
 
-def run_sample(
-    config: Any, opened: OpenedTask, recorder: Recorder, driver: Driver, patch: pytest.MonkeyPatch
-) -> None:
-    """What Ray does with one of its trials."""
-    ray_trial: Any = SimpleNamespace(trial_id=str(config["proposal"]["number"]), config=config)
-    scheduler = make_scheduler(SchedulerSettings(name="asha"), {}, driver.goes_on)
-    assert scheduler is not None
-
-    def report(event: str, row: Any, saved: bytes | None = None, **looked_at: float) -> None:
-        told = {"event": event, "row": write_row(row), **looked_at}
-        decision = scheduler.on_trial_result(None, ray_trial, told)  # type: ignore[arg-type]
-        driver.on_trial_result(0, [], ray_trial, told)
-        if decision == "STOP":
-            raise StoppedEarly
-        if driver.stopped:
-            raise KilledError  # an interrupt: what runs is left as it is
-
-    patch.setattr(tuner, "reporter", lambda: report)
-    with contextlib.suppress(StoppedEarly):
-        tuner._run(config, opened, recorder, threads=1, save_seconds=0, perturbed=False)
-    driver.on_trial_complete(0, [], ray_trial)
-
-
 @pytest.fixture(scope="module")
 def opened() -> OpenedTask:
     return OpenedTask(Sensors(), Amount())
@@ -199,7 +174,7 @@ def undisturbed(
 ) -> Storage:
     """What a search leaves that nobody kills."""
     folder = tmp_path_factory.mktemp("whole")
-    assert go_on(declared(folder), opened, patch)
+    assert go_on(declared(folder), opened)
     return open_storage(folder / "test")
 
 
@@ -257,7 +232,7 @@ def test_a_search_that_is_killed_again_and_again_decides_as_one_that_never_was(
     search, kills = declared(tmp_path), 0
     with patch.context() as here:
         here.setattr(Storage, "write", killed)
-        while (left := 1 + int(chance.integers(14))) and not go_on(search, opened, patch):
+        while (left := 1 + int(chance.integers(14))) and not go_on(search, opened):
             kills += 1
             assert kills < 100
     assert kills > 8
@@ -286,10 +261,10 @@ def test_nothing_follows_from_a_decision_that_cannot_be_written(
             adapters, "signal", SimpleNamespace(raise_signal=lambda number: None, SIGINT=2)
         )
         here.setattr(Storage, "write", full)
-        assert not go_on(search, opened, patch)
+        assert not go_on(search, opened)
     assert STOPPED not in {row["status"] for row in read_rows(storage, "trials")}
     assert len(json.loads(storage.read("asha.json"))) == stop
-    assert go_on(search, opened, patch)
+    assert go_on(search, opened)
     assert_equal(storage, undisturbed)
 
 

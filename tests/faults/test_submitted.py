@@ -24,8 +24,9 @@ from fusion_search.search.records.driver_file import read_driver
 
 pytestmark = pytest.mark.slow
 
-SEEDS = list(range(10))
-TRIALS = {"epochs": 40, "epoch_examples": 64}
+SEEDS = list(range(6))
+# So long that four at once have begun, however late their workers started, before one ends.
+TRIALS = {"epochs": 200, "epoch_examples": 64}
 
 
 @contextlib.contextmanager

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import ast
-import http.client
 import io
-import json
 import os
 import pickle
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from damage import fingerprint
-from search_processes import read_until, search_process, write_config
+from interrupted_launch import SECRET, Interrupted
 from small_trials import small_trial
 from test_damaged_files import wav
 
@@ -32,7 +28,6 @@ from fusion_search.search.trials.inspection.probe import trained_network
 
 ROOT = Path(__file__).parents[2]
 
-SECRET = "hunter2-of-this-test"
 RECORDING = "fsdd/recordings/7_theo_3.wav"
 
 
@@ -236,84 +231,21 @@ def test_what_holds_no_password_is_kept(uri: str) -> None:
     assert build_search(yaml.safe_load(to_yaml(search))) == search
 
 
-def descendants(root: int) -> set[int]:
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-
-    def below(process: int) -> bool:
-        return process == root or (process in parents and below(parents[process]))
-
-    return {process for process in parents if below(process)}
-
-
-def listening(processes: set[int]) -> set[tuple[str, int]]:
-    """The hexadecimal addresses and the ports at which these processes accept connections."""
-    sockets = set()
-    for process in processes:
-        for descriptor in Path(f"/proc/{process}/fd").glob("*"):
-            try:
-                sockets.add(str(descriptor.readlink()))
-            except OSError:
-                continue
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in Path(table).read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
-                address, _, port = words[1].partition(":")
-                found.add((address, int(port, 16)))
-    return found
-
-
-def asked_to_run_code(port: int, command: str) -> int | None:
-    """What one without the token is answered that posts a job; None when HTTP is not spoken."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("POST", "/api/job_agent/jobs/", json.dumps({"entrypoint": command}))
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
-def test_a_local_launch_listens_here_alone_and_tells_no_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_SECRET_ACCESS_KEY")
-    for name in (*names, "PGPASSWORD", "GITHUB_TOKEN", "DATABASE_URL"):
-        monkeypatch.setenv(name, SECRET)
-    # As another test in this process may have left it.
-    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
-    # As somebody's shell may say, of a cluster.
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    home, ran = tmp_path / "home", tmp_path / "ran"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    config = write_config(tmp_path, seeds=[0, 1, 2])
-    with search_process("launch", str(config)) as process:
-        read_until(process, "[1/3]")
-        sockets = listening(descendants(process.pid))
-        ask = partial(asked_to_run_code, command=f"touch {ran}")
-        with ThreadPoolExecutor(len(sockets) or 1) as pool:
-            answers = set(pool.map(ask, [port for _, port in sockets]))
-        output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert sockets, "Ray was not seen listening at all"
-    assert {address for address, _ in sockets} <= LOOPBACK
+@pytest.mark.xdist_group("interrupted")
+def test_a_local_launch_listens_here_alone_and_tells_no_secret(interrupted: Interrupted) -> None:
+    assert interrupted.sockets, "Ray was not seen listening at all"
+    assert {address for address, _ in interrupted.sockets} <= LOOPBACK
     # Of the agents for jobs and environments; what else speaks HTTP here only tells of metrics.
-    assert 401 in answers
-    assert not ran.exists()
-    assert not (home / ".ray").exists(), "a token lies where others may read it"
-    assert SECRET not in output
-    files = fingerprint(tmp_path)
+    assert 401 in interrupted.answers
+    assert not (interrupted.folder / "ran").exists()
+    assert not (interrupted.folder / "home" / ".ray").exists(), "others may read a token there"
+    assert SECRET not in interrupted.output
+    files = fingerprint(interrupted.folder)
     assert {"results/mlflow.db", "results/test/specification.yaml"} <= files.keys()
-    holding = [name for name in files if SECRET.encode() in (tmp_path / name).read_bytes()]
+    holding = [
+        name for name in files if SECRET.encode() in (interrupted.folder / name).read_bytes()
+    ]
     assert not holding

@@ -55,6 +55,7 @@ def folder_of(parent: Path, name: str = "test") -> Storage:
 
 
 @on_one_ray
+@pytest.mark.usefixtures("kept_runs")
 @pytest.mark.parametrize(
     ("task", "metric", "direction"),
     [SENSORS, pytest.param(*IMBALANCED, marks=pytest.mark.slow)],
@@ -128,7 +129,7 @@ def assert_the_worse_half_stopped(
         assert row["epochs_run"] == (stopped or 4), row["trial_name"]
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 @pytest.mark.parametrize(("task", "metric", "direction"), KINDS)
 def test_an_unfinished_search_goes_on_with_the_proposals_it_would_have_had(
     tmp_path: Path, task: str, metric: str, direction: str
@@ -168,7 +169,7 @@ def test_an_unfinished_search_goes_on_with_the_proposals_it_would_have_had(
     assert asked != dict.fromkeys(asked, last.sample)  # whoever seeks the other end goes there
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 @pytest.mark.parametrize(("task", "metric", "direction"), KINDS)
 def test_records_of_a_countable_space_start_another_warm_and_are_replayed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, metric: str, direction: str
@@ -201,7 +202,7 @@ def test_records_of_a_countable_space_start_another_warm_and_are_replayed(
     assert len(read_table(folder_of(tmp_path, "warm"), "trials")) == 2
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 def test_reading_commands_run_no_code_of_a_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,8 @@ import mlflow
 import pandas as pd
 import pytest
 from descriptions import write_description
+from in_place import in_place
+from interrupted_launch import TRIALS, Interrupted
 from search_processes import (
     child_runs,
     on_one_ray,
@@ -114,13 +116,14 @@ def test_a_failing_trial_is_recorded_and_the_rest_go_on(
     assert "retry" not in told
     assert main(["resume", "test", *at]) == 3  # nothing is left to run, and it is as it was
     storage.write(b"of an attempt before", "failures", f"{by_status['finished']['trial_id']}.txt")
-    assert run_here("retry", "test", *at)[0] == 3
+    with in_place():  # Ray is seen above
+        assert run_here("retry", "test", *at)[0] == 3
     assert storage.names("failures") == [f"{failed}.txt"]
     assert main(["report", "test", *at, "--output", str(tmp_path)]) == 0
     assert "training.py" in (tmp_path / "test-report.html").read_text()
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 def test_a_search_none_of_whose_trials_finished_has_failed(tmp_path: Path) -> None:
     config = write_config(tmp_path, train=[[1e-60, 1.0]], seeds=[0])
     at = ("--storage", str(tmp_path / "results"))
@@ -161,22 +164,19 @@ def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often
     assert storage.names("running") == []
 
 
-def test_interrupting_leaves_everything_readable_and_resumable(tmp_path: Path) -> None:
-    with search_process("launch", str(write_config(tmp_path))) as process:
-        read_until(process, "[1/5]")
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, output
-    assert "interrupted; go on with: fusion-search resume test" in output
-    assert "Traceback" not in output
-    storage = open_storage(tmp_path / "results" / "test")
+@pytest.mark.xdist_group("interrupted")
+def test_interrupting_leaves_everything_readable_and_resumable(interrupted: Interrupted) -> None:
+    assert interrupted.code == 130, interrupted.output
+    assert "interrupted; go on with: fusion-search resume test" in interrupted.output
+    assert "Traceback" not in interrupted.output
+    storage = open_storage(interrupted.folder / "results" / "test")
     trials = read_table(storage, "trials")
-    assert 1 <= len(trials) < 5
+    assert 1 <= len(trials) < TRIALS
     assert (trials["status"] == "finished").all()
     assert not storage.exists("driver.json")
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 def test_mlflow_that_is_down_delays_no_trial_and_is_written_afterwards(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

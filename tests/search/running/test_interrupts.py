@@ -25,7 +25,7 @@ from fusion_search.analysis.records.tables import read_table
 from fusion_search.search.commands import launching
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.records.claim import claimed
-from fusion_search.search.records.lease import LeaseLostError
+from fusion_search.search.records.lease import LeaseLostError, interrupt_main_thread
 from fusion_search.search.running import run
 from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
 from fusion_search.search.running.progress import Progress
@@ -73,6 +73,19 @@ def test_a_hang_up_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> 
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_stops_a_search_does_so_in_the_background_of_a_script() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does there
+    try:
+        with stopped_as_by_interrupt():
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt):
+                interrupt_main_thread()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_handler_that_a_library_leaves_is_taken_away() -> None:

@@ -81,7 +81,7 @@ def test_a_killed_search_goes_on_with_all_that_its_searcher_knew(
     assert sorted(ids) == sorted(read_table(storage, "trials")["trial_id"])
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 def test_early_stopping_confirmation_and_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,7 +229,7 @@ def test_averaged_samples_a_replay_and_a_warm_start(
     assert "searcher.warm_start: there is no search 'y'" in output
 
 
-@on_one_ray
+@pytest.mark.usefixtures("without_ray")
 def test_a_sample_that_failed_half_way_has_ended_and_is_not_confirmed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
