@@ -39,6 +39,7 @@ OPTION_ORDER: Final = (
 )
 """In which the figures list what can be placed; what is not here comes after it."""
 
+FEWEST_SAMPLES: Final = 4  # that finished, for the importance of choices
 _SAMPLES_PER_CHOICE: Final = 10
 _OVER: Final = {
     "mean_": "mean {}",
@@ -272,6 +273,11 @@ def sample_table(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Da
         rows.append(row)
     table = pd.DataFrame(rows, columns=[*trials.columns, "trials"])
     return table.sort_values("ended_at", kind="stable", ignore_index=True)
+
+
+def finished_samples(trials: pd.DataFrame) -> int:
+    """Of how many samples all trials finished."""
+    return int((sample_table(trials, ())["status"] == FINISHED).sum())
 
 
 def _status(states: set[str], complete: bool) -> str:

@@ -13,6 +13,7 @@ from fusion_search.analysis.records.advice import (
     go_on_command,
     read_options,
 )
+from fusion_search.analysis.records.samples import FEWEST_SAMPLES, finished_samples
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.words.names import UNNAMED
 
@@ -20,7 +21,7 @@ from fusion_search.analysis.records.words.names import UNNAMED
 def advised(search: Search, specification: Mapping[str, Any], storage: str) -> dict[str, str]:
     """Verb -> command. Every verb reads the specification, so without one there are none.
 
-    What runs trials has the options that the search last ran with.
+    What runs trials has the options that the search last ran with, what reads records its data.
 
     Args:
         search: what the commands are for.
@@ -34,13 +35,14 @@ def advised(search: Search, specification: Mapping[str, Any], storage: str) -> d
     if is_space(specification):
         if not task.startswith(f"{UNNAMED}:"):  # what a notebook defined is confirmed by no command
             running.append("confirm")
-        reading.append("importance")
+        if finished_samples(search.trials) >= FEWEST_SAMPLES:
+            reading.append("importance")
         if is_countable(specification):
             reading.append("replay")
     options = read_options(search.storage)
     return {
         **{one: go_on_command(one, search.name, task, storage, options) for one in running},
-        **{one: command(one, search.name, storage=storage) for one in reading},
+        **{one: command(one, search.name, *options.data_words, storage=storage) for one in reading},
     }
 
 

@@ -28,8 +28,10 @@ from fusion_search.analysis.placement_effects import (
 )
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
+    FEWEST_SAMPLES,
     Objective,
     few_samples_words,
+    finished_samples,
     parse_sample,
     rows_of,
     site_of_choice,
@@ -174,6 +176,13 @@ def importance_section(
 ) -> list[str]:
     """How much every choice mattered."""
     if importance is None or importance.empty or "samples" not in importance:  # an earlier file
+        count = finished_samples(search.trials)
+        if count < FEWEST_SAMPLES:
+            said = (
+                f"The importance of the choices needs {FEWEST_SAMPLES} finished samples or more; "
+                f"{count} {'has' if count == 1 else 'have'} finished."
+            )
+            return [html.paragraph(said, "absent")]
         said = "The importance of the choices is not computed yet."
         return [html.missing(said, commands.get("importance"))]
     warning = few_samples_words(int(importance["samples"].iloc[0]), len(importance))

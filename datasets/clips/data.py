@@ -222,6 +222,31 @@ def split_clips(
     return [of.get(clip.person, "train") for clip in clips], folds, words
 
 
+def check_split(settings: ClipsSettings, clips: Sequence[Clip]) -> list[str]:
+    """Sentences on splits that cannot be made, or that lack a label, each with what follows.
+
+    Raises:
+        DataError: no protocol can split the clips.
+    """
+    try:
+        _, folds, _ = split_clips(settings, clips)
+    except DataError as error:
+        _by_takes(clips)
+        return [f"{error}; data.protocol: takes needs no others"]
+    lacking: dict[str, list[int]] = {}
+    for fold in range(folds):
+        split, _, _ = split_clips(settings, clips, fold)
+        there = {clip.label for clip, its in zip(clips, split, strict=True) if its == "train"}
+        for label in sorted({clip.label for clip in clips} - there):
+            lacking.setdefault(label, []).append(fold)
+    return [
+        f"label {label} is said by no one who trains in fold {', '.join(map(str, own))} of "
+        f"{folds}: it is not learnt there; add clips of it by other persons, or name the other "
+        "folds alone"
+        for label, own in lacking.items()
+    ]
+
+
 def _by_takes(clips: Sequence[Clip]) -> list[str]:
     last = {clip.person: "" for clip in clips}
     for clip in clips:

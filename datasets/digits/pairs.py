@@ -61,6 +61,11 @@ class Pairs:
         self._image_starts = image_counts.cumsum(0) - image_counts
         self._recording_starts = self._recording_counts.cumsum(0) - self._recording_counts
 
+    @property
+    def absent(self) -> list[int]:
+        """The labels without a pair."""
+        return torch.nonzero(self._pair_ends == self._pair_starts).flatten().tolist()
+
     def __len__(self) -> int:
         return int(self._pair_ends[-1])
 

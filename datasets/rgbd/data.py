@@ -167,17 +167,15 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
     return Source(listed, note, settings.focal, read_trials(trials) if trials else None)
 
 
-def check_instance_folds(source: Source) -> None:
-    """Whether folds by object or person can be made of a source.
+def absent_classes(labels: Sequence[str], split: Sequence[str], name: str = "train") -> list[str]:
+    """Classes that no view of a split is of.
 
-    Raises:
-        DataError: there are too few objects or persons, or published trials do not fit them.
+    Args:
+        labels, split: the class of every view, and the split it is in.
+        name: of the split that is asked for.
     """
-    views = source.listed.records
-    labels, groups = [view.label for view in views], [view.group for view in views]
-    folds = LEAST_FOLDS if source.trials is None else len(source.trials)
-    for fold in range(folds):
-        instance_folds(labels, groups, folds, fold, 0, source.trials)
+    there = {label for label, its in zip(labels, split, strict=True) if its == name}
+    return sorted(set(labels) - there)
 
 
 def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0) -> Data:
@@ -210,7 +208,7 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
         for name in SPLITS
     }
     for name in SPLITS:
-        absent = sorted(set(labels) - {view.label for view in kept[name]})
+        absent = absent_classes([view.label for view in views], split, name)
         if absent and (name == "train" or not kept[name]):
             raise DataError(
                 f"class {absent[0]} has no view in the {name} split of fold {fold}: add views of "

@@ -11,7 +11,7 @@ from typing import Final
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.datasets.clips.data import ClipsSettings, length, load_clips
+from fusion_search.datasets.clips.data import ClipsSettings, check_split, length, load_clips
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.download import fetch
 from fusion_search.datasets.digits.mnist import FILES as MNIST_FILES
@@ -19,7 +19,8 @@ from fusion_search.datasets.digits.spectrogram import frames_of
 from fusion_search.datasets.digits.spoken_digits import FILE as SPOKEN_DIGITS_FILE
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, data_folder
-from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, check_instance_folds, load_rgbd
+from fusion_search.datasets.rgbd.checked_folds import check_folds
+from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, load_rgbd
 
 FILES: Final[tuple[DataFile, ...]] = (*MNIST_FILES, SPOKEN_DIGITS_FILE)
 PAPER_PAIRS: Final = {"train": 11_202_076, "validation": 174_490, "test": 175_389}
@@ -91,10 +92,8 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
         )
     if source.trials is not None:
         print(f"{len(source.trials)} published trials: folds where data.fold_by is instance")
-    try:
-        check_instance_folds(source)
-    except DataError as error:
-        raise DataError(f"folds by instance cannot be made: {error}") from None
+    for sentence in check_folds(source, settings.folds):
+        print(f"note: {printable(sentence)}")
 
 
 def _print_clips(settings: ClipsSettings, folder: Path) -> None:
@@ -117,6 +116,8 @@ def _print_clips(settings: ClipsSettings, folder: Path) -> None:
             f"{len(uneven):,} clips have more of the one than of the other, such as "
             f"{printable(uneven[0].name)}: the longer is averaged to the shorter"
         )
+    for sentence in check_split(settings, clips):
+        print(f"note: {printable(sentence)}")
 
 
 def _check(folder: Path) -> int:
@@ -161,3 +162,8 @@ def _print_pairs(folder: Path, papers: bool) -> None:
         count = len(data.splits[split])
         compared = f"   paper {paper:>10,}   {count / paper - 1:+.2%}" if papers else ""
         print(f"  {split:10} {count:>10,}{compared}")
+    if absent := data.splits["train"].absent:
+        print(
+            f"note: {'digits' if len(absent) > 1 else 'digit'} {', '.join(map(str, absent))}: no "
+            "image and recording in the train split, so it is never learnt; add some of it"
+        )

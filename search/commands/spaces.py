@@ -16,7 +16,7 @@ from fusion_search.analysis.records.advice import command, option
 from fusion_search.analysis.records.selection import count_label, large_count
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
-from fusion_search.search.commands.options import storage_of
+from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
 from fusion_search.search.declaration.specification import (
     FOLD_RUNGS,
@@ -43,13 +43,14 @@ _SAMPLES = 10
 
 def space(arguments: argparse.Namespace) -> int:
     """``space CONFIG``: print it."""
-    return print_space(build_search(load_configuration(arguments.config, arguments.set, ["space"])))
+    raw = load_configuration(arguments.config, arguments.set, ["space"])
+    return print_space(build_search(raw, data_of(arguments)))
 
 
 def importance(arguments: argparse.Namespace) -> int:
     """``importance NAME``: compute it for every choice, from the records there are."""
     name, location = arguments.name, storage_of(arguments)
-    search = load_search(name, location)
+    search = load_search(name, location, data_of(arguments))
     _space(search)
     print_importance(search, open_storage(location).below(name))
     return 0
@@ -64,6 +65,7 @@ def replay(arguments: argparse.Namespace) -> int:
         seeds=arguments.seeds,
         trials=arguments.trials,
         config=arguments.space,
+        data=data_of(arguments),
     )
 
 
@@ -118,6 +120,7 @@ def replay_search(
     seeds: int,
     trials: int | None,
     config: Path | None,
+    data: Path | None = None,
 ) -> int:
     """Run searchers against a search's records and write what they would have found.
 
@@ -127,6 +130,7 @@ def replay_search(
         seeds: runs of each.
         trials: of each run at most; None for all that are recorded.
         config: a configuration whose space the records fill; None for the search's own.
+        data: where the command line says that real data lie.
 
     Raises:
         ValueError: there is no space, no finished trial lies in it, or no such searcher.
@@ -136,11 +140,11 @@ def replay_search(
             raise ConfigurationError(
                 f"--searcher is {searcher!r}; allowed: {', '.join(SEARCHER_NAMES)}"
             )
-    search = load_search(name, location)
+    search = load_search(name, location, data)
     declared = search
     if config is not None:
         asked = ["replay", name, *option("--storage", location), "--space"]
-        declared = build_search(load_configuration(config, asked=asked))
+        declared = build_search(load_configuration(config, asked=asked), data)
     space, objectives = _space(declared), declared.objectives
     size = space.size()
     if size is None:

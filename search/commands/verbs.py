@@ -36,6 +36,7 @@ _ADDRESS: Final = (
 def _space(verbs: Verbs) -> None:
     parser = verbs.add_parser("space", help="print a search's space, its size and ten samples")
     add_config(parser, "search/configs/placement.yaml")
+    add_data(parser)
     parser.set_defaults(run="spaces:space")
 
 
@@ -274,6 +275,7 @@ def _replay(verbs: Verbs) -> None:
     parser.add_argument("--seeds", type=count, default=30, help="runs of each searcher (30)")
     parser.add_argument("--trials", type=count, help="trials of a run (default: all recorded)")
     parser.add_argument("--space", type=Path, help="configuration whose space the records fill")
+    add_data(parser)
     add_storage(parser)
     parser.set_defaults(run="spaces:replay")
 
@@ -283,6 +285,7 @@ def _importance(verbs: Verbs) -> None:
         "importance", help="compute how much every choice of a search mattered"
     )
     add_name(parser)
+    add_data(parser)
     add_storage(parser)
     parser.set_defaults(run="spaces:importance")
 

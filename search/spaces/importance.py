@@ -11,6 +11,7 @@ import pandas as pd
 from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
+from fusion_search.analysis.records.samples import FEWEST_SAMPLES
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.search.spaces.parameters import Parameter, Range, Scalar
@@ -19,7 +20,6 @@ from fusion_search.search.spaces.searchers.optuna_searchers import distribution
 from fusion_search.search.spaces.space import Space
 
 ABSENT: Final = "absent"
-_FEWEST: Final = 4
 _BINS: Final = 4
 
 
@@ -40,9 +40,9 @@ def compute_importance(
     """
     finished = [one for one in history if one.state == FINISHED]
     values = np.array([one.values[0] for one in finished])
-    if len(finished) < _FEWEST:
+    if len(finished) < FEWEST_SAMPLES:
         count = count_label(len(finished), "finished sample")
-        raise ValueError(f"{count}; importance needs {_FEWEST} or more")
+        raise ValueError(f"{count}; importance needs {FEWEST_SAMPLES} or more")
     if np.ptp(values) == 0:
         raise ValueError("all finished samples are equally good; no choice mattered")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -18,6 +18,7 @@ from descriptions import clips_description, sensors_description
 from synthetic_search import DIGITS, NOTE, frame, open_made_up, placement, random_search, row
 
 from fusion_search.analysis.records.advice import RunOptions
+from fusion_search.analysis.records.samples import FEWEST_SAMPLES
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, SPECIFICATION_FILE, STOPPED
@@ -204,11 +205,26 @@ def test_three_seeds_tell_nothing_and_the_page_says_how_many_would(
 
 
 def test_what_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
-    page = Page(build_report(open_made_up(tmp_path, frame([row(1, 0.5), row(2, None, STOPPED)]))))
+    rows = [*samples(FEWEST_SAMPLES), row(9, None, STOPPED)]
+    page = Page(build_report(open_made_up(tmp_path, frame(rows))))
     assert page.headings == SECTIONS
     for command in ("confirm", "importance", "replay"):
         assert f"fusion-search {command} made-up" in page.text
     assert "No trial failed." in page.text
+
+
+def samples(count: int) -> list[dict[str, Any]]:
+    """Rows of so many that finished."""
+    return [row(number, 0.5 + number / 100) for number in range(1, count + 1)]
+
+
+def test_importance_is_advised_from_the_fewest_samples_on(tmp_path: Path) -> None:
+    few = [*samples(FEWEST_SAMPLES - 1), row(9, None, "failed")]
+    text = Page(build_report(open_made_up(tmp_path, frame(few)))).text
+    assert "importance of the choices needs 4 finished samples or more; 3 have finished." in text
+    assert "fusion-search importance" not in text
+    enough = open_made_up(tmp_path / "enough", frame([*few, row(10, 0.9)]))
+    assert "fusion-search importance made-up" in Page(build_report(enough)).text
 
 
 @pytest.mark.parametrize(
@@ -224,7 +240,7 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
 def test_a_page_advises_only_what_works_on_that_search(
     tmp_path: Path, declared: dict[str, Any] | None, verbs: set[str]
 ) -> None:
-    rows = [row(1, 0.5, sample=None), row(2, None, "failed", sample=None)]
+    rows = [{**one, "sample": None} for one in [*samples(4), row(9, None, "failed")]]
     search = open_made_up(tmp_path / "my results", frame(rows))
     storage = str(tmp_path / "my results")
     specification: dict[str, Any] = {"name": "made-up", "storage": "s3://declared/there"}
@@ -242,7 +258,7 @@ def test_a_page_advises_only_what_works_on_that_search(
 
 
 def test_what_runs_trials_is_advised_where_the_search_last_ran(tmp_path: Path) -> None:
-    search = open_made_up(tmp_path, frame([row(1, 0.5), row(2, None, "failed")]))
+    search = open_made_up(tmp_path, frame([*samples(FEWEST_SAMPLES), row(9, None, "failed")]))
     other = confirmation(tmp_path)
     other = replace(other, trials=other.trials.iloc[1:])  # one is left to be run
     RunOptions("my data", "auto", ("node-3",)).write(search.storage)
@@ -252,7 +268,7 @@ def test_what_runs_trials_is_advised_where_the_search_last_ran(tmp_path: Path) -
     page = Page(build_report(search)).text
     assert f"fusion-search retry made-up{options}{at}" in page
     assert f"fusion-search confirm made-up{options}{at}" in page
-    assert f"fusion-search importance made-up{at}" in page  # runs no trial
+    assert f"fusion-search importance made-up --data 'my data'{at}" in page  # runs no trial
     assert f"fusion-search launch made-up.yaml{options}\n" in page
     whole = Page(build_report(search, other)).text
     again = f"fusion-search confirm made-up --address 10.0.0.1:6379{at}"

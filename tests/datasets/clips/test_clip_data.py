@@ -13,7 +13,13 @@ from small_clips import clip
 from fusion_search.datasets.batch import SPLITS
 from fusion_search.datasets.clips import data
 from fusion_search.datasets.clips.clip import CLIP_KIND, Clip, averaged
-from fusion_search.datasets.clips.data import ClipSplit, ClipsSettings, open_clips, split_clips
+from fusion_search.datasets.clips.data import (
+    ClipSplit,
+    ClipsSettings,
+    check_split,
+    open_clips,
+    split_clips,
+)
 from fusion_search.datasets.clips.stand_in import stand_in
 from fusion_search.datasets.decoded import in_memory
 from fusion_search.datasets.errors import DataError
@@ -160,3 +166,17 @@ def test_the_stand_in_talks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NOT AVletters" in opened.note
     assert opened.folds == 8
     assert torch.equal(opened.train.targets.unique(), torch.arange(2))  # type: ignore[attr-defined]
+
+
+def test_labels_that_are_not_learnt_and_persons_that_do_not_suffice_are_told() -> None:
+    settings = ClipsSettings(source="clips")
+    assert check_split(settings, CLIPS) == []
+    alone = [one for one in CLIPS if one.label != "b" or one.person == "cid"]
+    (said,) = check_split(settings, alone)  # cid validates in folds 0 and 1, and is tested in 2
+    assert said.startswith("label b is said by no one who trains in fold 0, 1, 2 of 6: it is not")
+    two = [one for one in CLIPS if one.person in PERSONS[:2]]
+    (said,) = check_split(settings, two)
+    assert said.startswith("there are 2 persons, too few to test 1, to validate 2 and to train")
+    assert said.endswith("; data.protocol: takes needs no others")
+    with pytest.raises(DataError, match="every person has one take"):
+        check_split(settings, [one for one in two if one.take == "1"])

@@ -42,6 +42,7 @@ def test_pairs_equal_the_list_of_all_same_label_pairs() -> None:
     assert len(pairs) == len(expected)
     found = pairs.lookup(torch.arange(len(pairs)))
     assert set(zip(*(one.tolist() for one in found), strict=True)) == expected
+    assert pairs.absent == sorted(set(range(10)) - {label for _, _, label in expected}) != []
     with pytest.raises(IndexError, match="pairs must be in 0"):
         pairs.lookup(torch.tensor([len(pairs)]))
 

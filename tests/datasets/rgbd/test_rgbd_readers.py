@@ -275,11 +275,12 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     dark.depth[:] = 0
     write_frame(root, dark)
     (root / "testinstance_ids.txt").write_text(TRIALS)
-    assert main(["data", "check", "washington", "--folder", str(tmp_path)]) == 2
-    told, error = capsys.readouterr()
-    assert "error: folds by instance cannot be made: class apple has 2 objects, too few" in error
-    assert "or set data.fold_by to random" in error
+    assert main(["data", "check", "washington", "--folder", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
     for words in (
+        "note: folds at random cannot be made: there are 4 views, too few for 10 folds: lower",
+        "note: folds by instance cannot be made: class apple has 2 objects, too few",
+        "or set data.fold_by to random",
         "2 classes, 4 objects or persons; views: apple 2, bell_pepper 2",
         "4 views, 7 to 7 pixels high and 5 to 5 wide",
         "1 views have no depth in any pixel, such as bell_pepper_2_1_1",
@@ -295,10 +296,29 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
         write_folder(tmp_path / "rgbd", view(f"HA/{person}/a"))
     write_folder(tmp_path / "rgbd", view("SA/F0003/a"))
     assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 2
-    assert "2 groups, too few for 3 folds: add some" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("error: no fold can be trained: folds at random cannot be made: ")
+    assert "there are 2 groups, too few for 10 folds: lower data.folds" in error
     write_folder(tmp_path / "rgbd", view("HA/F0001/a"))
     write_folder(tmp_path / "rgbd", view("SA/F0001/a"))
     assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert "data: views in rgbd/ (fingerprint " in told
     assert "2 of them are of several classes, such as F0001, as persons are" in told
+
+
+def test_the_space_of_own_folders_is_printed_where_the_command_line_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("apple_1_1_1", "apple_2_1_1", "apple_3_1_1", "pear_4_1_1", "pear_5_1_1"):
+        write_folder(tmp_path / "rgbd" / name.split("_")[0] / name, view(name))
+    write_folder(tmp_path / "rgbd/pear/pear_6_1_1", view("pear_6_1_1"))
+    config = tmp_path / "own.yaml"
+    config.write_text(
+        "name: own\ntask: rgbd\ndata: {source: folder, size: 16, folds: 3, fold_by: instance}\n"
+        "network: {widths: [4, 4]}\nplacement: {couplings: [none, mmtm]}\nsearcher: {name: tpe}\n"
+    )
+    assert main(["space", str(config)]) == 2
+    assert "rgbd is missing" in capsys.readouterr().err
+    assert main(["space", str(config), "--data", str(tmp_path)]) == 0
+    assert "size: 4 samples" in capsys.readouterr().out

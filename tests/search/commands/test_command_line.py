@@ -24,13 +24,20 @@ ROOT = Path(__file__).parents[3]
 
 def parsers(one: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     """Every verb and the function that runs it."""
-    run = one.get_default("run")
-    if run:
-        yield " ".join(words), run
+    for verb, own in each_parser(one, words):
+        if run := own.get_default("run"):
+            yield verb, run
+
+
+def each_parser(
+    one: argparse.ArgumentParser, words: tuple[str, ...] = ()
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every verb and its parser."""
+    yield " ".join(words), one
     for action in one._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
-                yield from parsers(below, (*words, name))
+                yield from each_parser(below, (*words, name))
 
 
 def test_every_verb_has_a_function_that_runs_it() -> None:
@@ -39,6 +46,22 @@ def test_every_verb_has_a_function_that_runs_it() -> None:
     for run in verbs.values():
         file, _, function = run.partition(":")
         assert callable(getattr(import_module(f"fusion_search.search.commands.{file}"), function))
+
+
+def test_every_verb_that_opens_data_is_told_where_they_are_in_the_same_words() -> None:
+    """A space depends on the data where a task looks at them for its layout."""
+    opening = {
+        *("check", "space", "plan", "launch", "submit", "resume", "retry", "confirm"),
+        *("probe", "replay", "importance", "draw noise"),
+    }
+    helps = {
+        words: action.help
+        for words, one in each_parser(parser())
+        for action in one._actions
+        if "--data" in action.option_strings
+    }
+    assert set(helps) == opening
+    assert len(set(helps.values())) == 1
 
 
 def test_help_shows_every_verb_in_its_group(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 
-from fusion_search.analysis.records.samples import few_samples_words
+from fusion_search.analysis.records.samples import FEWEST_SAMPLES, few_samples_words
 from fusion_search.analysis.records.selection import large_count
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.search.declaration.layouts import Layouts
@@ -336,8 +336,9 @@ def test_importance_takes_ranges_that_may_be_absent() -> None:
 def test_importance_says_what_it_lacks() -> None:
     samples = list(enumerate_samples(PLACEMENTS))
     same = [Observation(sample=one, state=FINISHED, values=(0.5,)) for one in samples]
+    few = same[: FEWEST_SAMPLES - 1]
     with pytest.raises(ValueError, match="3 finished samples; importance needs 4"):
-        compute_importance(PLACEMENTS, same[:3])
+        compute_importance(PLACEMENTS, few)
     with pytest.raises(ValueError, match="equally good"):
         compute_importance(PLACEMENTS, same)
 
