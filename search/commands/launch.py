@@ -42,7 +42,8 @@ from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.running.travelling import Sent, check_inside, folder_files, uses_folder
 from fusion_search.search.tasks.named import BUILT_IN
-from fusion_search.search.tracking import tracker
+from fusion_search.search.tracking.addresses import TRACKING_OFF, tracking_uri
+from fusion_search.search.tracking.syncing import sync
 from fusion_search.search.trials.fields import ConfigurationError, typed
 
 _JOB: Final = re.compile(r".+-\d{8}T\d{6}-\d+")
@@ -116,11 +117,11 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
     """``sync-mlflow NAME``: write a search's runs from its records."""
     name, location = arguments.name, storage_of(arguments)
     search = load_outline(name, location)
-    uri = arguments.tracking_uri or tracker.tracking_uri(
+    uri = arguments.tracking_uri or tracking_uri(
         open_storage(location), search.mlflow.tracking_uri or None
     )
     if uri is None:
-        raise ConfigurationError(tracker.TRACKING_OFF)
+        raise ConfigurationError(TRACKING_OFF)
     storage = open_storage(location).below(name)
     with contextlib.ExitStack() as stack:
         try:
@@ -128,7 +129,7 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
         except RefusedError as error:
             check_not_driven(storage, name)
             print(f"note: nobody is kept from driving the search: {error}", file=sys.stderr)
-        counts = tracker.sync(storage, uri)
+        counts = sync(storage, uri)
     print(counts.words)
     print_mlflow(uri, counts.page)
     for damage in counts.damaged.values():

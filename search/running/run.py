@@ -35,7 +35,8 @@ from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.samples.proposals import Proposals
 from fusion_search.search.running.summary import chosen_by, go_on_command
 from fusion_search.search.tasks.opened import OpenedTask
-from fusion_search.search.tracking.tracker import TRACKING_OFF, Tracker, tracking_uri
+from fusion_search.search.tracking.addresses import TRACKING_OFF, tracking_uri
+from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.trials.describe import describe
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.packing import packing_sentence

@@ -47,7 +47,7 @@ from fusion_search.search.records.search_folder import (
     strays_sentence,
 )
 from fusion_search.search.running.progress import over_grid
-from fusion_search.search.tracking.tracker import tracking_uri, ui_command
+from fusion_search.search.tracking.addresses import tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
 SOME_FAILED: Final = 3  # the others finished

@@ -1,4 +1,4 @@
-"""The MLflow view of a search: written live while it runs, or afterwards from its records.
+"""The MLflow view of a search, written live while it runs.
 
 Nothing that happens to MLflow reaches a trial: ``Tracker`` works in a thread of its own, and says
 when MLflow cannot be written. What is missing is written when it is back, or by ``sync``.
@@ -8,164 +8,30 @@ from __future__ import annotations
 
 import math
 import queue
-import re
-import shlex
-import sys
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import Final
-
-import pandas as pd
-from pyarrow import fs
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
-from fusion_search.analysis.records.tables import (
-    OnDamage,
-    RecordError,
-    read_rows,
-    recorded_trials,
-)
-from fusion_search.search.records.driver_file import is_this_process, read_driver
+from fusion_search.analysis.records.tables import RecordError, read_rows
 from fusion_search.search.records.lease import LeaseLostError
-from fusion_search.search.records.search_folder import planned_ids, read_records
+from fusion_search.search.tracking.addresses import experiment_page
 from fusion_search.search.tracking.runs import SearchRuns
 from fusion_search.search.tracking.sqlite_file import (
     close_store,
-    sqlite_uri,
     was_replaced,
     will_be_made,
 )
+from fusion_search.search.tracking.syncing import SyncCounts, own_records, run_words, write_all
 from fusion_search.search.tracking.trouble import trouble
 from fusion_search.search.tracking.values import Row
 
-TRACKING_OFF: Final = (
-    "MLflow tracking is off: no tracking URI is set, and the storage is remote or has a path that "
-    "an address of SQLite cannot hold; the records are complete without it"
-)
-
-UI_ADDRESS: Final = "http://127.0.0.1:5000"
 RETRY_SECONDS: Final = 10.0  # after MLflow failed; doubled each time
 LONGEST_RETRY_SECONDS: Final = 300.0
-
-
-class TrackingError(OSError):
-    """MLflow's store could not be written; the message is one sentence without secrets."""
-
-
-def tracking_uri(storage: Storage, uri: str | None) -> str | None:
-    """MLflow's tracking URI: the one that was set, else SQLite in a local storage folder.
-
-    Returns:
-        ``None`` when tracking is off (no folder for SQLite, nothing set): say ``TRACKING_OFF``.
-    """
-    if uri:
-        return uri
-    if not isinstance(storage.filesystem, fs.LocalFileSystem):
-        return None
-    return sqlite_uri(storage.path("mlflow.db"))
-
-
-def ui_command(uri: str) -> str | None:
-    """The command that shows the runs on ``UI_ADDRESS``; ``None`` when a server shows them."""
-    if uri.startswith(("http://", "https://")):
-        return None
-    program = Path(sys.executable).with_name("mlflow")
-    words = [str(program) if program.exists() else "mlflow", "ui", "--port", "5000"]
-    return shlex.join([*words, "--backend-store-uri", without_password(uri)])
-
-
-def experiment_page(uri: str, experiment_id: str) -> str:
-    """The address of an experiment's list of runs, in the browser."""
-    server = re.sub(r"//[^/]*@", "//", uri) if uri.startswith(("http://", "https://")) else ""
-    # Without the type, MLflow opens an experiment on its pages for language-model traces.
-    page = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    return (server or UI_ADDRESS).rstrip("/") + page
-
-
-@dataclass(kw_only=True)
-class SyncCounts:
-    """What was found in MLflow, and what was put right."""
-
-    written: int = 0  # runs of trials that lacked something, or were not there
-    unchanged: int = 0
-    anew: bool = False  # MLflow had no run of the search
-    restored: int = 0  # runs that were deleted in MLflow
-    removed: int = 0  # runs of no trial, of an earlier attempt, or there twice
-    page: str = ""  # where to see them
-    damaged: dict[str, str] = field(default_factory=dict)  # trial id -> on its unreadable record
-    strays: list[str] = field(default_factory=list)  # ids of records that are of none of its trials
-
-    @property
-    def words(self) -> str:
-        """What MLflow has of the search now, and what was done for that."""
-        shown = count_label(self.written + self.unchanged, "trial")
-        wrote = f"{_runs(self.written)} written" if self.written else "no run had to be written"
-        why = ", for it had none of this search" if self.anew and self.written else ""
-        words = [f"MLflow shows {shown} as recorded: {wrote}{why}", self.repaired]
-        return "; ".join(filter(None, words))
-
-    @property
-    def repaired(self) -> str:
-        """What was restored and deleted, in words; empty when nothing was."""
-        words = []
-        if self.restored:
-            words.append(f"{_runs(self.restored)} restored, which had been deleted in MLflow")
-        if self.removed:
-            words.append(f"{_runs(self.removed)} deleted there, which showed a trial twice or none")
-        return "; ".join(words)
-
-
-def _runs(count: int) -> str:
-    return f"{count_label(count, 'run')} {'was' if count == 1 else 'were'}"
-
-
-def sync(search: Storage, uri: str) -> SyncCounts:
-    """Write all runs of a search from its records; a second time changes nothing.
-
-    Raises:
-        ValueError: an experiment of its name was deleted in MLflow.
-        TrackingError: MLflow's store cannot be written.
-    """
-    counts = SyncCounts()
-    trials, counts.strays = _own_records(search, counts.damaged.__setitem__)
-    driver = read_driver(search)
-    running = driver is not None and not is_this_process(driver)
-    try:
-        runs = SearchRuns(search, uri, closely=True)
-        counts.anew = runs.found_none
-        _write_all(runs, trials, counts, running=running)
-        close_store(uri)
-    except ValueError:
-        raise
-    except Exception as error:
-        done = counts.written + counts.unchanged
-        raise TrackingError(
-            f"{trouble(uri, error)}; {done} of {count_label(len(trials), 'trial')} are there"
-        ) from error
-    counts.page = experiment_page(uri, runs.experiment_id)
-    return counts
-
-
-def _write_all(
-    runs: SearchRuns, trials: pd.DataFrame, counts: SyncCounts, *, running: bool = False
-) -> None:
-    """Put right what the store has of a search, counting as it goes."""
-    for row in _rows(trials):
-        try:
-            written = runs.write_trial(row)
-        except RecordError as error:
-            counts.damaged[row["trial_id"]] = str(error)
-        else:
-            counts.written += written
-            counts.unchanged += not written
-    runs.write_search(trials, running=running)
-    counts.restored, counts.removed = runs.restored, runs.removed
 
 
 class Tracker:
@@ -369,13 +235,13 @@ class Tracker:
     def _finish(self, live: SearchRuns) -> None:
         """Look at all that is there once more: somebody may have deleted some of it meanwhile."""
         # What cannot be read was said when its trial was written, or before.
-        trials, _strays = _own_records(self._search, lambda *_: None)
+        trials, _strays = own_records(self._search, lambda *_: None)
         counts = SyncCounts()
-        _write_all(SearchRuns(self._search, self._uri), trials, counts)
+        write_all(SearchRuns(self._search, self._uri), trials, counts)
         close_store(self._uri)
         counts.restored += live.restored  # what had been deleted since an earlier driver
         if counts.written or counts.repaired:
-            written = f"{_runs(counts.written)} written again" if counts.written else ""
+            written = f"{run_words(counts.written)} written again" if counts.written else ""
             done = "; ".join(filter(None, (written, counts.repaired)))
             self._say(f"MLflow at {without_password(self._uri)} was changed meanwhile: {done}")
 
@@ -393,12 +259,3 @@ class Tracker:
         with self._lock:
             if not self._closed:
                 self._warn(sentence)
-
-
-def _own_records(search: Storage, on_damage: OnDamage) -> tuple[pd.DataFrame, list[str]]:
-    """As :func:`read_records`; all are the search's while it has no list of planned trials."""
-    return read_records(search, planned_ids(search) or recorded_trials(search), on_damage)
-
-
-def _rows(trials: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in trials.to_dict("records")]

@@ -35,7 +35,7 @@ from fusion_search.datasets.digits.data import DigitsSettings
 from fusion_search.datasets.noise import TEST_SNRS
 from fusion_search.search.tasks.digits.task import Digits, DigitsNetwork
 from fusion_search.search.tracking.client import open_client
-from fusion_search.search.tracking.tracker import sync
+from fusion_search.search.tracking.syncing import sync
 from fusion_search.search.tracking.values import (
     epoch_points,
     result_points,

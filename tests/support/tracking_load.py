@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tracking_records import end_row, follow, planned_search, record
 
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.tracking.tracker import Tracker, sync
+from fusion_search.search.tracking.syncing import sync
+from fusion_search.search.tracking.tracker import Tracker
 
 
 @dataclass

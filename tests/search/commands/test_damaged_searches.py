@@ -43,7 +43,8 @@ from fusion_search.search.running.run import start_tracker
 from fusion_search.search.running.samples.earlier import known_observations
 from fusion_search.search.running.samples.observations import observation
 from fusion_search.search.running.samples.proposals import read_proposals
-from fusion_search.search.tracking import tracker as tracking
+from fusion_search.search.tracking import syncing
+from fusion_search.search.tracking import tracker as tracker_module
 
 TRIALS = digit_description().schema("trials")
 
@@ -63,6 +64,7 @@ class Runs:
     experiment_id = "1"
     description = digit_description()
     restored = removed = 0
+    found_none = False
 
     def __init__(
         self, written: list[str], search: Storage, uri: str, *, closely: bool = False
@@ -252,7 +254,8 @@ def test_a_damaged_record_is_named_and_counted_alike_by_all(
     at = ("--storage", str(tmp_path))
     sentence = rf"{tmp_path}/{NAME}/trials/{name} is damaged \({said}\); delete it and resume"
     written: list[str] = []
-    monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
+    for module in (syncing, tracker_module):
+        monkeypatch.setattr(module, "SearchRuns", partial(Runs, written))
     for words, code in (
         (["status", *at], 1),
         (["status", NAME, *at], 1),
@@ -309,7 +312,8 @@ def test_records_of_no_trial_of_the_search_are_counted_apart(
     folder.write(sound, "trials", other)
     folder.write(b"PAR1 half", "trials", "half.parquet")
     written: list[str] = []
-    monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
+    for module in (syncing, tracker_module):
+        monkeypatch.setattr(module, "SearchRuns", partial(Runs, written))
     said = f"2 records in {folder.named('trials')} are of no trial of this search: {other}, half"
     for words in (
         ["status", *at],
@@ -482,7 +486,8 @@ def test_mlflow_gets_the_runs_beside_damaged_records(
     live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written: list[str] = []
-    monkeypatch.setattr(tracking, "SearchRuns", partial(Runs, written))
+    for module in (syncing, tracker_module):
+        monkeypatch.setattr(module, "SearchRuns", partial(Runs, written))
     folder = planned_search(open_storage(tmp_path), "small", 4)
     for number in range(4):
         record(folder, end_row(number))

@@ -66,7 +66,7 @@ from fusion_search.search.running.recorded_trial import execute
 from fusion_search.search.running.run import write_specification
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
-from fusion_search.search.tracking import tracker as tracking
+from fusion_search.search.tracking.syncing import sync
 from fusion_search.search.trials.trial import run_trial
 
 CONFIGS = ROOT / "search" / "configs"
@@ -387,7 +387,7 @@ def test_what_is_left_is_what_was_planned(
         if name == "predictions" and task != "digits":
             assert not there
         assert planned.sizes[name] == pytest.approx(there, rel=0.3), name
-    tracking.sync(storage, f"sqlite:///{tmp_path}/mlflow.db")
+    sync(storage, f"sqlite:///{tmp_path}/mlflow.db")
     assert dict(planned.rows) == database_rows(tmp_path / "mlflow.db")
 
 

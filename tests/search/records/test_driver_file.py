@@ -15,6 +15,7 @@ from descriptions import write_description
 from drivers import Clock, write_driver
 from search_processes import write_config
 
+from fusion_search.analysis.records.filesystems import whole_files
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.records.driver_file import (
@@ -168,8 +169,11 @@ def test_what_cannot_be_read_or_written_there_is_named_with_a_remedy(
         storage.remove(name)
         (Path(storage.root) / name).mkdir()
     else:  # which root is never
-        for verb, of in (("read", "driver.json"), ("_put", "stop.json")):
-            monkeypatch.setattr(Storage, verb, forbidden(getattr(Storage, verb), name, of))
+        for where, verb, of in (
+            (Storage, "read", "driver.json"),
+            (whole_files, "write", "stop.json"),
+        ):
+            monkeypatch.setattr(where, verb, forbidden(getattr(where, verb), name, of))
     assert main(["stop", "test", "--storage", str(Path(storage.root).parent)]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -182,10 +186,10 @@ def test_what_cannot_be_read_or_written_there_is_named_with_a_remedy(
 def forbidden(act: Any, name: str, of: str) -> Any:
     """The same, but for a file of a name."""
 
-    def refuse(self: Storage, *words: Any, **more: Any) -> Any:
+    def refuse(*words: Any, **more: Any) -> Any:
         if name == of and any(name in str(one) for one in words):
             raise PermissionError(13, "Permission denied")
-        return act(self, *words, **more)
+        return act(*words, **more)
 
     return refuse
 

@@ -16,7 +16,8 @@ from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.running import run
 from fusion_search.search.tracking.client import open_client
-from fusion_search.search.tracking.tracker import Tracker, sync
+from fusion_search.search.tracking.syncing import sync
+from fusion_search.search.tracking.tracker import Tracker
 
 # Of MLflow's own use of SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")

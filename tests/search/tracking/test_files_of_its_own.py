@@ -10,7 +10,8 @@ from tracking_records import end_row, planned_search, record
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.records.identity import IDENTITY_FILE
 from fusion_search.search.tracking import runs as tracked
-from fusion_search.search.tracking.tracker import Tracker, sync
+from fusion_search.search.tracking.syncing import sync
+from fusion_search.search.tracking.tracker import Tracker
 
 # Of MLflow's own use of SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")

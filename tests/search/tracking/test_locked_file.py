@@ -27,7 +27,8 @@ from tracking_servers import wait_until
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.tracking import tracker as tracking
-from fusion_search.search.tracking.tracker import Tracker, TrackingError, sync
+from fusion_search.search.tracking.syncing import TrackingError, sync
+from fusion_search.search.tracking.tracker import Tracker
 
 # Of MLflow's own use of SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader")

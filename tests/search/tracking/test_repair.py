@@ -31,10 +31,10 @@ from tracking_servers import wait_until
 from fusion_search.analysis.records.failures import write_failure
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.tracking import client as tracking_client
-from fusion_search.search.tracking import sqlite_file
-from fusion_search.search.tracking import tracker as tracking
+from fusion_search.search.tracking import sqlite_file, syncing
 from fusion_search.search.tracking.runs import SearchRuns
-from fusion_search.search.tracking.tracker import SyncCounts, Tracker, TrackingError, sync
+from fusion_search.search.tracking.syncing import SyncCounts, TrackingError, sync
+from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.tracking.values import trial_parameters, trial_tags
 
 # Of MLflow's own use of SQLAlchemy 2.1.
@@ -198,8 +198,8 @@ def test_who_syncs_does_not_end_a_search_that_another_runs(
     runs.start_trial(start_row(1))
     record(search, whole_row(0))
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "read_driver", lambda _: {"pid": 1})
-        patch.setattr(tracking, "is_this_process", lambda _: False)
+        patch.setattr(syncing, "read_driver", lambda _: {"pid": 1})
+        patch.setattr(syncing, "is_this_process", lambda _: False)
         assert sync(search, uri).written == 1
     parent, there = runs_of(uri)
     assert {name: run.info.status for name, run in there.items()} == {

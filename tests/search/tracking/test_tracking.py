@@ -39,23 +39,19 @@ from tracking_records import (
 )
 
 from fusion_search.analysis.records.failures import remove_failure, write_failure
+from fusion_search.analysis.records.secrets import without_password
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
 from fusion_search.datasets.conditions import Range
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.running.run import start_tracker
+from fusion_search.search.tracking import addresses
 from fusion_search.search.tracking import client as tracking_client
 from fusion_search.search.tracking import runs as tracking_runs
 from fusion_search.search.tracking import tracker as tracking
-from fusion_search.search.tracking.tracker import (
-    Tracker,
-    TrackingError,
-    experiment_page,
-    sync,
-    tracking_uri,
-    ui_command,
-    without_password,
-)
+from fusion_search.search.tracking.addresses import experiment_page, tracking_uri, ui_command
+from fusion_search.search.tracking.syncing import TrackingError, sync
+from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.tracking.values import epoch_points, trial_parameters
 from fusion_search.search.trials.describe import describe
 
@@ -132,13 +128,13 @@ def test_a_folder_of_any_name_holds_its_own_store(tmp_path: Path, name: str) -> 
 def test_tracking_is_off_where_no_address_leads_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tracking.sqlite_uri(os.fsdecode(b"/no text: \xff?")) is None
-    monkeypatch.setattr(tracking, "sqlite_uri", lambda _: None)
+    assert addresses.sqlite_uri(os.fsdecode(b"/no text: \xff?")) is None
+    monkeypatch.setattr(addresses, "sqlite_uri", lambda _: None)
     search = build_search(small_configuration(storage=str(tmp_path)))
     storage = planned_search(open_storage(search.storage), "small")
     said: list[str] = []
     assert start_tracker(search, storage, [], said.append) is None
-    assert said == [tracking.TRACKING_OFF]
+    assert said == [addresses.TRACKING_OFF]
     assert [one.name for one in tmp_path.iterdir()] == ["small"]
 
 

@@ -22,7 +22,8 @@ from tracking_servers import Server, running, wait_until
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.tracking import tracker as tracking
-from fusion_search.search.tracking.tracker import Tracker, sync
+from fusion_search.search.tracking.syncing import sync
+from fusion_search.search.tracking.tracker import Tracker
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from tracking_records import end_row, planned_search, record
 
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.search.tracking.sqlite_file import prepared
-from fusion_search.search.tracking.tracker import Tracker, TrackingError, sync
+from fusion_search.search.tracking.syncing import TrackingError, sync
+from fusion_search.search.tracking.tracker import Tracker
 
 FIRST = "CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name TEXT)"
 VERSION = "CREATE TABLE alembic_version (version_num TEXT)"

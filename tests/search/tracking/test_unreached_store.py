@@ -12,7 +12,7 @@ from tracking_records import planned_search
 
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.tracking import client
-from fusion_search.search.tracking.tracker import TrackingError, sync
+from fusion_search.search.tracking.syncing import TrackingError, sync
 from fusion_search.search.tracking.trouble import trouble
 
 UNREACHED = "start the server, or name the right address in mlflow.tracking_uri"
