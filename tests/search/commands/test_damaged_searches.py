@@ -21,7 +21,7 @@ from synthetic_records import Trial, write_planned, write_trial
 from tracking_records import end_row, planned_search, record
 from xflow_records import write_variant
 
-from fusion_search.analysis.records import selection
+from fusion_search.analysis.records.selection import opening
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -412,7 +412,7 @@ def test_a_plan_is_read_within_bounds(
     for words in (["resume", NAME], ["draw", "grids", NAME]):
         assert main([*words, *at]) == 2
         assert "more than 40 collections in one another" in capsys.readouterr().err
-    for module in (planned, selection):
+    for module in (planned, opening):
         monkeypatch.setattr(module, "LARGEST_PLAN", 2 << 20)
     folder.write(b"{" + b" " * (2 << 20) + b"}", "planned.json")
     for words in (["resume", NAME], ["draw", "grids", NAME]):
