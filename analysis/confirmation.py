@@ -20,18 +20,20 @@ from fusion_search.analysis.paired import (
     p_values,
     within,
 )
-from fusion_search.analysis.records.advice import command, read_options
+from fusion_search.analysis.records.advice import command, go_on_command, read_options
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.plain_data import read_json
 from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import (
     VARIED_SETTINGS,
     AnalysisError,
+    Search,
     count_label,
 )
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
-from fusion_search.analysis.statistics import interval
+from fusion_search.analysis.records.words.names import UNNAMED
+from fusion_search.analysis.statistics import interval, seeds_needed
 
 TOP: Final = "top"
 _GIVEN: Final = ("label", "role", "rank", "search_value")
@@ -309,6 +311,24 @@ def confirmation_sentence(table: pd.DataFrame, comparisons: pd.DataFrame, measur
         *others, last = phrases
         words.append(f"{', '.join(others)} and {last}" if others else last)
     return ", ".join(words) + "."
+
+
+def deciding_command(comparisons: pd.DataFrame, search: Search, confirmation: Search) -> str:
+    """The command with as many seeds as can decide; empty where there are enough.
+
+    Args:
+        comparisons: as :func:`compute_confirmation` gives them.
+        search, confirmation: what was confirmed, and by which search.
+    """
+    seeds = comparisons["paired_seeds"]
+    task = search.description.task
+    if not ((seeds > 0) & (seeds < seeds_needed())).any() or task.startswith(f"{UNNAMED}:"):
+        return ""
+    return go_on_command(
+        *("confirm", search.name, task, search.storage.parent.location),
+        read_options(confirmation.storage),
+        *("--seeds", str(seeds_needed())),
+    )
 
 
 def _comparison_words(

@@ -10,10 +10,14 @@ Four tests of one difference, each with its own assumption:
   fold count as no more alike than runs of two folds.
 - sign-flip test over folds: a fold's difference might as well have had the opposite sign,
   independently of the other folds; nothing is assumed of its size.
+
+The second gives the interval and decides; the others stand beside it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -30,16 +34,27 @@ from fusion_search.analysis.folds.runs import (
     test_share,
     with_sizes,
 )
-from fusion_search.analysis.paired import compare
+from fusion_search.analysis.paired import HIGHER, LOWER, NOT_TOLD, compare
 from fusion_search.analysis.records.description import MetricDescription
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import Search
-from fusion_search.analysis.statistics import corrected_t_test, interval, paired_t_test
+from fusion_search.analysis.statistics import (
+    SIGNIFICANCE,
+    corrected_t_test,
+    holm,
+    interval,
+    paired_t_test,
+    undecided,
+)
 
 BASELINE: Final = "baseline"
+NOTHING: Final = "nothing to compare with"
+NO_SIZES: Final = "not tested, sizes are not known"
 VALUE_COLUMNS: Final = ["folds", "runs", "mean", "low", "high"]
 TEST_COLUMNS: Final = [
     *("paired_folds", "paired_runs", "difference", "difference_low", "difference_high"),
-    *("p_paired_t", "p_corrected_t", "p_repeated_t", "p_sign_flip", "p_max_t", "p_holm"),
+    *("p_paired_t", "p_corrected_t", "p_corrected_holm", "p_repeated_t"),
+    *("p_sign_flip", "p_max_t", "p_holm"),
     *("decision", "test_share"),
 ]
 
@@ -66,8 +81,10 @@ def compare_folds(
         and ``high`` of its 95 % t interval; of all but the baseline ``paired_folds`` and
         ``paired_runs`` (that both have), ``difference`` (mean over these folds) with the ends of
         its 95 % interval by the corrected resampled t-test, the two-sided p-values of the tests of
-        this module, uncorrected for how many networks are compared, but ``p_max_t`` and ``p_holm``
-        of the sign flips; ``decision`` by max-T as :func:`analysis.paired.compare` has it.
+        this module, uncorrected for how many networks are compared, but ``p_corrected_holm`` of
+        the corrected resampled t-test, and ``p_max_t`` and ``p_holm`` of the sign flips;
+        ``decision`` by the corrected resampled t-test, as the interval is: higher, lower, either
+        of them "not after Holm", not distinguishable, or why it cannot be decided.
     """
     folds = by_fold(values, metric, optimistic=optimistic)
     if optimistic:  # single runs were never tested against each other
@@ -96,10 +113,31 @@ def compare_folds(
                 "p_paired_t": paired_t_test(fold_differences).p,
                 "p_corrected_t": corrected.p,
                 "p_repeated_t": corrected_t_test(run_differences, share).p,
-                **flips.loc[label, ["p_sign_flip", "p_max_t", "p_holm", "decision"]],
+                **flips.loc[label, ["p_sign_flip", "p_max_t", "p_holm"]],
             }
         rows.append({**row, "test_share": share})
-    return pd.DataFrame(rows, values.index, columns=[*VALUE_COLUMNS, *TEST_COLUMNS])
+    table = pd.DataFrame(rows, values.index, columns=[*VALUE_COLUMNS, *TEST_COLUMNS])
+    table["p_corrected_holm"] = holm(table["p_corrected_t"].to_numpy(dtype=float))
+    table["decision"] = [
+        None if label == baseline else _decision(row)
+        for label, row in zip(table.index, rows_of(table), strict=True)
+    ]
+    return table
+
+
+def _decision(row: Mapping[str, Any]) -> str:
+    """By the test whose interval stands beside it."""
+    folds = int(row["paired_folds"])
+    if not folds:
+        return NOTHING
+    if few := undecided(folds, unit="fold"):
+        return few
+    if math.isnan(row["p_corrected_t"]):
+        return NO_SIZES
+    if row["p_corrected_t"] > SIGNIFICANCE:
+        return NOT_TOLD
+    way = HIGHER if row["difference"] > 0 else LOWER
+    return way if row["p_corrected_holm"] <= SIGNIFICANCE else f"{way}, not after Holm"
 
 
 def _against(values: pd.DataFrame, baseline: str) -> pd.DataFrame:

@@ -28,7 +28,9 @@ TESTS: Final = (
     "the corrected resampled t-test (normal, correlated as shared train examples let expect), of "
     "the corrected repeated k-fold test over folds and seeds (Bouckaert and Frank 2004; runs of "
     "one fold count as no more alike than those of two) and of sign flips over folds, max-T over "
-    "the networks (independent folds, symmetry alone)."
+    "the networks (independent folds, symmetry alone). The decision is by the corrected resampled "
+    't-test, as the interval of the difference; "not after Holm" where Holm\'s correction over the '
+    "networks of a table does not leave it. With fewer than six folds nothing is decided."
 )
 NO_SHARE: Final = (
     "The corrected tests are not there: how many examples a trial was trained on is known only "

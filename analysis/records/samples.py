@@ -23,6 +23,7 @@ from fusion_search.analysis.records.description import (
 )
 from fusion_search.analysis.records.selection import DROPPED_AFTER, count_label
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.records.words.names import shared_parts
 
 NONE: Final = "none"
 COUPLING: Final = "coupling"
@@ -202,9 +203,11 @@ class BestSample:
         return self._mean(self._best)
 
     @property
-    def trial_name(self) -> str:
-        """Of the best sample's best trial."""
-        return self._samples[self._best][self.trial_ids[0]].name
+    def name(self) -> str:
+        """What the names of the best sample's trials share: of several no fold, none of seeds."""
+        names = [self._samples[self._best][one].name for one in self.trial_ids]
+        shared = shared_parts(names) or set(names[0].split(", "))
+        return ", ".join(part for part in names[0].split(", ") if part in shared)
 
     @property
     def words(self) -> str:

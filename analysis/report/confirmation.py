@@ -12,6 +12,7 @@ from fusion_search.analysis.confirmation import (
     budget_words,
     compute_confirmation,
     confirmation_sentence,
+    deciding_command,
     measure_of,
     measures,
     number_text,
@@ -70,6 +71,7 @@ def confirmation_section(
         [row["label"], row["n"], *(_mean(one[number], metric) for one in means)]
         for number, row in enumerate(rows_of(table))
     ]
+    decides = deciding_command(comparisons, search, confirmation)
     settings = settings_words(confirmation.trials, candidates)
     budget = budget_words(confirmation.trials, search.trials)
     splits = ", ".join(sorted(set(table["split"]) - {""}))
@@ -78,6 +80,7 @@ def confirmation_section(
     headings = ["network", "seeds", *(f"{one.words}{unit} (95 % CI)" for one in known.values())]
     pieces = [
         html.paragraph(confirmation_sentence(table, comparisons, measure), "lead"),
+        *([html.missing("More seeds would decide:", decides)] if decides else []),
         html.table(headings, rows),
         html.picture(
             draw_confirmation(table, measure, caption=data_words(confirmation)),

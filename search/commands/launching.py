@@ -10,6 +10,7 @@ from fusion_search.analysis.confirmation import (
     budget_words,
     compute_confirmation,
     confirmation_sentence,
+    deciding_command,
     measure_of,
     read_candidates,
 )
@@ -345,6 +346,8 @@ def say_confirmed(folder: Storage, name: str) -> None:
     measure = measure_of(objective, description)
     table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
+    if decides := deciding_command(comparisons, search, confirmed):
+        print(f"more seeds would decide: {decides}")
     budget = budget_words(trials, search.trials)
     if budget:
         print(budget)

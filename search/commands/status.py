@@ -164,7 +164,9 @@ def print_trials(name: str, location: str) -> int:
     common = shared_parts(names)
     short = [printable(without_common(one, common)) for one in names]
     width = max([26, *map(len, short)])
-    print(f"{metric.words}: at the train condition, and over the grid")
+    splits = " and ".join(sorted(trials["split"].dropna().unique()))
+    of = f", of the {splits} split" if splits else ""
+    print(f"{metric.words}{of}: at the train condition, and over the grid")
     if common:
         told = (part for part in names[0].split(", ") if part in common)
         print(f"all trials: {printable(', '.join(told))}")
@@ -203,7 +205,8 @@ def print_trials(name: str, location: str) -> int:
         print(f"fold rungs: {dropped_words([one.folds for one in samples])}")
     best = BestSample(chosen_by(search, description), rows_of(trials))
     if best.trial_ids:
-        print(f"best trial: {printable(best.trial_name)}; chosen by {best.words}")
+        what = "best trial" if len(best.trial_ids) == 1 else "best"
+        print(f"{what}: {printable(best.name)}; chosen by {best.words}")
     if due := left_words(search, storage, state, best):
         print(due)
     if count > len(planned):

@@ -13,7 +13,7 @@ from fusion_search.models.layout import Layout
 from fusion_search.search.declaration.setting_fields import settings_of
 from fusion_search.search.spaces.parameters import options_of
 from fusion_search.search.tasks.base import Task
-from fusion_search.search.tasks.opened import open_task
+from fusion_search.search.tasks.opened import open_task, raised
 from fusion_search.search.trials.fields import ConfigurationError
 
 _MOST_OPENED: Final = 16  # of data with other settings, to compare their folds
@@ -47,6 +47,13 @@ class Layouts:
             except ValueError as error:  # of whoever wrote the network
                 name = type(self._task).__name__
                 raise ConfigurationError(f"a network of {name} with {network}: {error}") from error
+            except OSError:
+                raise
+            except Exception as error:  # whatever the code of the task raises
+                name = type(self._task).__name__
+                raise ConfigurationError(
+                    f"a network of {name} with {network} raises {raised(self._task, error)}"
+                ) from error
         return self._known[network]
 
     def open(self) -> None:

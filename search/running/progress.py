@@ -147,7 +147,7 @@ class TrialLines:
             return ""
         own = best.trial_ids[0]
         told = self._told.get(own, "")
-        which = "this one" if own == trial_id else told or self.short(best.trial_name)
+        which = "this one" if own == trial_id else told or self.short(best.name)
         return f"best so far: {best.words} ({which})"
 
 

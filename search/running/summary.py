@@ -88,10 +88,12 @@ def summary(
         print(printable(strays_sentence(storage, strays)))
     description = read_description(storage)
     best = BestSample(chosen_by(search, description), rows_of(trials))
-    for trial_id in best.trial_ids[:1]:
-        (row,) = rows_of(finished[finished["trial_id"] == trial_id])
+    if len(best.trial_ids) == 1:
+        (row,) = rows_of(finished[finished["trial_id"] == best.trial_ids[0]])
         over = over_grid(row, description)
-        print(f"best trial: {printable(row['trial_name'])} with {over}; chosen by {best.words}")
+        print(f"best trial: {printable(best.name)} with {over}; chosen by {best.words}")
+    elif best.trial_ids:
+        print(f"best: {printable(best.name)}; chosen by {best.words}")
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -66,7 +68,8 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
         fold: from 0 on.
 
     Raises:
-        TaskError: a data set is empty, there is no such fold, or settings are no frozen dataclass.
+        TaskError: a data set is empty, there is no such fold, settings are no frozen dataclass, or
+            the code of the task's author raises what is no error of a file or value.
     """
     for group in ("network", "data"):
         settings_fields(task, group)
@@ -74,6 +77,10 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
         opened = task.open(data, fold)
     except SystemExit as error:
         raise TaskError(f"open of {type(task).__name__} ends the program") from error
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # whatever the code of its author raises
+        raise TaskError(f"open of {type(task).__name__} raises {raised(task, error)}") from error
     if not isinstance(opened, Data):
         raise TaskError(f"open gave a {type(opened).__name__}; a task's open gives Data")
     if not 0 <= fold < opened.folds:
@@ -100,6 +107,22 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
     _note_weights(opened)
     opened.inputs = example_inputs(task, opened)
     return opened
+
+
+def raised(task: Task, error: Exception) -> str:
+    """What code of a task raised, in one line, and where in its author's file.
+
+    Raises:
+        Exception: the same, of a task of ours: a mistake that its user cannot mend.
+    """
+    module = type(task).__module__
+    if module.startswith("fusion_search."):
+        raise error
+    frames = traceback.extract_tb(error.__traceback__)
+    file = getattr(sys.modules.get(module), "__file__", None)
+    last = [*frames, *(one for one in frames if one.filename == file)][-1]
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def _check_classes(data: Data) -> None:

@@ -193,7 +193,8 @@ def search_note(trials: pd.DataFrame, planned: int, best: BestSample, dropped: s
     if dropped:
         notes.append(f"Fold rungs: {dropped}.")
     if best.trial_ids:
-        notes.append(f"Best trial: {best.trial_name}, chosen by {best.words}.")
+        what = "Best trial" if len(best.trial_ids) == 1 else "Best"
+        notes.append(f"{what}: {best.name}, chosen by {best.words}.")
     return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])
 
 

@@ -47,8 +47,34 @@ def test_one_seed_a_fold_is_scipys_paired_test() -> None:
     assert row["p_corrected_t"] == row["p_repeated_t"] == pytest.approx(2 * stats.t.sf(t, 6))
     # Six of seven folds are higher, and the other by the least: of all 128 sign vectors 4.
     assert row["p_sign_flip"] == row["p_max_t"] == 4 / 128
-    assert row["decision"] == "higher"
+    # The interval of the same test holds 0, though the flips would tell it.
+    assert row["p_corrected_t"] == row["p_corrected_holm"] > 0.05
+    assert row["difference_low"] < 0 < row["difference_high"]
+    assert row["decision"] == "not distinguishable"
     assert pd.isna(table.loc["plain", "difference"])
+
+
+def test_what_is_told_alone_and_not_after_holm_says_so() -> None:
+    """What is told by a p just below 0.05 is not, as one of three."""
+    close = [one + 0.01 * (-1) ** fold for fold, one in enumerate(WITHOUT)]
+    networks = {"plain": WITHOUT, "far": [one + 0.2 for one in WITH]}
+    networks |= {"near": [one + 0.002 for one in WITH], "close": close}
+    folds = {name: [[value] for value in own] for name, own in networks.items()}
+    table = compare_folds(values(**folds), "plain", 0.2, SHARE)
+    assert table.loc["far", "decision"] == "higher"
+    p = table.loc["near", ["p_corrected_t", "p_corrected_holm"]]
+    assert p.iloc[0] <= 0.05 < p.iloc[1]
+    assert table.loc["near", "decision"] == "higher, not after Holm"
+    assert table.loc["close", "decision"] == "not distinguishable"
+    assert pd.isna(table.loc["plain", "decision"])
+
+
+def test_without_the_baseline_or_sizes_that_is_the_decision() -> None:
+    two = values(plain=[[one] for one in WITHOUT], cross=[[one] for one in WITH])
+    alone = compare_folds(two.loc[["cross"]], "plain", 0.2, SHARE)
+    assert alone.loc["cross", "decision"] == "nothing to compare with"
+    unknown = compare_folds(two, "plain", math.nan, SHARE)
+    assert unknown.loc["cross", "decision"] == "not tested, sizes are not known"
 
 
 def test_seeds_are_paired_within_their_fold() -> None:

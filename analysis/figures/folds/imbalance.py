@@ -15,7 +15,6 @@ from fusion_search.analysis.figures.drawing import (
     add_title,
     drawn,
     new_figure,
-    value_axis,
     wrapped,
 )
 from fusion_search.analysis.paired import within
@@ -43,7 +42,7 @@ def draw_imbalance(
         title: above the panels.
         caption: small text below; what is drawn is added to it.
     """
-    figure = new_figure(2.4 + 3.6 * len(gains), 4.0)
+    figure = new_figure(2.2 + 2.7 * len(gains), 3.8)
     panels = figure.subplots(1, len(gains), squeeze=False, sharey=True)[0]
     handles: dict[str, Any] = {}
     for axes, (group, table) in zip(panels, gains.items(), strict=True):
@@ -63,13 +62,15 @@ def draw_imbalance(
             line = lines[(lines["group"] == group) & (lines["variant"] == variant)]
             slope, start = float(line["slope"].iloc[0]), float(line["balanced"].iloc[0])
             axes.plot(x, start + slope * x, color=colour)
-        axes.set_title(wrapped(group, 3.4, 8), fontsize=8)
+        axes.set_title(wrapped(group, 2.5, 8), fontsize=8)
         axes.set_xlabel("|log2(SNR of RGB / SNR of depth)|", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        value_axis(axes.yaxis, metric)
-    panels[0].set_ylabel(f"{metric.words}, minus naive fusion", fontsize=9)
+        if metric.share:
+            axes.yaxis.set_major_formatter(lambda gain, _: f"{100 * gain:+g}" if gain else "0")
+    unit = " (points)" if metric.share else ""
+    panels[0].set_ylabel(f"{metric.words}, minus naive fusion{unit}", fontsize=9)
     # Beside the panels, for the bars of few folds are long.
     figure.legend(handles.values(), handles, loc="outside right center", fontsize=8)
     add_title(figure, title)

@@ -70,7 +70,7 @@ def draw_folds(
     printed = (
         " Red cross: the paper's." if "paper" in table and table["paper"].notna().any() else ""
     )
-    count = range_label(table["folds"])
+    count = range_label(table.loc[table["mean"].notna(), "folds"])
     noun = "fold" if count == "1" else "folds"
     note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} {noun}.{printed}"
     add_caption(figure, f"{caption} {note}".strip())

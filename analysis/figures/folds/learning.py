@@ -21,6 +21,7 @@ from fusion_search.analysis.figures.drawing import (
     wrapped,
 )
 from fusion_search.analysis.folds.runs import chosen_name, labelled
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import AnalysisError, Search, range_label
 from fusion_search.analysis.records.tables import read_table
@@ -79,10 +80,10 @@ def compute_learning(
                 by_name[name] = of_fold
     chosen = [one for one in dict.fromkeys(chosen) if one in by_name]
     if len(chosen) > MOST_NETWORKS:
-        listed = "; ".join(f"{number}. {one}" for one, number in names.items())
+        listing = command("draw", "folds", search.name, storage=search.storage.parent.location)
         raise AnalysisError(
             f"{len(chosen)} networks do not fit into a figure; choose up to {MOST_NETWORKS} with "
-            f"--network: {listed}"
+            f"--network, by the numbers that `{listing}` gives them"
         )
     epochs = read_table(search.storage, "epochs", None, search.on_damage, description)
     found = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +51,7 @@ _PARTS_OF: Final = {
     "searcher": SearcherSettings,
     "scheduler": SchedulerSettings,
 }
+_NEEDED: Final = ("name", "task", "storage")
 _EARLIER: Final = ("trials", "space")
 FIELDS: Final = [
     *("name", "task", *PARTS, "sweep", "listed"),
@@ -64,7 +65,7 @@ def build_outline(raw: Mapping[str, Any]) -> SearchOutline:
     Raises:
         ConfigurationError: names the field and the allowed values.
     """
-    return SearchOutline(**_outline(raw))
+    return SearchOutline(**_outline(_filled(raw, FIELDS)))
 
 
 def build_search(
@@ -80,6 +81,7 @@ def build_search(
     Raises:
         ConfigurationError: names the field and the allowed values.
     """
+    raw = _filled(raw, FIELDS)
     outline = _outline(raw)
     try:
         if lacking := not_installed(outline.get("resources", Resources()).requirements):
@@ -100,6 +102,14 @@ def build_search(
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
     return search
+
+
+def _filled(raw: Any, sections: Collection[str]) -> Any:
+    """Without the sections that have no value, null in YAML: as if they were not there."""
+    if not isinstance(raw, Mapping):
+        return raw  # said by whoever checks it
+    left_out = set(sections) - set(_NEEDED)
+    return {name: one for name, one in raw.items() if one is not None or name not in left_out}
 
 
 def _outline(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +258,7 @@ def _with_directions(objectives: Sequence[Objective], task: Task) -> tuple[Objec
 
 
 def _confirmation(raw: Any) -> Confirmation:
-    values = known(Confirmation, raw, "confirmation.")
+    values = known(Confirmation, _filled(raw, ("training", "evaluation", "data")), "confirmation.")
     groups = {
         name: dict(known(kind, values.pop(name), f"confirmation.{name}."))
         for name, kind in (("training", TrainingSettings), ("evaluation", EvaluationSettings))

@@ -335,6 +335,14 @@ def test_no_setting_is_called_like_a_column_or_a_part_of_a_sample(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("section", ["confirmation", "scheduler", "training", "train", "mlflow"])
+def test_a_section_without_a_value_is_left_out(section: str) -> None:
+    raw = load_configuration(CONFIGS / "rgbd-space.yaml", [f"{section}=null"])
+    assert build_search(raw).confirmation.top == (0 if section == "confirmation" else 1)
+    raw = load_configuration(CONFIGS / "rgbd-space.yaml", ["confirmation.training=null"])
+    assert build_search(raw).confirmation.training == {}
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of ten persons, in the form of AVletters; of ten objects of two classes, RGB-D."""

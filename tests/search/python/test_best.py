@@ -48,7 +48,7 @@ def made(depth: int, seed: int, *, sampled: bool) -> Trial:
 @pytest.mark.parametrize(
     ("text", "words"), [(SWEEP, "validation accuracy 60.0 %"), (SPACE, "worst accuracy 37.5 %")]
 )
-def test_the_best_trial_of_the_best_whole_sample_is_named_everywhere(
+def test_the_best_whole_sample_is_named_everywhere_without_what_its_trials_differ_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
 ) -> None:
     """Depth 0 lacks a seed; depths 1 and 2 are equal, and 2 ended first."""
@@ -65,16 +65,31 @@ def test_the_best_trial_of_the_best_whole_sample_is_named_everywhere(
     assert words.rpartition(" ")[0].rpartition(" ")[2] in capsys.readouterr().out
     chosen = f"chosen by {words}, the mean over its 2 trials"
     print_trials("made-up", str(tmp_path))
-    assert f"best trial: {winner.name}; {chosen}\n" in capsys.readouterr().out
+    assert f"best: {winner.name}; {chosen}\n" in capsys.readouterr().out
     outline = build_outline({**yaml.safe_load(text), "storage": str(tmp_path)})
     summary(outline, folder, 5, None, RunOptions())
     told = capsys.readouterr().out
-    assert f"best trial: {winner.name} with " in told
-    assert chosen in told
+    assert f"best: {winner.name}; {chosen}\n" in told
     if text == SPACE:
         objectives = objectives_of(yaml.safe_load(text), DIGITS)
         (row,) = best_samples(search.trials, objectives, 1)  # as the report has it
         assert row["fusion_depth"] == 2
+
+
+def test_the_best_of_several_trials_is_named_without_their_folds_and_seeds() -> None:
+    """Whichever of them is the best; a trial alone has its whole name."""
+    objective = choosing_objective({"objectives": ["mean_accuracy"]}, DIGITS)
+    rows = [
+        {
+            **{"status": "finished", "trial_id": f"t{fold}", "mean_accuracy": 0.5 + fold / 10},
+            **{"ended_at": BEGIN, "sample": "{}"},
+            "trial_name": f"depth alone, size 64, fold {fold}, seed 0",
+        }
+        for fold in range(3)
+    ]
+    assert BestSample(objective, rows).name == "depth alone, size 64, seed 0"
+    alone = BestSample(objective, rows[:1])
+    assert alone.name == "depth alone, size 64, fold 0, seed 0"
 
 
 def test_it_does_not_depend_on_the_order_in_which_trials_are_heard_of() -> None:
@@ -96,4 +111,4 @@ def test_a_sample_with_a_failed_trial_is_not_the_best() -> None:
         for one in (made(*key, sampled=False) for key in MADE if key[0])
     ]
     rows[-1] |= {"status": "failed", "validation_accuracy": None}
-    assert BestSample(choosing_objective({}, DIGITS), rows).trial_name.startswith("name-both1")
+    assert BestSample(choosing_objective({}, DIGITS), rows).name.startswith("name-both1")

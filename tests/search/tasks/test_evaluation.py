@@ -265,6 +265,19 @@ def test_settings_that_are_no_frozen_dataclass_are_named_wherever_a_task_is_open
         build_search({"name": "own", "task": "own:Own"}, task=task)
 
 
+@pytest.mark.parametrize("method", ["build", "open"])
+def test_what_code_of_a_task_raises_is_a_sentence_with_its_line(method: str) -> None:
+    def wrong(*_: Any) -> Any:
+        return nn.Linear(3)  # type: ignore[call-arg]
+
+    task = type("Own", (Sensors,), {method: wrong})()
+    line = wrong.__code__.co_firstlineno + 1
+    message = rf"Own .*raises TypeError: .*'out_features' \(test_evaluation.py, line {line}\)$"
+    searched = {"placement": {"couplings": ["none"]}, "searcher": {"name": "grid"}}
+    with pytest.raises(ConfigurationError, match=message):
+        build_search({"name": "own", "task": "own:Own", **searched}, task=task)
+
+
 @pytest.mark.parametrize(
     "targets", [torch.zeros(4, dtype=torch.int32), torch.zeros(4), torch.zeros(4, 1).long()]
 )
