@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from odd_tasks import Amount
+from search_processes import on_one_ray
 from small_recorder import small_recorder
 from small_trials import small_trial
 
@@ -220,8 +221,7 @@ def test_a_task_is_called_as_commands_find_it_or_as_a_notebooks() -> None:
     ]
 
 
-@pytest.mark.xdist_group("ray")
-@pytest.mark.usefixtures("one_ray")
+@on_one_ray
 def test_the_program_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
