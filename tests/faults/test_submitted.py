@@ -24,9 +24,8 @@ from fusion_search.search.records.driver_file import read_driver
 
 pytestmark = pytest.mark.slow
 
-SEEDS = list(range(6))
-# So long that four at once have begun, however late their workers started, before one ends.
-TRIALS = {"epochs": 200, "epoch_examples": 64}
+SEEDS = list(range(10))
+TRIALS = {"epochs": 40, "epoch_examples": 64}
 
 
 @contextlib.contextmanager
@@ -65,13 +64,13 @@ def node(head: Head, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def wait_for_epochs(storage: Storage, trials: int, process: subprocess.Popen[str]) -> None:
     """Until so many trials at once have ended two epochs."""
-    deadline = time.monotonic() + 900  # of a busy machine: nodes alone may take 195 s to answer
+    deadline = time.monotonic() + 300
     while True:
         state = read_driver(storage) or {"running": {}}
         if sum(one["epoch"] >= 2 for one in state["running"].values()) >= trials:
             return
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, state
+        assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
