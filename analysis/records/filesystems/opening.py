@@ -31,8 +31,8 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The filesystem of a URI such as ``s3://bucket/results``, and the folder's path in it.
 
     Raises:
-        ValueError: pyarrow has no filesystem for the URI, or it holds a password or an option that
-            no worker would get.
+        ValueError: pyarrow has no filesystem for the URI, it names no bucket, or it holds a
+            password or an option that no worker would get.
     """
     refuse_password(uri, "storage", STORAGE_REMEDY)  # it goes into records and messages
     try:
@@ -42,6 +42,10 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
         why = reason(error).partition(" dlopen(")[0]
         raise ValueError(f"storage {uri!r} cannot be opened by pyarrow: {why}") from error
     if holds_objects(filesystem):
+        if not root:  # pyarrow opens "s3://", and refuses every path of it
+            raise ValueError(
+                f"storage {uri!r} names no bucket; give one, as in s3://bucket/results"
+            )
         # Here as on workers, which get a copy. Of S3, what a URI opens tries a request thirty
         # times, each for 3 s (9 s to write) where nobody answers; its copy three times.
         copied = copy.copy(filesystem)

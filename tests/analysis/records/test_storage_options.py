@@ -99,3 +99,12 @@ def test_what_pyarrow_does_not_open_is_one_sentence(uri: str, words: str) -> Non
     with pytest.raises(ValueError, match="cannot be opened by pyarrow") as raised:
         open_storage(uri)
     assert str(raised.value) == f"storage {uri!r} cannot be opened by pyarrow: {words}"
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3://?region=eu-west-1", "gs://"])
+def test_a_uri_without_a_bucket_is_one_sentence(uri: str) -> None:
+    with pytest.raises(ValueError, match="names no bucket") as raised:
+        open_storage(uri)
+    assert str(raised.value) == (
+        f"storage {uri!r} names no bucket; give one, as in s3://bucket/results"
+    )
