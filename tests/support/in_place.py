@@ -16,7 +16,7 @@ from fusion_search.search.commands import launch
 from fusion_search.search.dispatch import tuner
 from fusion_search.search.dispatch.adapters import Driver
 from fusion_search.search.dispatch.messages import StoppedEarly, proposed, swept, write_row
-from fusion_search.search.running.proposals import Proposals
+from fusion_search.search.running.samples.proposals import Proposals
 from fusion_search.search.trials.packing import packs
 
 
