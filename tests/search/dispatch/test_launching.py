@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from search_processes import on_one_ray
 from small_trials import small_configuration
 
@@ -50,6 +51,16 @@ from fusion_search.search.tasks.current_folder import make_importable
 from fusion_search.search.trials.fields import ConfigurationError
 
 CONFIG = small_configuration(name="test")
+
+
+@pytest.fixture(autouse=True)
+def some_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A token for Ray to send: a process that ran one before asks for it, and finds none."""
+    with monkeypatch.context() as here:
+        here.setenv("RAY_AUTH_TOKEN", "0" * 64)
+        AuthenticationTokenLoader.instance().reset_cache()
+        yield
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @pytest.fixture
