@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 import ray
 import yaml
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from search_processes import on_one_ray
 from small_trials import small_configuration
 
@@ -43,7 +42,7 @@ from fusion_search.search.dispatch.head_command import (
     storage_of_head,
     use_token,
 )
-from fusion_search.search.dispatch.start import ResourceError
+from fusion_search.search.dispatch.start import ResourceError, own_token
 from fusion_search.search.records import provenance
 from fusion_search.search.records.provenance import git_commit, package_files, program_fingerprint
 from fusion_search.search.running.travelling import code_to_send
@@ -53,14 +52,11 @@ from fusion_search.search.trials.fields import ConfigurationError
 CONFIG = small_configuration(name="test")
 
 
-@pytest.fixture(autouse=True)
-def some_token(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture
+def some_token() -> Iterator[None]:
     """A token for Ray to send: a process that ran one before asks for it, and finds none."""
-    with monkeypatch.context() as here:
-        here.setenv("RAY_AUTH_TOKEN", "0" * 64)
-        AuthenticationTokenLoader.instance().reset_cache()
+    with own_token():
         yield
-    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @pytest.fixture
@@ -119,6 +115,7 @@ def test_a_head_that_is_not_there_is_named(
     assert not (config.parent / "results").exists()
 
 
+@pytest.mark.usefixtures("some_token")
 @pytest.mark.parametrize("prefix", ["", "ray://"])
 def test_what_refuses_our_token_or_is_not_ray_is_said(prefix: str) -> None:
     grpc = pytest.importorskip("grpc")
@@ -156,7 +153,7 @@ def nobodys_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
-@pytest.mark.usefixtures("nobodys_proxy")
+@pytest.mark.usefixtures("some_token", "nobodys_proxy")
 @pytest.mark.parametrize("prefix", ["", "ray://"])
 def test_a_cluster_is_asked_past_any_proxy(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -170,7 +167,7 @@ def test_a_cluster_is_asked_past_any_proxy(prefix: str, monkeypatch: pytest.Monk
         ray_cluster._reach(f"{prefix}127.0.0.1:{port}")
 
 
-@pytest.mark.usefixtures("nobodys_proxy")
+@pytest.mark.usefixtures("some_token", "nobodys_proxy")
 def test_a_dashboard_is_asked_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = pytest.importorskip("fusion_search.search.dispatch.jobs")
     monkeypatch.setenv("NO_PROXY", "elsewhere")
