@@ -32,7 +32,7 @@ from fusion_search.analysis.records.selection import (
 )
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX, FINISHED
-from fusion_search.analysis.records.words.names import UNNAMED
+from fusion_search.analysis.records.words.names import is_unnamed
 from fusion_search.analysis.statistics import interval, seeds_needed
 
 TOP: Final = "top"
@@ -322,7 +322,7 @@ def deciding_command(comparisons: pd.DataFrame, search: Search, confirmation: Se
     """
     seeds = comparisons["paired_seeds"]
     task = search.description.task
-    if not ((seeds > 0) & (seeds < seeds_needed())).any() or task.startswith(f"{UNNAMED}:"):
+    if not ((seeds > 0) & (seeds < seeds_needed())).any() or is_unnamed(task):
         return ""
     return go_on_command(
         *("confirm", search.name, task, search.storage.parent.location),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -116,3 +116,23 @@ def _fingerprint(
     for one in (examples.targets, examples.groups, *parts):
         digest.update(b"none" if one is None else np.ascontiguousarray(one).tobytes())
     return digest.hexdigest()[:16]
+
+
+def absent_classes(labels: Sequence[str], split: Sequence[str], name: str = "train") -> list[str]:
+    """Classes that no example of a split is of.
+
+    Args:
+        labels, split: the class of every example, and the split it is in.
+        name: of the split that is asked for.
+    """
+    there = {label for label, its in zip(labels, split, strict=True) if its == name}
+    return sorted(set(labels) - there)
+
+
+def absent_by_fold(labels: Sequence[str], splits: Iterable[Sequence[str]]) -> dict[str, list[int]]:
+    """Class -> the folds whose train split lacks it, given the split of each fold in order."""
+    found: dict[str, list[int]] = {}
+    for fold, split in enumerate(splits):
+        for name in absent_classes(labels, split):
+            found.setdefault(name, []).append(fold)
+    return found

@@ -15,7 +15,7 @@ from fusion_search.analysis.records.advice import (
 )
 from fusion_search.analysis.records.samples import FEWEST_SAMPLES, finished_samples
 from fusion_search.analysis.records.selection import Search
-from fusion_search.analysis.records.words.names import UNNAMED
+from fusion_search.analysis.records.words.names import is_unnamed
 
 
 def advised(search: Search, specification: Mapping[str, Any], storage: str) -> dict[str, str]:
@@ -33,7 +33,7 @@ def advised(search: Search, specification: Mapping[str, Any], storage: str) -> d
     running, reading = ["resume", "retry"], []
     task = search.description.task
     if is_space(specification):
-        if not task.startswith(f"{UNNAMED}:"):  # what a notebook defined is confirmed by no command
+        if not is_unnamed(task):  # what a notebook defined is confirmed by no command
             running.append("confirm")
         if finished_samples(search.trials) >= FEWEST_SAMPLES:
             reading.append("importance")

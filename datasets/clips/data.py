@@ -21,6 +21,7 @@ from fusion_search.datasets.clips.folder import find_clips, read_clips
 from fusion_search.datasets.decoded import Listed, decoded, in_memory
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
+from fusion_search.datasets.splits import absent_by_fold
 
 Source = Literal["avletters", "clips", "builtin"]
 Form = Literal["averaged", "sequence"]
@@ -233,12 +234,8 @@ def check_split(settings: ClipsSettings, clips: Sequence[Clip]) -> list[str]:
     except DataError as error:
         _by_takes(clips)
         return [f"{error}; data.protocol: takes needs no others"]
-    lacking: dict[str, list[int]] = {}
-    for fold in range(folds):
-        split, _, _ = split_clips(settings, clips, fold)
-        there = {clip.label for clip, its in zip(clips, split, strict=True) if its == "train"}
-        for label in sorted({clip.label for clip in clips} - there):
-            lacking.setdefault(label, []).append(fold)
+    labels = [clip.label for clip in clips]
+    lacking = absent_by_fold(labels, (split_clips(settings, clips, one)[0] for one in range(folds)))
     return [
         f"label {label} is said by no one who trains in fold {', '.join(map(str, own))} of "
         f"{folds}: it is not learnt there; add clips of it by other persons, or name the other "

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.rgbd.data import Source, absent_classes
+from fusion_search.datasets.rgbd.data import Source, class_names
 from fusion_search.datasets.rgbd.folds import LEAST_FOLDS, instance_folds, random_folds
+from fusion_search.datasets.splits import absent_by_fold, absent_classes
 
 RANDOM, INSTANCE = "at random", "by instance"
 _SEED: Final = 0
@@ -28,8 +29,7 @@ def check_folds(source: Source, folds: int) -> list[str]:
     """
     views = source.listed.records
     labels, groups = [view.label for view in views], [view.group for view in views]
-    if len(set(labels)) < 2:
-        raise DataError(f"there is one class, {labels[0]}: add views of another")
+    class_names(views)
     trials = source.trials
 
     def at_random(folds: int, fold: int) -> list[str]:
@@ -54,7 +54,7 @@ def check_folds(source: Source, folds: int) -> list[str]:
 def _checked(labels: Sequence[str], split: Split, folds: int, by: str) -> tuple[list[str], bool]:
     """What is wrong with the folds of a kind, and whether any can be trained."""
     try:
-        lacking = _lacking(labels, split, folds)
+        lacking = absent_by_fold(labels, [split(folds, fold) for fold in range(folds)])
     except DataError as error:
         return [f"folds {by} cannot be made: {error}"], _fewer_do(labels, split)
     if not lacking:
@@ -70,15 +70,6 @@ def _checked(labels: Sequence[str], split: Split, folds: int, by: str) -> tuple[
         f"add more {what} of it, or name the other folds alone"
     )
     return [words], len(lost) < folds
-
-
-def _lacking(labels: Sequence[str], split: Split, folds: int) -> dict[str, list[int]]:
-    """Class -> the folds whose train split lacks it."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for fold in range(folds):
-        for name in absent_classes(labels, split(folds, fold)):
-            found[name].append(fold)
-    return found
 
 
 def _fewer_do(labels: Sequence[str], split: Split) -> bool:

@@ -29,6 +29,7 @@ from fusion_search.datasets.rgbd.washington import (
     read_trials,
     read_washington,
 )
+from fusion_search.datasets.splits import absent_classes
 
 Sources = Literal["standin", "washington", "folder"]
 FoldBy = Literal["random", "instance"]
@@ -167,15 +168,16 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
     return Source(listed, note, settings.focal, read_trials(trials) if trials else None)
 
 
-def absent_classes(labels: Sequence[str], split: Sequence[str], name: str = "train") -> list[str]:
-    """Classes that no view of a split is of.
+def class_names(views: Sequence[View]) -> tuple[str, ...]:
+    """The classes of views, in order.
 
-    Args:
-        labels, split: the class of every view, and the split it is in.
-        name: of the split that is asked for.
+    Raises:
+        DataError: there is one.
     """
-    there = {label for label, its in zip(labels, split, strict=True) if its == name}
-    return sorted(set(labels) - there)
+    names = tuple(sorted({view.label for view in views}))
+    if len(names) < 2:
+        raise DataError(f"there is one class, {names[0]}: add views of another")
+    return names
 
 
 def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0) -> Data:
@@ -200,9 +202,7 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
     source = load_rgbd(settings, folder)
     views, left_out = _chosen(settings, source.listed.records)
     split, words = _split(settings, source, views, fold)
-    labels = tuple(sorted({view.label for view in views}))
-    if len(labels) < 2:
-        raise DataError(f"there is one class, {labels[0]}: add views of another")
+    labels = class_names(views)
     kept = {
         name: [view for view, its in zip(views, split, strict=True) if its == name]
         for name in SPLITS

@@ -81,7 +81,7 @@ def _refuse_lost_options(uri: str, filesystem: fs.FileSystem, copied: fs.FileSys
     pyarrow copies and pickles a filesystem by its constructor's arguments, and a URI knows more.
     """
     address, _, query = uri.partition("?")
-    options = query.split("&")
+    options = [one for one in query.split("&") if one]
     for option in options:
         name = option.partition("=")[0]
         if name in _HANDED_ON:

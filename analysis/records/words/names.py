@@ -15,6 +15,11 @@ _MOST: Final = 3  # names
 _LONG: Final = 100  # characters of several names
 
 
+def is_unnamed(task: str) -> bool:
+    """Whether a notebook or script defined a task, so that no command finds it by its name."""
+    return task.startswith(f"{UNNAMED}:")
+
+
 def column_words(name: str) -> str:
     """A column for people: ``test_speech_snr`` is "test speech SNR"."""
     return " ".join("SNR" if one == "snr" else one for one in name.split("_"))
