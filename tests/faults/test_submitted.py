@@ -25,7 +25,7 @@ from fusion_search.search.records.driver_file import read_driver
 pytestmark = pytest.mark.slow
 
 SEEDS = list(range(10))
-TRIALS = {"epochs": 40, "epoch_examples": 64}
+TRIALS = {"epochs": 200, "epoch_examples": 64}
 
 
 @contextlib.contextmanager
@@ -37,7 +37,11 @@ def node(head: Head, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     # Below /tmp, for short paths of sockets. In one folder, nodes would remove each other's files.
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     environment = clean_environment(
-        HOME=str(head.home), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN
+        HOME=str(head.home),
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN=TOKEN,
+        # As the head's: else its workers have run all trials before others could start.
+        RAY_worker_niceness="0",
     )
     words = ["--block", "--disable-usage-stats", "--num-cpus=1", "--num-gpus=0"]
     # Else the second agent of a machine finds its port taken, and its node ends.
