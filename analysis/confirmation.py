@@ -313,8 +313,12 @@ def confirmation_sentence(table: pd.DataFrame, comparisons: pd.DataFrame, measur
     return ", ".join(words) + "."
 
 
+# Holm's own words say how many it needs, over regions and conditions far more.
+DECIDING: Final = f"{seeds_needed()} seeds could decide by max-T, Holm beside it may need more"
+
+
 def deciding_command(comparisons: pd.DataFrame, search: Search, confirmation: Search) -> str:
-    """The command with as many seeds as can decide; empty where there are enough.
+    """The command with as many seeds as max-T needs; empty where there are enough.
 
     Args:
         comparisons: as :func:`compute_confirmation` gives them.

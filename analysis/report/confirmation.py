@@ -9,6 +9,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.confirmation import (
+    DECIDING,
     budget_words,
     compute_confirmation,
     confirmation_sentence,
@@ -80,7 +81,7 @@ def confirmation_section(
     headings = ["network", "seeds", *(f"{one.words}{unit} (95 % CI)" for one in known.values())]
     pieces = [
         html.paragraph(confirmation_sentence(table, comparisons, measure), "lead"),
-        *([html.missing("More seeds would decide:", decides)] if decides else []),
+        *([html.missing(f"{DECIDING}:", decides)] if decides else []),
         html.table(headings, rows),
         html.picture(
             draw_confirmation(table, measure, caption=data_words(confirmation)),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from fusion_search.analysis.confirmation import (
+    DECIDING,
     budget_words,
     compute_confirmation,
     confirmation_sentence,
@@ -347,7 +348,7 @@ def say_confirmed(folder: Storage, name: str) -> None:
     table, comparisons = compute_confirmation(trials, candidates, measure)
     print(f"\n{printable(confirmation_sentence(table, comparisons, measure))}")
     if decides := deciding_command(comparisons, search, confirmed):
-        print(f"more seeds would decide: {decides}")
+        print(f"{DECIDING}: {decides}")
     budget = budget_words(trials, search.trials)
     if budget:
         print(budget)

@@ -199,7 +199,9 @@ def test_three_seeds_tell_nothing_and_the_page_says_how_many_would(
     _, page = whole
     text = " ".join(page.text.split())
     assert "it cannot be decided with 3 seeds; 6 would do (difference" in text
-    assert re.search("More seeds would decide: fusion-search confirm made-up --seeds 6 ", text)
+    assert re.search(
+        "6 seeds could decide by max-T, [^:]+: fusion-search confirm made-up --seeds 6 ", text
+    )
     assert "Tested by all 8 sign flips. Holm cannot be decided with 3 seeds; 6 would do." in text
     assert "No grid of the confirmation can be read." in text
     assert "cannot be decided with 3 seeds; 6 would do" in text.partition("median trials")[2]
