@@ -143,5 +143,6 @@ def picture(figure: Figure, caption: str) -> str:
 
 
 def _alignment(cell: str) -> str:
-    is_number = cell[:1] in "-+0123456789" and cell and not _ID.fullmatch(cell)
+    number = cell.removeprefix("< ")  # a small p
+    is_number = number[:1] in "-+0123456789" and number and not _ID.fullmatch(number)
     return ' class="number"' if is_number else ""

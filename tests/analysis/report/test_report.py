@@ -22,6 +22,7 @@ from fusion_search.analysis.records.samples import FEWEST_SAMPLES
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, SPECIFICATION_FILE, STOPPED
+from fusion_search.analysis.report import html
 from fusion_search.analysis.report.page import build_report
 from fusion_search.search.records.task_code import task_code, write_task_code
 
@@ -530,3 +531,14 @@ def test_a_sweep_of_one_axis_shows_curves(tmp_path: Path) -> None:
     assert page.headings[1] == "Macro f1 curves"
     assert "This is a sweep: its results are the macro f1 curves." in page.text
     assert "emg 20" in page.text
+
+
+@pytest.mark.parametrize(
+    ("first", "to_the_right"),
+    [("< 0.001", True), ("0.03", True), ("-1.0 to +2", True), ("-", True), ("8c0ab12f90de", False)],
+)
+def test_a_column_of_numbers_is_set_to_the_right_also_where_it_begins_with_a_small_p(
+    first: str, to_the_right: bool
+) -> None:
+    made = html.table(["p"], [[first], ["0.5"]])
+    assert ('<th class="number">' in made) == to_the_right
