@@ -33,6 +33,12 @@ _REFUSED_BY_DATABASE: Final = (
     "~/.pgpass (PostgreSQL), or an option file of your database's client"
 )
 _UNREACHED: Final = "start the server, or name the right address in mlflow.tracking_uri"
+
+
+def _driver(scheme: str, package: str) -> str:
+    return f"write the address as {scheme}://..., and `pip install {package}` beside fusion-search"
+
+
 # By the first pattern that the reason shows.
 _REMEDIES: Final = (
     ("database is locked", "another program holds it"),
@@ -62,6 +68,9 @@ _REMEDIES: Final = (
         "|could not translate host name|timed out|timeout expired",
         _UNREACHED,
     ),
+    # What "postgresql://" and "mysql://" mean without a driver depends on SQLAlchemy's version.
+    (r"No module named '?psycopg2?\b", _driver("postgresql+psycopg2", "psycopg2-binary")),
+    ("No module named '?MySQLdb|No module named '?pymysql", _driver("mysql+pymysql", "pymysql")),
     ("Can't load plugin", "name a driver that SQLAlchemy knows, as in postgresql+psycopg2://"),
     ("No module named", "install it beside fusion-search with pip"),
 )

@@ -11,6 +11,7 @@ import pytest
 from tracking_records import planned_search
 
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.search.running.summary import print_mlflow
 from fusion_search.search.tracking import client
 from fusion_search.search.tracking.syncing import TrackingError, sync
 from fusion_search.search.tracking.trouble import trouble
@@ -58,6 +59,16 @@ def test_an_address_where_nobody_answers_is_said_within_seconds(
     assert "hunter2" not in sentence
 
 
+def test_no_command_shows_a_store_that_could_not_be_opened(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    uri = "postgresql+psycopg2://me@db/x"
+    print_mlflow(uri, None)
+    assert capsys.readouterr().out == ""
+    print_mlflow(uri, "http://127.0.0.1:5000/#/experiments/1")
+    assert f"ui --port 5000 --backend-store-uri {uri}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
@@ -88,6 +99,13 @@ def test_an_address_that_leads_nowhere_is_said(storage: Storage, uri: str, words
         ("(1049, \"Unknown database 'runs'\")", "make that database, or name another"),
         ('could not translate host name "db" to address', UNREACHED),
         ('connection to server at "10.0.0.1", port 5432 failed: timeout expired', UNREACHED),
+        (
+            "No module named 'psycopg'",
+            "postgresql+psycopg2://..., and `pip install psycopg2-binary`",
+        ),
+        ("No module named 'psycopg2'", "and `pip install psycopg2-binary`"),
+        ("No module named 'MySQLdb'", "mysql+pymysql://..., and `pip install pymysql`"),
+        ("No module named 'pyodbc'", "install it beside fusion-search with pip"),
         ("Can't connect to MySQL server on 'db' ([Errno 101] Network is unreachable)", UNREACHED),
     ],
 )
