@@ -14,6 +14,7 @@ from fusion_search.analysis.records.storage import Storage
 from fusion_search.search.running.summary import print_mlflow
 from fusion_search.search.tracking import client
 from fusion_search.search.tracking.syncing import TrackingError, sync
+from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.tracking.trouble import trouble
 
 UNREACHED = "start the server, or name the right address in mlflow.tracking_uri"
@@ -76,13 +77,29 @@ def test_no_command_shows_a_store_that_could_not_be_opened(
             "postgresql+psycopg2://me@host:port/x",
             ": it is no address of a database: write it as postgresql+psycopg2://USER@HOST:PORT/",
         ),
+        ("http://[::1", ": it is no address of a server: write it as http://HOST:PORT"),
+        ("https://127.0.0.1:99999", ": it is no address of a server: write it as http://HOST"),
+        ("http:///x", "; name a database or a server in mlflow.tracking_uri"),
+        ("sqlite:/x.db", ": it is no address of a file: write it as sqlite:////FOLDER/mlflow.db"),
+        ("sqlite:///", ": it is a database in memory, which ends with this process: name a file"),
+        ("sqlite://", ": it is a database in memory, which ends with this process: name a file"),
+        ("sqlite:///:memory:", ": it is a database in memory, which ends with this process"),
+        ("sqlite:////proc/x/mlflow.db", "; make that folder, or name another in"),
+        ("databricks", "; name a database or a server in mlflow.tracking_uri"),
         ("mysql+nonsense://me@host/x", "; name a driver that SQLAlchemy knows, as in postgresql+"),
     ],
 )
-def test_an_address_that_leads_nowhere_is_said(storage: Storage, uri: str, words: str) -> None:
+def test_an_address_that_leads_nowhere_is_said(
+    storage: Storage, uri: str, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     search = planned_search(storage, "small", 1)
     with pytest.raises(TrackingError) as raised:
         sync(search, uri)
+    assert capfd.readouterr().err == ""  # nothing of MLflow's own
+    if uri.startswith("sqlite"):
+        said: list[str] = []
+        assert not Tracker(search, uri, said.append).close(60)
+        assert words in said[0]
     assert str(raised.value).startswith(f"MLflow at {uri} cannot be written")
     assert words in str(raised.value)
 
