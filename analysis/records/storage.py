@@ -36,11 +36,12 @@ class Storage:
     """One folder, local or remote.
 
     Every method raises :class:`StorageError` when the storage is full or refuses, or does not
-    answer within ``patience_seconds``, and the builtin errors for a file to read that is missing or
-    forbidden. Who waits says so once, on stderr or as :func:`waiting_told` has it, and once when it
-    answers again. Where somebody here has waited in vain, whoever asks next tries once and does not
-    wait anew. What reads raises :class:`UnfitError` for a folder, a pipe or a device, which
-    might never end, and for more than ``most`` bytes.
+    answer within ``patience_seconds``, and ``FileNotFoundError`` or ``PermissionError`` for a file
+    to read that is missing or forbidden. Who waits says so once, on stderr or as
+    :func:`waiting_told` has it, and once when it answers again. Where somebody here has waited in
+    vain, whoever asks next tries once and does not wait anew. What reads raises
+    :class:`UnfitError` for a folder, a pipe or a device, which might never end, and for more than
+    ``most`` bytes.
 
     Attributes:
         location: what the user wrote.
@@ -95,14 +96,17 @@ class Storage:
 
     def exists(self, *parts: str) -> bool:
         """Whether a file or folder is there."""
-        info = self._patiently(lambda: self.filesystem.get_file_info(self.path(*parts)))
+        try:
+            info = self._patiently(lambda: self.filesystem.get_file_info(self.path(*parts)))
+        except OF_A_FILE as error:
+            raise refused(self.location, error) from error
         return bool(info.type != fs.FileType.NotFound)
 
     def is_there(self, *parts: str) -> bool:
         """The same; also what may not be looked at is there."""
         try:
             return self.exists(*parts)
-        except (PermissionError, RefusedError):
+        except RefusedError:
             return True
 
     def names(self, *parts: str) -> list[str]:
@@ -111,12 +115,20 @@ class Storage:
         Hidden ones, such as a half-written file, do not count.
         """
         selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
-        entries = self._patiently(lambda: self.filesystem.get_file_info(selector))
+        try:
+            entries = self._patiently(lambda: self.filesystem.get_file_info(selector))
+        except OF_A_FILE as error:
+            raise refused(self.named(*parts), error) from error
         return sorted(entry.base_name for entry in entries if not entry.base_name.startswith("."))
 
     def read(self, *parts: str, most: int = LARGEST_TEXT) -> bytes:
         """The content of a file. Raises ``FileNotFoundError``."""
-        return self._patiently(lambda: whole_files.read(self.filesystem, self.path(*parts), most))
+        try:
+            return self._patiently(
+                lambda: whole_files.read(self.filesystem, self.path(*parts), most)
+            )
+        except NotADirectoryError as error:  # as where it is missed: below a file is none
+            raise FileNotFoundError(*error.args) from error
 
     def open(self, *parts: str, most: int) -> pa.NativeFile | io.BytesIO:
         """A file to read parts of, without holding a local one in memory whole."""
@@ -234,6 +246,7 @@ def open_storage(location: str | Path) -> Storage:
 
     Raises:
         ValueError: pyarrow has no filesystem for the URI, or it holds a password.
+        RefusedError: what is there is no folder, or may not be entered.
     """
     text = str(location)
     if "://" not in text:

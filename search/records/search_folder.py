@@ -196,7 +196,7 @@ def _is_search(storage: Storage) -> bool:
         storage.read(SPECIFICATION_FILE)  # of a link in a circle, pyarrow says that it is not there
     except RefusedError:
         return True
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return False
     return True
 

@@ -149,12 +149,13 @@ def _figures(
 
 
 def print_mlflow(uri: str, page: str | None) -> None:
-    """Say how to look at the runs."""
+    """Say how to look at the runs; nothing where no store could be opened, which has no page."""
+    if not page:
+        return
     ui = ui_command(uri)
     if ui:
         print(f"MLflow: {printable(ui)}")
-    if page:
-        print(f"{'        then open' if ui else 'MLflow:'} {printable(page)}")
+    print(f"{'        then open' if ui else 'MLflow:'} {printable(page)}")
 
 
 def left_words(search: SearchOutline, storage: Storage, state: str, best: BestSample) -> str:

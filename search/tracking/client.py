@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fusion_search.search.tracking.sqlite_file import prepared, sqlite_file
-from fusion_search.search.tracking.trouble import BAD_ADDRESS, UnfitStoreError
+from fusion_search.search.tracking.trouble import BAD_ADDRESS, BAD_SERVER, UnfitStoreError
 from fusion_search.search.tracking.values import Point
 
 _METRICS_PER_CALL: Final = 1000  # MLflow's limits for one log_batch
@@ -40,13 +40,23 @@ def open_client(uri: str) -> Any:
     # After the import, which sets levels itself. No lines about migrations and retries; of what
     # its stores raise, no traceback: it is told in a sentence.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    for name in ("mlflow.store", "alembic"):
+    for name in ("mlflow.store", "mlflow.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    _check_server(uri)
     if sqlite_file(uri) is None:
         _connect_once(uri)
     with prepared(uri) as address:
         return mlflow.MlflowClient(tracking_uri=address)  # makes the tables
+
+
+def _check_server(uri: str) -> None:
+    """Raise ``UnfitStoreError`` for a server's address that cannot be taken apart."""
+    if uri.startswith(("http://", "https://")):
+        try:
+            _ = urlsplit(uri).port
+        except ValueError as error:
+            raise UnfitStoreError(BAD_SERVER) from error
 
 
 def _connect_once(uri: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,8 @@ class SearchRuns:
     Attributes:
         description: of the search's task.
         found_none: whether the store had no run of this search.
+        settled: status before and after -> of how many runs that were there ``write_search`` has
+            changed it: the search's, and those of trials without a record.
 
     Raises:
         ValueError: the experiment was deleted in MLflow.
@@ -110,6 +113,7 @@ class SearchRuns:
         self._closely = closely
         self._store = RunStore(uri, self._name, search_id, _artifact_location(search, uri))
         self.experiment_id = self._store.experiment_id
+        self.settled = Counter[tuple[str, str]]()
         self._runs: dict[str, list[StoredRun]] = {}  # by trial id, deleted ones too
         parents = []
         for run in self._store.runs():
@@ -118,6 +122,7 @@ class SearchRuns:
             else:
                 self._runs.setdefault(run.trial_id, []).append(run)
         self.found_none = not parents and not self._runs
+        self._had_parent = bool(parents)
         self._parent = self._open_parent(parents)
 
     @property
@@ -197,6 +202,12 @@ class SearchRuns:
         interrupted, and so are those of them that were started; when all ended and none finished,
         as FAILED. While it is ``running``, it and they are shown as that.
         """
+        before = self._parent.status
+        self._write_search(trials, running)
+        if self._had_parent and before != self._parent.status:
+            self.settled[before, self._parent.status] += 1
+
+    def _write_search(self, trials: pd.DataFrame, running: bool) -> None:
         recorded = set(trials["trial_id"])
         with _reading():
             everything = {trial["trial_id"] for trial in read_plan(self._search)}
@@ -233,6 +244,7 @@ class SearchRuns:
         for run in there[-1:]:
             self._store.log(run, [], self._whose(trial_id))
             if run.status == "RUNNING" and not running:
+                self.settled[run.status, "KILLED"] += 1
                 self._store.end(run, "KILLED", None)
 
     def _show_best(self, trials: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from fusion_search.analysis.records.processes import locked_within
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.search.tracking.trouble import ANOTHER_FILE, UnfitStoreError
+from fusion_search.search.tracking.trouble import ANOTHER_FILE, IN_MEMORY, NO_FILE, UnfitStoreError
 
 _LOCAL_FILES: Final = {"ext2/ext3", "xfs", "btrfs", "zfs", "f2fs", "overlayfs", "tmpfs"}
 _LOCK_SECONDS: Final = 60.0  # another process's making of the tables takes seconds
@@ -41,19 +41,31 @@ def sqlite_uri(path: str) -> str | None:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of an address; None where that is of something else, or has SQLite's own options."""
+    """The file of an address; None where that is of something else, or has SQLite's own options.
+
+    Raises:
+        UnfitStoreError: it is of no file, but of memory, or cannot be taken apart.
+    """
     if not uri.startswith("sqlite"):
         return None
     from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    url = make_url(uri)
-    plain = url.database and url.database != ":memory:" and "uri" not in url.query
-    return Path(url.database).absolute() if plain and url.database else None
+    try:
+        url = make_url(uri)
+    except ArgumentError as error:
+        raise UnfitStoreError(NO_FILE) from error
+    if not url.database or url.database in (":memory:", "file::memory:"):
+        raise UnfitStoreError(IN_MEMORY)
+    return None if "uri" in url.query else Path(url.database).absolute()
 
 
 def was_replaced(uri: str) -> bool:
     """Whether the file that this process wrote to is there no longer, or is another one now."""
-    file = sqlite_file(uri)
+    try:
+        file = sqlite_file(uri)
+    except UnfitStoreError:  # said when it is opened
+        return False
     return file is not None and file in _opened and _opened[file] != _identity(file)
 
 

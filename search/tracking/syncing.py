@@ -31,6 +31,7 @@ class SyncCounts:
     anew: bool = False  # MLflow had no run of the search
     restored: int = 0  # runs that were deleted in MLflow
     removed: int = 0  # runs of no trial, of an earlier attempt, or there twice
+    settled: dict[tuple[str, str], int] = field(default_factory=dict)  # as of SearchRuns
     page: str = ""  # where to see them
     damaged: dict[str, str] = field(default_factory=dict)  # trial id -> on its unreadable record
     strays: list[str] = field(default_factory=list)  # ids of records that are of none of its trials
@@ -39,10 +40,12 @@ class SyncCounts:
     def words(self) -> str:
         """What MLflow has of the search now, and what was done for that."""
         shown = count_label(self.written + self.unchanged, "trial")
-        wrote = f"{run_words(self.written)} written" if self.written else "no run had to be written"
-        why = ", for it had none of this search" if self.anew and self.written else ""
-        words = [f"MLflow shows {shown} as recorded: {wrote}{why}", self.repaired]
-        return "; ".join(filter(None, words))
+        why = ", for it had none of this search" if self.anew else ""
+        words = [f"{run_words(self.written)} written{why}"] if self.written else []
+        for (before, after), count in sorted(self.settled.items()):
+            words.append(f"{run_words(count)} set from {before} to {after}")
+        words = [one for one in (*words, self.repaired) if one] or ["no run had to be written"]
+        return f"MLflow shows {shown} as recorded: {'; '.join(words)}"
 
     @property
     def repaired(self) -> str:
@@ -103,6 +106,7 @@ def write_all(
             counts.unchanged += not written
     runs.write_search(trials, running=running)
     counts.restored, counts.removed = runs.restored, runs.removed
+    counts.settled = runs.settled
 
 
 def own_records(search: Storage, on_damage: OnDamage) -> tuple[pd.DataFrame, list[str]]:

@@ -28,10 +28,12 @@ from fusion_search.search.tracking.sqlite_file import (
 )
 from fusion_search.search.tracking.syncing import SyncCounts, own_records, run_words, write_all
 from fusion_search.search.tracking.trouble import trouble
-from fusion_search.search.tracking.values import Row
+from fusion_search.search.tracking.values import Row, milliseconds
 
 RETRY_SECONDS: Final = 10.0  # after MLflow failed; doubled each time
 LONGEST_RETRY_SECONDS: Final = 300.0
+_told: Final[dict[str, str]] = {}
+"""Tracking URI -> why it cannot be written, as this process has said: once is enough."""
 
 
 class Tracker:
@@ -51,7 +53,7 @@ class Tracker:
         confirmed: name of the search that this one confirms, if it does.
 
     Attributes:
-        page: where to see the runs; ``None`` until the experiment is open.
+        page: where to see the runs; ``None`` until the experiment is open, and while it cannot be.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Tracker:
         self._jobs: queue.SimpleQueue[Callable[[SearchRuns], None] | None] = queue.SimpleQueue()
         self._running: dict[str, Row] = {}  # what is known of started trials
         self._owed = dict.fromkeys(ended)  # ended trials that are not written yet, in order
+        self._written: dict[str, int] = {}  # trial id -> start of the attempt that is, as MLflow's
         self._before = len(self._owed)
         self._confirmed = confirmed
         self._runs: SearchRuns | None = None
@@ -132,9 +135,12 @@ class Tracker:
             sync = command("sync-mlflow", name, storage=self._search.parent.location)
             owed = len(self._owed)
             missing = f"runs of {count_label(owed, 'trial')} are" if owed else "something may be"
+            problem = slow if self._thread.is_alive() else self._problem
+            lacks = f"{problem}; {missing} missing there"
+            if problem == _told.get(self._uri):  # once is enough
+                lacks = f"MLflow at {where} was not written, as was said; {missing} missing there"
             self._warn(
-                f"{slow if self._thread.is_alive() else self._problem}; {missing} missing there, "
-                f"trials and their records are not affected, and `{sync}` writes the runs "
+                f"{lacks}, trials and their records are not affected, and `{sync}` writes the runs "
                 "afterwards"
             )
         return self._complete
@@ -168,7 +174,7 @@ class Tracker:
                 return self._try(job)
             self._fail(trouble(self._uri, error))
             return False
-        if self._problem:
+        if _told.pop(self._uri, None):
             self._say(f"MLflow at {without_password(self._uri)} can be written again")
         self._problem, self._wait = "", RETRY_SECONDS
         return True
@@ -228,6 +234,7 @@ class Tracker:
             try:
                 for row in read_rows(self._search, "trials", [trial_id], None, runs.description):
                     runs.write_trial(row)
+                    self._written[trial_id] = milliseconds(row["started_at"])
             except RecordError as error:  # the others' runs are written
                 self._say(f"MLflow lacks the run of trial {trial_id}: {error}")
             self._owed.pop(trial_id, None)
@@ -236,6 +243,11 @@ class Tracker:
         """Look at all that is there once more: somebody may have deleted some of it meanwhile."""
         # What cannot be read was said when its trial was written, or before.
         trials, _strays = own_records(self._search, lambda *_: None)
+        # Nobody's change: a worker recorded these when a driver that ends no longer listened.
+        for trial_id, start in zip(trials["trial_id"], trials["started_at"], strict=True):
+            if self._written.get(trial_id) != milliseconds(start):
+                self._owed[trial_id] = None
+        self._write_owed(live)
         counts = SyncCounts()
         write_all(SearchRuns(self._search, self._uri), trials, counts)
         close_store(self._uri)
@@ -246,8 +258,9 @@ class Tracker:
             self._say(f"MLflow at {without_password(self._uri)} was changed meanwhile: {done}")
 
     def _fail(self, problem: str) -> None:
-        self._runs = None  # what the store holds now is not known
-        if not self._problem:
+        self._runs = self.page = None  # what the store holds now is not known
+        if not self._problem and self._uri not in _told:
+            _told[self._uri] = problem
             self._say(
                 f"{problem}; trials and their records are not affected, and it is tried again"
             )

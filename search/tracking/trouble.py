@@ -18,6 +18,12 @@ NO_SERVER: Final = (
 BAD_ADDRESS: Final = (
     "it is no address of a database: write it as postgresql+psycopg2://USER@HOST:PORT/DATABASE"
 )
+BAD_SERVER: Final = "it is no address of a server: write it as http://HOST:PORT"
+NO_FILE: Final = "it is no address of a file: write it as sqlite:////FOLDER/mlflow.db"
+IN_MEMORY: Final = (
+    "it is a database in memory, which ends with this process: name a file in mlflow.tracking_uri, "
+    "such as sqlite:////FOLDER/mlflow.db"
+)
 _DAMAGED: Final = "put a copy of the file back, or move it away and all is written anew"
 _OTHER_VERSION: Final = (
     "another version of MLflow made the database: copy it and run `mlflow db upgrade` with this "
@@ -33,14 +39,22 @@ _REFUSED_BY_DATABASE: Final = (
     "~/.pgpass (PostgreSQL), or an option file of your database's client"
 )
 _UNREACHED: Final = "start the server, or name the right address in mlflow.tracking_uri"
+
+
+def _driver(scheme: str, package: str) -> str:
+    return f"write the address as {scheme}://..., and `pip install {package}` beside fusion-search"
+
+
 # By the first pattern that the reason shows.
 _REMEDIES: Final = (
     ("database is locked", "another program holds it"),
     ("readonly database|unable to open database|Permission denied:", _READONLY),
+    ("No such file or directory", "make that folder, or name another in mlflow.tracking_uri"),
     ("is not a database|disk image is malformed", _DAMAGED),
     ("out-of-date database schema|Can't locate revision|No such revision", _OTHER_VERSION),
     (
-        "filesystem tracking backend|[Uu]nsupported URI",
+        "filesystem tracking backend|[Uu]nsupported URI|Databricks|Unity Catalog|No host supplied"
+        "|invalid port number",
         "name a database or a server in mlflow.tracking_uri, such as sqlite:////FOLDER/mlflow.db "
         "or http://HOST:5000",
     ),
@@ -62,6 +76,9 @@ _REMEDIES: Final = (
         "|could not translate host name|timed out|timeout expired",
         _UNREACHED,
     ),
+    # What "postgresql://" and "mysql://" mean without a driver depends on SQLAlchemy's version.
+    (r"No module named '?psycopg2?\b", _driver("postgresql+psycopg2", "psycopg2-binary")),
+    ("No module named '?MySQLdb|No module named '?pymysql", _driver("mysql+pymysql", "pymysql")),
     ("Can't load plugin", "name a driver that SQLAlchemy knows, as in postgresql+psycopg2://"),
     ("No module named", "install it beside fusion-search with pip"),
 )

@@ -65,7 +65,20 @@ _REMEDIES: Final = (
         "them over when it is started; else see to the region in the storage's URI",
     ),
     (r"SSL peer certificate", NAME_CERTIFICATE),
+    (
+        r"Not a directory|File exists|non-directory",
+        "a file is in the place of a folder: move it away, or name another storage",
+    ),
+    (
+        r"Permission denied",
+        "let this user list, read and write there (chmod, or ask its owner), or name another "
+        "storage",
+    ),
     (r"Read-only file system", "mount it so that it can be written to, or name another storage"),
+)
+_UNREACHED: Final = (
+    "start its server, see to the network and to the host that its URI or AWS_ENDPOINT_URL names, "
+    "or name another storage"
 )
 _REMEDY: Final = "see to its name, its permissions and your credentials, or name another storage"
 
@@ -96,6 +109,27 @@ def refused(location: str, error: OSError) -> RefusedError:
     """What to raise for a refusal: with its reason, and what to do."""
     found = (words for pattern, words in _REMEDIES if re.search(pattern, str(error)))
     return RefusedError(f"storage {location} refuses ({reason(error)}); {next(found, _REMEDY)}")
+
+
+def unanswered(location: str, waited: str, error: OSError) -> StorageError:
+    """What to raise where nothing answers.
+
+    Args:
+        location: of the storage.
+        waited: for how long it was waited, in words; empty where it was asked once.
+        error: of the last try.
+    """
+    remedy = _UNREACHED if "://" in location else "see to its disk and its mount"
+    return StorageError(f"storage {location} did not answer{waited} ({reason(error)}); {remedy}")
+
+
+def unopened(uri: str, error: Exception) -> ValueError:
+    """What to raise where pyarrow opens no filesystem for a URI."""
+    # Of HDFS's, the first line: the others list where Java was looked for.
+    why = reason(error).partition(" dlopen(")[0]
+    away = "NETWORK_CONNECTION" in why  # when it asked for the bucket's region
+    remedy = _UNREACHED if away else "correct the URI, or name a folder"
+    return ValueError(f"storage {uri!r} cannot be opened by pyarrow ({why}); {remedy}")
 
 
 def full(location: str, folder: Path | None) -> StorageError:

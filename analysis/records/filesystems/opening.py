@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 from pyarrow import fs
 
-from fusion_search.analysis.records.filesystems.errors import NAME_CERTIFICATE, reason
+from fusion_search.analysis.records.filesystems.errors import (
+    NAME_CERTIFICATE,
+    RefusedError,
+    unopened,
+)
 from fusion_search.analysis.records.filesystems.whole_files import holds_objects
-from fusion_search.analysis.records.secrets import STORAGE_REMEDY, refuse_password
+from fusion_search.analysis.records.secrets import STORAGE_REMEDY, printable, refuse_password
 
 # What every pyarrow hands on: these are not looked at, for some cost a request.
 _HANDED_ON: Final = (
@@ -33,14 +38,15 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     Raises:
         ValueError: pyarrow has no filesystem for the URI, it names no bucket, or it holds a
             password or an option that no worker would get.
+        RefusedError: it is of a local folder, and not usable as in :func:`local_folder`.
     """
     refuse_password(uri, "storage", STORAGE_REMEDY)  # it goes into records and messages
     try:
         filesystem, root = fs.FileSystem.from_uri(_with_options(uri))
     except (pa.ArrowException, ImportError, ValueError, OSError) as error:
-        # Of HDFS's, the first line: the others list where Java was looked for.
-        why = reason(error).partition(" dlopen(")[0]
-        raise ValueError(f"storage {uri!r} cannot be opened by pyarrow: {why}") from error
+        raise unopened(uri, error) from error
+    if isinstance(filesystem, fs.LocalFileSystem):
+        _refuse_obstacle(uri, Path(root))
     if holds_objects(filesystem):
         if not root:  # pyarrow opens "s3://", and refuses every path of it
             raise ValueError(
@@ -55,17 +61,64 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def local_folder(text: str) -> str:
-    """The whole path of a local folder, whose "~" is a home folder.
+    """The whole path of a local folder, whose "~" is a home folder; it need not be there.
 
     Raises:
         ValueError: that home folder is not known.
+        RefusedError: something else is there, or it may not be entered.
     """
     try:
-        return Path(text).expanduser().absolute().as_posix()
+        folder = Path(text).expanduser().absolute()
+        _refuse_obstacle(text, folder)
+        return folder.as_posix()
     except RuntimeError as error:  # "~nobody", or no HOME and a user the system does not list
         raise ValueError(
             f"storage {text!r} cannot be opened: its home folder is not known; give the whole path"
         ) from error
+
+
+def _refuse_obstacle(text: str, folder: Path) -> None:
+    """Raise ``RefusedError`` where no folder is, can be made or may be entered.
+
+    pyarrow says of most that nothing is there, and of the others which call failed.
+    """
+    try:
+        # A folder alone has it, and who may not enter does not see it; a Path would drop the dot.
+        os.stat(f"{folder}/.")  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        if there.is_dir():  # where the folder can be made
+            return
+        if there.exists():
+            what, remedy = f"a {_kind(there)}, not a folder", "move it away"
+        else:
+            what = f"a link to {printable(there.readlink())}, where nothing is"
+            remedy = "make that folder, correct the link"
+    except PermissionError:
+        there = next(one for one in (folder, *folder.parents) if _is_seen(one))
+        what, remedy = "a folder that this user may not enter", "have its owner allow it (chmod)"
+    except OSError:  # told where it is asked, and tried again when it may pass
+        return
+    else:
+        return
+    where = "it" if there == folder else printable(there)
+    raise RefusedError(
+        f"storage {text} cannot be used: {where} is {what}; {remedy}, or name another folder"
+    )
+
+
+def _kind(path: Path) -> str:
+    if path.is_file():
+        return "file"
+    return "pipe" if path.is_fifo() else "socket" if path.is_socket() else "device"
+
+
+def _is_seen(path: Path) -> bool:
+    try:
+        path.lstat()
+    except PermissionError:
+        return False
+    return True
 
 
 def _with_options(uri: str) -> str:

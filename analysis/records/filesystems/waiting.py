@@ -16,6 +16,7 @@ from fusion_search.analysis.records.filesystems.errors import (
     is_refusal,
     reason,
     refused,
+    unanswered,
 )
 from fusion_search.analysis.records.secrets import printable
 
@@ -81,9 +82,7 @@ def patiently(
                 if patience_seconds:
                     _given_up[location] = since
                     waited = f" for {time.monotonic() - since:.0f} s"
-                raise StorageError(
-                    f"storage {location} did not answer{waited} ({reason(error)})"
-                ) from error
+                raise unanswered(location, waited, error) from error
             if not told:
                 _say_waiting(location, patience_seconds, error)
             told = True

@@ -22,7 +22,7 @@ from s3_server import CREDENTIALS, S3Server
 from small_trials import small_trial
 
 from fusion_search.analysis.records.filesystems import waiting
-from fusion_search.analysis.records.filesystems.errors import StorageError
+from fusion_search.analysis.records.filesystems.errors import RefusedError, StorageError
 from fusion_search.analysis.records.processes import (
     is_leftover,
     process_start,
@@ -154,7 +154,7 @@ def test_patience_ends_with_one_sentence(tmp_path: Path, quick: None) -> None:
         ailing(tmp_path, trouble, patience=0.1).below("b").read("file")
     assert 3 < len(asked) < 20
     asked.clear()
-    with pytest.raises(StorageError, match=r"did not answer \(no answer\)"):
+    with pytest.raises(StorageError, match=r"did not answer \(no answer\); see to its disk"):
         ailing(tmp_path, trouble, patience=0).exists("file")
     assert len(asked) == 1
 
@@ -222,8 +222,8 @@ AWS = "When uploading object with key 'x' in bucket 'bucket': AWS Error {} durin
     [
         (OSError(errno.EROFS, "Read-only file system"), "Read-only file system", "mount it so"),
         (OSError(errno.ENAMETOOLONG, "File name too long"), "File name too long", "its name"),
-        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied", "permissions"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "Not a directory", "its name"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied", "let this user"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "Not a directory", "move it away"),
         (OSError(AWS.format("NO_SUCH_BUCKET")), "NO_SUCH_BUCKET", "make that bucket"),
         (OSError(AWS.format("ACCESS_DENIED")), "ACCESS_DENIED", "list, read, write and delete"),
         (
@@ -306,12 +306,52 @@ def test_what_passes_is_waited_for_and_that_is_said_once_and_its_end(
     assert capsys.readouterr().err == ""
 
 
-def test_a_search_whose_folder_is_a_file_ends_at_once(
+def test_what_is_no_folder_is_named_with_a_remedy_before_it_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, blocked, what, remedy in (
+        ("file", "it", "a file, not a folder", "move it away"),
+        ("file/a/b", f"{tmp_path}/file", "a file, not a folder", "move it away"),
+        ("pipe", "it", "a pipe, not a folder", "move it away"),
+        ("link", "it", "a link to nowhere, where nothing is", "make that folder, correct the link"),
+        ("link/a", f"{tmp_path}/link", "a link to nowhere, where nothing is", "make that folder"),
+    ):
+        for location in (f"{tmp_path}/{name}", f"file://{tmp_path}/{name}"):
+            with pytest.raises(RefusedError) as told:
+                open_storage(location)
+            words = f"storage {location} cannot be used: {blocked} is {what}; {remedy}"
+            assert str(told.value).startswith(words)
+    assert open_storage(tmp_path).exists("file")
+    assert open_storage(tmp_path / "new" / "below").names() == []
+
+
+def test_a_folder_that_may_not_be_entered_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def refuse(path: object, **options: bool) -> object:
+        if str(path).startswith(f"{tmp_path}/"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(RefusedError, match=f"{tmp_path} is a folder that this user may not enter"):
+        open_storage(tmp_path / "below" / "it")
+
+
+def test_a_file_that_takes_a_folders_place_later_ends_a_search_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    storage = open_storage(tmp_path / "results").below("test").patient(60)
     (tmp_path / "results").write_text("")
-    with pytest.raises(StorageError, match=r"refuses \(.*(Not a directory|File exists)\)"):
-        open_storage(tmp_path / "results" / "test").patient(60).write(b"", "trials", "x")
+    with pytest.raises(StorageError, match=r"refuses \(.*(Not a directory|File exists)\); a file"):
+        storage.write(b"", "trials", "x")
+    with pytest.raises(FileNotFoundError):
+        storage.read("trials", "x")
+    with pytest.raises(RefusedError, match="move it away"):
+        storage.parent.names()
     assert capsys.readouterr().err == ""
 
 
@@ -332,7 +372,9 @@ def test_s3_that_is_down_ends_with_one_sentence(server: S3Server) -> None:
     storage = open_storage(server.uri)
     server.stop()
     try:
-        with pytest.raises(StorageError, match=r"did not answer .*Could not connect"):
+        with pytest.raises(
+            StorageError, match=r"did not answer .*Could not connect.*; start its server"
+        ):
             storage.names()
     finally:
         server.start()

@@ -98,7 +98,8 @@ def test_of_two_such_options_one_is_named() -> None:
 def test_what_pyarrow_does_not_open_is_one_sentence(uri: str, words: str) -> None:
     with pytest.raises(ValueError, match="cannot be opened by pyarrow") as raised:
         open_storage(uri)
-    assert str(raised.value) == f"storage {uri!r} cannot be opened by pyarrow: {words}"
+    remedy = "correct the URI, or name a folder"
+    assert str(raised.value) == f"storage {uri!r} cannot be opened by pyarrow ({words}); {remedy}"
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3://?region=eu-west-1", "gs://"])

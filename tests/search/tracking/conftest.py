@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.search.tracking import tracker
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that begins."""
+    monkeypatch.setattr(tracker, "_told", {})
 
 
 @pytest.fixture

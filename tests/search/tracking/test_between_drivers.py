@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_trials import small_configuration
-from tracking_records import end_row, planned_search, record, runs_of
+from tracking_records import START, end_row, planned_search, record, runs_of, start_row
+from tracking_servers import wait_until
 
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.running import run
 from fusion_search.search.tracking.client import open_client
+from fusion_search.search.tracking.runs import SearchRuns
 from fusion_search.search.tracking.syncing import sync
 from fusion_search.search.tracking.tracker import Tracker
 
@@ -91,6 +94,36 @@ def test_what_was_deleted_in_mlflow_is_restored_and_that_is_said(uri: str, searc
     assert said(search, uri) == [f"{changed}: 1 run was restored, which had been deleted in MLflow"]
     assert shown(uri) == BOTH
     assert said(search, uri) == []
+
+
+def test_what_workers_record_when_the_driver_no_longer_listens_is_nobodys_change(
+    uri: str, search: Storage
+) -> None:
+    """After Ctrl-C one trial ends, and another was run again by a second worker."""
+    sentences: list[str] = []
+    tracker = Tracker(search, uri, sentences.append, ended=ENDED)
+    wait_until(lambda: tracker.page is not None and not tracker._owed, "what ended before")
+    record(search, {**end_row(1), "started_at": START + timedelta(hours=1)})
+    record(search, end_row(2))
+    assert tracker.close(120)
+    assert sentences == []
+    assert shown(uri) == {**BOTH, "t002": "FINISHED"}
+    assert sync(search, uri).words == "MLflow shows 3 trials as recorded: no run had to be written"
+
+
+def test_sync_mlflow_says_which_runs_it_ended(uri: str, search: Storage) -> None:
+    """Of a search whose driver was killed."""
+    runs = SearchRuns(search, uri)
+    runs.start_search()
+    runs.start_trial(start_row(2))
+    words = "MLflow shows 2 trials as recorded: 2 runs were set from RUNNING to KILLED"
+    assert sync(search, uri).words == words
+    record(search, end_row(2))
+    assert sync(search, uri).words == (
+        "MLflow shows 3 trials as recorded: 1 run was written; 1 run was set from KILLED to "
+        "FINISHED"
+    )
+    assert sync(search, uri).words == "MLflow shows 3 trials as recorded: no run had to be written"
 
 
 def test_a_search_that_begins_says_nothing(storage: Storage, uri: str) -> None:

@@ -141,8 +141,8 @@ def test_a_file_that_is_locked_to_the_end_leaves_its_runs_to_sync(
     again = f"fusion-search sync-mlflow small --storage {storage.location}"
     assert said == [
         f"{problem}trials and their records are not affected, and it is tried again",
-        f"{problem}runs of 1 trial are missing there, trials and their records are not affected, "
-        f"and `{again}` writes the runs afterwards",
+        f"MLflow at {uri} was not written, as was said; runs of 1 trial are missing there, trials "
+        f"and their records are not affected, and `{again}` writes the runs afterwards",
     ]
     assert fingerprint(Path(search.path())) == before
     assert sync(search, uri).written == 1

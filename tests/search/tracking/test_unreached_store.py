@@ -11,8 +11,10 @@ import pytest
 from tracking_records import planned_search
 
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.search.running.summary import print_mlflow
 from fusion_search.search.tracking import client
 from fusion_search.search.tracking.syncing import TrackingError, sync
+from fusion_search.search.tracking.tracker import Tracker
 from fusion_search.search.tracking.trouble import trouble
 
 UNREACHED = "start the server, or name the right address in mlflow.tracking_uri"
@@ -58,6 +60,16 @@ def test_an_address_where_nobody_answers_is_said_within_seconds(
     assert "hunter2" not in sentence
 
 
+def test_no_command_shows_a_store_that_could_not_be_opened(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    uri = "postgresql+psycopg2://me@db/x"
+    print_mlflow(uri, None)
+    assert capsys.readouterr().out == ""
+    print_mlflow(uri, "http://127.0.0.1:5000/#/experiments/1")
+    assert f"ui --port 5000 --backend-store-uri {uri}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
@@ -65,13 +77,29 @@ def test_an_address_where_nobody_answers_is_said_within_seconds(
             "postgresql+psycopg2://me@host:port/x",
             ": it is no address of a database: write it as postgresql+psycopg2://USER@HOST:PORT/",
         ),
+        ("http://[::1", ": it is no address of a server: write it as http://HOST:PORT"),
+        ("https://127.0.0.1:99999", ": it is no address of a server: write it as http://HOST"),
+        ("http:///x", "; name a database or a server in mlflow.tracking_uri"),
+        ("sqlite:/x.db", ": it is no address of a file: write it as sqlite:////FOLDER/mlflow.db"),
+        ("sqlite:///", ": it is a database in memory, which ends with this process: name a file"),
+        ("sqlite://", ": it is a database in memory, which ends with this process: name a file"),
+        ("sqlite:///:memory:", ": it is a database in memory, which ends with this process"),
+        ("sqlite:////proc/x/mlflow.db", "; make that folder, or name another in"),
+        ("databricks", "; name a database or a server in mlflow.tracking_uri"),
         ("mysql+nonsense://me@host/x", "; name a driver that SQLAlchemy knows, as in postgresql+"),
     ],
 )
-def test_an_address_that_leads_nowhere_is_said(storage: Storage, uri: str, words: str) -> None:
+def test_an_address_that_leads_nowhere_is_said(
+    storage: Storage, uri: str, words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     search = planned_search(storage, "small", 1)
     with pytest.raises(TrackingError) as raised:
         sync(search, uri)
+    assert capfd.readouterr().err == ""  # nothing of MLflow's own
+    if uri.startswith("sqlite"):
+        said: list[str] = []
+        assert not Tracker(search, uri, said.append).close(60)
+        assert words in said[0]
     assert str(raised.value).startswith(f"MLflow at {uri} cannot be written")
     assert words in str(raised.value)
 
@@ -88,6 +116,13 @@ def test_an_address_that_leads_nowhere_is_said(storage: Storage, uri: str, words
         ("(1049, \"Unknown database 'runs'\")", "make that database, or name another"),
         ('could not translate host name "db" to address', UNREACHED),
         ('connection to server at "10.0.0.1", port 5432 failed: timeout expired', UNREACHED),
+        (
+            "No module named 'psycopg'",
+            "postgresql+psycopg2://..., and `pip install psycopg2-binary`",
+        ),
+        ("No module named 'psycopg2'", "and `pip install psycopg2-binary`"),
+        ("No module named 'MySQLdb'", "mysql+pymysql://..., and `pip install pymysql`"),
+        ("No module named 'pyodbc'", "install it beside fusion-search with pip"),
         ("Can't connect to MySQL server on 'db' ([Errno 101] Network is unreachable)", UNREACHED),
     ],
 )
