@@ -32,7 +32,7 @@ from fusion_search.search.dispatch.start import (
     own_token,
     without_variables,
 )
-from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
+from fusion_search.search.running.interrupts import children_apart, stopped_as_by_interrupt
 from fusion_search.search.running.travelling import NOTHING, Sent, code_to_send, uses_folder
 from fusion_search.search.trials.fields import ConfigurationError
 
@@ -117,7 +117,7 @@ def connection(address: str, sent: Sent = NOTHING) -> Iterator[None]:
         if address == "local":
             until_left.enter_context(own_token())
             until_left.enter_context(without_variables())
-        with hang_up_held_back():
+        with children_apart():
             _start_or_join(address, sent)
         until_left.callback(ray.shutdown)
         # After Ray's start, which sets a handler of its own.

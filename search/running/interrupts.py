@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,14 +51,32 @@ def _interrupt(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-@contextmanager
-def hang_up_held_back() -> Iterator[None]:
-    """Hold SIGHUP back, also from all processes that are started meanwhile, for good.
+_apart = False  # whether processes that are started now get a session of their own
 
-    A closed terminal sends it to all of them at once, and without them nothing ends in order.
+
+def _leave() -> None:
+    if _apart:
+        os.setsid()
+
+
+# Ray starts its processes with a function that they run first (``preexec_fn``), and so with this.
+os.register_at_fork(after_in_child=_leave)
+
+
+@contextmanager
+def children_apart() -> Iterator[None]:
+    """Have Ray's processes that are started meanwhile hear nothing that is meant for this one.
+
+    SIGTERM goes to a whole process group (``timeout``, ``kill -TERM -- -PGID``, a shell that kills
+    its job), and a closed terminal's SIGHUP to all that belong to it. Without Ray nothing ends in
+    order. They get a session of their own, but where Ray ends them by the group of this process
+    (not on Linux, whose kernel does it); SIGHUP is held back everywhere, for good.
     """
+    global _apart
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    _apart = sys.platform == "linux"
     try:
         yield
     finally:
+        _apart = False
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

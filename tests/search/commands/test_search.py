@@ -174,6 +174,9 @@ def test_interrupting_leaves_everything_readable_and_resumable(interrupted: Inte
     assert 1 <= len(trials) < TRIALS
     assert (trials["status"] == "finished").all()
     assert not storage.exists("driver.json")
+    runs = {one.info.status for one in child_runs(interrupted.folder)}
+    assert "FINISHED" in runs
+    assert "RUNNING" not in runs
 
 
 @pytest.mark.usefixtures("without_ray")

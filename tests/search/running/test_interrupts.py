@@ -27,7 +27,7 @@ from fusion_search.search.declaration.configuration import build_search
 from fusion_search.search.records.claim import claimed
 from fusion_search.search.records.lease import LeaseLostError, interrupt_main_thread
 from fusion_search.search.running import run
-from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
+from fusion_search.search.running.interrupts import children_apart, stopped_as_by_interrupt
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.tasks.opened import OpenedTask
@@ -95,14 +95,23 @@ def test_a_handler_that_a_library_leaves_is_taken_away() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_processes_that_are_started_hear_no_hang_up() -> None:
+def child_as_ray_starts_it() -> tuple[int, int, int]:
+    """Its blocked signals as a mask, its number, and its session."""
+    of_itself = ["cat", "/proc/self/stat", "/proc/self/status"]
+    words = subprocess.run(
+        of_itself, capture_output=True, text=True, check=True, preexec_fn=lambda: None
+    ).stdout.split()
+    return int(words[words.index("SigBlk:") + 1], 16), int(words[0]), int(words[5])
+
+
+def test_processes_of_ray_hear_nothing_that_is_meant_for_ours() -> None:
     own = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    with hang_up_held_back():
-        asked = subprocess.run(
-            ["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True, check=True
-        )
-    assert int(asked.stdout.split()[1], 16) & 1 << (signal.SIGHUP - 1)
+    with children_apart():
+        blocked, process, session = child_as_ray_starts_it()
+    assert blocked & 1 << (signal.SIGHUP - 1)
+    assert session == process
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == own
+    assert child_as_ray_starts_it()[2] == os.getsid(0)
 
 
 class Gone(io.StringIO):
