@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -26,6 +25,7 @@ from fusion_search.analysis.records.words.networks import setting_words
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import release_all
 from fusion_search.search.records.lease import Lease, LeaseLostError
+from fusion_search.search.running.interrupts import interrupt
 from fusion_search.search.spaces.fold_rungs import Decision
 from fusion_search.search.spaces.parameters import is_searched
 from fusion_search.search.spaces.space import Space
@@ -279,7 +279,7 @@ class Progress:
             sys.stdout.flush()
         except BrokenPipeError:
             self._unread = True
-            signal.raise_signal(signal.SIGINT)
+            interrupt("its output, which nobody reads on")
         except OSError:  # as of _UNHEARD
             return
 
