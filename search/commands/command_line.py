@@ -17,6 +17,7 @@ from typing import Final
 from fusion_search.analysis.records.secrets import sentence
 from fusion_search.search.commands.options import Parser
 from fusion_search.search.commands.verbs import GROUPS
+from fusion_search.search.running.interrupts import interrupted_by, stopped_as_by_interrupt
 from fusion_search.search.tasks.current_folder import make_importable
 
 READER_LEFT: Final = 141  # as a shell reports a program that SIGPIPE ended
@@ -70,16 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _answer(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        make_importable(_current_folder())
-        return _run(arguments)
+        with stopped_as_by_interrupt():
+            make_importable(_current_folder())
+            return _run(arguments)
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _unread():
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        after = f"; {interrupt}" if interrupt.args else " before the trials began"
-        print(f"interrupted{after}", file=sys.stderr)
+        by = f" by {interrupted_by()}" if interrupted_by() else ""
+        how = interrupt if interrupt.args else "give the command again"
+        print(f"interrupted{by}; {how}", file=sys.stderr)
         return 130
 
 

@@ -55,6 +55,7 @@ from fusion_search.search.records.search_folder import (
     search_state,
     skipped_trials,
 )
+from fusion_search.search.running.interrupts import interrupted_by
 from fusion_search.search.running.progress import TrialLines, ended_before, warn_of_damage
 from fusion_search.search.running.summary import (
     INCOMPLETE,
@@ -170,7 +171,7 @@ def follow(name: str, location: str) -> int:
         return _follow(name, location)
     except KeyboardInterrupt:
         how = (f"{verb} it with: {command(to, name, storage=location)}" for verb, to in _GO_ON)
-        print("\ndetached; the search goes on", *how, sep="\n")
+        print(f"\ninterrupted by {interrupted_by()}, detached; the search goes on", *how, sep="\n")
         return INTERRUPTED_CODE
 
 

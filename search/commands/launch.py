@@ -38,6 +38,7 @@ from fusion_search.search.dispatch.head_command import (
 )
 from fusion_search.search.records.claim import check_not_driven, claimed
 from fusion_search.search.records.search_folder import load_outline, strays_sentence
+from fusion_search.search.running.interrupts import interrupt
 from fusion_search.search.running.run import Environment
 from fusion_search.search.running.summary import INCOMPLETE, print_mlflow
 from fusion_search.search.running.travelling import Sent, check_inside, folder_files, uses_folder
@@ -125,7 +126,7 @@ def sync_mlflow(arguments: argparse.Namespace) -> int:
     storage = open_storage(location).below(name)
     with contextlib.ExitStack() as stack:
         try:
-            storage = stack.enter_context(claimed(storage, name, "sync-mlflow")).storage
+            storage = stack.enter_context(claimed(storage, name, "sync-mlflow", interrupt)).storage
         except RefusedError as error:
             check_not_driven(storage, name)
             print(f"note: nobody is kept from driving the search: {error}", file=sys.stderr)

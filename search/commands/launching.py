@@ -62,6 +62,7 @@ from fusion_search.search.running.confirmation import (
     confirmation_search,
     write_candidates,
 )
+from fusion_search.search.running.interrupts import interrupt
 from fusion_search.search.running.listed_trials import run_listed
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.run import Environment
@@ -80,7 +81,7 @@ def launch(search: SearchSpecification, environment: Environment) -> int:
     storage = open_storage(search.storage).below(search.name)
     check_not_driven(storage, search.name)
     _check_new(search, storage, environment)
-    with claimed(storage, search.name, "launch") as lease:
+    with claimed(storage, search.name, "launch", interrupt) as lease:
         _check_new(search, storage, environment)  # another may have begun and ended it meanwhile
         lease.storage.remove(IDENTITY_FILE)  # of a search that was deleted, in part
         return _go_on(search, lease.storage, environment, begin=True, failed_too=False)
@@ -108,7 +109,7 @@ def resume(
         check_not_driven(storage.parent.below(own), own)
     _check_code(outline, verb, environment)
     search = load_search(name, location, environment.data_folder, task)
-    with claimed(storage, name, verb) as lease:
+    with claimed(storage, name, verb, interrupt) as lease:
         if search.confirmation.top:
             check_confirmation(search, kept_identity(lease.storage).search_id)
         code = _go_on(search, lease.storage, environment, begin=False, failed_too=failed_too)
@@ -153,7 +154,7 @@ def confirm(
     settings = replace(declared, top=top or declared.top or 3, seeds=seeds or declared.seeds)
     anew = top is not None or seeds is not None or "confirmation" in changed
     # Whoever would go on with the search meanwhile would change what is chosen from.
-    with claimed(open_storage(search.storage).below(name), name, "confirm"):
+    with claimed(open_storage(search.storage).below(name), name, "confirm", interrupt):
         return _confirm(
             replace(search, confirmation=settings),
             environment,
@@ -244,11 +245,11 @@ def _go_on(
             raise
         resume = go_on_command("resume", search, environment.options)
         raise SearchStoppedError(f"{error}; when that is repaired, go on with: {resume}") from error
-    except KeyboardInterrupt as interrupt:  # a second one, while the end of the search is told
-        if interrupt.args or not _has_begun(storage, begin=begin):
+    except KeyboardInterrupt as error:  # a second one, while the end of the search is told
+        if error.args or not _has_begun(storage, begin=begin):
             raise
         resume = go_on_command("resume", search, environment.options)
-        raise KeyboardInterrupt(f"go on with: {resume}") from interrupt
+        raise KeyboardInterrupt(f"go on with: {resume}") from error
     return code
 
 
@@ -277,7 +278,7 @@ def _confirm(
     storage = open_storage(search.storage).below(name)
     search_id = kept_identity(open_storage(search.storage).below(search.name)).search_id
     tell_doing(storage.parent.below(search.name), f"running its confirmation, {name}")
-    with claimed(storage, name, "confirm") as lease:
+    with claimed(storage, name, "confirm", interrupt) as lease:
         storage = lease.storage
         begin = not storage.exists(SPECIFICATION_FILE)
         check_confirmation(search, search_id)
@@ -290,11 +291,11 @@ def _confirm(
             write_identity(storage, confirms=search_id)
         try:
             code = run_listed(confirming, storage, environment, begin=begin, failed_too=False)
-        except KeyboardInterrupt as interrupt:  # as of _go_on
+        except KeyboardInterrupt as error:  # as of _go_on
             if not storage.exists(SPECIFICATION_FILE):
                 raise
             confirm = go_on_command("confirm", search, environment.options)
-            raise KeyboardInterrupt(f"go on with: {confirm}") from interrupt
+            raise KeyboardInterrupt(f"go on with: {confirm}") from error
     if code in (0, SOME_FAILED):
         say_confirmed(storage.parent, search.name)
     return code

@@ -50,6 +50,7 @@ from fusion_search.search.records.search_folder import (
     skipped_trials,
     strays_sentence,
 )
+from fusion_search.search.running.progress import duration, stopped_words
 from fusion_search.search.running.summary import INCOMPLETE, chosen_by, left_words
 
 
@@ -124,7 +125,7 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
     line = (
         f"{name:30} {state:12} "
         f"{counted:>11} {stopped:7} {failed:6} {value:>8} "
-        f"{_duration(trials['seconds'].sum()):>9}"
+        f"{duration(trials['seconds'].sum()):>9}"
     )
     dropped = dropped_words([one.folds for one in dropped_samples(storage)])
     notes = [
@@ -178,14 +179,17 @@ def print_trials(name: str, location: str) -> int:
         row = records.get(trial_id)
         running = under_way.get(trial_id)
         if row is not None:
-            end = f" {printable(row['reason'])}" if row["status"] != FINISHED else ""
+            end = ""
+            if row["status"] != FINISHED:
+                stopped = row["status"] == STOPPED
+                end = f" {printable(stopped_words(row, description) if stopped else row['reason'])}"
             trained, mean = (
                 metric.text(_number(row[f"{over}_{metric.name}"]))
                 for over in ("train_condition", "mean")
             )
             print(
                 f"{start} {printable(row['status']):16} {trained:>8} {mean:>8} "
-                f"{_duration(row['seconds']):>9}{end}"
+                f"{duration(row['seconds']):>9}{end}"
             )
             if row["status"] == FAILED and trial_id in details:
                 print(f"  details: {details[trial_id]}")
@@ -227,8 +231,3 @@ def _nameless(trial_ids: Iterable[str]) -> list[dict[str, str]]:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}h {minutes % 60:02}m" if minutes >= 60 else f"{minutes}m {rest:02}s"

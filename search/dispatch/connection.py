@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,11 @@ from fusion_search.search.dispatch.start import (
     own_token,
     without_variables,
 )
-from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
+from fusion_search.search.running.interrupts import (
+    children_apart,
+    hear_signals,
+    stopped_as_by_interrupt,
+)
 from fusion_search.search.running.travelling import NOTHING, Sent, code_to_send, uses_folder
 from fusion_search.search.trials.fields import ConfigurationError
 
@@ -75,8 +78,6 @@ def connect(address: str, resources: Resources, left_out: Sequence[str] = ()) ->
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     # Schedulers look at epochs alone: a trial's start and end carry no metric.
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-    # Ray blocks Ctrl-C's signal in all that its nodes start, thus in jobs and behind a client.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Names of data are those of the folder of the command, in workers too.
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault(_ARENAS, "1")
@@ -114,14 +115,14 @@ def connection(address: str, sent: Sent = NOTHING) -> Iterator[None]:
     if address == "local":
         check_temporary_folder()
     with ExitStack() as until_left:
+        until_left.enter_context(stopped_as_by_interrupt())
         if address == "local":
             until_left.enter_context(own_token())
             until_left.enter_context(without_variables())
-        with hang_up_held_back():
+        until_left.callback(ray.shutdown)  # also of a Ray that was interrupted as it started
+        with children_apart():
             _start_or_join(address, sent)
-        until_left.callback(ray.shutdown)
-        # After Ray's start, which sets a handler of its own.
-        until_left.enter_context(stopped_as_by_interrupt())
+            hear_signals()
         yield
 
 

@@ -33,6 +33,7 @@ from fusion_search.search.dispatch.connection import (
 )
 from fusion_search.search.dispatch.head_command import CONFIG_FILE, HeadCommand, variables_of
 from fusion_search.search.dispatch.start import ResourceError
+from fusion_search.search.running.interrupts import interrupted_by
 from fusion_search.search.running.travelling import code_to_send
 
 _FOLDER: Final = "folder-of-the-command"  # no module's name
@@ -96,7 +97,10 @@ def attach(address: str, job: str) -> int:
             with contextlib.suppress(OSError, RuntimeError, ClientError):  # asked about below
                 asyncio.run(_show(client, job))
         except KeyboardInterrupt:
-            print(f"\ndetached; the job goes on\n{_how_to_go_on(address, job)}")
+            by = interrupted_by()
+            print(
+                f"\ninterrupted by {by}, detached; the job goes on\n{_how_to_go_on(address, job)}"
+            )
             return 130
         try:
             info = client.get_job_info(job)

@@ -49,6 +49,7 @@ from fusion_search.search.dispatch.nodes import (
 from fusion_search.search.dispatch.schedulers import make_scheduler
 from fusion_search.search.records.expectation import Expectation, expectation
 from fusion_search.search.records.recorder import Recorder
+from fusion_search.search.running.interrupts import interrupt_lent
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError, execute, execute_pack
 from fusion_search.search.running.samples.proposals import Proposals
@@ -149,7 +150,8 @@ def run_trials(
         head_watched(head, lost, progress.give_up),
     ):
         try:
-            tuner.fit()
+            with interrupt_lent():
+                tuner.fit()
         except (OSError, TuneError) as error:
             # Ray reads and writes its own files, even after the last trial; of what goes wrong
             # in its steps it hands on the traceback as a text.

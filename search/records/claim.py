@@ -20,7 +20,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from fusion_search.analysis.records.advice import command
@@ -40,7 +40,7 @@ from fusion_search.search.records.driver_file import (
     standing,
     uptime,
 )
-from fusion_search.search.records.lease import Lease
+from fusion_search.search.records.lease import Lease, interrupt_main_thread
 
 _held: Final[dict[str, Lease | None]] = {}
 """The searches that this process drives, by their folders; None while it asks for one."""
@@ -55,7 +55,12 @@ class DrivenError(ValueError):
 
 
 @contextlib.contextmanager
-def claimed(storage: Storage, name: str, verb: str = "") -> Iterator[Lease]:
+def claimed(
+    storage: Storage,
+    name: str,
+    verb: str = "",
+    interrupt: Callable[[], None] = interrupt_main_thread,
+) -> Iterator[Lease]:
     """Be the only process, and its only thread, that drives a search, until the block ends.
 
     What it writes goes to the storage of the lease, which refuses when that is lost.
@@ -64,6 +69,7 @@ def claimed(storage: Storage, name: str, verb: str = "") -> Iterator[Lease]:
         storage: the search's folder, which goes again if it was made for the claim alone.
         name: of the search.
         verb: what is done with it.
+        interrupt: ends that in order, when the lease is lost or somebody asks for it; why is told.
 
     Raises:
         DrivenError: another drives it.
@@ -78,7 +84,7 @@ def claimed(storage: Storage, name: str, verb: str = "") -> Iterator[Lease]:
             )
         _held[folder] = None
     try:
-        with _claimed_from_others(storage, name, verb) as lease:
+        with _claimed_from_others(storage, name, verb, interrupt) as lease:
             _held[folder] = lease
             yield lease
     finally:
@@ -87,9 +93,11 @@ def claimed(storage: Storage, name: str, verb: str = "") -> Iterator[Lease]:
 
 
 @contextlib.contextmanager
-def _claimed_from_others(storage: Storage, name: str, verb: str) -> Iterator[Lease]:
+def _claimed_from_others(
+    storage: Storage, name: str, verb: str, interrupt: Callable[[], None]
+) -> Iterator[Lease]:
     new = not storage.exists()
-    lease = Lease(storage, name, verb)
+    lease = Lease(storage, name, verb, interrupt)
     try:
         _claim(storage, name, lease)
         lease.start()

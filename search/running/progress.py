@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -26,6 +25,7 @@ from fusion_search.analysis.records.words.networks import setting_words
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import release_all
 from fusion_search.search.records.lease import Lease, LeaseLostError
+from fusion_search.search.running.interrupts import interrupt
 from fusion_search.search.spaces.fold_rungs import Decision
 from fusion_search.search.spaces.parameters import is_searched
 from fusion_search.search.spaces.space import Space
@@ -59,6 +59,25 @@ def over_grid(row: Mapping[str, Any], description: TaskDescription) -> str:
     known = trained is not None and not math.isnan(trained)
     at = f" ({metric.text(trained)} at its train condition)" if known else ""
     return f"{mean} over the grid{at}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people, rounded to what is shown of it: "9 s", "2m 09s", "1h 05m"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}h {minutes % 60:02}m"
+
+
+def stopped_words(row: Mapping[str, Any], description: TaskDescription) -> str:
+    """Why a trial was stopped early, and how well it did by then, from its row of ``trials``."""
+    metric = description.metric
+    value = row[f"validation_{metric.name}"]
+    reached = metric.text(math.nan if value is None else value)
+    return f"{row['reason']}, {metric.words} {reached} in validation"
 
 
 def common_parts(search: SearchSpecification) -> frozenset[str]:
@@ -98,7 +117,7 @@ class TrialLines:
         best: BestSample | None = None,
         common: Collection[str] = (),
     ) -> None:
-        self._description, self._metric = description, description.metric
+        self._description = description
         self._best = best
         self._common = common
         self._told: dict[str, str] = {}
@@ -112,16 +131,15 @@ class TrialLines:
             number: which it is, and of how many.
         """
         self._told[row["trial_id"]] = number
-        label, metric = f"{number} {self.short(row['trial_name'])}:", self._metric
+        label = f"{number} {self.short(row['trial_name'])}:"
         if self._best is not None:
             self._best.add(row)
         if row["status"] == FINISHED:
             best = self.best_words = self._best_so_far(row["trial_id"])
             text = over_grid(row, self._description)
-            return f"{label} {text}, {row['seconds']:.0f} s{best and f'; {best}'}"
+            return f"{label} {text}, {duration(row['seconds'])}{best and f'; {best}'}"
         if row["status"] == STOPPED:
-            value = metric.text(row[f"validation_{metric.name}"])
-            return f"{label} {row['reason']}, {metric.words} {value} in validation"
+            return f"{label} {stopped_words(row, self._description)}"
         return f"{label} FAILED: {row['reason']}"
 
     def dropped(self, row: Mapping[str, Any], decision: Decision) -> str:
@@ -279,7 +297,7 @@ class Progress:
             sys.stdout.flush()
         except BrokenPipeError:
             self._unread = True
-            signal.raise_signal(signal.SIGINT)
+            interrupt("its output, which nobody reads on")
         except OSError:  # as of _UNHEARD
             return
 

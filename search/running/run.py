@@ -30,6 +30,7 @@ from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
 from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.records.task_code import read_task_code, task_code, write_task_code
+from fusion_search.search.running.interrupts import interrupted_by
 from fusion_search.search.running.progress import Progress, common_parts
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.samples.proposals import Proposals
@@ -226,6 +227,8 @@ def _ended_in_order(
     except BaseException:
         _close(storage.patient(0), tracker, progress)
         raise
+    if by := interrupted_by():
+        progress.say(f"interrupted by {by}")
     _close(storage.patient(0), tracker, progress)
 
 

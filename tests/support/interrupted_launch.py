@@ -1,9 +1,10 @@
-"""A search launched by a process of its own, looked at by a stranger, and interrupted."""
+"""A search launched by a process of its own, looked at by a stranger, ended as by ``timeout``."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Interrupted:
 
 
 def interrupted_launch(folder: Path) -> Interrupted:
-    """Launch ``TRIALS`` trials with secrets in the environment, and interrupt them."""
+    """Launch ``TRIALS`` trials with secrets in the environment, and end their process group."""
     home = folder / "home"
     home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -52,13 +53,13 @@ def interrupted_launch(folder: Path) -> Interrupted:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("HOME", str(home))
         config = write_config(folder, seeds=list(range(TRIALS)))
-        with search_process("launch", str(config)) as process:
+        with search_process("launch", str(config), group=0) as process:
             read_until(process, f"[1/{TRIALS}]")
             sockets = _listening(_descendants(process.pid))
             ask = partial(_asked_to_run_code, command=f"touch {folder / 'ran'}")
             with ThreadPoolExecutor(len(sockets) or 1) as pool:
                 answers = set(pool.map(ask, [port for _, port in sockets]))
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
             output, _ = process.communicate(timeout=300)
     return Interrupted(folder, process.returncode, output, sockets, answers)
 

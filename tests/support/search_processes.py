@@ -25,7 +25,10 @@ ROOT = Path(__file__).parents[2]
 
 @contextlib.contextmanager
 def search_process(
-    *words: str, program: Sequence[str] = ("-m", "fusion_search"), **environment: str
+    *words: str,
+    program: Sequence[str] = ("-m", "fusion_search"),
+    group: int | None = None,
+    **environment: str,
 ) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, *program, *words],
@@ -34,6 +37,7 @@ def search_process(
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, **environment},
+        process_group=group,  # 0: one of its own
     )
     try:
         yield process

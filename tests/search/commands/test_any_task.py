@@ -100,6 +100,7 @@ def test_a_search_chooses_stops_and_confirms_by_its_own_metric(
     told = capsys.readouterr().out
     assert metric.replace("_", " ") in told
     assert told.count(" finished ") == len(finished)
+    assert told.count(" in validation\n") == 6 - len(finished)
     assert main(["status", *at]) == 0
     assert " 6 of 6 " in capsys.readouterr().out
     assert main(["sync-mlflow", "test", *at]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -252,14 +253,15 @@ def test_attach_leaves_the_search_alone_at_ctrl_c(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     there = write_driver(storage, **OURS)
     monkeypatch.setattr(driving.time, "sleep", interrupt)
     assert main(["attach", NAME, *at]) == 130
     told = capsys.readouterr().out
     assert told.endswith(
-        f"detached; the search goes on\nfollow it with: fusion-search attach {NAME} --storage "
+        "\ninterrupted by Ctrl-C (SIGINT), detached; the search goes on\n"
+        f"follow it with: fusion-search attach {NAME} --storage "
         f"{at[1]}\nstop it with: fusion-search stop {NAME} --storage {at[1]}\n"
     )
     assert read_driver_file(storage) == there

@@ -24,11 +24,12 @@ from synthetic_records import Trial, write_planned, write_trial
 from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.samples import BestSample, mean_objective
 from fusion_search.analysis.records.storage import Storage, open_storage
+from fusion_search.analysis.records.tables import read_rows
 from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, load_configuration
 from fusion_search.search.records.planned import write_plan
-from fusion_search.search.running.progress import Progress
+from fusion_search.search.running.progress import Progress, TrialLines, duration
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.space_search import make_proposals
 from fusion_search.search.running.summary import summary
@@ -84,6 +85,43 @@ def test_status_shows_what_records_hold_and_obeys_none(
     lines = clean(capsys.readouterr().out).splitlines()
     assert "is damaged (its status is 'failed" in lines[5]
     assert f"it is a record of another trial, {SHOWN}" in lines[6]
+
+
+def test_status_says_of_a_trial_what_the_console_said(
+    declared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = build_search(load_configuration(declared))
+    storage = open_storage(search.storage).below("test")
+    stopped, finished, *_ = search.planned_trials()
+    reason = "stopped after 1 of 3 epochs"
+    more = {"status": "stopped", "validation_accuracy": 0.25, "seconds": 59.6}
+    write_row(storage, stopped.trial_id, reason, **more)
+    write_row(storage, finished.trial_id, None, seconds=3599.7)
+    lines = TrialLines(digit_description())
+    said = [lines.ended(row, "[1/5]") for row in read_rows(storage, "trials")]
+    assert main(["status", "test", "--storage", search.storage]) == 0
+    shown = capsys.readouterr().out
+    words = f"{reason}, accuracy 25.0 % in validation"
+    assert any(one.endswith(f": {words}") for one in said)
+    assert f" 1m 00s {words}\n" in shown
+    assert any(one.endswith(", 1h 00m") for one in said)
+    assert " 1h 00m\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1m 00s"),
+        (129.4, "2m 09s"),
+        (3599.4, "59m 59s"),
+        (3600.0, "1h 00m"),
+        (7175.0, "2h 00m"),
+    ],
+)
+def test_a_time_is_rounded_to_what_is_shown_of_it(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
 
 
 def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(

@@ -167,6 +167,7 @@ def test_a_lost_trial_goes_on_elsewhere_and_has_failed_when_it_is_lost_too_often
 @pytest.mark.xdist_group("interrupted")
 def test_interrupting_leaves_everything_readable_and_resumable(interrupted: Interrupted) -> None:
     assert interrupted.code == 130, interrupted.output
+    assert "interrupted by SIGTERM\n" in interrupted.output
     assert "interrupted; go on with: fusion-search resume test" in interrupted.output
     assert "Traceback" not in interrupted.output
     storage = open_storage(interrupted.folder / "results" / "test")
@@ -174,6 +175,9 @@ def test_interrupting_leaves_everything_readable_and_resumable(interrupted: Inte
     assert 1 <= len(trials) < TRIALS
     assert (trials["status"] == "finished").all()
     assert not storage.exists("driver.json")
+    runs = {one.info.status for one in child_runs(interrupted.folder)}
+    assert "FINISHED" in runs
+    assert "RUNNING" not in runs
 
 
 @pytest.mark.usefixtures("without_ray")

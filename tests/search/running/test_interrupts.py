@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import io
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,12 +24,24 @@ from small_trials import small_trial
 from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_table
-from fusion_search.search.commands import launching
+from fusion_search.search.commands import command_line, launching
+from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search
+from fusion_search.search.dispatch import jobs
 from fusion_search.search.records.claim import claimed
-from fusion_search.search.records.lease import LeaseLostError, interrupt_main_thread
+from fusion_search.search.records.lease import (
+    LeaseLostError,
+    ask_to_stop,
+    interrupt_main_thread,
+)
 from fusion_search.search.running import run
-from fusion_search.search.running.interrupts import hang_up_held_back, stopped_as_by_interrupt
+from fusion_search.search.running.interrupts import (
+    children_apart,
+    interrupt,
+    interrupt_lent,
+    interrupted_by,
+    stopped_as_by_interrupt,
+)
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.tasks.opened import OpenedTask
@@ -95,14 +109,117 @@ def test_a_handler_that_a_library_leaves_is_taken_away() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_processes_that_are_started_hear_no_hang_up() -> None:
+WORDS = {
+    signal.SIGINT: "Ctrl-C (SIGINT)",
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGHUP: "a closed terminal (SIGHUP)",
+}
+
+
+@pytest.mark.parametrize("number", WORDS)
+@pytest.mark.parametrize("more", ["", "go on with: fusion-search resume test"])
+def test_a_command_that_is_interrupted_says_by_what_and_what_to_type(
+    number: signal.Signals,
+    more: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run_verb(_: Any) -> int:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*filter(None, [more])) from None
+        return 0
+
+    monkeypatch.setattr(command_line, "_run", run_verb)
+    assert main(["status"]) == 130
+    told = capsys.readouterr()
+    assert told.err == f"interrupted by {WORDS[number]}; {more or 'give the command again'}\n"
+
+
+@pytest.mark.parametrize("number", WORDS)
+def test_a_search_that_is_interrupted_says_by_what(
+    tmp_path: Path,
+    small_opened: OpenedTask,
+    number: signal.Signals,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupted(Idle):
+        def run_trials(self, *more: Any) -> None:
+            with contextlib.suppress(KeyboardInterrupt):  # as Ray Tune does
+                signal.raise_signal(number)
+
+    storage = open_storage(tmp_path).below("test")
+    write_description(storage)
+    own = {"name": "test", "task": "digits", "storage": str(tmp_path), "mlflow": {"enabled": False}}
+    search = build_search(own)
+    with stopped_as_by_interrupt(), claimed(storage, "test") as lease:
+        run_nothing(search, lease.storage, small_opened, Interrupted())
+    assert f"\ninterrupted by {WORDS[number]}\n" in capsys.readouterr().out
+    with stopped_as_by_interrupt(), claimed(storage, "test") as lease:
+        run_nothing(search, lease.storage, small_opened, Idle())
+    assert "interrupted" not in capsys.readouterr().out
+
+
+def test_a_search_that_is_stopped_says_as_who_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(tmp_path).below("test")
+    with stopped_as_by_interrupt(), claimed(storage, "test", "launch", interrupt) as lease:
+        ask_to_stop(storage, lease.id, "me@here")
+        with pytest.raises(KeyboardInterrupt):
+            lease.look()
+    assert capsys.readouterr().out == "search test is stopped, as me@here asked\n"
+    assert interrupted_by() == ""
+
+
+def test_a_job_that_is_shown_no_longer_says_by_what(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def show(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    client = SimpleNamespace(get_job_info=lambda _: SimpleNamespace(metadata={}))
+    monkeypatch.setattr(jobs, "_client", lambda _: contextlib.nullcontext(client))
+    monkeypatch.setattr(jobs, "_show", show)
+    with stopped_as_by_interrupt():
+        assert jobs.attach("http://head:8265", "test-20260101T000000-1") == 130
+    told = capsys.readouterr().out
+    assert told.startswith("\ninterrupted by SIGTERM, detached; the job goes on\nfollow it with: ")
+
+
+def test_what_ray_heard_is_known() -> None:
+    with stopped_as_by_interrupt():
+        with interrupt_lent():
+            signal.signal(signal.SIGINT, lambda *_: None)  # Ray Tune's, which heard nothing
+        assert interrupted_by() == ""
+        with interrupt_lent():
+            ours = signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, ours))
+            signal.raise_signal(signal.SIGINT)
+        assert interrupted_by() == "Ctrl-C (SIGINT)"
+    with stopped_as_by_interrupt():
+        with pytest.raises(KeyboardInterrupt), children_apart():
+            sys.exit(signal.SIGTERM)  # its answer while it starts
+        assert interrupted_by() == "SIGTERM"
+
+
+def child_as_ray_starts_it() -> tuple[int, int, int]:
+    """Its blocked signals as a mask, its number, and its session."""
+    of_itself = ["cat", "/proc/self/stat", "/proc/self/status"]
+    words = subprocess.run(
+        of_itself, capture_output=True, text=True, check=True, preexec_fn=lambda: None
+    ).stdout.split()
+    return int(words[words.index("SigBlk:") + 1], 16), int(words[0]), int(words[5])
+
+
+def test_processes_of_ray_hear_nothing_that_is_meant_for_ours() -> None:
     own = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    with hang_up_held_back():
-        asked = subprocess.run(
-            ["grep", "SigBlk", "/proc/self/status"], capture_output=True, text=True, check=True
-        )
-    assert int(asked.stdout.split()[1], 16) & 1 << (signal.SIGHUP - 1)
+    with children_apart():
+        blocked, process, session = child_as_ray_starts_it()
+    assert blocked & 1 << (signal.SIGHUP - 1)
+    assert session == process
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == own
+    assert child_as_ray_starts_it()[2] == os.getsid(0)
 
 
 class Gone(io.StringIO):
