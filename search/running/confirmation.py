@@ -68,8 +68,9 @@ def candidates_among(
     """The best samples, then plain fusion: where sites depend on settings, such as the fusion
     depth, at every option of the last of these.
 
-    A plain network takes the hyperparameters of the best plain one of its layout; where there is
-    none, those of the best sample.
+    A plain network takes the hyperparameters of the best plain one of its layout on the best
+    sample's data; where there is none, those of the best sample. Of other data, such as other
+    folds, nothing could be compared.
 
     Args:
         ranked: trials and first objective of every sample, best first.
@@ -209,7 +210,11 @@ def _plain_layouts(
 
 
 def _is_like(trial: TrialSpecification, plain: TrialSpecification) -> bool:
-    return trial.placement == plain.placement and trial.layout_settings() == plain.layout_settings()
+    return (trial.placement, trial.data, trial.layout_settings()) == (
+        plain.placement,
+        plain.data,
+        plain.layout_settings(),
+    )
 
 
 def _varied_layout(search: SearchSpecification) -> set[str]:
