@@ -26,6 +26,7 @@ from fusion_search.analysis.records.selection import (
     count_label,
     network_columns,
 )
+from fusion_search.analysis.records.selection.best import data_settings
 from fusion_search.analysis.records.words.names import column_words
 from fusion_search.analysis.records.words.networks import (
     placement_words,
@@ -184,7 +185,7 @@ def folds_apart(one: pd.DataFrame, other: pd.DataFrame) -> str:
         return ""
     settings: list[dict[str, set[str]]] = [{}, {}]
     for found, trials in zip(settings, (one, other), strict=True):
-        for plain in map(_data_settings, _of_each(trials, "specification").unique()):
+        for plain in map(data_settings, _of_each(trials, "specification").unique()):
             for name, value in plain.items():
                 found.setdefault(name, set()).add(value_words(value))
     first, second = settings
@@ -204,7 +205,7 @@ def folds_apart(one: pd.DataFrame, other: pd.DataFrame) -> str:
 def _data_texts(trials: pd.DataFrame) -> pd.Series:
     """All settings of the data, and their fingerprint, as a text of every trial."""
     texts = _of_each(trials, "specification")
-    known = {text: json.dumps(_data_settings(text), sort_keys=True) for text in texts.unique()}
+    known = {text: json.dumps(data_settings(text), sort_keys=True) for text in texts.unique()}
     return texts.map(known) + " " + _of_each(trials, "data_fingerprint")
 
 
@@ -212,11 +213,6 @@ def _of_each(trials: pd.DataFrame, column: str) -> pd.Series:
     """A column of texts, empty where a trial, or a record of an earlier version, has none."""
     found = trials[column] if column in trials else pd.Series("", trials.index)
     return found.astype(object).where(found.notna(), "").astype(str)
-
-
-def _data_settings(specification: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(specification).get("data", {}) if specification else {}
-    return found
 
 
 def repeated(rows: pd.DataFrame) -> str:
