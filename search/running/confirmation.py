@@ -77,7 +77,7 @@ def candidates_among(
         search: how many candidates it wants, and what differs from its own trials.
     """
     settings = search.confirmation
-    labels = _labels([trials[0] for trials, _ in ranked[: settings.top]])
+    labels = _labels([trials[0] for trials, _ in ranked[: settings.top]], _varied_layout(search))
     candidates = [
         Candidate(label, "top", rank, _fresh(trials, settings), value)
         for rank, ((trials, value), label) in enumerate(zip(ranked, labels, strict=False), start=1)
@@ -233,16 +233,28 @@ def _layout_words(trial: TrialSpecification, told: Container[str]) -> str:
     return words or (f"{' + '.join(alone)} alone" if alone else "fusion")
 
 
-def _labels(trials: Sequence[TrialSpecification]) -> list[str]:
-    """Of candidates; those that are placed alike are told apart by their settings."""
-    labels = [_label(one) for one in trials]
-    told = [settings_text(one.planned()["settings"]) for one in trials]
+def _labels(trials: Sequence[TrialSpecification], told: Container[str]) -> list[str]:
+    """Of candidates, by what was searched: layout, placement, other settings of network and data.
+
+    Those that are alike in these are told apart by all their settings.
+    """
+    labels = [_label(one, told) for one in trials]
+    whole = [settings_text(one.planned()["settings"]) for one in trials]
     return [
-        f"{label}, {settings}" if settings and labels.count(label) > 1 else label
-        for label, settings in zip(labels, told, strict=True)
+        f"{_label(one, told, settings=False)}, {settings}"
+        if settings and labels.count(label) > 1
+        else label
+        for one, label, settings in zip(trials, labels, whole, strict=True)
     ]
 
 
-def _label(trial: TrialSpecification) -> str:
-    layout = settings_text(trial.layout_settings())
-    return ", ".join(filter(None, [layout, *(trial.placed_parts or [PLAIN])]))
+def _label(trial: TrialSpecification, told: Container[str], settings: bool = True) -> str:
+    layout = {name: one for name, one in trial.layout_settings().items() if name in told}
+    plain = trial.to_plain()
+    own = {
+        name: one
+        for name, one in trial.planned()["settings"].items()
+        if settings and name not in plain["training"]
+    }
+    parts = [settings_text(layout), *(trial.placed_parts or [PLAIN]), settings_text(own)]
+    return ", ".join(filter(None, parts))

@@ -12,6 +12,7 @@ from scipy import stats
 from xflow_records import TESTED, TRAINED, opened, write_variant
 
 from fusion_search.analysis.conditions import REPETITION
+from fusion_search.analysis.figures.folds.intervals import draw_folds
 from fusion_search.analysis.folds.comparison import compare_folds, compute_folds
 from fusion_search.analysis.folds.runs import chosen_name
 from fusion_search.analysis.folds.text import folds_text, markdown_table
@@ -133,6 +134,22 @@ def test_a_search_is_compared_over_its_folds(search: Search) -> None:
     assert set(own["test_share"]) == {TESTED / TRAINED}
     other, _ = compute_folds(search, "2")
     assert other["difference"].dropna().tolist() == pytest.approx([-0.2, -0.1])
+
+
+def test_the_figure_says_what_a_diamond_without_a_bar_and_its_line_are(search: Search) -> None:
+    table, measures = compute_folds(search)
+    figure = draw_folds(table, measures, SHARE, classes=26)
+    for axes in figure.axes:
+        (line,) = [one for one in axes.lines if one.get_linestyle() == ":"]
+        assert list(line.get_xdata()) == [1 / 26, 1 / 26]
+    (caption,) = [one.get_text() for one in figure.texts if "Diamond" in one.get_text()]
+    words = " ".join(caption.split())
+    assert (
+        "over n = 1 to 2 folds, none of a single fold or of folds that agree. Dotted: 1/26, what guessing"
+        in words
+    )
+    without = draw_folds(table, measures, ERROR, classes=26)
+    assert not [one for axes in without.axes for one in axes.lines if one.get_linestyle() == ":"]
 
 
 def test_the_table_can_be_read(search: Search) -> None:

@@ -138,7 +138,7 @@ def test_early_stopping_confirmation_and_report(
     assert set(again["seed"]) == {1000, 1001}
     assert set(again["split"]) == {"test"}
     assert (again["epochs_run"] == 1).all()
-    assert "The best placement (levels 2, fusion depth " in output, output
+    assert "The best placement (fusion depth " in output, output
     assert "second-layer fusion" in output
     budget = "trained for another number of epochs, up to 1; in the search up to 3"
     assert budget in output
