@@ -26,7 +26,13 @@ from fusion_search.analysis.records.selection import (
     count_label,
     network_columns,
 )
-from fusion_search.analysis.records.words.networks import placement_words, varied_words
+from fusion_search.analysis.records.selection.best import data_settings
+from fusion_search.analysis.records.words.names import column_words
+from fusion_search.analysis.records.words.networks import (
+    placement_words,
+    value_words,
+    varied_words,
+)
 
 TrainCondition: TypeAlias = tuple[float | str, ...]
 
@@ -154,6 +160,59 @@ def by_seed(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) 
     wanted = of.groupby("seed")[VARIED_SEEDS].nunique() * of["fold"].nunique()
     seeds = every.T.groupby(level="seed")
     return seeds.mean().where(seeds.count().eq(wanted, axis=0)).T
+
+
+def distinct_folds(trials: pd.DataFrame) -> pd.Series:
+    """The fold of every trial as a number that no other fold has: what results are paired by.
+
+    Two trials are in one fold where its number, all settings of the data (any may decide who is
+    tested: how folds are made, how many, by which seed) and the fingerprint of the content agree.
+
+    Returns:
+        Numbers from 0 on, by the order of ``fold``; of one kind of folds in the same order.
+    """
+    keys = pd.DataFrame({"fold": trials["fold"], "data": _data_texts(trials)})
+    return keys.groupby(["fold", "data"]).ngroup()
+
+
+def folds_apart(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Why no fold of some trials is one of others', in words; empty where there may be such.
+
+    Where one of a number is the same fold in both, or would be, had both run it, nothing is said.
+    """
+    texts = [set(_data_texts(trials)) for trials in (one, other)]
+    if texts[0] & texts[1] or not all(texts):
+        return ""
+    settings: list[dict[str, set[str]]] = [{}, {}]
+    for found, trials in zip(settings, (one, other), strict=True):
+        for plain in map(data_settings, _of_each(trials, "specification").unique()):
+            for name, value in plain.items():
+                found.setdefault(name, set()).add(value_words(value))
+    first, second = settings
+    told = [
+        f"{column_words(name)} {' or '.join(sorted(first[name]))} against "
+        f"{' or '.join(sorted(second[name]))}"
+        for name in first
+        if name in second and not first[name] & second[name]
+    ]
+    if told:
+        return ", ".join(told)
+    # Of one setting each fold may have a fingerprint of its own.
+    common = set(one["fold"]) & set(other["fold"])
+    return "other content of the data" if common else ""
+
+
+def _data_texts(trials: pd.DataFrame) -> pd.Series:
+    """All settings of the data, and their fingerprint, as a text of every trial."""
+    texts = _of_each(trials, "specification")
+    known = {text: json.dumps(data_settings(text), sort_keys=True) for text in texts.unique()}
+    return texts.map(known) + " " + _of_each(trials, "data_fingerprint")
+
+
+def _of_each(trials: pd.DataFrame, column: str) -> pd.Series:
+    """A column of texts, empty where a trial, or a record of an earlier version, has none."""
+    found = trials[column] if column in trials else pd.Series("", trials.index)
+    return found.astype(object).where(found.notna(), "").astype(str)
 
 
 def repeated(rows: pd.DataFrame) -> str:

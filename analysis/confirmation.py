@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.conditions import settings_sentence
+from fusion_search.analysis.conditions import folds_apart, settings_sentence
 from fusion_search.analysis.paired import (
     HIGHER,
     NOT_TOLD,
@@ -36,12 +36,13 @@ from fusion_search.analysis.records.words.names import is_unnamed
 from fusion_search.analysis.statistics import interval, seeds_needed
 
 TOP: Final = "top"
+OTHER_FOLDS: Final = "not comparable, other folds"
 _GIVEN: Final = ("label", "role", "rank", "search_value")
 _CANDIDATE_COLUMNS: Final = [
     *(*_GIVEN, "split"),
     *("trials", "finished", "folds", "n", "mean", "low", "high", "deviation", "seeds", "values"),
 ]
-COMPARED: Final = ["label", "rank", "baseline", "baseline_place"]
+COMPARED: Final = ["label", "rank", "baseline", "baseline_place", "unpaired"]
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def compute_confirmation(
         (where the grid was measured), ``trials``, ``finished`` and ``folds`` (how many), ``n``
         seeds, ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one
         seed), ``seeds`` and ``values`` (tuples). And one row per comparison: ``label``, ``rank``,
-        ``baseline`` and ``baseline_place`` (its number among the candidates), and of the
+        ``baseline`` and ``baseline_place`` (its number among the candidates), ``unpaired`` (why
+        they share no folds, so that nothing is compared; empty where they do), and of the
         differences candidate - baseline the columns of :func:`analysis.paired.compare`.
     """
     column, metric = measure.column, measure.metric
@@ -233,7 +235,7 @@ def compute_confirmation(
             }
         )
     table = pd.DataFrame(rows, columns=_CANDIDATE_COLUMNS)
-    return table, _compare(candidates, by_candidate)
+    return table, _compare(candidates, by_candidate, wanted)
 
 
 def _by_seed(
@@ -246,26 +248,37 @@ def _by_seed(
 
 
 def compared(
-    candidates: Sequence[Mapping[str, Any]],
+    candidates: Sequence[Mapping[str, Any]], trials: pd.DataFrame
 ) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
     """Every comparison to make: the two candidates' numbers, and the columns ``COMPARED``."""
+    own = [trials[trials["trial_id"].isin(one["trial_ids"])] for one in candidates]
     for number, top in enumerate(candidates):
         for other, plain in enumerate(candidates):
             same = set(top["trial_ids"]) == set(plain["trial_ids"])
             if top["role"] == TOP and plain["role"] != TOP and not same:
-                values = (top["label"], top["rank"], plain["label"], other)
+                apart = folds_apart(own[number], own[other])
+                values = (top["label"], top["rank"], plain["label"], other, apart)
                 yield (number, other), dict(zip(COMPARED, values, strict=True))
 
 
 def _compare(
-    candidates: Sequence[Mapping[str, Any]], by_candidate: Sequence[pd.Series]
+    candidates: Sequence[Mapping[str, Any]],
+    by_candidate: Sequence[pd.Series],
+    trials: pd.DataFrame,
 ) -> pd.DataFrame:
-    made = list(compared(candidates))
+    made = list(compared(candidates, trials))
     if not made:
         return pd.DataFrame(columns=[*COMPARED, *PAIRED_COLUMNS])
-    # Subtraction aligns the seeds; those of one side alone become NaN.
-    differences = [by_candidate[one] - by_candidate[other] for (one, other), _ in made]
+    # Subtraction aligns the seeds; those of one side alone become NaN, and all of other folds: a
+    # seed is of initial weights, and says nothing of what another split would have given.
+    differences = [
+        (by_candidate[one] - by_candidate[other]) * (math.nan if names["unpaired"] else 1)
+        for (one, other), names in made
+    ]
     tested = compare(pd.DataFrame(differences).reset_index(drop=True))
+    for place, (_, names) in enumerate(made):
+        if names["unpaired"]:
+            tested.loc[place, ["decision", "decision_holm"]] = OTHER_FOLDS
     return pd.concat([pd.DataFrame([names for _, names in made]), tested], axis=1)
 
 
@@ -344,6 +357,8 @@ def _comparison_words(
 ) -> str:
     """One comparison; the test and the number of seeds are said where they are news."""
     name, seeds = row["baseline"], int(row["paired_seeds"])
+    if row["unpaired"]:
+        return f"not comparable with {name} (trained in other folds: {row['unpaired']})"
     if seeds == 0:
         return f"not comparable with {name} (no common seed finished)"
     bounds = within((row["low"], row["high"]), metric)

@@ -37,7 +37,7 @@ def compute_confirmation_grid(
     """Every comparison of a confirmation at each condition, and in each region.
 
     A seed's value is the mean over train conditions and folds; without all of them it does not
-    count.
+    count. Candidates of other folds are not compared.
     Every comparison is a family of its own: max-T and Holm are over its conditions or regions.
 
     Args:
@@ -56,8 +56,7 @@ def compute_confirmation_grid(
     snrs, train = list(description.test_columns), list(description.train_columns)
     grid = tested_present(grid, description)
     if not snrs or grid.empty:
-        nothing = pd.Series(dtype=object)
-        return _compare([], nothing, candidates, snrs), _compare([], nothing, candidates, _REGION)
+        return _compare([], trials, candidates, snrs), _compare([], trials, candidates, _REGION)
     values = pooled(grid, [*snrs, "trial_id"], metric)
     cells = values.unstack("trial_id").sort_index(ascending=False)  # condition x trial
     wanted = {trial for one in candidates for trial in one["trial_ids"]} & set(cells.columns)
@@ -68,22 +67,24 @@ def compute_confirmation_grid(
         conditions.append(cells[part["trial_id"].to_list()])
         numbers.append(train_numbers(tuple(part[train].iloc[0])))
     regions = region_means(conditions, numbers, description)
-    seeds = own.set_index("trial_id")["seed"]
     return (
-        _compare(conditions, seeds, candidates, snrs),
-        _compare(regions, seeds, candidates, _REGION),
+        _compare(conditions, own, candidates, snrs),
+        _compare(regions, own, candidates, _REGION),
     )
 
 
 def _compare(
     pairs: Sequence[pd.DataFrame],
-    seeds: pd.Series,
+    trials: pd.DataFrame,
     candidates: Sequence[Mapping[str, Any]],
     places: Sequence[str],
 ) -> pd.DataFrame:
     """Every comparison at each place, from tables [place x trial] of a train condition and fold."""
+    seeds = trials.set_index("trial_id")["seed"]
     tables = []
-    for (one, other), names in compared(candidates) if pairs else ():
+    for (one, other), names in compared(candidates, trials) if pairs else ():
+        if names["unpaired"]:
+            continue
         first, second = (_by_seed(pairs, seeds, candidates[number]) for number in (one, other))
         # Subtraction aligns the seeds; those of one side alone become NaN.
         differences = (first - second).dropna(axis=1, how="all").dropna(how="all")

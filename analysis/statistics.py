@@ -165,6 +165,38 @@ def corrected_t_test(differences: Values, test_share: float) -> MeanTest:
     return _t_test(differences, 1 / max(len(differences), 1) + test_share)
 
 
+def corrected_welch_test(one: Values, other: Values, test_shares: tuple[float, float]) -> MeanTest:
+    """The difference of two means over folds that nothing pairs, by Welch's t-test.
+
+    The variance of each mean is (1 / n + n_test / n_train) s^2 over its n values, as of
+    :func:`corrected_t_test`, since its folds share train examples; degrees of freedom are Welch's.
+
+    Args:
+        one, other: of one run each; fewer than two, or none that differ, give the mean alone.
+        test_shares: n_test / n_train of either.
+    """
+    mean = float(one.mean() - other.mean()) if len(one) and len(other) else math.nan
+    if min(len(one), len(other)) < 2 or any(map(math.isnan, test_shares)):
+        return MeanTest(mean, *(math.nan,) * 4)
+    variances = [
+        (1 / len(values) + share) * float(values.var(ddof=1))
+        for values, share in zip((one, other), test_shares, strict=True)
+    ]
+    total = sum(variances)
+    if total <= TIE**2:  # a few values that do not differ say nothing, as of one sample
+        if undecided(min(len(one), len(other))):
+            return MeanTest(mean, *(math.nan,) * 4)
+        same = abs(mean) <= TIE
+        return MeanTest(mean, mean, mean, 0.0 if same else math.copysign(math.inf, mean), same)
+    freedom = total**2 / sum(
+        own**2 / (len(values) - 1) for own, values in zip(variances, (one, other), strict=True)
+    )
+    t = mean / math.sqrt(total)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
+    p = float(2 * stats.t.sf(abs(t), freedom))
+    return MeanTest(mean, mean - half, mean + half, t, p)
+
+
 def _t_test(values: Values, factor: float) -> MeanTest:
     """A t-test whose mean has ``factor`` times the variance of its values [n].
 

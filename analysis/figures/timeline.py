@@ -26,13 +26,14 @@ from fusion_search.analysis.figures.arrays import (
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
 from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
+from fusion_search.analysis.records.samples import choosing_objective, rows_of
 from fusion_search.analysis.records.selection import (
     AnalysisError,
     Search,
     read_specification,
     snr_label,
 )
+from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.tables import read_table
 
 INPUT: Final = "input."

@@ -11,18 +11,21 @@ Four tests of one difference, each with its own assumption:
 - sign-flip test over folds: a fold's difference might as well have had the opposite sign,
   independently of the other folds; nothing is assumed of its size.
 
-The second gives the interval and decides; the others stand beside it.
+The second gives the interval and decides; the others stand beside it. Where two networks were
+trained in other folds (their data were split otherwise) nothing is paired, and the difference of
+their two means is told by Welch's t-test, with variances that are corrected as those of the second.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.conditions import at_train, train_conditions
+from fusion_search.analysis.conditions import at_train, folds_apart, train_conditions
 from fusion_search.analysis.folds.runs import (
     FoldMeasure,
     by_fold,
@@ -41,6 +44,7 @@ from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.statistics import (
     SIGNIFICANCE,
     corrected_t_test,
+    corrected_welch_test,
     holm,
     interval,
     paired_t_test,
@@ -55,26 +59,29 @@ TEST_COLUMNS: Final = [
     *("paired_folds", "paired_runs", "difference", "difference_low", "difference_high"),
     *("p_paired_t", "p_corrected_t", "p_corrected_holm", "p_repeated_t"),
     *("p_sign_flip", "p_max_t", "p_holm"),
-    *("decision", "test_share"),
+    *("decision", "unpaired", "test_share"),
 ]
+_NONE_APART: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def compare_folds(
     values: pd.DataFrame,
     baseline: str,
-    share: float,
+    shares: Mapping[str, float],
     metric: MetricDescription,
     *,
     optimistic: bool = False,
+    apart: Mapping[str, str] = _NONE_APART,
 ) -> pd.DataFrame:
     """What every network reached over folds, and its difference to one of them.
 
     Args:
         values: [label, run], as :func:`analysis.folds.runs.runs` gives them.
         baseline: the label that the others are compared with.
-        share: n_test / n_train.
+        shares: n_test / n_train of every label.
         metric: that the values are of.
         optimistic: of a fold's runs the best counts, not the mean.
+        apart: of labels that share no fold with the baseline, why, in words.
 
     Returns:
         A row per label: ``folds`` and ``runs`` (how many), ``mean`` over folds and the ends ``low``
@@ -84,7 +91,10 @@ def compare_folds(
         this module, uncorrected for how many networks are compared, but ``p_corrected_holm`` of
         the corrected resampled t-test, and ``p_max_t`` and ``p_holm`` of the sign flips;
         ``decision`` by the corrected resampled t-test, as the interval is: higher, lower, either
-        of them "not after Holm", not distinguishable, or why it cannot be decided.
+        of them "not after Holm", not distinguishable, or why it cannot be decided; ``unpaired``,
+        why nothing is paired. Then ``paired_folds`` is 0, the difference is that of the two means,
+        interval and ``p_corrected_t`` are of :func:`analysis.statistics.corrected_welch_test`, and
+        the other tests are not there.
     """
     folds = by_fold(values, metric, optimistic=optimistic)
     if optimistic:  # single runs were never tested against each other
@@ -94,16 +104,23 @@ def compare_folds(
         by_fold_differences = by_fold(differences, metric)
     others = [one for one in values.index if one != baseline]
     flips = compare(by_fold_differences.loc[others], unit="fold")
-    rows = []
+    rows, compared = [], []
     for label in values.index:
         own = folds.loc[label].dropna().to_numpy(dtype=float)
         mean, low, high = interval(own, share=metric.share, minimize=metric.sign < 0)
         row = {**counted(values.loc[label]), "mean": mean, "low": low, "high": high}
+        compared.append(0)  # folds
         if label != baseline:
             fold_differences = by_fold_differences.loc[label].dropna().to_numpy(dtype=float)
             run_differences = differences.loc[label].dropna().to_numpy(dtype=float)
-            corrected = corrected_t_test(fold_differences, share)
+            corrected = corrected_t_test(fold_differences, shares[label])
+            compared[-1] = len(fold_differences)
+            if label in apart and baseline in folds.index:
+                other = folds.loc[baseline].dropna().to_numpy(dtype=float)
+                corrected = corrected_welch_test(own, other, (shares[label], shares[baseline]))
+                compared[-1] = min(len(own), len(other))
             row |= {
+                "unpaired": apart.get(label),
                 "paired_folds": len(fold_differences),
                 "paired_runs": len(run_differences),
                 "difference": corrected.mean,
@@ -112,22 +129,21 @@ def compare_folds(
                 "difference_high": min(corrected.high, 1.0) if metric.share else corrected.high,
                 "p_paired_t": paired_t_test(fold_differences).p,
                 "p_corrected_t": corrected.p,
-                "p_repeated_t": corrected_t_test(run_differences, share).p,
+                "p_repeated_t": corrected_t_test(run_differences, shares[label]).p,
                 **flips.loc[label, ["p_sign_flip", "p_max_t", "p_holm"]],
             }
-        rows.append({**row, "test_share": share})
+        rows.append({**row, "test_share": shares[label]})
     table = pd.DataFrame(rows, values.index, columns=[*VALUE_COLUMNS, *TEST_COLUMNS])
     table["p_corrected_holm"] = holm(table["p_corrected_t"].to_numpy(dtype=float))
     table["decision"] = [
-        None if label == baseline else _decision(row)
-        for label, row in zip(table.index, rows_of(table), strict=True)
+        None if label == baseline else _decision(row, count)
+        for label, row, count in zip(table.index, rows_of(table), compared, strict=True)
     ]
     return table
 
 
-def _decision(row: Mapping[str, Any]) -> str:
-    """By the test whose interval stands beside it."""
-    folds = int(row["paired_folds"])
+def _decision(row: Mapping[str, Any], folds: int) -> str:
+    """By the test whose interval stands beside it, of so many folds."""
     if not folds:
         return NOTHING
     if few := undecided(folds, unit="fold"):
@@ -177,9 +193,10 @@ def compute_folds(
             table = compare_folds(
                 runs(part, labels, measure.column),
                 against,
-                test_share(part),
+                {label: test_share(one) for label, one in own.items()},
                 description.metric,
                 optimistic=measure.optimistic,
+                apart=_apart(own, against),
             )
             given: dict[str, Any] = {"measure": measure.column}
             given |= dict(zip(description.train_columns, condition, strict=True))
@@ -188,6 +205,14 @@ def compute_folds(
             given |= {"parameters": [_parameters(own[label]) for label in table.index]}
             tables.append(pd.DataFrame(given, table.index).join(table))
     return pd.concat(tables, ignore_index=True), measures
+
+
+def _apart(trials: Mapping[str, pd.DataFrame], baseline: str) -> dict[str, str]:
+    """Networks that were trained in other folds than one of them, and in which."""
+    if baseline not in trials:
+        return {}
+    words = {label: folds_apart(own, trials[baseline]) for label, own in trials.items()}
+    return {label: one for label, one in words.items() if one}
 
 
 def _parameters(trials: pd.DataFrame) -> int | None:

@@ -10,7 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_search.analysis.conditions import REPETITION, network_title, networks, of_network
+from fusion_search.analysis.conditions import (
+    REPETITION,
+    distinct_folds,
+    network_title,
+    networks,
+    of_network,
+)
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import AnalysisError, Search
 from fusion_search.analysis.records.tables import read_table
@@ -55,9 +61,12 @@ def runs(trials: pd.DataFrame, labels: Sequence[str], column: str) -> pd.DataFra
         column: of ``trials``, such as "mean_accuracy".
 
     Returns:
-        An index of labels in the order they are met; columns of ``REPETITION``, sorted.
+        An index of labels in the order they are met; columns of ``REPETITION``, sorted, with folds
+        as :func:`analysis.conditions.distinct_folds` tells them apart.
     """
-    named = trials.assign(label=labels).groupby(["label", *REPETITION], sort=False)
+    named = trials.assign(label=labels, fold=distinct_folds(trials)).groupby(
+        ["label", *REPETITION], sort=False
+    )
     table = named[column].mean().unstack(list(REPETITION))
     return table.loc[list(dict.fromkeys(labels))].sort_index(axis=1)
 

@@ -32,6 +32,13 @@ TESTS: Final = (
     't-test, as the interval of the difference; "not after Holm" where Holm\'s correction over the '
     "networks of a table does not leave it. With fewer than six folds nothing is decided."
 )
+UNPAIRED: Final = (
+    '"Unpaired": trained in other folds than the network that they are compared with, so that no '
+    "result is paired with another. The difference is that of the two means over folds, its "
+    "interval and p corrected are of Welch's t-test with (1/n + n_test / n_train) s² as the "
+    "variance of either mean; the other tests are not there. Networks share folds where all "
+    "settings of their data agree, for any may decide who is tested; here these differ"
+)
 NO_SHARE: Final = (
     "The corrected tests are not there: how many examples a trial was trained on is known only "
     "where the records of its epochs and grid are there and an epoch was one pass "
@@ -116,8 +123,20 @@ def folds_text(
             at = f", trained at {train_label(condition, description)}" if condition else ""
             rows = [_fold_cells(row, metric) for row in rows_of(part)]
             parts += [f"## {measure.words}{at}", markdown_table(header, rows)]
-    said = [INTERVALS, TESTS, *([NO_SHARE] if table["test_share"].isna().any() else []), *notes]
+    said = [
+        INTERVALS,
+        TESTS,
+        *_unpaired(table),
+        *([NO_SHARE] if table["test_share"].isna().any() else []),
+        *notes,
+    ]
     return "\n\n".join([*parts, *said]) + "\n"
+
+
+def _unpaired(table: pd.DataFrame) -> list[str]:
+    """A sentence where networks share no folds with the baseline, and why they do not."""
+    reasons = list(dict.fromkeys(table["unpaired"].dropna()))
+    return [f"{UNPAIRED}: {printable('; '.join(reasons))}."] if reasons else []
 
 
 def _network_words(row: Mapping[str, Any]) -> str:
@@ -129,4 +148,5 @@ def _fold_cells(row: Mapping[str, Any], metric: MetricDescription) -> list[str]:
     tests = ("p_paired_t", "p_corrected_t", "p_repeated_t", "p_max_t")
     told = [p_text(row[one]) for one in tests]
     decision = row["decision"] if isinstance(row["decision"], str) else BASELINE
+    decision += ", unpaired" if isinstance(row["unpaired"], str) else ""
     return [*given, value_text(row, metric), difference_words(row, metric), *told, decision]

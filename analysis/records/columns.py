@@ -134,6 +134,7 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         # The train condition of every axis, null where that is no number; and all of them, JSON.
         *_listed(TRIED, **dict.fromkeys(of.train_columns, number), train=text),
         *_listed(TRIED, fold=whole, seed=whole),
+        # As asked for: of epochs, those that ran are epochs_run.
         *of.settings,
         # Engine: what computed the network, and why not faster.
         *_listed(DECIDED, device=text, engine=text, threads=whole, cpus_per_trial=number),

@@ -9,10 +9,9 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pandas as pd
 
@@ -23,15 +22,12 @@ from fusion_search.analysis.records.description import (
 )
 from fusion_search.analysis.records.selection import DROPPED_AFTER, count_label
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
-from fusion_search.analysis.records.words.names import shared_parts
 
 NONE: Final = "none"
 COUPLING: Final = "coupling"
 DEFAULT_END: Final = "default"  # how streams end where nothing is said
 RUNNING: Final = "running"  # some of a sample's trials have not ended yet
 QUANTILE: Final = "quantile_"
-
-_WITHIN_SAMPLE: Final = ("seed", "fold", "train", "varied")  # of a trial's specification
 
 OPTION_ORDER: Final = (
     *("none", "mmtm", "squeeze_excitation", "convolutional", "sum"),
@@ -145,91 +141,6 @@ def choosing_objective(specification: Mapping[str, Any], description: TaskDescri
         return objectives_of(specification, description)[0]
     metric = description.metric
     return Objective(f"validation_{metric.name}", metric.direction, metric=metric)
-
-
-class BestSample:
-    """The best sample of trials that end one after another; the one rule for who is best.
-
-    A sample's trials differ in seed, fold and train condition alone, or are those of one proposal.
-    It is judged by their mean, and counts once as many have finished, and none otherwise ended, as
-    of any sample: a single lucky trial is not the best. Of equal samples the first that ended is.
-
-    Args:
-        objective: what is judged.
-        rows: of ``trials``, that have ended before.
-    """
-
-    def __init__(self, objective: Objective, rows: Iterable[Mapping[str, Any]] = ()) -> None:
-        self.objective = objective
-        self._samples: dict[str, dict[str, _Ended]] = {}
-        self._most, self._best = 0, ""
-        for row in rows:
-            self.add(row)
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Take a trial in that has ended, from its row of ``trials``."""
-        key = _sample_key(row)
-        own = self._samples.setdefault(key, {})
-        value = self.objective.value(row) if row["status"] == FINISHED else math.nan
-        own[row["trial_id"]] = _Ended(value, row["ended_at"], row["trial_name"])
-        if len(own) > self._most or key == self._best:
-            self._most = max(self._most, len(own))
-            self._best = max(self._samples, key=self._rank)
-        elif self._rank(key) > self._rank(self._best):
-            self._best = key
-
-    def _rank(self, key: str) -> tuple[float, float]:
-        """The greater, the better."""
-        trials = self._samples[key].values()
-        mean = self._mean(key) * self.objective.sign
-        if len(trials) < self._most or math.isnan(mean):
-            mean = -math.inf
-        return mean, -max(one.at.timestamp() for one in trials)
-
-    def _mean(self, key: str) -> float:
-        return statistics.fmean(one.value for one in self._samples[key].values())
-
-    @property
-    def trial_ids(self) -> list[str]:
-        """Of the best sample, the best first; none where no sample is whole."""
-        if not self._samples or self._rank(self._best)[0] == -math.inf:
-            return []
-        own, sign = self._samples[self._best], self.objective.sign
-        return sorted(own, key=lambda one: (-sign * own[one].value, one))
-
-    @property
-    def value(self) -> float:
-        """The mean over the best sample's trials."""
-        return self._mean(self._best)
-
-    @property
-    def name(self) -> str:
-        """What the names of the best sample's trials share: of several no fold, none of seeds."""
-        names = [self._samples[self._best][one].name for one in self.trial_ids]
-        shared = shared_parts(names) or set(names[0].split(", "))
-        return ", ".join(part for part in names[0].split(", ") if part in shared)
-
-    @property
-    def words(self) -> str:
-        """By what it was chosen."""
-        trials = len(self.trial_ids)
-        mean = f", the mean over its {trials} trials" if trials > 1 else ""
-        return f"{self.objective.words} {self.objective.text(self.value)}{mean}"
-
-
-class _Ended(NamedTuple):
-    value: float
-    at: datetime
-    name: str
-
-
-def _sample_key(row: Mapping[str, Any]) -> str:
-    if isinstance(row.get("sample"), str):
-        return str(row["sample"])
-    text = row.get("specification")
-    if not isinstance(text, str):
-        return str(row["trial_id"])
-    return json.dumps({**json.loads(text), **dict.fromkeys(_WITHIN_SAMPLE)}, sort_keys=True)
 
 
 def _metric_of(name: str, description: TaskDescription) -> MetricDescription | None:

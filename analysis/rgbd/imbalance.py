@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from fusion_search.analysis.conditions import distinct_folds
 from fusion_search.analysis.folds.runs import test_share
 from fusion_search.analysis.paired import compare, difference_text, ends_text, p_words
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
@@ -50,14 +51,16 @@ def compute_gains(group: Group, grid: pd.DataFrame, description: TaskDescription
 
     Returns:
         A row per gate, imbalance, test condition and fold: ``variant``, ``imbalance`` (octaves),
-        the test columns, ``fold`` and ``gain``, the mean over the fold's seeds; empty where there
-        are no two such axes, or no pair of networks.
+        the test columns, ``fold`` (as :func:`analysis.conditions.distinct_folds` tells folds apart)
+        and ``gain``, the mean over the fold's seeds; empty where there are no two such axes, or no
+        pair of networks.
     """
     columns = [axis.test_column for axis in description.axes if axis.name in AXES]
     empty = pd.DataFrame(columns=["variant", "imbalance", *columns, "fold", "gain"])
     if len(columns) != len(AXES):
         return empty
-    own = grid.merge(group.trials[["trial_id", "variant", "fold", "seed"]], on="trial_id")
+    trials = group.trials.assign(fold=distinct_folds(group.trials))
+    own = grid.merge(trials[["trial_id", "variant", "fold", "seed"]], on="trial_id")
     finite = np.isfinite(own[columns].to_numpy(dtype=float)).all(axis=1)
     own = own.loc[finite]
     values = own.groupby(["variant", *columns, "fold", "seed"])[description.metric.name].mean()

@@ -7,9 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from fusion_search.analysis.folds.comparison import TEST_COLUMNS, VALUE_COLUMNS, compare_folds
 from fusion_search.analysis.folds.runs import (
@@ -23,7 +21,7 @@ from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.rgbd.paper import NAIVE, VARIANTS
 from fusion_search.analysis.rgbd.variants import RANDOM, Group, groups
-from fusion_search.analysis.statistics import CONFIDENCE
+from fusion_search.analysis.statistics import corrected_welch_test
 
 _GIVEN: Final = ["group", "data", "fold_by", "measure", "variant", "parameters", "paper"]
 COLUMNS: Final = [*_GIVEN, *VALUE_COLUMNS, *TEST_COLUMNS]
@@ -49,7 +47,8 @@ def compute_rgbd(search: Search) -> tuple[pd.DataFrame, list[Group]]:
             if measure.optimistic:
                 continue
             values = variant_runs(group, measure.column)
-            table = compare_folds(values, NAIVE, test_share(group.trials), metric)
+            shares = dict.fromkeys(values.index, test_share(group.trials))
+            table = compare_folds(values, NAIVE, shares, metric)
             parameters = group.trials.groupby("variant")["parameters"].first()
             given: dict[str, Any] = {"group": group.words, "data": group.data}
             given |= {"fold_by": group.fold_by, "measure": measure.column}
@@ -72,9 +71,8 @@ def _paper(group: Group, name: str, printed: bool) -> float:
 def compute_flattery(found: Sequence[Group], metric: MetricDescription) -> pd.DataFrame:
     """How much higher random folds are than folds by object, of groups that are else equal.
 
-    The folds of both are other ones, so that nothing is paired. The variance of each mean is
-    (1 / n + n_test / n_train) s^2 over its n folds, since folds share train examples; the interval
-    has Welch's degrees of freedom.
+    The folds of both are other ones, so that nothing is paired: the interval is that of
+    :func:`analysis.statistics.corrected_welch_test`.
 
     Returns:
         A row per pair of groups and variant: ``random``, ``instance`` (the groups' words),
@@ -91,36 +89,16 @@ def compute_flattery(found: Sequence[Group], metric: MetricDescription) -> pd.Da
         values = [by_fold(variant_runs(group, column), metric) for group in (one, other)]
         for name in (each for each in values[0].index if each in values[1].index):
             parts = [table.loc[name].dropna().to_numpy(dtype=float) for table in values]
-            shares = [test_share(group.trials) for group in (one, other)]
-            low, high = _interval(parts, shares)
+            shares = (test_share(one.trials), test_share(other.trials))
+            test = corrected_welch_test(parts[0], parts[1], shares)
             means = [float(part.mean()) if len(part) else math.nan for part in parts]
             rows.append(
                 {
                     **{"random": one.words, "instance": other.words},
                     **{"of": f"{one.data}, {one.rest}", "variant": name},
                     **{"mean_random": means[0], "mean_instance": means[1]},
-                    **{"folds": min(map(len, parts)), "difference": means[0] - means[1]},
-                    **{"difference_low": low, "difference_high": high},
+                    **{"folds": min(map(len, parts)), "difference": test.mean},
+                    **{"difference_low": test.low, "difference_high": test.high},
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _interval(
-    parts: Sequence[np.ndarray[Any, Any]], shares: Sequence[float]
-) -> tuple[float, float]:
-    if any(len(one) < 2 for one in parts):
-        return math.nan, math.nan
-    variances = [
-        (1 / len(one) + share) * float(one.var(ddof=1))
-        for one, share in zip(parts, shares, strict=True)
-    ]
-    total = sum(variances)
-    if not total > 0:
-        return math.nan, math.nan
-    freedom = total**2 / sum(
-        own**2 / (len(one) - 1) for own, one in zip(variances, parts, strict=True)
-    )
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(total)
-    difference = float(parts[0].mean() - parts[1].mean())
-    return difference - half, difference + half

@@ -152,7 +152,9 @@ def _group(trials: pd.DataFrame, told: str) -> Group:
     depth = "" if row["depth_network"] == SCRATCH else f", depth by {row['depth_network']}"
     own = "a small network" if network == SCRATCH else f"{network}{frozen}"
     rest = ", ".join(filter(None, [f"RGB by {own}{depth}", varied_words(row["rest"]), told]))
-    folds = f"{int(row['folds'])} {_FOLDS_WORDS.get(row['fold_by'], row['fold_by'])}"
+    made, ran = int(row["folds"]), trials["fold"].nunique()
+    folds = f"{ran} of {made}" if ran < made else str(made)
+    folds += f" {_FOLDS_WORDS.get(row['fold_by'], row['fold_by'])}"
     printed = {} if told else _printed(data, row)
     return Group(
         data, network, str(row["fold_by"]), rest, f"{data}, {folds}, {rest}", printed, trials

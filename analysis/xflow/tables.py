@@ -111,9 +111,8 @@ def _group_rows(group: Group, measure: FoldMeasure, metric: MetricDescription) -
         values = with_chosen(group, measure.column, metric)
         counts = chosen_on_validation(group, metric).value_counts()
         which = ", ".join(f"{name} in {count}" for name, count in counts.items())
-    table = compare_folds(
-        values, BASELINE, test_share(group.trials), metric, optimistic=measure.optimistic
-    )
+    shares = dict.fromkeys(values.index, test_share(group.trials))
+    table = compare_folds(values, BASELINE, shares, metric, optimistic=measure.optimistic)
     first = group.trials.groupby("variant").first()
     parameters = first["parameters"]
     placements = {str(one["variant"]): _title(one) for one in rows_of(first.reset_index())}

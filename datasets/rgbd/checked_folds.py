@@ -8,7 +8,12 @@ from typing import Final
 
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.rgbd.data import Source, class_names
-from fusion_search.datasets.rgbd.folds import LEAST_FOLDS, instance_folds, random_folds
+from fusion_search.datasets.rgbd.folds import (
+    LEAST_FOLDS,
+    TELLING_FOLDS,
+    instance_folds,
+    random_folds,
+)
 from fusion_search.datasets.splits import absent_by_fold, absent_classes
 
 RANDOM, INSTANCE = "at random", "by instance"
@@ -95,7 +100,11 @@ def _tested_again(labels: Sequence[str], groups: Sequence[str], folds: int) -> l
         return []
     said = f"class {few[0][1]} has" if len(few) == 1 else f"{len(few):,} classes have"
     such = f"{least} objects" if len(few) == 1 else f"fewer objects, such as {few[0][1]} {least}"
+    few_folds = (
+        f", but with fewer than {TELLING_FOLDS} folds no networks are told apart: add objects"
+    )
     return [
         f"{said} {such}, for {folds} folds {INSTANCE}: an object is tested in several of them, "
         f"which are no independent ones; data.folds: {least} tests none twice"
+        f"{few_folds if least < TELLING_FOLDS else ''}"
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from fusion_search.datasets.errors import DataError
 
 LEAST_FOLDS: Final = 3
+TELLING_FOLDS: Final = 6  # with fewer no difference is decided, as analysis.statistics has it
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _LEAST: Final = 3  # objects of a class: one is tested, one validates, one trains
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -73,14 +74,14 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
             "of their own"
         )
     sides = [[view.depth.shape[axis] for view in views] for axis in (0, 1)]
-    heights, widths = (f"{min(one):,} to {max(one):,}" for one in sides)
+    heights, widths = map(_span, sides)
     print(f"{len(views):,} views, {heights} pixels high and {widths} wide")
     measured = [view.depth[view.depth > 0] for view in views]
     found = [one for one in measured if one.size]
     if found:
         low, high = min(int(one.min()) for one in found), max(int(one.max()) for one in found)
         share = 1 - sum(one.size for one in found) / sum(view.depth.size for view in views)
-        print(f"depth of {low:,} to {high:,} mm, missing in {share:.1%} of all pixels")
+        print(f"depth of {_span([low, high])} mm, missing in {share:.1%} of all pixels")
     bare = [view.name for view, one in zip(views, measured, strict=True) if not one.size]
     if bare:
         print(f"{len(bare):,} views have no depth in any pixel, such as {printable(bare[0])}")
@@ -96,6 +97,12 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
         print(f"note: {printable(sentence)}")
 
 
+def _span(values: Sequence[int]) -> str:
+    """From the least to the most: "40", or "40 to 60"."""
+    least, most = min(values), max(values)
+    return f"{most:,}" if least == most else f"{least:,} to {most:,}"
+
+
 def _print_clips(settings: ClipsSettings, folder: Path) -> None:
     listed, note = load_clips(settings, folder)
     clips = listed.records
@@ -107,7 +114,7 @@ def _print_clips(settings: ClipsSettings, folder: Path) -> None:
     height, width = clips[0].frames.shape[1:]
     lengths = [length(clip) for clip in clips]
     print(
-        f"{len(clips):,} clips of {min(lengths):,} to {max(lengths):,} frames of {height} x "
+        f"{len(clips):,} clips of {_span(lengths)} frames of {height} x "
         f"{width}, {clips[0].coefficients.shape[1]} coefficients beside each"
     )
     uneven = [clip for clip in clips if len(clip.frames) != len(clip.coefficients)]

@@ -12,7 +12,7 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import read_description
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.filesystems.errors import RefusedError, StorageError
-from fusion_search.analysis.records.samples import BestSample, rows_of
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import count_label, dropped_words
 from fusion_search.analysis.records.storage import open_storage
@@ -51,7 +51,7 @@ from fusion_search.search.records.search_folder import (
     strays_sentence,
 )
 from fusion_search.search.running.progress import duration, stopped_words
-from fusion_search.search.running.summary import INCOMPLETE, chosen_by, left_words
+from fusion_search.search.running.summary import INCOMPLETE, best_lines, best_so_far, left_words
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -96,7 +96,8 @@ def print_searches(location: str) -> int:
             print(f"{'':30} {printable(note)}")
     print(
         "stopped: within a trial, by the scheduler; best: the sample's mean that it is chosen by, "
-        "the first objective or the metric in validation; time: of all trials together"
+        "the first objective or the metric in validation, or how many kinds of data a sweep has, "
+        "each with a best of its own; time: of all trials together"
     )
     return INCOMPLETE if damaged else 0
 
@@ -116,8 +117,10 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
     damaged: dict[str, str] = {}
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
     planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
-    best = BestSample(chosen_by(search, read_description(storage)), rows_of(trials))
+    best = best_so_far(search, storage, trials)
+    kinds = len(best.kinds())
     value = best.objective.text(best.value) if best.trial_ids else "-"
+    value = f"{kinds} kinds" if best.trial_ids and kinds > 1 else value
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     counted = f"{len(trials)} of {planned or '?'}"
     driver = read_driver(storage)
@@ -207,10 +210,9 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} not run")
     if samples := dropped_samples(storage):
         print(f"fold rungs: {dropped_words([one.folds for one in samples])}")
-    best = BestSample(chosen_by(search, description), rows_of(trials))
-    if best.trial_ids:
-        what = "best trial" if len(best.trial_ids) == 1 else "best"
-        print(f"{what}: {printable(best.name)}; chosen by {best.words}")
+    best = best_so_far(search, storage, trials)
+    for line in best_lines(best, trials):
+        print(line)
     if due := left_words(search, storage, state, best):
         print(due)
     if count > len(planned):

@@ -77,6 +77,7 @@ def build_space(
         **known(EvaluationSettings, raw.get("evaluation", {}), "evaluation."),
     }
     placement = known(_PLACEMENT, raw.get("placement", {}), "placement.")
+    placement = {one: value for one, value in placement.items() if value is not None}
     train, choose = train_conditions(raw.get("train"), task.axes)
     space = Space(
         name=name,

@@ -68,15 +68,16 @@ def candidates_among(
     """The best samples, then plain fusion: where sites depend on settings, such as the fusion
     depth, at every option of the last of these.
 
-    A plain network takes the hyperparameters of the best plain one of its layout; where there is
-    none, those of the best sample.
+    A plain network takes the hyperparameters of the best plain one of its layout on the best
+    sample's data; where there is none, those of the best sample. Of other data, such as other
+    folds, nothing could be compared.
 
     Args:
         ranked: trials and first objective of every sample, best first.
         search: how many candidates it wants, and what differs from its own trials.
     """
     settings = search.confirmation
-    labels = _labels([trials[0] for trials, _ in ranked[: settings.top]])
+    labels = _labels([trials[0] for trials, _ in ranked[: settings.top]], _varied_layout(search))
     candidates = [
         Candidate(label, "top", rank, _fresh(trials, settings), value)
         for rank, ((trials, value), label) in enumerate(zip(ranked, labels, strict=False), start=1)
@@ -209,7 +210,11 @@ def _plain_layouts(
 
 
 def _is_like(trial: TrialSpecification, plain: TrialSpecification) -> bool:
-    return trial.placement == plain.placement and trial.layout_settings() == plain.layout_settings()
+    return (trial.placement, trial.data, trial.layout_settings()) == (
+        plain.placement,
+        plain.data,
+        plain.layout_settings(),
+    )
 
 
 def _varied_layout(search: SearchSpecification) -> set[str]:
@@ -228,16 +233,28 @@ def _layout_words(trial: TrialSpecification, told: Container[str]) -> str:
     return words or (f"{' + '.join(alone)} alone" if alone else "fusion")
 
 
-def _labels(trials: Sequence[TrialSpecification]) -> list[str]:
-    """Of candidates; those that are placed alike are told apart by their settings."""
-    labels = [_label(one) for one in trials]
-    told = [settings_text(one.planned()["settings"]) for one in trials]
+def _labels(trials: Sequence[TrialSpecification], told: Container[str]) -> list[str]:
+    """Of candidates, by what was searched: layout, placement, other settings of network and data.
+
+    Those that are alike in these are told apart by all their settings.
+    """
+    labels = [_label(one, told) for one in trials]
+    whole = [settings_text(one.planned()["settings"]) for one in trials]
     return [
-        f"{label}, {settings}" if settings and labels.count(label) > 1 else label
-        for label, settings in zip(labels, told, strict=True)
+        f"{_label(one, told, settings=False)}, {settings}"
+        if settings and labels.count(label) > 1
+        else label
+        for one, label, settings in zip(trials, labels, whole, strict=True)
     ]
 
 
-def _label(trial: TrialSpecification) -> str:
-    layout = settings_text(trial.layout_settings())
-    return ", ".join(filter(None, [layout, *(trial.placed_parts or [PLAIN])]))
+def _label(trial: TrialSpecification, told: Container[str], settings: bool = True) -> str:
+    layout = {name: one for name, one in trial.layout_settings().items() if name in told}
+    plain = trial.to_plain()
+    own = {
+        name: one
+        for name, one in trial.planned()["settings"].items()
+        if settings and name not in plain["training"]
+    }
+    parts = [settings_text(layout), *(trial.placed_parts or [PLAIN]), settings_text(own)]
+    return ", ".join(filter(None, parts))

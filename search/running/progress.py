@@ -15,9 +15,9 @@ from tqdm import tqdm
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.filesystems.errors import StorageError
-from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.analysis.records.words.names import without_common
@@ -135,7 +135,7 @@ class TrialLines:
         if self._best is not None:
             self._best.add(row)
         if row["status"] == FINISHED:
-            best = self.best_words = self._best_so_far(row["trial_id"])
+            best = self.best_words = self._best_so_far(row)
             text = over_grid(row, self._description)
             return f"{label} {text}, {duration(row['seconds'])}{best and f'; {best}'}"
         if row["status"] == STOPPED:
@@ -158,15 +158,18 @@ class TrialLines:
         """A trial's name without what all have."""
         return without_common(name, self._common)
 
-    def _best_so_far(self, trial_id: str) -> str:
-        """By the number of its line, where it has one."""
-        best = self._best
-        if best is None or not best.trial_ids:
+    def _best_so_far(self, row: Mapping[str, Any]) -> str:
+        """Of what was trained on data like these, by the number of its line, where it has one."""
+        if self._best is None:
+            return ""
+        best, kinds = self._best.like(row), self._best.kinds()
+        if not best.trial_ids:
             return ""
         own = best.trial_ids[0]
         told = self._told.get(own, "")
-        which = "this one" if own == trial_id else told or self.short(best.name)
-        return f"best so far: {best.words} ({which})"
+        which = "this one" if own == row["trial_id"] else told or self.short(best.name)
+        of = "".join(f", {kind}" for kind, one in kinds.items() if kind and one is best)
+        return f"best so far{of}: {best.words} ({which})"
 
 
 class Progress:

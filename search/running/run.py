@@ -16,8 +16,9 @@ from fusion_search.analysis.records.advice import RunOptions, confirmed_search
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.filesystems.errors import StorageError
-from fusion_search.analysis.records.samples import BestSample, rows_of
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.records.selection.best import BestSample, planned_trials
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
@@ -25,6 +26,7 @@ from fusion_search.search.declaration.specification import Resources, SearchSpec
 from fusion_search.search.records.claim import held_lease, tell_doing
 from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.records.lease import LeaseLostError
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
@@ -192,7 +194,11 @@ def run(
         planned=planned,
         ended=planned - remaining,
         epochs=epochs,
-        best=BestSample(chosen_by(search, recorder.description), rows_of(before)),
+        best=BestSample(
+            chosen_by(search, recorder.description),
+            rows_of(before),
+            planned_trials(read_plan(storage)),
+        ),
         description=recorder.description,
         common=common_parts(search),
         lease=held_lease(storage),

@@ -16,13 +16,13 @@ from fusion_search.analysis.records.advice import (
 )
 from fusion_search.analysis.records.description import TaskDescription, read_description
 from fusion_search.analysis.records.samples import (
-    BestSample,
     Objective,
     choosing_objective,
     rows_of,
 )
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.records.selection.best import BestSample, planned_trials
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
@@ -35,6 +35,7 @@ from fusion_search.analysis.records.tables import (
 )
 from fusion_search.search.declaration.specification import SearchOutline
 from fusion_search.search.records.driver_file import read_driver
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     ENDED,
     INTERRUPTED,
@@ -87,13 +88,9 @@ def summary(
     if strays:
         print(printable(strays_sentence(storage, strays)))
     description = read_description(storage)
-    best = BestSample(chosen_by(search, description), rows_of(trials))
-    if len(best.trial_ids) == 1:
-        (row,) = rows_of(finished[finished["trial_id"] == best.trial_ids[0]])
-        over = over_grid(row, description)
-        print(f"best trial: {printable(best.name)} with {over}; chosen by {best.words}")
-    elif best.trial_ids:
-        print(f"best: {printable(best.name)}; chosen by {best.words}")
+    found = best_so_far(search, storage, trials)
+    for line in best_lines(found, trials, description):
+        print(line)
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):
@@ -120,6 +117,35 @@ def summary(
     if unreadable:
         return INCOMPLETE
     return SOME_FAILED if counts[FAILED] else 0
+
+
+def best_so_far(search: SearchOutline, storage: Storage, trials: pd.DataFrame) -> BestSample:
+    """The best of a search, from its table ``trials``."""
+    objective = chosen_by(search, read_description(storage))
+    return BestSample(objective, rows_of(trials), planned_trials(read_plan(storage)))
+
+
+def best_lines(
+    best: BestSample, trials: pd.DataFrame, description: TaskDescription | None = None
+) -> list[str]:
+    """A line on the best sample, of each kind of data where a sweep has several.
+
+    Args:
+        best: of a search.
+        trials: its table.
+        description: of its task, where a single trial's result is to be told.
+    """
+    lines = []
+    for kind, own in best.kinds().items():
+        of = f", {kind}" if kind else ""
+        over = ""
+        if len(own.trial_ids) == 1 and description is not None:
+            (row,) = rows_of(trials[trials["trial_id"] == own.trial_ids[0]])
+            over = f" with {over_grid(row, description)}"
+        if own.trial_ids:
+            what = "best trial" if len(own.trial_ids) == 1 else "best"
+            lines.append(printable(f"{what}{of}: {own.name}{over}; chosen by {own.words}"))
+    return lines
 
 
 def _why_left_out(dropped: int, skipped: int) -> str:

@@ -22,8 +22,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from fusion_search.analysis.records.failures import read_failure
-from fusion_search.analysis.records.samples import BestSample, choosing_objective, rows_of
+from fusion_search.analysis.records.samples import choosing_objective, rows_of
 from fusion_search.analysis.records.selection import dropped_words
+from fusion_search.analysis.records.selection.best import BestSample, planned_trials
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -210,10 +211,11 @@ class SearchRuns:
     def _write_search(self, trials: pd.DataFrame, running: bool) -> None:
         recorded = set(trials["trial_id"])
         with _reading():
-            everything = {trial["trial_id"] for trial in read_plan(self._search)}
+            plan = read_plan(self._search)
+            everything = {trial["trial_id"] for trial in plan}
             planned = everything - skipped_trials(self._search, trials) or recorded
         objective = choosing_objective(self._declared, self.description)
-        best = BestSample(objective, rows_of(trials))
+        best = BestSample(objective, rows_of(trials), planned_trials(plan))
         dropped = dropped_words([one.folds for one in dropped_samples(self._search)])
         note = search_note(trials, len(planned), best, dropped)
         self._store.log(self._parent, [], {NOTE_TAG: note})

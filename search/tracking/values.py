@@ -26,8 +26,8 @@ from fusion_search.analysis.records.columns import (
     ColumnDescription,
 )
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.samples import BestSample
 from fusion_search.analysis.records.selection import count_label
+from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.tables import FAILED, STOPPED, came_to_nothing
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
@@ -192,9 +192,11 @@ def search_note(trials: pd.DataFrame, planned: int, best: BestSample, dropped: s
     notes = [f"{ended}, {early}{failed} of them failed."]
     if dropped:
         notes.append(f"Fold rungs: {dropped}.")
-    if best.trial_ids:
-        what = "Best trial" if len(best.trial_ids) == 1 else "Best"
-        notes.append(f"{what}: {best.name}, chosen by {best.words}.")
+    for kind, own in best.kinds().items():
+        if own.trial_ids:
+            what = "Best trial" if len(own.trial_ids) == 1 else "Best"
+            of = f", {kind}" if kind else ""
+            notes.append(f"{what}{of}: {own.name}, chosen by {own.words}.")
     return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 from xflow_records import TESTED, TRAINED, opened, write_variant
 
 from fusion_search.analysis.conditions import REPETITION
+from fusion_search.analysis.figures.folds.intervals import draw_folds
 from fusion_search.analysis.folds.comparison import compare_folds, compute_folds
 from fusion_search.analysis.folds.runs import chosen_name
 from fusion_search.analysis.folds.text import folds_text, markdown_table
@@ -22,6 +23,7 @@ from fusion_search.analysis.records.storage import open_storage
 SHARE = MetricDescription("accuracy", share=True)
 ERROR = MetricDescription("error", "minimize")
 WITH = [0.50, 0.62, 0.71, 0.43, 0.66, 0.58, 0.69]
+SHARES = dict.fromkeys(("plain", "cross", "far", "near", "close"), 0.2)
 WITHOUT = [0.45, 0.60, 0.66, 0.44, 0.61, 0.50, 0.65]
 
 
@@ -35,7 +37,10 @@ def values(**networks: list[list[float]]) -> pd.DataFrame:
 
 def test_one_seed_a_fold_is_scipys_paired_test() -> None:
     table = compare_folds(
-        values(plain=[[one] for one in WITHOUT], cross=[[one] for one in WITH]), "plain", 0.2, SHARE
+        values(plain=[[one] for one in WITHOUT], cross=[[one] for one in WITH]),
+        "plain",
+        SHARES,
+        SHARE,
     )
     row = table.loc["cross"]
     assert (row["folds"], row["paired_folds"], row["paired_runs"]) == (7, 7, 7)
@@ -60,7 +65,7 @@ def test_what_is_told_alone_and_not_after_holm_says_so() -> None:
     networks = {"plain": WITHOUT, "far": [one + 0.2 for one in WITH]}
     networks |= {"near": [one + 0.002 for one in WITH], "close": close}
     folds = {name: [[value] for value in own] for name, own in networks.items()}
-    table = compare_folds(values(**folds), "plain", 0.2, SHARE)
+    table = compare_folds(values(**folds), "plain", SHARES, SHARE)
     assert table.loc["far", "decision"] == "higher"
     p = table.loc["near", ["p_corrected_t", "p_corrected_holm"]]
     assert p.iloc[0] <= 0.05 < p.iloc[1]
@@ -71,9 +76,9 @@ def test_what_is_told_alone_and_not_after_holm_says_so() -> None:
 
 def test_without_the_baseline_or_sizes_that_is_the_decision() -> None:
     two = values(plain=[[one] for one in WITHOUT], cross=[[one] for one in WITH])
-    alone = compare_folds(two.loc[["cross"]], "plain", 0.2, SHARE)
+    alone = compare_folds(two.loc[["cross"]], "plain", SHARES, SHARE)
     assert alone.loc["cross", "decision"] == "nothing to compare with"
-    unknown = compare_folds(two, "plain", math.nan, SHARE)
+    unknown = compare_folds(two, "plain", dict.fromkeys(SHARES, math.nan), SHARE)
     assert unknown.loc["cross", "decision"] == "not tested, sizes are not known"
 
 
@@ -81,7 +86,7 @@ def test_seeds_are_paired_within_their_fold() -> None:
     nan = math.nan
     plain = [[0.5, 0.6], [0.4, nan], [0.7, 0.8]]
     cross = [[0.6, 0.8], [0.5, 0.9], [nan, nan]]
-    row = compare_folds(values(plain=plain, cross=cross), "plain", 0.2, SHARE).loc["cross"]
+    row = compare_folds(values(plain=plain, cross=cross), "plain", SHARES, SHARE).loc["cross"]
     assert (row["folds"], row["runs"]) == (2, 4)
     assert row["mean"] == pytest.approx(0.7)  # of 0.7 and 0.7
     assert (row["paired_folds"], row["paired_runs"]) == (2, 3)
@@ -98,7 +103,7 @@ def test_of_optimistic_values_the_best_run_of_a_fold_counts(
     metric: MetricDescription, mean: float
 ) -> None:
     two = values(plain=[[0.5, 0.6], [0.4, 0.4]], cross=[[0.6, 0.8], [0.5, 0.6]])
-    table = compare_folds(two, "plain", 0.2, metric, optimistic=True)
+    table = compare_folds(two, "plain", SHARES, metric, optimistic=True)
     assert table.loc["cross", "mean"] == pytest.approx(mean)
     assert table.loc["cross", "paired_runs"] == 2
     best = metric.sign > 0
@@ -129,6 +134,20 @@ def test_a_search_is_compared_over_its_folds(search: Search) -> None:
     assert set(own["test_share"]) == {TESTED / TRAINED}
     other, _ = compute_folds(search, "2")
     assert other["difference"].dropna().tolist() == pytest.approx([-0.2, -0.1])
+
+
+def test_the_figure_says_what_a_diamond_without_a_bar_and_its_line_are(search: Search) -> None:
+    table, measures = compute_folds(search)
+    figure = draw_folds(table, measures, SHARE, classes=26)
+    for axes in figure.axes:
+        (line,) = [one for one in axes.lines if one.get_linestyle() == ":"]
+        assert list(line.get_xdata()) == [1 / 26, 1 / 26]
+    (caption,) = [one.get_text() for one in figure.texts if "Diamond" in one.get_text()]
+    words = " ".join(caption.split())
+    assert "over n = 1 to 2 folds, none of a single fold or of folds that agree." in words
+    assert "Dotted: 1/26, what guessing among 26 classes reaches." in words
+    without = draw_folds(table, measures, ERROR, classes=26)
+    assert not [one for axes in without.axes for one in axes.lines if one.get_linestyle() == ":"]
 
 
 def test_the_table_can_be_read(search: Search) -> None:

@@ -105,33 +105,38 @@ def test_the_papers_numbers_stand_beside_random_folds_of_its_data_without_noise(
 def test_groups_are_told_apart_by_folds_networks_and_train_condition() -> None:
     rows = [trial(), trial(fold_by="instance"), trial(frozen=True), trial(train_depth_snr=2.0)]
     assert [one.words for one in grouped(rows)] == [
-        "Washington RGB-D, 10 random folds, RGB by resnet50",
-        "Washington RGB-D, 10 folds by object, RGB by resnet50",
-        "Washington RGB-D, 10 random folds, RGB by resnet50 frozen",
-        "Washington RGB-D, 10 random folds, RGB by resnet50, trained at rgb Orig., depth 2",
+        "Washington RGB-D, 1 of 10 random folds, RGB by resnet50",
+        "Washington RGB-D, 1 of 10 folds by object, RGB by resnet50",
+        "Washington RGB-D, 1 of 10 random folds, RGB by resnet50 frozen",
+        "Washington RGB-D, 1 of 10 random folds, RGB by resnet50, trained at rgb Orig., depth 2",
     ]
     common, apart = told_apart(grouped(rows[:3]))
     assert (common, list(apart.values())) == (
         "Washington RGB-D",
         [
-            "10 random folds, RGB by resnet50",
-            "10 folds by object, RGB by resnet50",
-            "10 random folds, RGB by resnet50 frozen",
+            "1 of 10 random folds, RGB by resnet50",
+            "1 of 10 folds by object, RGB by resnet50",
+            "1 of 10 random folds, RGB by resnet50 frozen",
         ],
     )
     common, apart = told_apart(grouped([rows[0], rows[3]]))
-    assert common == "Washington RGB-D, 10 random folds"
+    assert common == "Washington RGB-D, 1 of 10 random folds"
     assert list(apart.values()) == [
         "RGB by resnet50",
         "RGB by resnet50, trained at rgb Orig., depth 2",
     ]
     assert told_apart(grouped(rows[:1]))[1] == {
-        "Washington RGB-D, 10 random folds, RGB by resnet50": ""
+        "Washington RGB-D, 1 of 10 random folds, RGB by resnet50": ""
     }
     with pytest.raises(AnalysisError, match="confirmation's: `fusion-search confirm made-up"):
         grouped([trial(split="validation")])
     with pytest.raises(AnalysisError, match="no finished trial of a variant"):
         grouped([trial("mine")])
+
+
+def test_all_folds_are_not_counted_twice() -> None:
+    (found,) = grouped([trial(fold=fold) for fold in range(10)])
+    assert found.words == "Washington RGB-D, 10 random folds, RGB by resnet50"
 
 
 def test_bars_of_two_folds_end_where_a_difference_of_accuracies_does() -> None:

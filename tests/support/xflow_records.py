@@ -74,7 +74,8 @@ def write_variant(
     """
     description = description or xflow_description()
     write_description(search, description)
-    words = "-".join(str(one) for one in extra.values() if isinstance(one, str))
+    told = {name: one for name, one in extra.items() if name != "specification"}
+    words = "-".join(one for one in told.values() if isinstance(one, str))
     trial_id = "".join(one for one in f"{variant}{fold}s{seed}{words}" if one.isalnum())
     key = {"schema_version": SCHEMA_VERSION, "search": "made-up", "trial_id": trial_id}
     widened = variant == "widened baseline"

@@ -26,6 +26,7 @@ from fusion_search.analysis.records.selection import range_label
 PRINTED_COLOUR: Final = "tab:red"
 _LABEL_WIDTH: Final = 3.0  # inches
 _COLOUR: Final = "tab:blue"
+_ACCURACY: Final = "accuracy"  # the metric of which guessing reaches 1 / classes
 
 
 @drawn
@@ -34,16 +35,20 @@ def draw_folds(
     measures: Sequence[FoldMeasure],
     metric: MetricDescription,
     *,
+    classes: int | None = None,
     title: str = "",
     caption: str = "",
 ) -> Figure:
     """Draw a panel per measure, with a row per network: its mean over folds and interval.
+
+    A line is drawn at what guessing reaches, where values are accuracies of so many classes.
 
     Args:
         table: ``measure``, ``network``, ``folds``, ``mean``, ``low`` and ``high``, a row per
             network and measure; with ``paper``, a value that is printed elsewhere.
         measures: in the order of the panels.
         metric: that the values are of.
+        classes: of the task; None where it has none.
         title: above the panels.
         caption: small text below; what is drawn is added to it.
     """
@@ -56,7 +61,10 @@ def draw_folds(
     # What is printed elsewhere is an optimistic score where there is a panel of these.
     printed_at = [one for one in measures if one.optimistic] or list(measures)
     panels = figure.subplots(1, len(measures), squeeze=False, sharex=True, sharey=True)[0]
+    guessed = classes if metric.name == _ACCURACY else None
     for axes, measure in zip(panels, measures, strict=True):
+        if guessed:
+            axes.axvline(1 / guessed, color="black", linestyle=":", linewidth=1)
         for row in rows_of(table[table["measure"] == measure.column]):
             place = names.index(row["network"])
             draw_interval(axes, place, row["mean"], row["low"], row["high"], _COLOUR)
@@ -70,8 +78,14 @@ def draw_folds(
     printed = (
         " Red cross: the paper's." if "paper" in table and table["paper"].notna().any() else ""
     )
-    count = range_label(table.loc[table["mean"].notna(), "folds"])
+    drawn_rows = table[table["mean"].notna()]
+    count = range_label(drawn_rows["folds"])
     noun = "fold" if count == "1" else "folds"
-    note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} {noun}.{printed}"
+    note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} {noun}"
+    if ((drawn_rows["folds"] == 1) | (drawn_rows["low"] == drawn_rows["high"])).any():
+        note += ", none of a single fold or of folds that agree"
+    note += f".{printed}"
+    if guessed:
+        note += f" Dotted: 1/{guessed}, what guessing among {guessed} classes reaches."
     add_caption(figure, f"{caption} {note}".strip())
     return figure

@@ -299,7 +299,15 @@ def timeline(options: argparse.Namespace) -> int:
     """``draw timeline``."""
     search = opened(options)
     trial = choose_trial(search, options.trial)
-    draw_timelines(options, search, trial, read_activations(search, trial["trial_id"]))
+    table = read_activations(search, trial["trial_id"])
+    examples = table[["split", "number"]].drop_duplicates()
+    if len(examples) > options.most:
+        say(
+            f"of {len(examples)} probed examples the first {options.most} are drawn; --most "
+            f"{len(examples)} draws all"
+        )
+        table = table.merge(examples.head(options.most), on=["split", "number"])
+    draw_timelines(options, search, trial, table)
     return 0
 
 

@@ -39,6 +39,7 @@ def folds(options: argparse.Namespace) -> int:
         table.assign(network=_row_names(table, search)),
         measures,
         description.metric,
+        classes=description.classes,
         title=f"{search.name}: {description.metric.words} over folds",
         caption=data_caption(search),
     )
@@ -97,6 +98,7 @@ def xflow(options: argparse.Namespace) -> int:
         table.assign(network=rows),
         [one for one in measures if one.column in set(table["measure"])],
         metric,
+        classes=search.description.classes,
         title=f"{search.name}: {groups[0].words if not several else 'XFlow'} over folds",
         caption=data_caption(search),
     )

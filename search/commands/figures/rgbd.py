@@ -63,6 +63,7 @@ def rgbd(options: argparse.Namespace) -> int:
             if one.column in set(table["measure"])
         ],
         metric,
+        classes=search.description.classes,
         title=f"{search.name}: {common or 'RGB-D'}",
         caption=data_caption(search),
     )

@@ -44,7 +44,15 @@ def add_draw(verbs: Verbs) -> None:
         )
     )
     add("unimodal", "networks of some of the streams")
-    _add_trial(add("timeline", "what a probed network takes and gives, over time"))
+    timeline = add("timeline", "what a probed network takes and gives, over time")
+    _add_trial(timeline)
+    timeline.add_argument(
+        "--most",
+        type=count,
+        default=10,
+        metavar="N",
+        help="figures of the first N probed examples (10)",
+    )
     add("replay", "searchers against each other, from a replay").add_argument(
         "--within",
         type=float,

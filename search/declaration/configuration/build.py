@@ -230,7 +230,8 @@ def _check_form(values: Mapping[str, Any]) -> None:
         for name in ("scheduler", "objectives", "confirmation"):
             if name in values:
                 raise ConfigurationError(
-                    f"{name} is there without a searcher; without one every trial is run"
+                    f"{name} is there without a searcher; without one every trial is run: give "
+                    f"one, as searcher: {{name: tpe}}, or leave {name} out, as {name}: null does"
                 )
     if "listed" in values and (twice := [name for name in PARTS if name in values]):
         raise ConfigurationError(f"{twice[0]} is there beside listed, whose trials are whole")

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from small_views import view
 
+from fusion_search.analysis.statistics import seeds_needed
 from fusion_search.datasets.decoded import in_memory
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.rgbd.checked_folds import check_folds
 from fusion_search.datasets.rgbd.data import Source
+from fusion_search.datasets.rgbd.folds import TELLING_FOLDS
 from fusion_search.datasets.rgbd.rendering import FOCAL
 from fusion_search.datasets.rgbd.view import VIEW_KIND
 
@@ -44,7 +46,8 @@ def persons(**of: str) -> Source:
             10,
             [
                 "class apple has 4 objects, for 10 folds by instance: an object is tested in "
-                "several of them, which are no independent ones; data.folds: 4 tests none twice"
+                "several of them, which are no independent ones; data.folds: 4 tests none twice, "
+                "but with fewer than 6 folds no networks are told apart: add objects"
             ],
         ),
         (
@@ -53,7 +56,16 @@ def persons(**of: str) -> Source:
             [
                 "2 classes have fewer objects, such as apple 4, for 10 folds by instance: an "
                 "object is tested in several of them, which are no independent ones; data.folds: 4 "
-                "tests none twice"
+                "tests none twice, but with fewer than 6 folds no networks are told apart: add "
+                "objects"
+            ],
+        ),
+        (
+            objects(apple=7, pear=10),
+            10,
+            [
+                "class apple has 7 objects, for 10 folds by instance: an object is tested in "
+                "several of them, which are no independent ones; data.folds: 7 tests none twice"
             ],
         ),
         (
@@ -84,7 +96,16 @@ def persons(**of: str) -> Source:
             ],
         ),
     ],
-    ids=["enough", "as many", "fewer", "several", "too few", "persons", "a person's class"],
+    ids=[
+        "enough",
+        "as many",
+        "fewer",
+        "several",
+        "enough to tell",
+        "too few",
+        "persons",
+        "a person's class",
+    ],
 )
 def test_what_folds_lack_is_said_with_what_follows(
     source: Source, folds: int, said: list[str]
@@ -104,3 +125,7 @@ def test_where_no_fold_can_be_trained_that_is_an_error(source: Source, said: str
     with pytest.raises(DataError) as caught:
         check_folds(source, 10)
     assert str(caught.value).startswith(said)
+
+
+def test_as_many_folds_are_called_for_as_tell_networks_apart() -> None:
+    assert seeds_needed() == TELLING_FOLDS

@@ -22,7 +22,8 @@ from search_processes import write_config
 from synthetic_records import Trial, write_planned, write_trial
 
 from fusion_search.analysis.records.advice import RunOptions
-from fusion_search.analysis.records.samples import BestSample, mean_objective
+from fusion_search.analysis.records.samples import mean_objective
+from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import read_rows
 from fusion_search.search.commands import launch, status

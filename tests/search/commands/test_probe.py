@@ -21,10 +21,11 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CHECKPOINTS
 from fusion_search.datasets.digits.data import load_digits
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures.probe import _figures
 from fusion_search.search.python.trained_trial import load_trial
 from fusion_search.search.tasks.digits.task import Digits
 from fusion_search.search.tasks.opened import OpenedTask
-from fusion_search.search.trials.inspection.probe import trained_network
+from fusion_search.search.trials.inspection.probe import Example, Probed, trained_network
 from fusion_search.search.trials.settings import TrainingSettings
 from fusion_search.search.trials.specification import TrialSpecification
 
@@ -138,6 +139,37 @@ def test_examples_of_every_class_are_embedded_and_their_changes_compared(
     assert "by --array: input.image, input.audio, output" in error
     kept = read_activations(open_search(open_storage(folder), "one"), trial.trial_id)
     assert len(kept) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "examples", "gate", "figures"),
+    [
+        ({"input.audio": (24, 201), "output": (24, 10)}, 20, False, ["timeline", "embedding"]),
+        ({"input.rgb": (3, 32, 32), "output": (8,)}, 44, False, ["embedding"]),
+        ({"input.rgb": (3, 32, 32), "gate": (32,)}, 44, True, ["rgbd", "embedding"]),
+        ({"input.rgb": (3, 32, 32), "output": (8,)}, 1, False, ["timeline"]),
+    ],
+)
+def test_figures_are_named_that_can_be_drawn_of_what_was_probed(
+    arrays: dict[str, tuple[int, ...]], examples: int, gate: bool, figures: list[str]
+) -> None:
+    """Of stills no timeline, but for a single one, which it shows beside the outputs."""
+    kept = [
+        Probed({}, Example("test", 0), "", 0, math.nan, name, torch.zeros(shape))
+        for name, shape in arrays.items()
+    ]
+    assert _figures(kept, examples, gate=gate) == figures
+
+
+def test_timelines_of_many_examples_are_as_many_as_asked_for(
+    digits: tuple[Path, TrialSpecification], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder, _ = digits
+    at, out = ["--storage", str(folder)], ["--output", str(tmp_path)]
+    assert main(["probe", "one", *at, "--per-class", "1", "--array", "output"]) == 0
+    assert main(["draw", "timeline", "one", *at, *out, "--most", "2"]) == 0
+    assert "the first 2 are drawn; --most 10 draws all" in capsys.readouterr().err
+    assert len(list(tmp_path.glob("*.png"))) == 2
 
 
 def test_the_examples_that_a_trial_was_tested_on_are_taken_in_their_order(

@@ -460,6 +460,10 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ),
         (f"{DIGITS}\nsweep: []\nsearcher: {{}}", "sweep and searcher are both there; keep one"),
         (f"{DIGITS}\nscheduler: {{name: asha}}", "scheduler is there without a searcher"),
+        (
+            f"{DIGITS}\nsearcher: null\nobjectives: [mean_accuracy]",
+            "objectives is there without a searcher.* leave objectives out, as objectives: null",
+        ),
         (f"{DIGITS}\nlisted: []\nseeds: [1]", "seeds is there beside listed"),
         (
             f"{DIGITS}\nlisted: [3]",

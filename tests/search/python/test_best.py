@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from synthetic_records import BEGIN, DIGITS, Trial, write_planned, write_trial
@@ -13,12 +16,15 @@ from synthetic_records import BEGIN, DIGITS, Trial, write_planned, write_trial
 from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.figures.timeline import choose_trial
 from fusion_search.analysis.records.advice import RunOptions
-from fusion_search.analysis.records.samples import BestSample, choosing_objective, objectives_of
+from fusion_search.analysis.records.samples import choosing_objective, objectives_of
 from fusion_search.analysis.records.selection import open_search
+from fusion_search.analysis.records.selection.best import BestSample, planned_trials
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.status import print_searches, print_trials
 from fusion_search.search.declaration.configuration import build_outline
-from fusion_search.search.running.summary import summary
+from fusion_search.search.running.progress import TrialLines
+from fusion_search.search.running.summary import best_lines, summary
+from fusion_search.search.tracking.values import search_note
 
 SWEEP = "name: made-up\ntask: digits\nmlflow: {enabled: false}\n"
 SPACE = SWEEP + "searcher: {name: random, samples: 3}\nobjectives: [worst_accuracy]\n"
@@ -112,3 +118,60 @@ def test_a_sample_with_a_failed_trial_is_not_the_best() -> None:
     ]
     rows[-1] |= {"status": "failed", "validation_accuracy": None}
     assert BestSample(choosing_objective({}, DIGITS), rows).name.startswith("name-both1")
+
+
+def fold_row(name: str, fold: int, value: float, **data: Any) -> dict[str, Any]:
+    """Of a sweep over two folds."""
+    return {
+        **{"status": "finished", "trial_id": f"{name}{fold}", "trial_name": f"{name}, fold {fold}"},
+        **{"ended_at": BEGIN + timedelta(minutes=fold), "validation_accuracy": value},
+        "specification": json.dumps({"network": {"end": name}, "data": data, "fold": fold}),
+    }
+
+
+def plan_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = [row["trial_name"].split(",")[0] for row in rows]
+    return [
+        {"trial_id": row["trial_id"], "fold": 0, "settings": {"end": name}}
+        for row, name in zip(rows, names, strict=True)
+    ]
+
+
+def test_of_a_sample_that_is_not_whole_it_is_said() -> None:
+    """A trial in one fold of two is no mean over both, which may be less."""
+    rows = [fold_row("plain", 0, 0.7), fold_row("gate", 0, 0.6), fold_row("plain", 1, 0.5)]
+    objective = choosing_objective({}, DIGITS)
+    planned = planned_trials(plan_of([*rows, fold_row("gate", 1, 0.6)]))
+    assert planned == {"plain0": 2, "gate0": 2, "plain1": 2, "gate1": 2}
+    early = BestSample(objective, rows[:2], planned)
+    assert early.words == "validation accuracy 70.0 %, of 1 of its 2 trials"
+    whole = BestSample(objective, rows, planned)
+    assert whole.words == "validation accuracy 60.0 %, the mean over its 2 trials"
+    assert planned_trials([{"trial_id": "a", "trial_name": "a"}]) == {}
+
+
+def test_each_kind_of_data_in_a_sweep_has_a_best_of_its_own() -> None:
+    """Folds at random flatter; of several draws of one kind there is one."""
+    rows = [
+        fold_row("a", 0, 0.8, fold_by="random", split_seed=0),
+        fold_row("b", 0, 0.4, fold_by="instance", split_seed=0),
+        fold_row("c", 0, 0.5, fold_by="instance", split_seed=1),
+    ]
+    best = BestSample(choosing_objective({}, DIGITS), rows)
+    told = {kind: own.trial_ids for kind, own in best.kinds().items()}
+    assert told == {"fold by random": ["a0"], "fold by instance": ["c0"]}
+    assert best.like(rows[1]).trial_ids == ["c0"]
+    lines = best_lines(best, pd.DataFrame(rows))
+    assert lines == [
+        "best trial, fold by random: a, fold 0; chosen by validation accuracy 80.0 %",
+        "best trial, fold by instance: c, fold 0; chosen by validation accuracy 50.0 %",
+    ]
+    note = search_note(pd.DataFrame(rows).assign(data_note="made up"), 3, best)
+    assert "Best trial, fold by instance: c, fold 0, chosen" in note
+    console = TrialLines(DIGITS, BestSample(choosing_objective({}, DIGITS), rows[:1]))
+    said = {"seconds": 1.0, "mean_accuracy": 0.4, "train_condition_accuracy": None}
+    assert console.ended({**rows[1], **said}, "[2/3]").endswith(
+        "best so far, fold by instance: validation accuracy 40.0 % (this one)"
+    )
+    searched = BestSample(choosing_objective({}, DIGITS), [{**one, "sample": "{}"} for one in rows])
+    assert list(searched.kinds()) == [""]  # a searcher sets them against each other

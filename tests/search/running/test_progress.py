@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from descriptions import digit_description
 
-from fusion_search.analysis.records.samples import BestSample, mean_objective
+from fusion_search.analysis.records.samples import mean_objective
+from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.words.names import without_common
 from fusion_search.search.declaration.configuration import build_search

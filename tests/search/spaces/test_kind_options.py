@@ -314,3 +314,10 @@ def test_a_network_with_modules_of_its_own_says_where_its_options_are() -> None:
         "placement.options: networks of digits take none; their settings are "
         "network.mmtm_ratio, network.mmtm_relu, network.mmtm_identity"
     )
+
+
+def test_a_field_of_a_placement_without_a_value_is_left_out() -> None:
+    """As a section is: `--set placement.options=null` takes away what a file declares."""
+    plain = {"couplings": ["none", "mmtm"]}
+    found, without = space(**plain, options=None, ends=None), space(**plain)
+    assert (found.options, found.ends, found.placed) == ({}, (), without.placed)

@@ -310,6 +310,32 @@ def test_of_equal_samples_the_first_that_ended_is_confirmed_as_it_is_best_everyw
     assert best.trials[0].network.fusion_depth == 2
 
 
+def test_a_candidate_is_called_by_what_was_searched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Not by what all have, such as the levels; by how it was trained only where else alike."""
+    space = {"fusion_depth": [0, 1], "dropout": [0.1, 0.3], "learning_rate": [0.01, 0.02]}
+    search = build_search(
+        small_configuration(**space, searcher={}, confirmation={"top": 3, "seeds": 1})
+    )
+    values = ((1, 0.3, 0.01, 0.9), (0, 0.3, 0.01, 0.8), (0, 0.3, 0.02, 0.7))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    samples: list[tuple[Sample, list[dict[str, Any]]]] = [
+        (
+            dict(zip(space, chosen, strict=True)),
+            [{"status": FINISHED, "objective_values": [value], "ended_at": at}],
+        )
+        for *chosen, value in values
+    ]
+    monkeypatch.setattr(confirmation, "read_proposals", lambda _: samples)
+    labels = [one.label for one in choose_candidates(search, open_storage(tmp_path))]
+    assert labels[:3] == [
+        "fusion depth 1, plain, dropout 0.3",
+        "fusion depth 0, plain, dropout 0.3, learning rate 0.01",
+        "fusion depth 0, plain, dropout 0.3, learning rate 0.02",
+    ]
+
+
 def test_a_trial_that_goes_on_equals_one_that_was_never_interrupted(
     small_opened: OpenedTask,
 ) -> None:

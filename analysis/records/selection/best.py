@@ -1,0 +1,177 @@
+"""Which sample of a search is the best, as its trials end."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from fusion_search.analysis.records.samples import Objective
+from fusion_search.analysis.records.tables import FINISHED
+from fusion_search.analysis.records.words.names import column_words, shared_parts
+from fusion_search.analysis.records.words.networks import value_words
+
+_WITHIN_SAMPLE: Final = ("seed", "fold", "train", "varied")  # of a trial's specification
+_OF_ONE_TRIAL: Final = ("trial_id", "trial_name", "seed", "fold", "train")  # of a planned trial
+
+
+def data_settings(specification: Any) -> dict[str, Any]:
+    """The settings of the data in a trial's specification, JSON; none where it has none."""
+    found: dict[str, Any] = {}
+    if isinstance(specification, str) and specification:
+        found = json.loads(specification).get("data", {})
+    return found
+
+
+def planned_trials(planned: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Of every trial of a plan, how many trials its sample has; none of a plan that tells no more.
+
+    Args:
+        planned: its rows.
+    """
+    keys = {
+        row["trial_id"]: json.dumps(
+            row.get("sample") or {name: row[name] for name in row if name not in _OF_ONE_TRIAL},
+            sort_keys=True,
+        )
+        for row in planned
+        if "settings" in row
+    }
+    counts = Counter(keys.values())
+    return {trial_id: counts[key] for trial_id, key in keys.items()}
+
+
+class BestSample:
+    """The best sample of trials that end one after another; the one rule for who is best.
+
+    A sample's trials differ in seed, fold and train condition alone, or are those of one proposal.
+    It is judged by their mean, and counts once as many have finished, and none otherwise ended, as
+    of any sample: a single lucky trial is not the best. Of equal samples the first that ended is.
+
+    Args:
+        objective: what is judged.
+        rows: of ``trials``, that have ended before.
+        planned: as :func:`planned_trials` gives it; a sample of which trials are left is so called.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        rows: Iterable[Mapping[str, Any]] = (),
+        planned: Mapping[str, int] | None = None,
+    ) -> None:
+        self.objective = objective
+        self._planned = planned or {}
+        self._kinds: dict[str, BestSample] = {}
+        self._samples: dict[str, dict[str, _Ended]] = {}
+        self._most, self._best = 0, ""
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a trial in that has ended, from its row of ``trials``."""
+        self._add(row)
+        if not isinstance(row.get("sample"), str):  # a searcher sets data against each other
+            kind = _kind(row)
+            of_kind = self._kinds.setdefault(kind, BestSample(self.objective, (), self._planned))
+            of_kind._add(row)
+
+    def like(self, row: Mapping[str, Any]) -> BestSample:
+        """The best of the samples that were trained on the data of one; of a search of all."""
+        return self._kinds.get(_kind(row), self)
+
+    def kinds(self) -> dict[str, BestSample]:
+        """The best of each kind of data in a sweep, which are not alike, by what tells it.
+
+        Such as folds at random and by object. One, called "", where all data are alike.
+        """
+        if len(self._kinds) < 2:
+            return {"": self}
+        every = [json.loads(kind) for kind in self._kinds]
+        names = {name: None for one in every for name in one}
+        told = [name for name in names if len({json.dumps(one.get(name)) for one in every}) > 1]
+        words = [
+            ", ".join(f"{column_words(name)} {value_words(one.get(name))}" for name in told)
+            for one in every
+        ]
+        return dict(zip(words, self._kinds.values(), strict=True))
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        key = _sample_key(row)
+        own = self._samples.setdefault(key, {})
+        value = self.objective.value(row) if row["status"] == FINISHED else math.nan
+        own[row["trial_id"]] = _Ended(value, row["ended_at"], row["trial_name"])
+        if len(own) > self._most or key == self._best:
+            self._most = max(self._most, len(own))
+            self._best = max(self._samples, key=self._rank)
+        elif self._rank(key) > self._rank(self._best):
+            self._best = key
+
+    def _rank(self, key: str) -> tuple[float, float]:
+        """The greater, the better."""
+        trials = self._samples[key].values()
+        mean = self._mean(key) * self.objective.sign
+        if len(trials) < self._most or math.isnan(mean):
+            mean = -math.inf
+        return mean, -max(one.at.timestamp() for one in trials)
+
+    def _mean(self, key: str) -> float:
+        return statistics.fmean(one.value for one in self._samples[key].values())
+
+    @property
+    def trial_ids(self) -> list[str]:
+        """Of the best sample, the best first; none where no sample is whole."""
+        if not self._samples or self._rank(self._best)[0] == -math.inf:
+            return []
+        own, sign = self._samples[self._best], self.objective.sign
+        return sorted(own, key=lambda one: (-sign * own[one].value, one))
+
+    @property
+    def value(self) -> float:
+        """The mean over the best sample's trials."""
+        return self._mean(self._best)
+
+    @property
+    def name(self) -> str:
+        """What the names of the best sample's trials share: of several no fold, none of seeds."""
+        names = [self._samples[self._best][one].name for one in self.trial_ids]
+        shared = shared_parts(names) or set(names[0].split(", "))
+        return ", ".join(part for part in names[0].split(", ") if part in shared)
+
+    @property
+    def words(self) -> str:
+        """By what it was chosen."""
+        trials = len(self.trial_ids)
+        planned = max(self._planned.get(one, 1) for one in self.trial_ids)
+        mean = ""
+        if trials < planned:
+            over = f"the mean over {trials}" if trials > 1 else "of 1"
+            mean = f", {over} of its {planned} trials"
+        elif trials > 1:
+            mean = f", the mean over its {trials} trials"
+        return f"{self.objective.words} {self.objective.text(self.value)}{mean}"
+
+
+class _Ended(NamedTuple):
+    value: float
+    at: datetime
+    name: str
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """All settings of the data but seeds, in which repetitions differ."""
+    found = data_settings(row.get("specification"))
+    return json.dumps({name: found[name] for name in sorted(found) if not name.endswith("seed")})
+
+
+def _sample_key(row: Mapping[str, Any]) -> str:
+    if isinstance(row.get("sample"), str):
+        return str(row["sample"])
+    text = row.get("specification")
+    if not isinstance(text, str):
+        return str(row["trial_id"])
+    return json.dumps({**json.loads(text), **dict.fromkeys(_WITHIN_SAMPLE)}, sort_keys=True)
