@@ -119,7 +119,8 @@ def connection(address: str, sent: Sent = NOTHING) -> Iterator[None]:
         if address == "local":
             until_left.enter_context(own_token())
             until_left.enter_context(without_variables())
-        until_left.callback(ray.shutdown)  # also of a Ray that was interrupted as it started
+        if not ray.is_initialized():  # else it is somebody's, and this address is refused
+            until_left.callback(ray.shutdown)  # also of a Ray that was interrupted as it started
         with children_apart():
             _start_or_join(address, sent)
             hear_signals()

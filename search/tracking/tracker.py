@@ -71,7 +71,7 @@ class Tracker:
         self._jobs: queue.SimpleQueue[Callable[[SearchRuns], None] | None] = queue.SimpleQueue()
         self._running: dict[str, Row] = {}  # what is known of started trials
         self._owed = dict.fromkeys(ended)  # ended trials that are not written yet, in order
-        self._written: dict[str, int] = {}  # trial id -> start of the attempt that is, as MLflow's
+        self._tried: dict[str, int] = {}  # trial id -> start of its attempt, as MLflow has it
         self._before = len(self._owed)
         self._confirmed = confirmed
         self._runs: SearchRuns | None = None
@@ -233,8 +233,8 @@ class Tracker:
                 return
             try:
                 for row in read_rows(self._search, "trials", [trial_id], None, runs.description):
+                    self._tried[trial_id] = milliseconds(row["started_at"])
                     runs.write_trial(row)
-                    self._written[trial_id] = milliseconds(row["started_at"])
             except RecordError as error:  # the others' runs are written
                 self._say(f"MLflow lacks the run of trial {trial_id}: {error}")
             self._owed.pop(trial_id, None)
@@ -245,7 +245,7 @@ class Tracker:
         trials, _strays = own_records(self._search, lambda *_: None)
         # Nobody's change: a worker recorded these when a driver that ends no longer listened.
         for trial_id, start in zip(trials["trial_id"], trials["started_at"], strict=True):
-            if self._written.get(trial_id) != milliseconds(start):
+            if self._tried.get(trial_id) != milliseconds(start):
                 self._owed[trial_id] = None
         self._write_owed(live)
         counts = SyncCounts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -76,6 +77,9 @@ def write_variant(
     write_description(search, description)
     told = {name: one for name, one in extra.items() if name != "specification"}
     words = "-".join(one for one in told.values() if isinstance(one, str))
+    # Of itself too long for the name of a file.
+    if not words and "specification" in extra:
+        words = f"{zlib.crc32(extra['specification'].encode()):x}"
     trial_id = "".join(one for one in f"{variant}{fold}s{seed}{words}" if one.isalnum())
     key = {"schema_version": SCHEMA_VERSION, "search": "made-up", "trial_id": trial_id}
     widened = variant == "widened baseline"

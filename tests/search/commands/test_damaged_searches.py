@@ -71,6 +71,7 @@ class Runs:
     ) -> None:
         self._written = written
         self._search = search
+        self.settled: dict[tuple[str, str], int] = {}
 
     def start_search(self) -> None: ...
 

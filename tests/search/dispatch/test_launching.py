@@ -547,3 +547,12 @@ def test_the_head_is_asked_for_the_storage_and_runs_a_command(
             printed += text
         assert code == 2
         assert "there is no search 'nothing'" in printed
+
+
+@on_one_ray
+def test_an_address_that_is_refused_leaves_a_ray_that_runs_here_alone() -> None:
+    import ray
+
+    with pytest.raises(ResourceError), connect("127.0.0.1:1", Resources()):
+        pass
+    assert ray.is_initialized()
