@@ -75,8 +75,8 @@ class DataFile:
         if path is None:
             raise DataError(
                 f"{self.folder}/{self.name} is missing from {folder}: run `fusion-search data "
-                f"fetch digits --folder {shlex.quote(str(folder))}`, or set FUSION_SEARCH_DATA to "
-                "a folder that has it"
+                f"fetch digits --folder {shlex.quote(str(folder))}`, or name a folder that has "
+                "it by --data or FUSION_SEARCH_DATA"
             )
         return path
 

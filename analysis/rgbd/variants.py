@@ -100,17 +100,17 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
         raise AnalysisError(
             f"search {search.name} is of task {description.task}; `draw rgbd` takes those of {TASK}"
         )
+    if len(trials) and set(trials["split"]) != {"test"}:
+        raise AnalysisError(
+            f"search {search.name} is measured on the validation split; the paper's tables are of "
+            f"test examples, such as its confirmation's: `{_of_confirmation(search)}`"
+        )
     found = pd.Series(list(map(variant, rows_of(trials))), trials.index, dtype=object)
     trials = trials.assign(variant=found)[found.notna()]
     if trials.empty:
         raise AnalysisError(
             f"search {search.name} has no finished trial of a variant of the paper "
             f"({', '.join(VARIANTS)}, with nothing between their levels)"
-        )
-    if set(trials["split"]) != {"test"}:
-        raise AnalysisError(
-            f"search {search.name} is measured on the validation split; the paper's tables are of "
-            f"test examples, such as its confirmation's: `{_of_confirmation(search)}`"
         )
     trials = trials.assign(rest=[settings_besides(text, _TOLD) for text in trials[VARIED_SETTINGS]])
     made = []

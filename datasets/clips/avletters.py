@@ -67,7 +67,8 @@ def find_avletters(folder: Path) -> list[Path]:
     if not found:
         raise DataError(
             f"AVletters is missing from {folder}: put its folders {LIPS} and Audio, or an archive "
-            "of them, into avletters/ there, or set FUSION_SEARCH_DATA to a folder that has it"
+            "of them, into avletters/ there, or name a folder that has it by --data or "
+            "FUSION_SEARCH_DATA"
         )
     return found
 

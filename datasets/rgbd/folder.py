@@ -27,7 +27,7 @@ def find_views(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(
             f"{folder} is missing: put views there, name another folder of the data folder by "
-            "data.path, or set FUSION_SEARCH_DATA to a folder that has it"
+            "data.path, or name a folder that has it by --data or FUSION_SEARCH_DATA"
         )
     found = sorted(filter(_is_of_a_view, folder.glob("*/*/*.png")))
     if not found:

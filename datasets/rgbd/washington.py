@@ -90,7 +90,7 @@ def find_washington(root: Path, path: str = "") -> Washington:
             return found
     raise DataError(
         f"{NAME} is missing from {home}: put its folder rgbd-dataset there, name another folder by "
-        "data.path, or set FUSION_SEARCH_DATA to a folder that has it"
+        "data.path, or name a folder that has it by --data or FUSION_SEARCH_DATA"
     )
 
 

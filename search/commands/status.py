@@ -97,7 +97,8 @@ def print_searches(location: str) -> int:
     print(
         "stopped: within a trial, by the scheduler; best: the sample's mean that it is chosen by, "
         "the first objective or the metric in validation, or how many kinds of data a sweep has, "
-        "each with a best of its own; time: of all trials together"
+        "each with a best of its own, none of a confirmation, whose report compares; time: of all "
+        "trials together"
     )
     return INCOMPLETE if damaged else 0
 

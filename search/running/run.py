@@ -16,9 +16,7 @@ from fusion_search.analysis.records.advice import RunOptions, confirmed_search
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.filesystems.errors import StorageError
-from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.selection.best import BestSample, planned_trials
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
 from fusion_search.search.declaration.configuration import to_yaml
@@ -26,7 +24,6 @@ from fusion_search.search.declaration.specification import Resources, SearchSpec
 from fusion_search.search.records.claim import held_lease, tell_doing
 from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.records.lease import LeaseLostError
-from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
@@ -36,7 +33,7 @@ from fusion_search.search.running.interrupts import interrupted_by
 from fusion_search.search.running.progress import Progress, common_parts
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.samples.proposals import Proposals
-from fusion_search.search.running.summary import chosen_by, go_on_command
+from fusion_search.search.running.summary import best_so_far, go_on_command
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.tracking.addresses import TRACKING_OFF, tracking_uri
 from fusion_search.search.tracking.tracker import Tracker
@@ -189,16 +186,13 @@ def run(
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
     before, _ = read_records(storage, planned_ids(storage), lambda *_: None)  # said by then
+    confirms = confirmed_search(search.name, search.storage) is not None
     progress = Progress(
         storage,
         planned=planned,
         ended=planned - remaining,
         epochs=epochs,
-        best=BestSample(
-            chosen_by(search, recorder.description),
-            rows_of(before),
-            planned_trials(read_plan(storage)),
-        ),
+        best=None if confirms else best_so_far(search, storage, before),
         description=recorder.description,
         common=common_parts(search),
         lease=held_lease(storage),

@@ -149,7 +149,8 @@ def test_a_folder_of_classes_and_groups(tmp_path: Path) -> None:
 
 def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"is missing: put views there, .* or set FUSION_SEARCH_DATA"
+        DataError,
+        match=r"is missing: put views there, .* a folder that has it by --data or FUSION",
     ):
         find_views(tmp_path / "rgbd")
     with pytest.raises(DataError, match=r"holds no view: put CLASS/GROUP/NAME_rgb.png"):

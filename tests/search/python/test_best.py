@@ -82,6 +82,28 @@ def test_the_best_whole_sample_is_named_everywhere_without_what_its_trials_diffe
         assert row["fusion_depth"] == 2
 
 
+def test_a_confirmation_has_no_best_but_what_its_sentence_compares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a plain network is called the best by validation, beside the sentence on the test."""
+    folder = open_storage(tmp_path)
+    folder.below("made-up").write(SWEEP.encode(), "specification.yaml")
+    own = folder.below("made-up-confirmation")
+    trials = [made(*one, sampled=False) for one in MADE]
+    for one in trials:
+        write_trial(own, one)
+    write_planned(own, trials)
+    text = SWEEP.replace("made-up", "made-up-confirmation")
+    own.write(text.encode(), "specification.yaml")
+    own.write(b"[]", "candidates.json")
+    print_trials("made-up-confirmation", str(tmp_path))
+    outline = build_outline({**yaml.safe_load(text), "storage": str(tmp_path)})
+    summary(outline, own, 5, None, RunOptions())
+    told = capsys.readouterr().out
+    assert "5 of 5 trials finished" in told
+    assert "best" not in told
+
+
 def test_the_best_of_several_trials_is_named_without_their_folds_and_seeds() -> None:
     """Whichever of them is the best; a trial alone has its whole name."""
     objective = choosing_objective({"objectives": ["mean_accuracy"]}, DIGITS)
