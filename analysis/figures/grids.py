@@ -245,13 +245,14 @@ def _positions(conditions: Sequence[TrainCondition]) -> dict[TrainCondition, tup
 
     first = sorted({one for one, _ in conditions}, key=order)
     second = sorted({two for _, two in conditions}, key=order, reverse=True)
-    places = {(one, two): (first.index(one), second.index(two)) for one, two in conditions}
+    places: dict[TrainCondition, tuple[int, int]] = {
+        (one, two): (first.index(one), second.index(two)) for one, two in conditions
+    }
     if 2 * len(places) > len(first) * len(second):
         return places
     columns = math.ceil(math.sqrt(len(places)))
-    return {
-        one: divmod(number, columns) for number, one in enumerate(sorted(places, key=places.get))
-    }
+    in_order = sorted(places, key=lambda one: places[one])
+    return {one: divmod(number, columns) for number, one in enumerate(in_order)}
 
 
 def _panel_title(part: pd.DataFrame, train: TrainCondition, description: TaskDescription) -> str:
