@@ -168,7 +168,8 @@ def budget_words(confirmation: pd.DataFrame, search: pd.DataFrame) -> str:
 def _epochs(trials: pd.DataFrame) -> set[int]:
     """As the trials' specifications declare them; early stopping may end one before."""
     texts = trials["specification"].dropna().unique()
-    return {int(json.loads(text)["training"]["epochs"]) for text in texts}
+    found = [json.loads(text).get("training", {}).get("epochs") for text in texts]
+    return {one for one in found if isinstance(one, int)}
 
 
 def _mended(folder: Storage) -> str:

@@ -187,7 +187,9 @@ def corrected_welch_test(one: Values, other: Values, test_shares: tuple[float, f
         if undecided(min(len(one), len(other))):
             return MeanTest(mean, *(math.nan,) * 4)
         same = abs(mean) <= TIE
-        return MeanTest(mean, mean, mean, 0.0 if same else math.copysign(math.inf, mean), same)
+        return MeanTest(
+            mean, mean, mean, 0.0 if same else math.copysign(math.inf, mean), float(same)
+        )
     freedom = total**2 / sum(
         own**2 / (len(values) - 1) for own, values in zip(variances, (one, other), strict=True)
     )

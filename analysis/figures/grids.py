@@ -5,6 +5,7 @@ Rows are the first axis, columns the second.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -175,8 +176,9 @@ def draw_sheet(
 
     Laid out as the paper's sheet: the first axis' train SNR grows downwards, the second's falls to
     the right. A train condition without records is an empty panel that says "missing"; where two
-    SNRs of the sheet are no train condition, the place stays blank. A single one is one large map
-    with its values printed.
+    SNRs of the sheet are no train condition, the place stays blank; were half of the places or more
+    to stay so, the maps follow each other row by row. A single one is one large map with its values
+    printed.
 
     Args:
         sheet: rows of :func:`compute_sheet` of one network.
@@ -243,7 +245,14 @@ def _positions(conditions: Sequence[TrainCondition]) -> dict[TrainCondition, tup
 
     first = sorted({one for one, _ in conditions}, key=order)
     second = sorted({two for _, two in conditions}, key=order, reverse=True)
-    return {(one, two): (first.index(one), second.index(two)) for one, two in conditions}
+    places: dict[TrainCondition, tuple[int, int]] = {
+        (one, two): (first.index(one), second.index(two)) for one, two in conditions
+    }
+    if 2 * len(places) > len(first) * len(second):
+        return places
+    columns = math.ceil(math.sqrt(len(places)))
+    in_order = sorted(places, key=lambda one: places[one])
+    return {one: divmod(number, columns) for number, one in enumerate(in_order)}
 
 
 def _panel_title(part: pd.DataFrame, train: TrainCondition, description: TaskDescription) -> str:

@@ -44,14 +44,17 @@ _SAMPLES = 10
 def space(arguments: argparse.Namespace) -> int:
     """``space CONFIG``: print it."""
     raw = load_configuration(arguments.config, arguments.set, ["space"])
-    return print_space(build_search(raw, data_of(arguments)))
+    search = build_search(raw, data_of(arguments))
+    given = [word for one in arguments.set for word in option("--set", one)]
+    given += option("--data", arguments.data) if arguments.data else ()
+    return print_space(search, _space(search, _planned(arguments.config, *given)))
 
 
 def importance(arguments: argparse.Namespace) -> int:
     """``importance NAME``: compute it for every choice, from the records there are."""
     name, location = arguments.name, storage_of(arguments)
     search = load_search(name, location, data_of(arguments))
-    _space(search)
+    _space(search, f"`{command('report', name, storage=location)}` compares what it trained")
     print_importance(search, open_storage(location).below(name))
     return 0
 
@@ -69,9 +72,8 @@ def replay(arguments: argparse.Namespace) -> int:
     )
 
 
-def print_space(search: SearchSpecification) -> int:
+def print_space(search: SearchSpecification, space: Space) -> int:
     """Print a search's space, its size where it can be counted, and ten samples or all."""
-    space = _space(search)
     print(f"search {search.name}: {count_label(len(space.parameters()), 'parameter')}")
     for name, parameter in space.parameters().items():
         print(f"  {name:28} {_words(parameter)}")
@@ -141,11 +143,14 @@ def replay_search(
                 f"--searcher is {searcher!r}; allowed: {', '.join(SEARCHER_NAMES)}"
             )
     search = load_search(name, location, data)
-    declared = search
+    declared, remedy = search, "give one that its records fill with --space"
     if config is not None:
         asked = ["replay", name, *option("--storage", location), "--space"]
-        declared = build_search(load_configuration(config, asked=asked), data)
-    space, objectives = _space(declared), declared.objectives
+        declared, remedy = (
+            build_search(load_configuration(config, asked=asked), data),
+            _planned(config),
+        )
+    space, objectives = _space(declared, remedy), declared.objectives
     size = space.size()
     if size is None:
         ranges = [one for one, kind in space.parameters().items() if isinstance(kind, Range)]
@@ -186,12 +191,15 @@ def replay_search(
     return 0
 
 
-def _space(search: SearchSpecification) -> Space:
+def _space(search: SearchSpecification, remedy: str) -> Space:
+    """The space of a search, or an error that says what to do with a sweep instead."""
     if search.space is None:
-        raise ConfigurationError(
-            f"search {search.name!r} is a sweep; it has no space, and `plan` says what it runs"
-        )
+        raise ConfigurationError(f"search {search.name!r} is a sweep; it has no space; {remedy}")
     return search.space
+
+
+def _planned(config: Path, *options: str) -> str:
+    return f"`{command('plan', str(config), *options)}` says what it runs"
 
 
 def _words(parameter: Parameter) -> str:

@@ -62,7 +62,7 @@ class Resources:
         if not (0 < self.cpus_per_trial < math.inf):
             raise ValueError(f"cpus_per_trial is {self.cpus_per_trial}; allowed: above 0, finite")
         gpus = self.gpus_per_trial
-        if not (0 <= gpus <= 1 or (gpus == int(gpus) and gpus < math.inf)):
+        if not (0 <= gpus <= 1 or (gpus < math.inf and gpus == int(gpus))):
             raise ValueError(f"gpus_per_trial is {gpus}; allowed: 0 to 1, or a whole number")
         if self.concurrent_trials < 0:
             raise ValueError(

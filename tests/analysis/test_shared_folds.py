@@ -85,6 +85,7 @@ def test_unpaired_means_are_told_by_welchs_test() -> None:
     assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
     same = corrected_welch_test(np.full(6, 0.5), np.full(6, 0.4), (0.1, 0.1))
     assert (same.mean, same.p) == (pytest.approx(0.1), 0.0)
+    assert isinstance(same.p, float)  # as every other cell of its column
     assert math.isnan(corrected_welch_test(one[:1], other, (0.1, 0.1)).p)
     assert math.isnan(corrected_welch_test(one, other, (0.1, math.nan)).p)
 

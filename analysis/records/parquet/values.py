@@ -27,6 +27,7 @@ _ALWAYS: Final = (
 _MAPPINGS: Final = (
     *("placement", "placement_options", "train", "sample", "versions", "specification"),
 )
+_SECTIONS: Final = ("data", "network", "training")  # of a specification, where it has them
 _LATEST: Final = 253_402_300_799_999  # milliseconds since 1970: the year 9999, Python's last
 _LONGEST_SECONDS: Final = 1e9  # thirty years
 _ROUNDING: Final = 1e-6  # relative, between a mean and the sum beside it
@@ -147,6 +148,9 @@ def check_trial(part: pa.Table, description: TaskDescription) -> None:
     if not set(row["streams"]) <= set(description.streams):
         raise ValueError("its streams are not those of the task")
     plain = {name: _mapping(name, row[name]) for name in _MAPPINGS if row[name] is not None}
+    for name in _SECTIONS:
+        if not isinstance(plain.get("specification", {}).get(name, {}), dict):
+            raise ValueError(f"its specification has a {name} that is not a mapping")
     for placed in plain["placement"].values():
         if not isinstance(placed, dict) or not all(isinstance(one, str) for one in placed.values()):
             raise ValueError("its placement is not one of words at sites")

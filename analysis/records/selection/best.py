@@ -92,10 +92,14 @@ class BestSample:
         if len(self._kinds) < 2:
             return {"": self}
         every = [json.loads(kind) for kind in self._kinds]
-        names = {name: None for one in every for name in one}
-        told = [name for name in names if len({json.dumps(one.get(name)) for one in every}) > 1]
+        known = [one for one in every if one]
+        names = {name: None for one in known for name in one}
+        told = [name for name in names if len({json.dumps(one.get(name)) for one in known}) > 1]
         words = [
-            ", ".join(f"{column_words(name)} {value_words(one.get(name))}" for name in told)
+            ", ".join(
+                f"{column_words(name)} {value_words(one[name])}" for name in told if name in one
+            )
+            or ("other data" if one else "data not recorded")
             for one in every
         ]
         return dict(zip(words, self._kinds.values(), strict=True))

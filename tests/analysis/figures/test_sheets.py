@@ -128,6 +128,33 @@ def test_every_map_of_a_partial_sheet_can_be_read_off(
         assert left == ([] if (row, column - 1) in places else words)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "places"),
+    [
+        # Declared in another order than they are drawn in.
+        ([(2.0, 0.25), (0.25, 2.0)], {(0.25, 2.0): (0, 0), (2.0, 0.25): (0, 1)}),
+        (
+            [(2.0, 2.0), (1.0, 1.0), (0.5, 0.5)],
+            {(0.5, 0.5): (0, 0), (1.0, 1.0): (0, 1), (2.0, 2.0): (1, 0)},
+        ),
+        # More than half of the places: as the paper's sheet.
+        ([(1.0, 1.0), (0.5, 0.5), (0.5, 1.0)], {(0.5, 1.0): (0, 0), (0.5, 0.5): (0, 1)}),
+    ],
+)
+def test_a_sheet_that_would_be_mostly_blank_has_a_map_after_the_other(
+    tmp_path: Path, pairs: list[TrainCondition], places: dict[TrainCondition, tuple[int, int]]
+) -> None:
+    sheet = sheet_of(tmp_path, [Trial(one, snrs=FEW) for one in pairs], pairs)
+    figure = draw_sheet(sheet, pairs, DIGITS, DIGITS.metric)
+    titles = {}
+    for axes in panels(figure):
+        at = axes.get_subplotspec()
+        assert at is not None
+        titles[at.rowspan.start, at.colspan.start] = axes.get_title() if axes.get_visible() else ""
+    for (audio, visual), place in places.items():
+        assert titles[place].startswith(f"train audio {audio:g}, visual {visual:g} (")
+
+
 def test_the_words_of_what_is_drawn_stay_above_their_map() -> None:
     drawn = "original|" + "|".join(map(str, range(32, 1, -5)))
     pairs = [(math.inf, math.inf), (drawn, drawn)]

@@ -275,6 +275,8 @@ def test_a_grid_that_nothing_can_be_counted_with_is_damaged(
         ({"placement": "[]"}, "its placement is not a mapping"),
         ({"placement": '{"level1": 3}'}, "its placement is not one of words at sites"),
         ({"placement": '{"level1": {"smell>audio": "cross"}}'}, "its placement connects"),
+        ({"specification": '{"data": null}'}, "its specification has a data that is not"),
+        ({"specification": '{"training": [1]}'}, "its specification has a training that"),
         ({"placement_options": "[]"}, "its placement_options is not a mapping"),
         ({"placement_options": '{"mmtm": 2}'}, "its placement_options are not options of kinds"),
         ({"train": '{"audio_snr": "loud"}'}, "a train condition is 'loud'"),

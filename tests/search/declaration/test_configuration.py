@@ -489,6 +489,7 @@ def test_overrides_reach_nested_fields_and_lists() -> None:
         ("name: x\ntask: [digits]", r"task is \['digits'\]; allowed: text"),
         (f"{DIGITS}\nresources: {{cpus_per_trial: 0}}", "resources.cpus_per_trial is 0"),
         (f"{DIGITS}\nresources: {{gpus_per_trial: 1.5}}", "resources.gpus_per_trial is 1.5"),
+        (f"{DIGITS}\nresources: {{gpus_per_trial: .inf}}", "resources.gpus_per_trial is inf"),
         (
             f"{DIGITS}\nresources: {{packed_trials: 0}}",
             r"packed_trials is 0; allowed: 1 \(each",

@@ -197,3 +197,19 @@ def test_each_kind_of_data_in_a_sweep_has_a_best_of_its_own() -> None:
     )
     searched = BestSample(choosing_objective({}, DIGITS), [{**one, "sample": "{}"} for one in rows])
     assert list(searched.kinds()) == [""]  # a searcher sets them against each other
+
+
+def test_data_that_a_record_does_not_tell_are_called_so() -> None:
+    """As of an earlier version's record beside others; settings that it lacks tell nothing."""
+    rows = [
+        fold_row("a", 0, 0.8, fold_by="random", size=32),
+        fold_row("b", 0, 0.4, fold_by="instance", size=32),
+        {**fold_row("c", 0, 0.5), "specification": None},
+    ]
+    objective = choosing_objective({}, DIGITS)
+    assert list(BestSample(objective, rows).kinds()) == [
+        "fold by random",
+        "fold by instance",
+        "data not recorded",
+    ]
+    assert list(BestSample(objective, rows[1:]).kinds()) == ["other data", "data not recorded"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import search_processes
+import yaml
 from search_processes import (
     child_runs,
     on_one_ray,
@@ -322,6 +324,19 @@ def test_a_wrong_search_says_what_is_allowed(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_what_has_no_space_names_the_command_that_shows_a_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = search_processes.write_config(tmp_path)
+    given = ["space", str(config), "--set", "training.epochs=2", "--data", "my data"]
+    assert main(given) == 2
+    name = yaml.safe_load(config.read_text())["name"]
+    again = shlex.join(["fusion-search", "plan", *given[1:]])
+    assert capsys.readouterr().err == (
+        f"error: search {name!r} is a sweep; it has no space; `{again}` says what it runs\n"
+    )
 
 
 def test_the_space_is_printed_with_its_size_and_samples(
