@@ -76,7 +76,8 @@ def draw_imbalance(
     add_title(figure, title)
     note = (
         "Diamond: mean over folds of the gain at all pairs of finite SNRs of one imbalance; bar: "
-        "95 % t interval over folds; line: mean of the folds' least-squares lines."
+        "95 % t interval over folds; line: mean of the folds' least-squares lines, which the "
+        "corrected test judges, since folds share train examples."
     )
     add_caption(figure, f"{caption} {note}".strip())
     return figure

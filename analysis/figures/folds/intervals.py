@@ -85,6 +85,8 @@ def draw_folds(
     if ((drawn_rows["folds"] == 1) | (drawn_rows["low"] == drawn_rows["high"])).any():
         note += ", none of a single fold or of folds that agree"
     note += f".{printed}"
+    if len(drawn_rows) < len(names) * len(measures):
+        note += " No mark: no such value, as of the train condition where its SNRs are drawn."
     if guessed:
         note += f" Dotted: 1/{guessed}, what guessing among {guessed} classes reaches."
     add_caption(figure, f"{caption} {note}".strip())
