@@ -8,6 +8,7 @@ import os
 import queue
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +44,7 @@ def open_client(uri: str) -> Any:
     for name in ("mlflow.store", "mlflow.utils", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"mlflow\.")
     _check_server(uri)
     if sqlite_file(uri) is None:
         _connect_once(uri)

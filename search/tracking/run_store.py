@@ -70,8 +70,8 @@ class RunStore:
         restored, removed: how many runs were restored, and deleted, since others showed the same.
 
     Raises:
-        ValueError: an experiment of this name, and of other searches, was deleted in MLflow.
-        UnfitStoreError: something else answers at this address.
+        UnfitStoreError: something else answers at this address, or an experiment of this name, and
+            of other searches, was deleted in MLflow.
     """
 
     def __init__(self, uri: str, name: str, search_id: str, artifact_location: str | None) -> None:
@@ -177,9 +177,9 @@ class RunStore:
         if not existing.experiment_id:  # MLflow's client takes any mapping for an experiment
             raise UnfitStoreError(NO_SERVER)
         if is_deleted(existing):
-            raise ValueError(
-                f"the MLflow experiment {name!r} of other searches was deleted; restore it in "
-                f"MLflow, or remove it for good with `mlflow gc`"
+            raise UnfitStoreError(
+                f"the experiment {name!r} of other searches was deleted; restore it in MLflow, or "
+                "remove it for good with `mlflow gc`"
             )
         self._client.set_experiment_tag(existing.experiment_id, tag, name)
         return str(existing.experiment_id)

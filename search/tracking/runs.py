@@ -97,7 +97,7 @@ class SearchRuns:
             changed it: the search's, and those of trials without a record.
 
     Raises:
-        ValueError: the experiment was deleted in MLflow.
+        UnfitStoreError: the experiment was deleted in MLflow.
         UnreadableSearchError: what the search is of cannot be read.
     """
 

@@ -46,7 +46,7 @@ def sqlite_file(uri: str) -> Path | None:
     Raises:
         UnfitStoreError: it is of no file, but of memory, or cannot be taken apart.
     """
-    if not uri.startswith("sqlite"):
+    if uri.partition(":")[0].partition("+")[0] != "sqlite":
         return None
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -55,9 +55,13 @@ def sqlite_file(uri: str) -> Path | None:
         url = make_url(uri)
     except ArgumentError as error:
         raise UnfitStoreError(NO_FILE) from error
-    if not url.database or url.database in (":memory:", "file::memory:"):
+    if url.host:  # "sqlite://FOLDER/x.db", where a slash is missing
+        raise UnfitStoreError(NO_FILE)
+    options = "uri" in url.query
+    in_memory = options and "memory" in url.query.get("mode", "")
+    if in_memory or not url.database or url.database in (":memory:", "file::memory:"):
         raise UnfitStoreError(IN_MEMORY)
-    return None if "uri" in url.query else Path(url.database).absolute()
+    return None if options else Path(url.database).absolute()
 
 
 def was_replaced(uri: str) -> bool:
@@ -106,6 +110,8 @@ def prepared(uri: str) -> Iterator[str]:
         _check_ours(file)
         if local:
             _use_log(file)
+        else:  # MLflow would try for 100 s to open what it cannot
+            _ask(file, "PRAGMA schema_version")
         address, options, rest = uri.partition("?")
         folder, _, name = address.rpartition("/")
         yield f"{folder}{'/.' * _replaced.get(file, 0)}/{name}{options}{rest}"
@@ -177,8 +183,12 @@ def _use_log(file: Path) -> None:
 
     if not event.contains(Engine, "connect", _wait_for_no_disk):
         event.listen(Engine, "connect", _wait_for_no_disk)
+    _ask(file, "PRAGMA journal_mode = WAL")
+
+
+def _ask(file: Path, statement: str) -> None:
     with closing(sqlite3.connect(file, timeout=20)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(statement)
 
 
 def _wait_for_no_disk(connection: object, _record: object) -> None:

@@ -14,7 +14,7 @@ from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.tracking.addresses import experiment_page
 from fusion_search.search.tracking.runs import SearchRuns
 from fusion_search.search.tracking.sqlite_file import close_store
-from fusion_search.search.tracking.trouble import trouble
+from fusion_search.search.tracking.trouble import UnreadableSearchError, trouble
 from fusion_search.search.tracking.values import Row
 
 
@@ -69,7 +69,7 @@ def sync(search: Storage, uri: str) -> SyncCounts:
     """Write all runs of a search from its records; a second time changes nothing.
 
     Raises:
-        ValueError: an experiment of its name was deleted in MLflow.
+        ValueError: what the search is of cannot be read.
         TrackingError: MLflow's store cannot be written.
     """
     counts = SyncCounts()
@@ -81,7 +81,7 @@ def sync(search: Storage, uri: str) -> SyncCounts:
         counts.anew = runs.found_none
         write_all(runs, trials, counts, running=running)
         close_store(uri)
-    except ValueError:
+    except (UnreadableSearchError, RecordError):
         raise
     except Exception as error:
         done = counts.written + counts.unchanged

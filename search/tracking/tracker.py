@@ -204,6 +204,8 @@ class Tracker:
     def _tell_anew(self, trials: int, *, missing: bool) -> None:
         """Say once that what earlier drivers wrote is not there: it was deleted, or lies elsewhere.
 
+        Or they were killed before they wrote any of it, so it is not said to have been there.
+
         Args:
             trials: of how many, that ended before, no run is there.
             missing: whether there was no SQLite file.
@@ -214,13 +216,13 @@ class Tracker:
         self._told_anew = True
         where = without_password(self._uri)
         words = [
-            f"MLflow's file at {where} was missing"
+            f"MLflow's file at {where} was not there"
             if missing
             else f"MLflow at {where} had no run of this search"
         ]
         if trials:
             words.append(
-                f"the runs of {count_label(trials, 'trial')} that ended before are written anew"
+                f"the runs of {count_label(trials, 'trial')} that ended before are written"
             )
         if confirmed:
             sync = command("sync-mlflow", confirmed, storage=self._search.parent.location)

@@ -53,15 +53,28 @@ _REMEDIES: Final = (
     ("is not a database|disk image is malformed", _DAMAGED),
     ("out-of-date database schema|Can't locate revision|No such revision", _OTHER_VERSION),
     (
-        "filesystem tracking backend|[Uu]nsupported URI|Databricks|Unity Catalog|No host supplied"
-        "|invalid port number",
+        "filesystem tracking backend|Invalid database engine|[Uu]nsupported URI|Databricks"
+        "|Unity Catalog|No host supplied|invalid port number",
         "name a database or a server in mlflow.tracking_uri, such as sqlite:////FOLDER/mlflow.db "
         "or http://HOST:5000",
     ),
     ("Invalid Host header", "start the server with --allowed-hosts and this address"),
     (r"error code 40[13]\b|PERMISSION_DENIED|UNAUTHENTICATED", _REFUSED_USER),
-    (r"not in a valid JSON format|error code (?:3\d\d|404|405)\b|WRONG_VERSION_NUMBER", NO_SERVER),
-    (r"50\d error responses|error code 5\d\d\b|INTERNAL_ERROR", "see why in the server's log"),
+    (
+        r"not in a valid JSON format|\bParseError: |error code [234]\d\d\b|ENDPOINT_NOT_FOUND"
+        "|TooManyRedirects|BadStatusLine|WRONG_VERSION_NUMBER",
+        NO_SERVER,
+    ),
+    ("LocationParseError", BAD_SERVER),
+    (
+        r"(?:429|50\d) error responses|error code 5\d\d\b|INTERNAL_ERROR",
+        "see why in the server's log",
+    ),
+    (
+        "could not convert string|invalid connection option|invalid keyword argument",
+        "correct the options of the address in mlflow.tracking_uri",
+    ),
+    ("File name too long", "name another file in mlflow.tracking_uri"),
     (
         r"password authentication failed|no password supplied|pg_hba\.conf|role \S+ does not exist"
         r"|Access denied for user|Login failed",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,10 @@ from fusion_search.analysis.records.filesystems.errors import (
 from fusion_search.analysis.records.filesystems.whole_files import holds_objects
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, printable, refuse_password
 
+# How a URI begins whose "//" is missing, mistyped or made "/" by a Path.
+_BROKEN_URI: Final = re.compile(
+    r"(s3|gs|gcs|abfss?|hdfs|viewfs|file|https?|fsspec\+[^:/]+):(?!//)/*", re.IGNORECASE
+)
 # What every pyarrow hands on: these are not looked at, for some cost a request.
 _HANDED_ON: Final = (
     *("region", "scheme", "endpoint_override", "allow_delayed_open"),
@@ -64,9 +70,16 @@ def local_folder(text: str) -> str:
     """The whole path of a local folder, whose "~" is a home folder; it need not be there.
 
     Raises:
-        ValueError: that home folder is not known.
+        ValueError: that home folder is not known, or a URI is meant.
         RefusedError: something else is there, or it may not be entered.
     """
+    if begins := _BROKEN_URI.match(text):
+        slashes = ":///" if begins[1].lower() == "file" else "://"
+        uri = begins[1].lower() + slashes + text[begins.end() :]
+        raise ValueError(
+            f"storage {text!r} is no URI; write {uri}, or ./{text} if a folder of this machine is "
+            "called so"
+        )
     try:
         folder = Path(text).expanduser().absolute()
         _refuse_obstacle(text, folder)
@@ -97,8 +110,11 @@ def _refuse_obstacle(text: str, folder: Path) -> None:
     except PermissionError:
         there = next(one for one in (folder, *folder.parents) if _is_seen(one))
         what, remedy = "a folder that this user may not enter", "have its owner allow it (chmod)"
-    except OSError:  # told where it is asked, and tried again when it may pass
-        return
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # told where it is asked, and tried again when it may pass
+            return
+        there = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        what, remedy = "a link that leads back to itself", "correct the link"
     else:
         return
     where = "it" if there == folder else printable(there)

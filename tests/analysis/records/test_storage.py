@@ -310,12 +310,15 @@ def test_what_is_no_folder_is_named_with_a_remedy_before_it_is_asked(tmp_path: P
     (tmp_path / "file").write_text("")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
     for name, blocked, what, remedy in (
         ("file", "it", "a file, not a folder", "move it away"),
         ("file/a/b", f"{tmp_path}/file", "a file, not a folder", "move it away"),
         ("pipe", "it", "a pipe, not a folder", "move it away"),
         ("link", "it", "a link to nowhere, where nothing is", "make that folder, correct the link"),
         ("link/a", f"{tmp_path}/link", "a link to nowhere, where nothing is", "make that folder"),
+        ("loop", "it", "a link that leads back to itself", "correct the link"),
+        ("loop/a", f"{tmp_path}/loop", "a link that leads back to itself", "correct the link"),
     ):
         for location in (f"{tmp_path}/{name}", f"file://{tmp_path}/{name}"):
             with pytest.raises(RefusedError) as told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 from pyarrow import fs
@@ -109,3 +110,26 @@ def test_a_uri_without_a_bucket_is_one_sentence(uri: str) -> None:
     assert str(raised.value) == (
         f"storage {uri!r} names no bucket; give one, as in s3://bucket/results"
     )
+
+
+@pytest.mark.parametrize(
+    ("location", "uri"),
+    [
+        ("s3:/bucket/a", "s3://bucket/a"),
+        (Path("s3://bucket/a"), "s3://bucket/a"),
+        ("gs:bucket", "gs://bucket"),
+        ("ABFSS:/x@y", "abfss://x@y"),
+        ("file:/srv/a", "file:///srv/a"),
+    ],
+)
+def test_a_uri_without_its_slashes_is_not_taken_for_a_folder(
+    location: str | Path, uri: str
+) -> None:
+    with pytest.raises(ValueError, match="is no URI") as raised:
+        open_storage(location)
+    assert str(raised.value) == (
+        f"storage {str(location)!r} is no URI; write {uri}, or ./{location} if a folder of this "
+        "machine is called so"
+    )
+    assert open_storage(f"./{location}").root == f"{Path.cwd()}/{location}"
+    assert open_storage("s3/a:b").root == f"{Path.cwd()}/s3/a:b"

@@ -66,8 +66,9 @@ def test_a_database_that_was_deleted_is_written_anew_and_that_is_said(
     assert said(search, uri) == []  # all is there
     delete_database(storage)
     assert said(search, uri, confirmed="base") == [
-        f"MLflow's file at {uri} was missing; the runs of 2 trials that ended before are written "
-        f"anew; `fusion-search sync-mlflow base --storage {storage.location}` writes those of base"
+        f"MLflow's file at {uri} was not there; the runs of 2 trials that ended before are "
+        f"written; `fusion-search sync-mlflow base --storage {storage.location}` writes those of "
+        "base"
     ]
     assert shown(uri) == BOTH
     assert said(search, uri, confirmed="base") == []
@@ -80,7 +81,7 @@ def test_an_address_that_knows_nothing_of_the_search_is_written_and_that_is_said
     other = f"sqlite:///{tmp_path}/other.db"
     assert said(search, other) == [
         f"MLflow at {other} had no run of this search; the runs of 2 trials that ended before are "
-        "written anew"
+        "written"
     ]
     assert shown(other) == BOTH
 

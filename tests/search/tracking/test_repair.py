@@ -171,7 +171,7 @@ def test_an_experiment_of_other_searches_is_not_restored(storage: Storage, uri: 
     client = tracking_client.open_client(uri)
     client.delete_experiment(client.create_experiment("small"))
     search = planned_search(storage, "small", 1)
-    with pytest.raises(ValueError, match="'small' of other searches was deleted; restore it"):
+    with pytest.raises(TrackingError, match="'small' of other searches was deleted; restore it"):
         sync(search, uri)
 
 

@@ -78,6 +78,8 @@ def test_an_empty_file_a_begun_one_and_a_later_versions_are_mlflows(
         ("folder", "it is a folder, not a file; move it away, or name another file in"),
         ("pipe", "it is a pipe or a device, not a file; move it away, or name another file in"),
         ("below a file", "/file is to be a folder, and a file is in its way; move it away, or"),
+        ("option", "(ValueError: could not convert string to float: 'long'); correct the options"),
+        ("long name", "; name another file in mlflow.tracking_uri"),
         ("plain folder", "name a database or a server in mlflow.tracking_uri, such as sqlite:"),
         ("unknown", "unsupported URI 'ftp://host/mlflow'"),
     ],
@@ -92,6 +94,8 @@ def test_what_is_no_file_is_said_with_a_remedy(
         "folder": f"sqlite:///{tmp_path}/folder",
         "pipe": f"sqlite:///{tmp_path}/pipe",
         "below a file": f"sqlite:///{tmp_path}/file/mlflow.db",
+        "option": f"sqlite:///{tmp_path}/x.db?timeout=long",
+        "long name": f"sqlite:///{tmp_path}/{'n' * 300}.db",
         "plain folder": str(tmp_path / "folder"),
         "unknown": "ftp://host/mlflow",
     }[kind]
@@ -142,11 +146,16 @@ def test_what_is_no_server_of_mlflows_is_said_with_a_remedy(
     for status, body, remedy in (
         (200, b"<html>hello</html>", NOT_MLFLOW),
         (200, b'{"a":1}', NOT_MLFLOW),
+        (200, b'{"experiments": 3}', NOT_MLFLOW),
+        (204, b"", NOT_MLFLOW),
         (302, b"", NOT_MLFLOW),
+        (418, b"teapot", NOT_MLFLOW),
+        (404, b'{"error_code": "ENDPOINT_NOT_FOUND", "message": "x"}', NOT_MLFLOW),
         (404, b"<html>not found</html>", NOT_MLFLOW),
         (401, b"You are not authenticated", REFUSED),
         (403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}', REFUSED),
         (403, b"Invalid Host header", "start the server with --allowed-hosts and this address"),
+        (429, b"later", "see why in the server's log"),
         (500, b"oops", "see why in the server's log"),
     ):
         given.append((status, body))
