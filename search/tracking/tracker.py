@@ -233,8 +233,9 @@ class Tracker:
                 return
             try:
                 for row in read_rows(self._search, "trials", [trial_id], None, runs.description):
-                    runs.write_trial(row)
+                    # Before it is: what cannot be read of it is said once, not at the end again.
                     self._written[trial_id] = milliseconds(row["started_at"])
+                    runs.write_trial(row)
             except RecordError as error:  # the others' runs are written
                 self._say(f"MLflow lacks the run of trial {trial_id}: {error}")
             self._owed.pop(trial_id, None)
