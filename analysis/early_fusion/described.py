@@ -114,5 +114,13 @@ def without(found: Accuracies) -> list[Part]:
                 said.append(f"without {absent} {_with_interval(values, found.metric)}")
         seeds = cells.shape[1]
         words = f"{', '.join(said)}; {count_label(seeds, 'seed')}" if said else NOT_THERE
-        parts.append(Part(0, f"{name} tested with one input absent", "", seeds, words))
+        parts.append(
+            Part(
+                0,
+                f"{name} tested with one input absent, the other at its train SNR",
+                "",
+                seeds,
+                words,
+            )
+        )
     return parts

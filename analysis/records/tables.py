@@ -202,7 +202,13 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
     """Say which file is damaged, and what to do about it."""
     try:
         yield
-    except (FileNotFoundError, StorageError, VersionError):
+    except FileNotFoundError as error:
+        if table in ("trials", "activations"):  # a trial that has not ended, or was not probed
+            raise
+        raise RecordError(
+            f"{search.named(table, name)} is missing; {_remedy(search, table, name, there=False)}"
+        ) from error
+    except (StorageError, VersionError):
         raise
     except (PermissionError, NotADirectoryError) as error:
         raise RecordError(
@@ -211,14 +217,18 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
     except (pa.ArrowException, ValueError, OSError) as error:
         what = "too large" if isinstance(error, TooLargeError) else "damaged"
         raise RecordError(
-            f"{search.named(table, name)} is {what} ({sentence(error)}); {_remedy(table)}"
+            f"{search.named(table, name)} is {what} ({sentence(error)}); "
+            f"{_remedy(search, table, name)}"
         ) from error
 
 
-def _remedy(table: str) -> str:
+def _remedy(search: Storage, table: str, name: str, *, there: bool = True) -> str:
     if table == "activations":  # which no trial writes
         return "probe the trial again to write it anew"
-    return "delete it and resume the search to run the trial again"
+    files = ["it"] if there else []
+    if table != "trials":  # by whose record the trial has ended
+        files.append(search.named("trials", name))
+    return f"delete {' and '.join(files)} and resume the search to run the trial again"
 
 
 def earlier_version(where: str, version: int) -> str:

@@ -235,6 +235,7 @@ class Tracker:
                 return
             try:
                 for row in read_rows(self._search, "trials", [trial_id], None, runs.description):
+                    # Before it is: what cannot be read of it is said once, not at the end again.
                     self._tried[trial_id] = milliseconds(row["started_at"])
                     runs.write_trial(row)
             except RecordError as error:  # the others' runs are written

@@ -135,7 +135,8 @@ def _either(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     """A list stands for it."""
-    values = listed(value, where, empty=True)
+    alone = isinstance(value, str) and kinds == (str, ...)
+    values = listed(value, where, empty=True, hint=f", as in [{shown(value)}]" if alone else "")
     if kinds[1:] == (...,):
         kinds = kinds[:1] * len(values)
     if len(kinds) != len(values):

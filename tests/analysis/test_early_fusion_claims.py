@@ -249,3 +249,16 @@ def test_the_command_writes_and_prints_every_claim(
     assert sum(1 for _ in (tmp_path / "out").glob("made-up-grids-depth0*.png")) == 1
     assert sum(1 for _ in (tmp_path / "out").glob("made-up-fusion*.png")) == 1
     assert "not drawn: search made-up has no network of some streams alone" in said
+
+
+def test_the_sheet_alone_is_drawn_before_a_claim_can_be_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read(tmp_path, [Trial(MAIN, 0, 0, extra=FULL)])
+    words = ["draw", "early-fusion", "made-up", "--storage", str(tmp_path)]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 0
+    said = "".join(capsys.readouterr())
+    assert "not drawn: no judged claim has a number of its own yet" in said
+    assert "number 1 of 1 map by its size" in said  # claim 8, which is described
+    drawn = {one.name for one in (tmp_path / "out").glob("*.png")}
+    assert {one for one in drawn if one.startswith("made-up-grids-depth0")} == drawn != set()

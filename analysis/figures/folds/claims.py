@@ -44,7 +44,7 @@ def draw_claims(
     judged = table[table["verdict"] != ""]
     shown = judged[judged["value"].notna()]
     if shown.empty:
-        raise AnalysisError("no claim has a number yet: no two networks of one seed have ended")
+        raise AnalysisError("no judged claim has a number of its own yet")
     rows = rows_of(shown)
     labels = [wrapped(f"{row['claim']}. {row['what']}", _LABEL_WIDTH, 8) for row in rows]
     figure, axes = row_figure(labels)

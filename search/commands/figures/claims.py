@@ -42,14 +42,18 @@ def early_fusion(options: argparse.Namespace) -> int:
     name = f"{search.name}-claims"
     caption = data_caption(search)
     write_text(options, claims_text(search.name, table, [finished_words(search), caption]), name)
-    figure = draw_claims(
-        table,
-        found.metric,
-        title=f"{search.name}: claims of the early-fusion paper",
-        caption=f"{caption} Of the differences that decide claim 7 the first is drawn: with audio "
-        "above its train SNR.",
-    )
-    save(options, figure, table, name)
+    try:
+        figure = draw_claims(
+            table,
+            found.metric,
+            title=f"{search.name}: claims of the early-fusion paper",
+            caption=f"{caption} Of the differences that decide claim 7 the first is drawn: with "
+            "audio above its train SNR.",
+        )
+    except AnalysisError as error:  # as after the sheet, which is described
+        say(f"not drawn: {error}")
+    else:
+        save(options, figure, table, name)
     _draw_evidence(options, search)
     if trial is not None and probed is not None:
         there = sorted(probed.loc[probed["split"] == "test", "number"].unique())

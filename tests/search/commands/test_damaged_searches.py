@@ -6,7 +6,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Runs:
     description = digit_description()
     restored = removed = 0
     found_none = False
+    settled: Mapping[tuple[str, str], int] = {}
 
     def __init__(
         self, written: list[str], search: Storage, uri: str, *, closely: bool = False
@@ -436,18 +437,23 @@ def test_figures_and_the_report_leave_out_what_cannot_be_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = open_storage(tmp_path).below("made-up")
-    trials = [Trial((0.5, 0.25), seed=seed) for seed in range(3)]
+    trials = [Trial((0.5, 0.25), seed=seed) for seed in range(4)]
     for trial in trials:
         write_trial(folder, trial)
     write_planned(folder, trials)
     first = damage_one(folder)
-    (_, second, *_) = folder.names("grid")
+    (_, second, third, _) = folder.names("grid")
     folder.write(b"damaged", "grid", second)
+    folder.remove("grid", third)
     place = ["--storage", str(tmp_path), "--output", str(tmp_path / "out")]
     assert main(["draw", "grids", "made-up", *place]) == 0
     error = capsys.readouterr().err
     assert error.count(f"trials/{first} is damaged") == 1
     assert error.count(f"grid/{second} is damaged") == 1
+    # A trial has ended by its record in trials, without which it runs again.
+    records = tmp_path / "made-up" / "trials"
+    assert f"; delete it and {records / second} and resume the search" in error
+    assert error.count(f"grid/{third} is missing; delete {records / third} and resume") == 1
     assert "seeds" in (tmp_path / "out" / "made-up-grids-depth0.csv").read_text()
     assert main(["report", "made-up", *place]) == 0
     for name in folder.names("grid"):

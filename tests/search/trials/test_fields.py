@@ -116,6 +116,7 @@ def test_settings_of_every_type_are_read() -> None:
         ({"kernel": [3, "x"]}, "network.kernel.1 is 'x'; allowed: a whole number"),
         ({"widths": [8, 1.5]}, "network.widths.1 is 1.5; allowed: a whole number"),
         ({"words": [1]}, "network.words.0 is 1; allowed: text"),
+        ({"words": "one"}, "network.words must be a list, as in ['one']"),
         ({"augmentation": "flip"}, "network.augmentation must be a mapping"),
         (
             {"augmentation": {"kind": "blur"}},
