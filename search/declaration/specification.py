@@ -278,8 +278,12 @@ class SearchSpecification(SearchOutline):
         choices = [name for name, one in self.space.parameters().items() if isinstance(one, Choice)]
         if unknown := [name for name in self.scheduler.within if name not in choices]:
             raise ValueError(
-                f"scheduler.within names {', '.join(unknown)}; allowed: "
-                f"{', '.join(choices) or 'none'}, what samples choose among options"
+                f"scheduler.within names {', '.join(unknown)}; "
+                + (
+                    f"allowed: {', '.join(choices)}, what samples choose among options"
+                    if choices
+                    else "samples choose nothing among options here: leave it out"
+                )
             )
 
     def _check_folds(self, space: Space) -> None:

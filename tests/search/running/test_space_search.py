@@ -296,6 +296,10 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
             "scheduler.within names depth; allowed: coupling_level1, coupling_level2, end, what",
         ),
         (
+            {"scheduler": {"name": "asha", "within": ["depth"]}, "placement": None},
+            "within names depth; samples choose nothing among options here: leave it out",
+        ),
+        (
             {"scheduler": {"name": "median", "within": ["fusion_depth"]}},
             "within is ['fusion_depth'] with scheduler median, which sets no sample against its",
         ),
