@@ -128,7 +128,8 @@ def test_status_says_that_a_confirmation_is_due_until_it_has_ended(
         for words in (["status", "found"], ["status"]):
             main(words)
             lines = [one.strip() for one in capsys.readouterr().out.splitlines()]
-            found.append([one for one in lines if "confirmation" in one and "found-" not in one])
+            lines = [one for one in lines if "found-" not in one and "stopped: " not in one]
+            found.append([one for one in lines if "confirmation" in one])
         assert found[0] == found[1]
         return found[0]
 

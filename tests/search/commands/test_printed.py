@@ -289,7 +289,6 @@ def test_what_is_advised_about_a_search_finds_it(
     ("words", "unread", "unbuffered"),
     [
         ("draw --help", ("stdout",), ""),
-        ("status", ("stdout",), ""),
         ("status", ("stdout",), "1"),
         ("status nothing", ("stdout", "stderr"), ""),
     ],

@@ -239,7 +239,7 @@ def test_searchers_learn_where_there_is_something_to_learn(
         ]
         return float(np.mean([one["best"].iloc[-1] for one in runs]))
 
-    assert mean_best(name, 8) > mean_best("random", 40)
+    assert mean_best(name, 5) > mean_best("random", 40)
 
 
 @pytest.mark.parametrize("name", sorted(SEARCHERS))
