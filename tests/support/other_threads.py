@@ -11,11 +11,12 @@ from threadpoolctl import threadpool_limits
 def others_share(call: Callable[[], object]) -> float:
     """Processor time of other threads, as a share of the caller's own, while NumPy may have two.
 
-    The least of five runs, for threads that have just been started compute for a while for nothing.
+    The least of up to 30 runs: threads that have just been started compute for a while for nothing,
+    and what other tests left in this process may be at work for seconds.
     """
     others = []
     with threadpool_limits(2, user_api="blas"):
-        for _ in range(5):
+        for _ in range(30):
             before, own = time.process_time(), time.thread_time()
             call()
             seconds, its_own = time.process_time() - before, time.thread_time() - own
