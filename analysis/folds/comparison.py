@@ -104,21 +104,18 @@ def compare_folds(
         by_fold_differences = by_fold(differences, metric)
     others = [one for one in values.index if one != baseline]
     flips = compare(by_fold_differences.loc[others], unit="fold")
-    rows, compared = [], []
+    rows = []
     for label in values.index:
         own = folds.loc[label].dropna().to_numpy(dtype=float)
         mean, low, high = interval(own, share=metric.share, minimize=metric.sign < 0)
         row = {**counted(values.loc[label]), "mean": mean, "low": low, "high": high}
-        compared.append(0)  # folds
         if label != baseline:
             fold_differences = by_fold_differences.loc[label].dropna().to_numpy(dtype=float)
             run_differences = differences.loc[label].dropna().to_numpy(dtype=float)
             corrected = corrected_t_test(fold_differences, shares[label])
-            compared[-1] = len(fold_differences)
             if label in apart and baseline in folds.index:
                 other = folds.loc[baseline].dropna().to_numpy(dtype=float)
                 corrected = corrected_welch_test(own, other, (shares[label], shares[baseline]))
-                compared[-1] = min(len(own), len(other))
             row |= {
                 "unpaired": apart.get(label),
                 "paired_folds": len(fold_differences),
@@ -136,14 +133,17 @@ def compare_folds(
     table = pd.DataFrame(rows, values.index, columns=[*VALUE_COLUMNS, *TEST_COLUMNS])
     table["p_corrected_holm"] = holm(table["p_corrected_t"].to_numpy(dtype=float))
     table["decision"] = [
-        None if label == baseline else _decision(row, count)
-        for label, row, count in zip(table.index, rows_of(table), compared, strict=True)
+        None if label == baseline else _decision(row, table["folds"].get(baseline, 0))
+        for label, row in zip(table.index, rows_of(table), strict=True)
     ]
     return table
 
 
-def _decision(row: Mapping[str, Any], folds: int) -> str:
-    """By the test whose interval stands beside it, of so many folds."""
+def _decision(row: Mapping[str, Any], baseline_folds: int) -> str:
+    """By the test whose interval stands beside it."""
+    folds = int(row["paired_folds"])
+    if isinstance(row["unpaired"], str):
+        folds = min(row["folds"], baseline_folds)
     if not folds:
         return NOTHING
     if few := undecided(folds, unit="fold"):

@@ -17,9 +17,11 @@ from fusion_search.analysis.conditions import (
     networks,
     of_network,
 )
+from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import AnalysisError, Search
 from fusion_search.analysis.records.tables import read_table
+from fusion_search.analysis.records.words.names import CONFIRMATION_SUFFIX, SPECIFICATION_FILE
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,27 @@ def fold_measures(trials: pd.DataFrame, description: TaskDescription) -> list[Fo
     optimistic = f"{words}, optimistic: best test epoch of any run"
     found.append(FoldMeasure(f"optimistic_{name}", optimistic, optimistic=True))
     return [one for one in found if one.column in trials and trials[one.column].notna().any()]
+
+
+def check_tested(search: Search, trials: pd.DataFrame, figure: str) -> None:
+    """Raise ``AnalysisError`` for trials that were measured on validation examples.
+
+    Args:
+        search: of the trials.
+        trials: its finished ones.
+        figure: that is asked for, as ``draw`` has it; its confirmation's, or how to make that, is
+            named.
+    """
+    if set(trials["split"]) <= {"test"}:
+        return
+    folder, name = search.storage.parent, search.name + CONFIRMATION_SUFFIX
+    told = command("confirm", search.name, storage=folder.location)
+    if folder.is_there(name, SPECIFICATION_FILE):
+        told = command("draw", figure, name, storage=folder.location)
+    raise AnalysisError(
+        f"search {search.name} is measured on the validation split; the paper's tables are of test "
+        f"examples, such as its confirmation's: `{told}`"
+    )
 
 
 def runs(trials: pd.DataFrame, labels: Sequence[str], column: str) -> pd.DataFrame:

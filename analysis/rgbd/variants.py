@@ -10,12 +10,10 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
-from fusion_search.analysis.folds.runs import distinct, settings_besides
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.folds.runs import check_tested, distinct, settings_besides
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
-from fusion_search.analysis.records.words.names import CONFIRMATION_SUFFIX, SPECIFICATION_FILE
 from fusion_search.analysis.records.words.networks import varied_words
 from fusion_search.analysis.rgbd.paper import (
     BY_DEPTH,
@@ -100,11 +98,7 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
         raise AnalysisError(
             f"search {search.name} is of task {description.task}; `draw rgbd` takes those of {TASK}"
         )
-    if len(trials) and set(trials["split"]) != {"test"}:
-        raise AnalysisError(
-            f"search {search.name} is measured on the validation split; the paper's tables are of "
-            f"test examples, such as its confirmation's: `{_of_confirmation(search)}`"
-        )
+    check_tested(search, trials, TASK)
     found = pd.Series(list(map(variant, rows_of(trials))), trials.index, dtype=object)
     trials = trials.assign(variant=found)[found.notna()]
     if trials.empty:
@@ -122,14 +116,6 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             made.append(_group(part, told))
     words = distinct([one.words for one in made])
     return [replace(one, words=own) for one, own in zip(made, words, strict=True)]
-
-
-def _of_confirmation(search: Search) -> str:
-    """What draws it, or makes it where it is not there."""
-    folder, name = search.storage.parent, search.name + CONFIRMATION_SUFFIX
-    if folder.is_there(name, SPECIFICATION_FILE):
-        return command("draw", "rgbd", name, storage=folder.location)
-    return command("confirm", search.name, storage=folder.location)
 
 
 def told_apart(made: Sequence[Group]) -> tuple[str, dict[str, str]]:

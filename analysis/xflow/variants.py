@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from fusion_search.analysis.conditions import at_train, train_conditions, train_label
-from fusion_search.analysis.folds.runs import distinct, settings_besides
+from fusion_search.analysis.folds.runs import check_tested, distinct, settings_besides
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
@@ -92,6 +92,7 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
             f"search {search.name} is of {description.task}; the paper's tables are of {TASK}; "
             "`draw folds` is for any task"
         )
+    check_tested(search, trials, "xflow")
     trials = trials[trials["streams"] == ""]
     unknown = [name for name in _TOLD if name not in trials or trials[name].isna().any()]
     if unknown:
@@ -108,11 +109,6 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
         raise AnalysisError(
             f"search {search.name} has no finished trial of a variant of the paper: no "
             "connections, or at both levels and in both directions cross, residual or both"
-        )
-    if set(trials["split"]) != {"test"}:
-        raise AnalysisError(
-            f"search {search.name} is measured on the validation split; the paper's tables are of "
-            "test persons, such as its confirmation's"
         )
     trials = trials.assign(
         rest=[settings_besides(text, _TOLD) for text in trials[VARIED_SETTINGS]],

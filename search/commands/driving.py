@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from fusion_search.analysis.records.advice import command, confirmed_search, read_options
 from fusion_search.analysis.records.description import read_description
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
-from fusion_search.analysis.records.selection.best import BestSample, planned_trials
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
@@ -61,7 +61,6 @@ from fusion_search.search.running.summary import (
     INCOMPLETE,
     SOME_FAILED,
     best_so_far,
-    chosen_by,
     go_on_command,
     left_words,
     summary,
@@ -154,7 +153,7 @@ def _left(name: str, location: str) -> str:
         search = load_outline(name, location)
         trials, _ = read_records(storage, planned_ids(storage), damaged.__setitem__)
         planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
-        best = best_so_far(search, storage, trials)
+        best = best_so_far(search, storage, rows_of(trials))
     except ValueError:  # such as one that is not written yet; the command says what is wrong
         return f"go on with: {_resume(name, location)}"
     state = search_state(None, planned, len(trials) + len(damaged))
@@ -271,9 +270,8 @@ class _Followed:
         self._told = set(recorded_trials(self._storage) & planned_ids(self._storage))
         description = read_description(self._storage)
         before = read_rows(self._storage, "trials", sorted(self._told), warn_of_damage)
-        plan = read_plan(self._storage)
-        best = BestSample(chosen_by(self._search, description), before, planned_trials(plan))
-        common = shared_parts([row["trial_name"] for row in plan])
+        best = best_so_far(self._search, self._storage, before)
+        common = shared_parts([row["trial_name"] for row in read_plan(self._storage)])
         self._lines = TrialLines(description, best, common)
         print(ended_before(len(self._told), self._planned), flush=True)
         self._bar = tqdm(

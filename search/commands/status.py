@@ -118,10 +118,11 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
     damaged: dict[str, str] = {}
     trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
     planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
-    best = best_so_far(search, storage, trials)
-    kinds = len(best.kinds())
-    value = best.objective.text(best.value) if best.trial_ids else "-"
-    value = f"{kinds} kinds" if best.trial_ids and kinds > 1 else value
+    best = best_so_far(search, storage, rows_of(trials))
+    value = "-"
+    if best is not None and best.trial_ids:
+        kinds = len(best.kinds())
+        value = f"{kinds} kinds" if kinds > 1 else best.objective.text(best.value)
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     counted = f"{len(trials)} of {planned or '?'}"
     driver = read_driver(storage)
@@ -211,7 +212,7 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} not run")
     if samples := dropped_samples(storage):
         print(f"fold rungs: {dropped_words([one.folds for one in samples])}")
-    best = best_so_far(search, storage, trials)
+    best = best_so_far(search, storage, rows_of(trials))
     for line in best_lines(best, trials):
         print(line)
     if due := left_words(search, storage, state, best):

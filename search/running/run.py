@@ -16,6 +16,7 @@ from fusion_search.analysis.records.advice import RunOptions, confirmed_search
 from fusion_search.analysis.records.description import TASK_FILE, read_description
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.filesystems.errors import StorageError
+from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import SPECIFICATION_FILE
@@ -186,13 +187,12 @@ def run(
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
     before, _ = read_records(storage, planned_ids(storage), lambda *_: None)  # said by then
-    confirms = confirmed_search(search.name, search.storage) is not None
     progress = Progress(
         storage,
         planned=planned,
         ended=planned - remaining,
         epochs=epochs,
-        best=None if confirms else best_so_far(search, storage, before),
+        best=best_so_far(search, storage, rows_of(before)),
         description=recorder.description,
         common=common_parts(search),
         lease=held_lease(storage),

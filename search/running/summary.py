@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -88,8 +89,7 @@ def summary(
     if strays:
         print(printable(strays_sentence(storage, strays)))
     description = read_description(storage)
-    found = best_so_far(search, storage, trials)
-    for line in best_lines(found, trials, description):
+    for line in best_lines(best_so_far(search, storage, rows_of(trials)), trials, description):
         print(line)
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
@@ -119,29 +119,31 @@ def summary(
     return SOME_FAILED if counts[FAILED] else 0
 
 
-def best_so_far(search: SearchOutline, storage: Storage, trials: pd.DataFrame) -> BestSample:
-    """The best of a search, from its table ``trials``; a confirmation has none.
+def best_so_far(
+    search: SearchOutline, storage: Storage, rows: Iterable[Mapping[str, Any]]
+) -> BestSample | None:
+    """The best of a search, from its rows of ``trials``; a confirmation has none.
 
     It compares what was chosen before, on test examples, and says so in a sentence of its own.
     """
-    objective = chosen_by(search, read_description(storage))
     if confirmed_search(search.name, search.storage) is not None:
-        return BestSample(objective)
-    return BestSample(objective, rows_of(trials), planned_trials(read_plan(storage)))
+        return None
+    objective = chosen_by(search, read_description(storage))
+    return BestSample(objective, rows, planned_trials(read_plan(storage)))
 
 
 def best_lines(
-    best: BestSample, trials: pd.DataFrame, description: TaskDescription | None = None
+    best: BestSample | None, trials: pd.DataFrame, description: TaskDescription | None = None
 ) -> list[str]:
     """A line on the best sample, of each kind of data where a sweep has several.
 
     Args:
-        best: of a search.
+        best: of a search; None where it has none.
         trials: its table.
         description: of its task, where a single trial's result is to be told.
     """
     lines = []
-    for kind, own in best.kinds().items():
+    for kind, own in best.kinds().items() if best is not None else ():
         of = f", {kind}" if kind else ""
         over = ""
         if len(own.trial_ids) == 1 and description is not None:
@@ -189,7 +191,7 @@ def print_mlflow(uri: str, page: str | None) -> None:
     print(f"{'        then open' if ui else 'MLflow:'} {printable(page)}")
 
 
-def left_words(search: SearchOutline, storage: Storage, state: str, best: BestSample) -> str:
+def left_words(search: SearchOutline, storage: Storage, state: str, best: BestSample | None) -> str:
     """What goes on with a search that was interrupted, or with its confirmation; else empty.
 
     Args:
@@ -209,7 +211,7 @@ def left_words(search: SearchOutline, storage: Storage, state: str, best: BestSa
         of = f"its best {top}, with {count_label(seeds, 'fresh seed')} each"
         to_come = f"its confirmation is still to come: {of}" if due else ""
         return "; ".join(filter(None, [to_come, resume if state == INTERRUPTED else ""]))
-    if not best.trial_ids:
+    if best is None or not best.trial_ids:
         return ""
     confirm = go_on_command("confirm", search, read_options(own if began else storage))
     if began:

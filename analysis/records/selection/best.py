@@ -74,11 +74,12 @@ class BestSample:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take a trial in that has ended, from its row of ``trials``."""
-        self._add(row)
+        key = _sample_key(row)
+        self._add(key, row)
         if not isinstance(row.get("sample"), str):  # a searcher sets data against each other
             kind = _kind(row)
             of_kind = self._kinds.setdefault(kind, BestSample(self.objective, (), self._planned))
-            of_kind._add(row)
+            of_kind._add(key, row)
 
     def like(self, row: Mapping[str, Any]) -> BestSample:
         """The best of the samples that were trained on the data of one; of a search of all."""
@@ -104,8 +105,7 @@ class BestSample:
         ]
         return dict(zip(words, self._kinds.values(), strict=True))
 
-    def _add(self, row: Mapping[str, Any]) -> None:
-        key = _sample_key(row)
+    def _add(self, key: str, row: Mapping[str, Any]) -> None:
         own = self._samples.setdefault(key, {})
         value = self.objective.value(row) if row["status"] == FINISHED else math.nan
         own[row["trial_id"]] = _Ended(value, row["ended_at"], row["trial_name"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from typing import Final
 
 import pandas as pd
@@ -42,7 +44,7 @@ def early_fusion(options: argparse.Namespace) -> int:
     name = f"{search.name}-claims"
     caption = data_caption(search)
     write_text(options, claims_text(search.name, table, [finished_words(search), caption]), name)
-    try:
+    with _said_if_not_drawn():  # as after the sheet, which is described
         figure = draw_claims(
             table,
             found.metric,
@@ -50,9 +52,6 @@ def early_fusion(options: argparse.Namespace) -> int:
             caption=f"{caption} Of the differences that decide claim 7 the first is drawn: with "
             "audio above its train SNR.",
         )
-    except AnalysisError as error:  # as after the sheet, which is described
-        say(f"not drawn: {error}")
-    else:
         save(options, figure, table, name)
     _draw_evidence(options, search)
     if trial is not None and probed is not None:
@@ -65,10 +64,16 @@ def _draw_evidence(options: argparse.Namespace, search: Search) -> None:
     """The sheet and its dependence numbers, maps by fusion depth, one sense alone."""
     every = {"trial": None, "train": None}
     for draw, own in ((grids, {**every, "depths": [0]}), (fusion, every), (unimodal, {})):
-        try:
+        with _said_if_not_drawn():
             draw(argparse.Namespace(**{**vars(options), **own}))
-        except AnalysisError as error:
-            say(f"not drawn: {error}")
+
+
+@contextlib.contextmanager
+def _said_if_not_drawn() -> Iterator[None]:
+    try:
+        yield
+    except AnalysisError as error:
+        say(f"not drawn: {error}")
 
 
 def main_network(search: Search) -> pd.Series | None:
