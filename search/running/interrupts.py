@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from fusion_search.search.records.lease import interrupt_main_thread
-
 _OUTPUTS: Final = (1, 2)
 _CTRL_C: Final = "Ctrl-C (SIGINT)"
 _TERMINATED: Final = "SIGTERM"
@@ -32,7 +30,7 @@ def interrupt(cause: str = "") -> None:
         cause: what interrupts, in words; empty where that has been told.
     """
     _causes.append(cause)
-    interrupt_main_thread()
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 @contextmanager
