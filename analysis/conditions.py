@@ -29,6 +29,8 @@ from fusion_search.analysis.records.selection import (
 from fusion_search.analysis.records.selection.best import data_settings
 from fusion_search.analysis.records.words.names import column_words
 from fusion_search.analysis.records.words.networks import (
+    DEPTH,
+    PLAIN,
     placement_words,
     value_words,
     varied_words,
@@ -68,7 +70,9 @@ def of_network(table: pd.DataFrame, network: Mapping[str, Any]) -> pd.DataFrame:
 
 def network_title(network: Mapping[str, Any]) -> str:
     """A network for people, such as "second-layer fusion: MMTM at level1, width 8"."""
-    words = placement_words(network).removesuffix(": plain")
+    words = placement_words(network)
+    if DEPTH in network:  # whose name says enough, where nothing couples its streams before
+        words = words.removeprefix(f"{PLAIN} ")
     return ", ".join(filter(None, (words, varied_words(network.get(VARIED_SETTINGS)))))
 
 

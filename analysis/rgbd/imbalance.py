@@ -1,9 +1,10 @@
-"""Whether the gate's gain over naive fusion grows with the imbalance of the two SNRs.
+"""Whether the gate's gain over plain fusion grows with the imbalance of the two SNRs.
 
-The paper's hypothesis: naive fusion is fine where both streams are equally informative, and harmful
-where they are not, so that a gate should gain the more, the more unlike the streams are. In every
-fold the gain (the gate's accuracy minus that of naive fusion, of the same fold and seed) at all
-test conditions with two finite SNRs is fitted by a line, by least squares, over the imbalance
+The paper's hypothesis: plain fusion, which it calls naive, is fine where both streams are equally
+informative, and harmful where they are not, so that a gate should gain the more, the more unlike
+the streams are. In every fold the gain (the gate's accuracy minus that of plain fusion, of the same
+fold and seed) at all test conditions with two finite SNRs is fitted by a line, by least squares,
+over the imbalance
 
     |log2(SNR of RGB / SNR of depth)|
 
@@ -26,7 +27,7 @@ from fusion_search.analysis.folds.runs import test_share
 from fusion_search.analysis.paired import compare, difference_text, ends_text, p_words
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.rgbd.paper import GATES, NAIVE
+from fusion_search.analysis.rgbd.paper import GATES, PLAIN_FUSION
 from fusion_search.analysis.rgbd.variants import Group
 from fusion_search.analysis.statistics import corrected_t_test, undecided
 from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED
@@ -66,8 +67,8 @@ def compute_gains(group: Group, grid: pd.DataFrame, description: TaskDescription
     values = own.groupby(["variant", *columns, "fold", "seed"])[description.metric.name].mean()
     tables = [empty]
     there = set(values.index.get_level_values("variant")) if len(values) else set()
-    for gate in (one for one in GATES if {one, NAIVE} <= there):
-        gains = (values.loc[gate] - values.loc[NAIVE]).dropna()
+    for gate in (one for one in GATES if {one, PLAIN_FUSION} <= there):
+        gains = (values.loc[gate] - values.loc[PLAIN_FUSION]).dropna()
         gains = gains.groupby([*columns, "fold"]).mean().rename("gain").reset_index()
         ratio = gains[columns[0]] / gains[columns[1]]
         tables.append(gains.assign(variant=gate, imbalance=np.abs(np.log2(ratio))))
@@ -136,5 +137,5 @@ def _sentence(row: dict[str, Any], metric: MetricDescription) -> str:
         told += f", 95 % interval {ends}, p {p_words(row['p'])}"
     few = undecided(row["folds"], unit="fold")
     counted = few or count_label(row["folds"], "fold")
-    what = f"The gain of {row['variant']} over naive fusion"
+    what = f"The gain of {row['variant']} over plain fusion"
     return f"{what} {said} ({told}; {counted}), {row['group']}."

@@ -7,21 +7,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-NAIVE: Final = "naive fusion"
+PLAIN_FUSION: Final = "plain fusion"
+"""The paper's naive fusion: features concatenated, and nothing between the levels."""
 BY_DEPTH: Final = "gate by depth"
-BY_RGB: Final = "gate by RGB"
-RGB_ALONE: Final = "RGB alone"
+BY_RGB: Final = "gate by rgb"
+RGB_ALONE: Final = "rgb alone"
 DEPTH_ALONE: Final = "depth alone"
 
 GATES: Final = (BY_DEPTH, BY_RGB)
-VARIANTS: Final = (NAIVE, *GATES, RGB_ALONE, DEPTH_ALONE)
+VARIANTS: Final = (PLAIN_FUSION, *GATES, RGB_ALONE, DEPTH_ALONE)
 """The paper's gate is made from depth; the other way round it does not print."""
 
 SCRATCH: Final = "small"
 WASHINGTON: Final = "Washington RGB-D"
 FACES: Final = "BU-3DFE"
 
-_FUSED: Final = (NAIVE, BY_DEPTH, RGB_ALONE)
+_FUSED: Final = (PLAIN_FUSION, BY_DEPTH, RGB_ALONE)
 PRINTED: Final[Mapping[tuple[str, int, str], Mapping[str, float]]] = {
     (data, folds, network): dict(zip(_FUSED, accuracies, strict=True))
     for data, folds, network, accuracies in (

@@ -19,7 +19,7 @@ from fusion_search.analysis.folds.runs import (
 )
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.selection import Search
-from fusion_search.analysis.rgbd.paper import NAIVE, VARIANTS
+from fusion_search.analysis.rgbd.paper import PLAIN_FUSION, VARIANTS
 from fusion_search.analysis.rgbd.variants import RANDOM, Group, groups
 from fusion_search.analysis.statistics import corrected_welch_test
 
@@ -48,7 +48,7 @@ def compute_rgbd(search: Search) -> tuple[pd.DataFrame, list[Group]]:
                 continue
             values = variant_runs(group, measure.column)
             shares = dict.fromkeys(values.index, test_share(group.trials))
-            table = compare_folds(values, NAIVE, shares, metric)
+            table = compare_folds(values, PLAIN_FUSION, shares, metric)
             parameters = group.trials.groupby("variant")["parameters"].first()
             given: dict[str, Any] = {"group": group.words, "data": group.data}
             given |= {"fold_by": group.fold_by, "measure": measure.column}
@@ -69,7 +69,7 @@ def _paper(group: Group, name: str, printed: bool) -> float:
 
 
 def compute_flattery(found: Sequence[Group], metric: MetricDescription) -> pd.DataFrame:
-    """How much higher random folds are than folds by object, of groups that are else equal.
+    """How much higher random folds are than folds by instance, of groups that are else equal.
 
     The folds of both are other ones, so that nothing is paired: the interval is that of
     :func:`analysis.statistics.corrected_welch_test`.

@@ -27,11 +27,12 @@ from fusion_search.analysis.rgbd.variants import RANDOM, Group
 
 FRAMES: Final = (
     "The paper draws its folds at random from single frames, so that views of one object train and "
-    "test; its numbers stand beside such folds alone. Folds by object hold all views of the "
+    "test; its numbers stand beside such folds alone. Folds by instance hold all views of the "
     "objects that they test."
 )
+NAMES: Final = "Plain fusion is what the paper calls naive fusion."
 NO_PAIRS: Final = (
-    "Whether the gate's gain grows with the imbalance of the SNRs is not told: that takes naive "
+    "Whether the gate's gain grows with the imbalance of the SNRs is not told: that takes plain "
     "fusion and a gate, both tested at several pairs of finite SNRs."
 )
 NO_FLATTERY: Final = (
@@ -70,9 +71,9 @@ def rgbd_text(
             parts += [f"### {metric.words.capitalize()} {where}", _table(part, metric)]
         told = imbalance[imbalance["group"] == group.words] if len(imbalance) else imbalance
         parts += ["### Under unequal noise", *(list(told["sentence"]) if len(told) else [NO_PAIRS])]
-    parts += ["## Random folds against folds by object", _flattery(flattery, metric)]
+    parts += ["## Random folds against folds by instance", _flattery(flattery, metric)]
     missing = [NO_SHARE] if table["test_share"].isna().any() else []
-    ends = ["## Notes", FRAMES, RULE, INTERVALS, TESTS, *missing, *notes]
+    ends = ["## Notes", NAMES, FRAMES, RULE, INTERVALS, TESTS, *missing, *notes]
     return "\n\n".join([*parts, *ends]) + "\n"
 
 
@@ -85,7 +86,7 @@ def _table(rows: pd.DataFrame, metric: MetricDescription) -> str:
         told += [value_text(row, metric), difference_words(row, metric)]
         told += [p_text(row["p_corrected_t"]), p_text(row["p_max_t"]), decision]
         cells.append([*told, *([_paper(row, metric)] if printed else [])])
-    header = ["network", "parameters", "folds", metric.words, "difference to naive fusion"]
+    header = ["network", "parameters", "folds", metric.words, "difference to plain fusion"]
     header += ["p corrected", "p sign flips", "decision", *(["paper"] if printed else [])]
     return markdown_table(header, cells)
 
@@ -105,7 +106,7 @@ def _flattery(table: pd.DataFrame, metric: MetricDescription) -> str:
         ]
         for row in rows_of(table)
     ]
-    header = ["network", "folds", f"{RANDOM} folds", "folds by object", "difference", "of"]
+    header = ["network", "folds", f"{RANDOM} folds", "folds by instance", "difference", "of"]
     return markdown_table(header, cells)
 
 

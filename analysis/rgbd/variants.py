@@ -20,7 +20,7 @@ from fusion_search.analysis.rgbd.paper import (
     BY_RGB,
     DEPTH_ALONE,
     FACES,
-    NAIVE,
+    PLAIN_FUSION,
     PRINTED,
     PRINTED_DEPTH,
     RGB_ALONE,
@@ -32,10 +32,9 @@ from fusion_search.analysis.rgbd.paper import (
 TASK: Final = "rgbd"
 STAND_IN: Final = "the rendered stand-in"
 RANDOM: Final = "random"
-_FOLDS_WORDS: Final = {RANDOM: "random folds", "instance": "folds by object"}
+_FOLDS_WORDS: Final = {RANDOM: "random folds", "instance": "folds by instance"}
 _ENDS: Final = {
-    "": NAIVE,
-    "concatenate": NAIVE,
+    "": PLAIN_FUSION,
     "gate_by_depth": BY_DEPTH,
     "gate_by_rgb": BY_RGB,
 }

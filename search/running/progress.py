@@ -21,7 +21,7 @@ from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.analysis.records.words.names import without_common
-from fusion_search.analysis.records.words.networks import setting_words
+from fusion_search.analysis.records.words.networks import PLAIN, setting_words
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.records.claim import release_all
 from fusion_search.search.records.lease import Lease, LeaseLostError
@@ -94,6 +94,8 @@ def _common_to(space: Space) -> set[str]:
     searched = {name for (_, name), one in space.settings.items() if is_searched(one)}
     # Of streams that are left out the condition is not told.
     kept = {*first.condition_parts} if len(space.streams) == 1 else set()
+    if space.placements() == sum(1 for _ in space.by_layout.networks()):
+        kept.add(PLAIN)
     for name, one in first.layout_settings().items():
         if name not in searched:
             kept.add(setting_words(name, one))

@@ -189,8 +189,7 @@ class TrialSpecification:
     def name_parts(self) -> tuple[str, ...]:
         """What the name consists of: first layout and placement, then settings, condition, seed."""
         words = [setting_words(name, one) for name, one in self.layout_settings().items()]
-        words += self.placed_parts
-        words += [] if any(words) else [PLAIN]
+        words += self.placed_parts or [PLAIN]
         words += [setting_words(name, plain_value(one)) for name, one in self.told().items()]
         words += self.condition_parts
         words += [f"fold {self.fold}"] if self.fold or FOLD in self.varied else []

@@ -118,8 +118,8 @@ def test_what_a_gate_gains_is_drawn_from_the_records_alone(tmp_path: Path) -> No
     naive = clean[both & ~clean["end"].str.startswith("gate")]
     assert naive["fold"].value_counts().eq(2).all()
     by_kind = naive.groupby("fold_by")["train_condition_accuracy"].mean()
-    assert folds.loc["naive fusion", "mean_random"] == pytest.approx(by_kind["random"])
-    assert folds.loc["naive fusion", "mean_instance"] == pytest.approx(by_kind["instance"])
+    assert folds.loc["plain fusion", "mean_random"] == pytest.approx(by_kind["random"])
+    assert folds.loc["plain fusion", "mean_instance"] == pytest.approx(by_kind["instance"])
 
 
 def test_networks_that_differ_in_no_single_value_are_found_and_their_gates_have_no_weights(

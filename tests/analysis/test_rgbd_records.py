@@ -61,11 +61,10 @@ def grouped(rows: list[dict[str, Any]]) -> list[Group]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"end": ""}, "naive fusion"),
-        ({"end": "concatenate"}, "naive fusion"),
+        ({"end": ""}, "plain fusion"),
         ({"end": "gate_by_depth"}, "gate by depth"),
-        ({"end": "gate_by_rgb"}, "gate by RGB"),
-        ({"streams": "rgb"}, "RGB alone"),
+        ({"end": "gate_by_rgb"}, "gate by rgb"),
+        ({"streams": "rgb"}, "rgb alone"),
         ({"streams": "depth"}, "depth alone"),
         ({"placement": json.dumps({"level1": {"coupling": "mmtm"}})}, None),
     ],
@@ -84,15 +83,15 @@ def printed(**changes: Any) -> dict[str, float]:
 def test_the_papers_numbers_stand_beside_random_folds_of_its_data_without_noise() -> None:
     # As printed, ten folds and five.
     assert printed() == {
-        "naive fusion": 76.65,
+        "plain fusion": 76.65,
         "gate by depth": 99.32,
-        "RGB alone": 50.08,
+        "rgb alone": 50.08,
         "depth alone": 77.07,
     }
     assert printed(rgb_network="vgg19", folds=5) == {
-        "naive fusion": 83.16,
+        "plain fusion": 83.16,
         "gate by depth": 99.51,
-        "RGB alone": 96.73,
+        "rgb alone": 96.73,
         "depth alone": 73.87,
     }
     assert printed(depth_network="vgg19") == {"depth alone": 2.38}
@@ -106,7 +105,7 @@ def test_groups_are_told_apart_by_folds_networks_and_train_condition() -> None:
     rows = [trial(), trial(fold_by="instance"), trial(frozen=True), trial(train_depth_snr=2.0)]
     assert [one.words for one in grouped(rows)] == [
         "Washington RGB-D, 1 of 10 random folds, RGB by resnet50",
-        "Washington RGB-D, 1 of 10 folds by object, RGB by resnet50",
+        "Washington RGB-D, 1 of 10 folds by instance, RGB by resnet50",
         "Washington RGB-D, 1 of 10 random folds, RGB by resnet50 frozen",
         "Washington RGB-D, 1 of 10 random folds, RGB by resnet50, trained at rgb Orig., depth 2",
     ]
@@ -115,7 +114,7 @@ def test_groups_are_told_apart_by_folds_networks_and_train_condition() -> None:
         "Washington RGB-D",
         [
             "1 of 10 random folds, RGB by resnet50",
-            "1 of 10 folds by object, RGB by resnet50",
+            "1 of 10 folds by instance, RGB by resnet50",
             "1 of 10 random folds, RGB by resnet50 frozen",
         ],
     )
@@ -187,7 +186,7 @@ def test_the_slope_of_the_gain_is_that_of_the_line_that_made_it() -> None:
     assert (row["low"], row["high"]) == pytest.approx((slopes.mean() - half, slopes.mean() + half))
     assert row["verdict"] == "held"
     assert row["sentence"].startswith(
-        "The gain of gate by depth over naive fusion grows with the imbalance of the two SNRs "
+        "The gain of gate by depth over plain fusion grows with the imbalance of the two SNRs "
         "(+3.40 points for each halving of one SNR, 95 % interval"
     )
 
@@ -253,7 +252,7 @@ def test_how_much_of_depth_passes_is_told_by_class_and_condition() -> None:
     )
     assert table.loc[(math.inf, "all"), "median"] == pytest.approx(0.4)
     assert table.loc[(math.inf, "all"), "examples"] == 3
-    other = depth_weights(activations(), "gate by RGB", DESCRIPTION)
+    other = depth_weights(activations(), "gate by rgb", DESCRIPTION)
     assert (weights["depth"] + other["depth"]).tolist() == pytest.approx([1.0] * 6)
 
 

@@ -1,4 +1,4 @@
-"""What a gate gains over naive fusion, by the imbalance of the two SNRs."""
+"""What a gate gains over plain fusion, by the imbalance of the two SNRs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def draw_imbalance(
         if metric.share:
             axes.yaxis.set_major_formatter(lambda gain, _: f"{100 * gain:+g}" if gain else "0")
     unit = " (points)" if metric.share else ""
-    panels[0].set_ylabel(f"{metric.words}, minus naive fusion{unit}", fontsize=9)
+    panels[0].set_ylabel(f"{metric.words}, minus plain fusion{unit}", fontsize=9)
     # Beside the panels, for the bars of few folds are long.
     figure.legend(handles.values(), handles, loc="outside right center", fontsize=8)
     add_title(figure, title)

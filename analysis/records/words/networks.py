@@ -14,7 +14,7 @@ DEPTH: Final = "fusion_depth"
 """A network setting: how many levels the streams run apart."""
 
 PLAIN: Final = "plain"
-"""A network in which nothing is placed."""
+"""A network in which nothing is placed: its streams meet as its task joins them by default."""
 
 KIND_WORDS: Final = {
     "mmtm": "MMTM",
@@ -73,10 +73,11 @@ def placed_parts(row: Mapping[str, Any]) -> list[str]:
 
 def placement_words(row: Mapping[str, Any]) -> str:
     """Where the streams meet, what couples them before, and how they end, of a row of records."""
-    said = ", ".join(placed_parts(row)) or PLAIN
+    said = ", ".join(placed_parts(row))
     if DEPTH not in row or "levels" not in row:
-        return said
-    return f"{depth_name(int(row[DEPTH]), int(row['levels']))}: {said}"
+        return said or PLAIN
+    name = depth_name(int(row[DEPTH]), int(row["levels"]))
+    return f"{name}: {said}" if said else f"{PLAIN} {name}"
 
 
 def setting_words(name: str, value: Any) -> str:

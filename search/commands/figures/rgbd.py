@@ -39,7 +39,7 @@ _AT: Final = (("original", "original"), ("original", "4"), ("4", "original"), ("
 
 
 def rgbd(options: argparse.Namespace) -> int:
-    """``draw rgbd``: tables, the hypothesis, random folds against folds by object, and gates."""
+    """``draw rgbd``: tables, the hypothesis, random folds against folds by instance, and gates."""
     search = open_all(options)
     metric, name = search.description.metric, f"{search.name}-rgbd"
     table, groups = compute_rgbd(search)

@@ -220,7 +220,7 @@ def test_a_placement_in_words() -> None:
         "fully-connected fusion: MMTM at level1, cross + residual from audio to image at level2, "
         "gate audio"
     )
-    assert placement_words(row(1, 0.5)) == "initial-layer fusion: plain"
+    assert placement_words(row(1, 0.5)) == "plain initial-layer fusion"
     options = {"my_lab.couplings:Bottleneck": {"width": 3}, "cross a>b": {"pool": [8, 4]}}
     own = {
         "placement": placement(s1={"coupling": "my_lab.couplings:Bottleneck"}),

@@ -434,7 +434,7 @@ def test_a_sweep_over_folds_tells_its_trials_apart(tmp_path: Path) -> None:
     search = replace(search, trials=search.trials.assign(varied_settings=settings))
     html = build_report(search)
     page = Page(html)
-    assert "(initial-layer fusion: plain, widened, width 4, fold 1)" in page.text
+    assert "(plain initial-layer fusion, widened, width 4, fold 1)" in page.text
     assert "Over folds" in page.headings
     assert f"fusion-search draw folds made-up --storage {tmp_path}" in page.text
     best = html.partition("Best trials")[2].partition("</table>")[0]

@@ -53,10 +53,10 @@ def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
     told = capsys.readouterr()
     assert "no gate was probed; to see what one does, first: fusion-search probe tiny" in told.err
     table = pd.read_csv(drawn / "tiny-rgbd.csv")
-    assert set(table["variant"]) == {"naive fusion", "gate by depth", "RGB alone", "depth alone"}
-    assert set(table["group"].str.contains("folds by object")) == {True, False}
+    assert set(table["variant"]) == {"plain fusion", "gate by depth", "rgb alone", "depth alone"}
+    assert set(table["group"].str.contains("folds by instance")) == {True, False}
     assert set(pd.read_csv(drawn / "tiny-rgbd-imbalance.csv")["verdict"]) == {"undecided"}
-    assert "## Random folds against folds by object" in told.out
+    assert "## Random folds against folds by instance" in told.out
     trials = pd.read_parquet(results / "tiny/trials")
     gated = str(trials[trials["end"] == "gate_by_depth"]["trial_id"].iloc[0])
     conditions = ["--condition", "original", "original", "--condition", "original", "4"]

@@ -36,19 +36,25 @@ def every_trial(search: SearchSpecification) -> list[TrialSpecification]:
 @pytest.mark.parametrize(
     ("declared", "left_out"),
     [
-        (ONE, {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25", "seed 0"}),
-        ({**ONE, "seeds": [0, 1]}, {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25"}),
-        ({**ONE, "train": [[0.5, 0.25], [0.5, 1]]}, {"fusion depth 1", "audio SNR 0.5", "seed 0"}),
+        (ONE, {"fusion depth 1", "plain", "audio SNR 0.5", "visual SNR 0.25", "seed 0"}),
+        ({**ONE, "seeds": [0, 1]}, {"fusion depth 1", "plain", "audio SNR 0.5", "visual SNR 0.25"}),
+        (
+            {**ONE, "train": [[0.5, 0.25], [0.5, 1]]},
+            {"fusion depth 1", "plain", "audio SNR 0.5", "seed 0"},
+        ),
         ({**ONE, "placement": {"streams": [[], ["image"]]}}, {"fusion depth 1", "seed 0"}),
         (
             {**ONE, "network": {"fusion_depth": [0, 1]}},
-            {"audio SNR 0.5", "visual SNR 0.25", "seed 0"},
+            {"plain", "audio SNR 0.5", "visual SNR 0.25", "seed 0"},
         ),
         (
             {**ONE, "placement": PLACED, "searcher": {"name": "random"}},
             {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25", "seed 0"},
         ),
-        ({**ONE, "sweep": TWO}, {"fusion depth 1", "audio SNR 0.5", "visual SNR 0.25", "seed 0"}),
+        (
+            {**ONE, "sweep": TWO},
+            {"fusion depth 1", "plain", "audio SNR 0.5", "visual SNR 0.25", "seed 0"},
+        ),
     ],
 )
 def test_what_all_trials_have_is_left_out_and_nothing_else(

@@ -149,7 +149,7 @@ def test_the_papers_training_is_the_default() -> None:
 
 def test_names_for_people() -> None:
     assert small_trial(seed=3).trial_name == (
-        "levels 2, fusion depth 2, audio SNR 0.5, visual SNR 0.25, seed 3"
+        "levels 2, fusion depth 2, plain, audio SNR 0.5, visual SNR 0.25, seed 3"
     )
     trial = small_trial(couplings=("mmtm", "none"), fusion="gate_audio", fold=1)
     assert "MMTM at level1, gate audio, audio SNR" in trial.trial_name
