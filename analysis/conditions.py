@@ -169,14 +169,19 @@ def by_seed(grid: pd.DataFrame, keys: Sequence[str], metric: MetricDescription) 
 def distinct_folds(trials: pd.DataFrame) -> pd.Series:
     """The fold of every trial as a number that no other fold has: what results are paired by.
 
-    Two trials are in one fold where its number, all settings of the data (any may decide who is
-    tested: how folds are made, how many, by which seed) and the fingerprint of the content agree.
+    Two trials are in one fold where its number agrees, and the fingerprint of the names of its
+    examples; where these have none, all settings of the data (any may decide who is tested: how
+    folds are made, how many, by which seed) and the fingerprint of the content.
 
     Returns:
         Numbers from 0 on, by the order of ``fold``; of one kind of folds in the same order.
     """
     keys = pd.DataFrame({"fold": trials["fold"], "data": _data_texts(trials)})
-    return keys.groupby(["fold", "data"]).ngroup()
+    named = _of_each(trials, "split_fingerprint")
+    # Of the trials of an earlier version, that a search goes on from, it is not known.
+    known = keys.assign(named=named)[named != ""].groupby(["fold", "data"])["named"].first()
+    told = keys.join(known, on=["fold", "data"])["named"]
+    return keys.assign(data=told.fillna(keys["data"])).groupby(["fold", "data"]).ngroup()
 
 
 def folds_apart(one: pd.DataFrame, other: pd.DataFrame) -> str:
@@ -186,6 +191,11 @@ def folds_apart(one: pd.DataFrame, other: pd.DataFrame) -> str:
     """
     texts = [set(_data_texts(trials)) for trials in (one, other)]
     if texts[0] & texts[1] or not all(texts):
+        return ""
+    both = pd.concat([one, other], ignore_index=True)
+    folds, common = distinct_folds(both), set(one["fold"]) & set(other["fold"])
+    named = (_of_each(both, "split_fingerprint") != "").all()
+    if set(folds[: len(one)]) & set(folds[len(one) :]) or (named and not common):
         return ""
     settings: list[dict[str, set[str]]] = [{}, {}]
     for found, trials in zip(settings, (one, other), strict=True):
@@ -202,7 +212,6 @@ def folds_apart(one: pd.DataFrame, other: pd.DataFrame) -> str:
     if told:
         return ", ".join(told)
     # Of one setting each fold may have a fingerprint of its own.
-    common = set(one["fold"]) & set(other["fold"])
     return "other content of the data" if common else ""
 
 

@@ -113,6 +113,10 @@ class Data:
         folds: how many there are.
         fingerprint: a hash of the content; equal data have equal ones. Without it, one of those
             of the splits, where all three have some, as ``TensorData`` has.
+        split_fingerprint: a hash of the names of the examples of each split, whatever is made of
+            them (see ``fusion_search.datasets.splits.split_fingerprint``): results are paired over
+            folds where it agrees. "" where examples have no names: then they are paired where all
+            settings of the data agree.
         note: what a reader of the results has to know, such as "NOT MNIST".
         labels: what classes are called, in figures.
         shared: whether the data sets travel to other processes as they are; else these open them
@@ -131,6 +135,7 @@ class Data:
     classes: int = 0
     folds: int = 1
     fingerprint: str = ""
+    split_fingerprint: str = ""
     note: str = ""
     labels: tuple[str, ...] = ()
     shared: bool | None = None

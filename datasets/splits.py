@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -116,6 +117,20 @@ def _fingerprint(
     for one in (examples.targets, examples.groups, *parts):
         digest.update(b"none" if one is None else np.ascontiguousarray(one).tobytes())
     return digest.hexdigest()[:16]
+
+
+def split_fingerprint(content: str, names: Mapping[str, Sequence[str]]) -> str:
+    """Which examples each split has, whatever is made of them, as pictures of another size.
+
+    Args:
+        content: tells what the examples are made from: a hash of the files.
+        names: split -> those of its examples, each of which has one of its own.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    text = json.dumps([content, [list(names[one]) for one in SPLITS]])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def absent_classes(labels: Sequence[str], split: Sequence[str], name: str = "train") -> list[str]:

@@ -159,6 +159,8 @@ def _trials(of: TaskDescription) -> list[ColumnDescription]:
         *_listed(COST, evaluation_seconds=number, absent_seconds=number, data_seconds=number),
         *_listed(COST, milliseconds_per_example=number, peak_memory_bytes=whole),
         *_listed(ORIGIN, data_note=text, data_fingerprint=text, git_commit=text),
+        # Of the names of the examples in each split; null where they have none.
+        *_listed(ORIGIN, split_fingerprint=text),
         # Code fingerprint: of the task's own code, null of a built-in task.
         # Versions, host, device name: of the worker; null where it died before it told of them.
         *_listed(ORIGIN, code_fingerprint=text, versions=text, host=text, device_name=text),

@@ -21,7 +21,7 @@ from fusion_search.datasets.clips.folder import find_clips, read_clips
 from fusion_search.datasets.decoded import Listed, decoded, in_memory
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
-from fusion_search.datasets.splits import absent_by_fold
+from fusion_search.datasets.splits import absent_by_fold, split_fingerprint
 
 Source = Literal["avletters", "clips", "builtin"]
 Form = Literal["averaged", "sequence"]
@@ -185,6 +185,10 @@ def open_clips(settings: ClipsSettings, folder: Path | None = None, fold: int = 
         classes=len(labels),
         folds=folds,
         fingerprint=listed.fingerprint,
+        split_fingerprint=split_fingerprint(
+            listed.fingerprint,
+            {name: [clip.name for clip in one.clips] for name, one in made.items()},
+        ),
         note=note,
         labels=labels,
         shared=settings.source == "builtin",

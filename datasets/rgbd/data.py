@@ -29,7 +29,7 @@ from fusion_search.datasets.rgbd.washington import (
     read_trials,
     read_washington,
 )
-from fusion_search.datasets.splits import absent_classes
+from fusion_search.datasets.splits import absent_classes, split_fingerprint
 
 Sources = Literal["standin", "washington", "folder"]
 FoldBy = Literal["random", "instance"]
@@ -237,6 +237,10 @@ def open_rgbd(settings: RgbdSettings, folder: Path | None = None, fold: int = 0)
         classes=len(labels),
         folds=settings.folds,
         fingerprint=_fingerprint(settings, source),
+        split_fingerprint=split_fingerprint(
+            source.listed.fingerprint,
+            {name: [view.name for view in own] for name, own in kept.items()},
+        ),
         note="; ".join(filter(None, [source.note + left_out, words])),
         labels=labels,
         shared=settings.source == "standin",

@@ -16,7 +16,7 @@ from fusion_search.datasets.batch import SPLITS, Batch, Data, Part
 from fusion_search.datasets.conditions import ABSENT, Axis
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.metrics import Metric
-from fusion_search.datasets.splits import split
+from fusion_search.datasets.splits import split, split_fingerprint
 from fusion_search.datasets.tables.examples import TableExamples
 from fusion_search.datasets.tables.settings import (
     DEFAULT_WEIGHTS,
@@ -85,8 +85,13 @@ def open_table(
             data.note += f"; {name} begins with weights {file}"
     data.weights = {name: folder / one for name, one in weights.items() if one not in _NO_FILES}
     data.fingerprint = hashlib.sha256(f"{data.fingerprint} {sizes}".encode()).hexdigest()[:16]
-    assert isinstance(data.train, Part)
-    examples.standardise(data.train.numbers.numpy())
+    numbers = {
+        name: one.numbers.numpy() for name in SPLITS if isinstance(one := data.split(name), Part)
+    }
+    examples.standardise(numbers["train"])
+    data.split_fingerprint = split_fingerprint(
+        table.digest, {name: [str(row) for row in table.rows[own]] for name, own in numbers.items()}
+    )
     data.axes = tuple(axis_of(name, settings) for name in settings.inputs)
     data.metrics = tuple(metrics)
     return data

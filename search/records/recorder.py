@@ -87,6 +87,7 @@ class Recorder:
             "started_at": started_at,
             "packed_trials": packed_trials,
             "data_fingerprint": data.fingerprint,
+            "split_fingerprint": data.split_fingerprint or None,
             "data_note": data.note,
             **self._shared,
         }

@@ -69,6 +69,30 @@ def test_why_folds_are_not_shared_is_said(other: pd.DataFrame, said: str) -> Non
     assert folds_apart(rows(fold_by="random", folds_made=6), other) == said
 
 
+def named(split: str = "s", **data: Any) -> pd.DataFrame:
+    """Of data whose examples have names: a fingerprint of the splits of every fold."""
+    found = rows(fingerprint=f"{data}", **data)
+    return found.assign(split_fingerprint=[f"{split}{fold}" for fold in found["fold"]])
+
+
+def test_folds_of_the_same_examples_are_the_same_whatever_is_made_of_them() -> None:
+    small, large, other = named(size=32), named(size=64), named("o", size=64, split_seed=1)
+    every = pd.concat([small, large, other], ignore_index=True)
+    assert distinct_folds(every).tolist() == [1, 3, 5, 1, 3, 5, 0, 2, 4]
+    assert folds_apart(small, large) == ""
+    assert folds_apart(small, other) == "size 32 against 64"
+    assert folds_apart(small.iloc[:1], large.iloc[1:]) == ""  # would be, had both run them
+
+
+def test_trials_of_an_earlier_version_are_in_the_folds_of_those_that_followed() -> None:
+    """A search that goes on: what its first trials lack, later ones of the same data say."""
+    search = named(size=32)
+    search.loc[0, "split_fingerprint"] = None
+    followed = pd.concat([search, named(size=32), named(size=64)], ignore_index=True)
+    assert distinct_folds(followed).tolist() == [0, 1, 2] * 3
+    assert distinct_folds(named(size=32).assign(split_fingerprint=None)).tolist() == [0, 1, 2]
+
+
 def test_a_fingerprint_for_each_fold_is_not_other_content() -> None:
     """Where it counts who is tested, as that of a table; and folds that one lacks are missing."""
     each = [rows(fold_by="random").assign(data_fingerprint=["a", "b", "c"]) for _ in range(2)]

@@ -28,7 +28,7 @@ from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.tasks.digits.task import Digits
 
-DATA: Any = SimpleNamespace(fingerprint="f", note="n")
+DATA: Any = SimpleNamespace(fingerprint="f", split_fingerprint="", note="n")
 OPENED: Any = SimpleNamespace(task=Digits(), data=lambda settings, fold=0: DATA)
 ROOT = Path(__file__).parents[2]
 

@@ -109,7 +109,7 @@ def write_common(storage: Storage, trials: list[TrialSpecification]) -> None:
     origin = Provenance(git_commit="unknown")
     description = digit_description()
     recorder = Recorder(storage, NAME, description, origin)
-    data: Any = SimpleNamespace(fingerprint="0" * 16, note="made up")
+    data: Any = SimpleNamespace(fingerprint="0" * 16, split_fingerprint="", note="made up")
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     epochs = [
         {

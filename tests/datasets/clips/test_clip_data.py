@@ -166,6 +166,18 @@ def test_the_stand_in_talks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NOT AVletters" in opened.note
     assert opened.folds == 8
     assert torch.equal(opened.train.targets.unique(), torch.arange(2))  # type: ignore[attr-defined]
+    # The same clips, whatever is made of them; others of another person's fold.
+    first, sequence = (
+        ClipsSettings(source="builtin"),
+        ClipsSettings(source="builtin", form="sequence"),
+    )
+    names = [
+        open_clips(one, None, fold).split_fingerprint
+        for one in (first, sequence)
+        for fold in (0, 1)
+    ]
+    assert (names[0], names[1]) == (names[2], names[3])
+    assert opened.split_fingerprint == names[0] != names[1]
 
 
 def test_labels_that_are_not_learnt_and_persons_that_do_not_suffice_are_told() -> None:

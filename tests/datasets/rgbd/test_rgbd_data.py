@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,27 @@ def test_examples_of_the_stand_in() -> None:
     assert values.norm(dim=0)[there[0]].allclose(torch.ones(1))
     target = data.train[0][1]
     assert data.labels[int(target)] == data.train.views[0].label  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"size": 16}, True),
+        ({"depth": "metres", "flip": True}, True),
+        ({"fold": 1}, False),
+        ({"fold_by": "instance"}, False),
+        ({"split_seed": 1}, False),
+        ({"folds": 5}, False),
+        ({"views": 5}, False),
+        ({"classes": 3}, False),
+    ],
+)
+def test_splits_of_the_same_views_are_known_whatever_is_made_of_them(
+    settings: dict[str, Any], same: bool
+) -> None:
+    first = opened().split_fingerprint
+    assert len(first) == 16
+    assert (opened(**settings).split_fingerprint == first) is same
 
 
 def test_the_stand_in_is_always_the_same_and_classes_share_shapes_and_textures() -> None:

@@ -192,6 +192,24 @@ def test_other_content_or_files_have_another_fingerprint(gestures: Path, tmp_pat
     assert open_table(GESTURES, tmp_path).fingerprint != first
 
 
+def test_splits_of_the_same_rows_are_known_whatever_is_read_of_them(
+    gestures: Path, tmp_path: Path
+) -> None:
+    table = copied(gestures, tmp_path)
+    fewer = dict(list(GESTURES.inputs.items())[:1])
+    settings = [
+        *(GESTURES, replace(GESTURES, inputs=fewer)),
+        replace(GESTURES, split_seed=1),
+        replace(GESTURES, leave_out=(3,)),
+    ]
+    first, same, *others = (open_table(one, tmp_path).split_fingerprint for one in settings)
+    assert len(first) == 16
+    assert same == first
+    table.write_text(table.read_text() + "\n")
+    others.append(open_table(GESTURES, tmp_path).split_fingerprint)
+    assert first not in others
+
+
 def test_settings_read_from_a_record_open_the_same_data(gestures: Path) -> None:
     # Records hold settings as JSON with sorted names.
     plain = json.loads(json.dumps(plain_settings(GESTURES), sort_keys=True))

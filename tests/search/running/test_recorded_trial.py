@@ -259,7 +259,8 @@ def test_every_column_of_the_schema_is_filled(storage: Storage, small_opened: Op
     for table in ("trials", "epochs", "grid"):
         frame: pd.DataFrame = read_table(storage, table)
         empty = [name for name in frame.columns if frame[name].isna().all()]
-        # Of a failed trial, where asked for, of a search by Ray, of one over a space, of a user.
+        # Of a failed trial, where asked for, of a search by Ray, of one over a space, of examples
+        # with names, of a user.
         others = [
             "reason",
             "coupling_weight_decay",
@@ -267,6 +268,7 @@ def test_every_column_of_the_schema_is_filled(storage: Storage, small_opened: Op
             "sample",
             "changes",
             "objective_values",
+            "split_fingerprint",
             "code_fingerprint",
         ]
         assert empty == (others if table == "trials" else [])
