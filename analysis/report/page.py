@@ -46,6 +46,7 @@ from fusion_search.analysis.report.confirmation import confirmation_section
 from fusion_search.analysis.report.sections import (
     best_section,
     course_sections,
+    data_words,
     importance_section,
     replay_section,
     told_of_sweep,
@@ -144,10 +145,9 @@ def _summary(
         split = best[0].get("split")
         where = f" on the {split} split" if isinstance(split, str) else ""
         words.append(f"Best {objectives[0].words}{where}: {value} ({placed}).")
-    notes = trials["data_note"].dropna().unique()
     return [
         html.paragraph(" ".join(words), "lead"),
-        html.paragraph(f"Data: {'; '.join(notes) or 'not recorded'}", "note"),
+        html.paragraph(data_words(search), "note"),
         html.facts(
             {
                 "Compute": f"{_duration(trials['seconds'].sum())} of trials, one after another",

@@ -27,7 +27,6 @@ from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
     CONFIRMATION_SUFFIX,
     SPECIFICATION_FILE,
-    read_table,
 )
 from fusion_search.search.declaration.configuration import (
     apply_override,
@@ -353,7 +352,7 @@ def say_confirmed(folder: Storage, name: str) -> None:
     budget = budget_words(trials, search.trials)
     if budget:
         print(budget)
-    grid = read_table(storage, "grid", on_damage=_say_left_out)
+    grid = confirmed.read_grids(on_damage=_say_left_out)
     if grid.empty or not description.axes:
         return
     tables = compute_confirmation_grid(trials, grid, candidates, description)

@@ -34,6 +34,7 @@ from fusion_search.analysis.records.tables import (
     came_to_nothing,
     recorded_trials,
 )
+from fusion_search.analysis.records.words.data import notes_words
 from fusion_search.search.declaration.specification import SearchOutline
 from fusion_search.search.records.driver_file import read_driver
 from fusion_search.search.records.planned import read_plan
@@ -95,8 +96,8 @@ def summary(
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):
         print(f"engine: {printable(engine)}")
-    for note in sorted(set(trials["data_note"])):
-        print(f"data: {printable(note)}")
+    if len(trials):
+        print(f"data: {printable(notes_words(trials['data_note']))}")
     print(f"records: {storage.location}")
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
@@ -171,14 +172,14 @@ def chosen_by(search: SearchOutline, description: TaskDescription) -> Objective:
 def _figures(
     search: SearchOutline, finished: pd.DataFrame, description: TaskDescription
 ) -> list[tuple[str, ...]]:
-    if search.searched:
-        return [("report",)]
+    """What shows a search that confirms none; over folds, where it has several."""
+    folds = [("draw", "folds")] if finished["fold"].nunique() > 1 else []
+    if search.searched or not description.axes:
+        return [("report",), *folds]
     whole = {len(one) == 0 for one in finished["streams"]}
     figures = {"grids" if one else "unimodal" for one in whole}
-    if not description.axes:
-        return [("report",)]
     own = [description.task] if figures and description.task in _WITH_FIGURES else []
-    return [("draw", figure) for figure in [*own, *sorted(figures)]]
+    return [*(("draw", figure) for figure in [*own, *sorted(figures)]), *folds]
 
 
 def print_mlflow(uri: str, page: str | None) -> None:

@@ -29,6 +29,7 @@ from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.tables import FAILED, STOPPED, came_to_nothing
+from fusion_search.analysis.records.words.data import notes_words
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
 
@@ -197,7 +198,8 @@ def search_note(trials: pd.DataFrame, planned: int, best: BestSample, dropped: s
             what = "Best trial" if len(own.trial_ids) == 1 else "Best"
             of = f", {kind}" if kind else ""
             notes.append(f"{what}{of}: {own.name}, chosen by {own.words}.")
-    return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])
+    data = notes_words(trials["data_note"].dropna())
+    return "\n\n".join([*notes, *([data] if data else [])])
 
 
 def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:

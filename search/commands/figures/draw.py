@@ -60,6 +60,7 @@ from fusion_search.analysis.records.words.networks import (
     placement_words,
     varied_words,
 )
+from fusion_search.search.commands.figures.deciding import more_seeds
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     levels_of,
@@ -288,6 +289,8 @@ def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, search: Search)
         own = at_train(regions, condition, description)
         for line in region_lines(own[own[DEPTH] == row[DEPTH]], metric):
             print(line)
+    for line in more_seeds(search, int(summary["paired_seeds"].min())):
+        print(line)
 
 
 def unimodal(options: argparse.Namespace) -> int:
@@ -316,13 +319,14 @@ def draw_timelines(
 ) -> None:
     """One figure for each example in a trial's ``activations`` table."""
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
+    data = data_caption(search.only([trial["trial_id"]]))
     for (split, number), part in table.groupby(["split", "number"], sort=False):
         example = f"{split} example {number}"
         figure = draw_timeline(
             part,
             search.description,
             title=f"{search.name}: {placement_words(dict(zip(trial.index, trial, strict=True)))}",
-            caption=f"Trial {trial['trial_name']}, {example}. {data_caption(search)}",
+            caption=f"Trial {trial['trial_name']}, {example}. {data}",
         )
         numbers = part.drop(columns=["values", "shape"])
         place = number if split == "test" else f"{split}{number}"

@@ -84,7 +84,7 @@ def _write_tests(options: argparse.Namespace, search: Search, confirmation: Sear
     except AnalysisError as error:
         say(str(error))
         return
-    grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
+    grid = confirmation.read_grids()
     description = confirmation.description
     metric = objectives_of(specification_of(search), description)[0].metric
     by_measure = {
