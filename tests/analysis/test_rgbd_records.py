@@ -290,7 +290,7 @@ def test_notes_explain_what_the_tables_have_and_nothing_else() -> None:
     by_object = noted([trial(end, one, fold_by="instance") for end in ends for one in range(2)])
     assert "p of the corrected resampled t-test" in by_object
     assert "and of sign flips over folds" in by_object
-    assert "Folds by object hold" in by_object
+    assert "Folds by instance hold" in by_object
     for absent in (
         "paired t-test over folds (",
         "repeated k-fold",
