@@ -103,7 +103,7 @@ def before_sound(
         *(f"{MAIN[0]:g}", f"{MAIN[1]:g}", "--array", "output", "--array", "input.audio"),
         storage=storage,
     )
-    return claim_6(logits, f"{len(logits)} pairs of {PAIRS} were probed; run `{again}`")
+    return claim_6(logits, f"{len(logits)} of {PAIRS} pairs were probed; run `{again}`")
 
 
 def _logits_before_sound(activations: pd.DataFrame) -> list[Array]:
