@@ -87,6 +87,6 @@ def test_it_is_held_where_most_of_the_rest_is_one_class(
 def test_too_few_pairs_are_said_with_the_command(tmp_path: Path) -> None:
     found = judged(tmp_path, [0.9] * 5)
     assert found.verdict == "undecided"
-    assert found.numbers.startswith("5 pairs of 100 were probed; its weights are not there")
+    assert found.numbers.startswith("5 of 100 pairs were probed; its weights are not there")
     assert "; then run `fusion-search probe made-up --trial" in found.numbers
     assert "--tested 100 --condition 0.5 0.25 --array output --array input.audio" in found.numbers

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from fusion_search.analysis.records.advice import confirmed_search
 from fusion_search.analysis.records.samples import Objective
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.analysis.records.words.data import data_kind
@@ -36,6 +37,17 @@ def planned_trials(planned: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     }
     counts = Counter(keys.values())
     return {trial_id: counts[key] for trial_id, key in keys.items()}
+
+
+def has_best(name: str, storage: str) -> bool:
+    """Whether a search has a best: not a confirmation.
+
+    It compares what was chosen before, on test examples, and says so in a sentence of its own.
+
+    Args:
+        name, storage: of the search, and the folder of all.
+    """
+    return confirmed_search(name, storage) is None
 
 
 class BestSample:

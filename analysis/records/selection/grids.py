@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.selection.labels import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import OnDamage, RecordError, remedy
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.records.words.data import data_kind
 
 

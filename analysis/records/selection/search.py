@@ -11,7 +11,6 @@ import pandas as pd
 from fusion_search.analysis.records.advice import command, go_on_command, read_options
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.selection.grids import whole_grids
-from fusion_search.analysis.records.selection.labels import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -19,6 +18,7 @@ from fusion_search.analysis.records.tables import (
     OnDamage,
     read_table,
 )
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.records.words.names import few_of, shared_parts, without_common
 from fusion_search.analysis.records.words.networks import DEPTH
 

@@ -98,7 +98,7 @@ def before_sound(search: Search, trial: pd.Series | None, probed: pd.DataFrame |
         *(search, trial_id, "--tested", str(PAIRS), "--condition"),
         *(f"{MAIN[0]:g}", f"{MAIN[1]:g}", "--array", "output", "--array", "input.audio"),
     )
-    return claim_6(logits, f"{len(logits)} pairs of {PAIRS} were probed; {again}")
+    return claim_6(logits, f"{len(logits)} of {PAIRS} pairs were probed; {again}")
 
 
 def _logits_before_sound(activations: pd.DataFrame) -> list[Array]:

@@ -96,7 +96,8 @@ def grids(options: argparse.Namespace) -> int:
         return _curves(options, search, drawn)
     if len(description.axes) > 2:
         raise AnalysisError(
-            f"a grid of {len(description.axes)} axes cannot be drawn as maps; its numbers are in "
+            f"a grid of {count_label(len(description.axes), 'axis', 'axes')} cannot be drawn as "
+            "maps; its numbers are in "
             f"`{command('report', search.name, storage=storage_of(options))}`"
         )
     wanted = wanted_conditions(search, options)
@@ -192,8 +193,8 @@ def fusion(options: argparse.Namespace) -> int:
     description = search.description
     if len(description.axes) != 2:
         raise AnalysisError(
-            f"{description.task} has {len(description.axes)} axes; fusion depths are compared on "
-            "maps of two"
+            f"{description.task} has {count_label(len(description.axes), 'axis', 'axes')}; fusion "
+            "depths are compared on maps of two"
         )
     groups, left_out = comparable(search)
     for words in left_out:
@@ -281,7 +282,8 @@ def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, search: Search)
         print(
             f"train {train_label(condition, description)}: initial-layer fusion against {depth}, "
             f"paired seeds: {row['paired_seeds']}\n"
-            f"  of {row['conditions']} test conditions initial wins {row['initial_wins']}, "
+            f"  of {count_label(row['conditions'], 'test condition')} initial wins "
+            f"{row['initial_wins']}, "
             f"ties {row['ties']}, loses {row['initial_loses']}\n"
             f"  late - initial {metric.words}: mean {mean}, min {low}, max {high}\n"
             f"  {row['decisions']}"

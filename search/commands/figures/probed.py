@@ -175,8 +175,8 @@ def maps(options: argparse.Namespace) -> int:
     examples = examples_of(table)
     if not 0 <= options.place < len(examples):
         raise AnalysisError(
-            f"--place is {options.place}; allowed of the {len(examples)} probed examples: 0 to "
-            f"{len(examples) - 1}"
+            f"--place is {options.place}; allowed of the "
+            f"{count_label(len(examples), 'probed example')}: 0 to {len(examples) - 1}"
         )
     example = examples.iloc[options.place]
     own = (table["split"] == example["split"]) & (table["number"] == example["number"])

@@ -131,7 +131,7 @@ def predictions(options: argparse.Namespace) -> int:
             "of that trial and resume the search"
         )
     print(
-        f"{int(counts['n'].sum()):,} predictions of {count_label(trials, 'trial')}: all "
-        f"{len(counts):,} counts are those of the grids"
+        f"{count_label(int(counts['n'].sum()), 'prediction')} of {count_label(trials, 'trial')}: "
+        f"all {len(counts):,} counts are those of the grids"
     )
     return 0
