@@ -177,6 +177,16 @@ def test_damaged_features_are_computed_again(weights: Path, seen: list[int]) -> 
     assert bool(batch_of(data)[0].inputs["rgb"].isfinite().all())
 
 
+def test_features_are_the_same_whichever_fold_asks_first(weights: Path) -> None:
+    files = []
+    for fold in (0, 1):
+        opened(frozen(weights), fold)
+        (path,) = weights.parent.glob("cache/fusion-search/decoded/*")
+        files.append(path.read_bytes())
+        path.unlink()
+    assert files[0] == files[1]
+
+
 def test_what_a_frozen_backbone_forbids_is_said_before_a_trial_runs(weights: Path) -> None:
     plain = json.loads(json.dumps({**vars(frozen(weights))}))
     raw: dict[str, Any] = {"name": "one", "task": "rgbd", "data": plain}
