@@ -108,6 +108,33 @@ def test_data_say_what_does_not_fit(changes: dict[str, Any], words: str) -> None
         RgbdData(**changes)
 
 
+def test_settings_of_the_network_are_named_by_their_own_name() -> None:
+    raw = {"name": "one", "task": "rgbd", "data": {"classes": 2, "views": 2, "instances": 4}}
+    for settings, words in (
+        ({"widths": [4], "fusion_size": 0}, "network.fusion_size is 0; allowed: 1"),
+        ({"widths": [4, 0]}, "network.widths holds 0; allowed: 1"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"^{words}"):
+            build_search({**raw, "network": settings})
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"rgb_network": "vgg19", "rgb_weights": "random"},
+        {"depth_network": "vgg19", "depth_weights": "random", "depth": "normals"},
+    ],
+)
+def test_views_that_are_too_small_for_a_backbone_are_refused(network: dict[str, Any]) -> None:
+    pytest.importorskip("torchvision")
+    task, data = opened(replace(DATA, **network, size=31))
+    words = "images have 31 x 31 pixels, too few for vgg19: give size 32 or more"
+    with pytest.raises(ValueError, match=words):
+        task.layout(NETWORK, lambda: data)
+    _, data = opened(replace(DATA, **network, size=32))
+    assert task.layout(NETWORK, lambda: data).streams == ("rgb", "depth")
+
+
 @pytest.fixture(scope="module")
 def backbone() -> Any:
     models = pytest.importorskip("torchvision.models")
