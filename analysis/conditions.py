@@ -26,7 +26,7 @@ from fusion_search.analysis.records.selection import (
     count_label,
     network_columns,
 )
-from fusion_search.analysis.records.selection.best import data_settings
+from fusion_search.analysis.records.words.data import data_settings
 from fusion_search.analysis.records.words.names import column_words
 from fusion_search.analysis.records.words.networks import (
     DEPTH,

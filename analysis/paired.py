@@ -13,7 +13,13 @@ from fusion_search.analysis.records.description import MetricDescription, TaskDe
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.regions import regions
-from fusion_search.analysis.statistics import SIGNIFICANCE, interval, sign_flips, undecided
+from fusion_search.analysis.statistics import (
+    CANNOT,
+    SIGNIFICANCE,
+    interval,
+    sign_flips,
+    undecided,
+)
 
 HIGHER: Final = "higher"
 LOWER: Final = "lower"
@@ -35,9 +41,10 @@ def compare(differences: pd.DataFrame, unit: str = "seed") -> pd.DataFrame:
     Returns:
         The same index with ``paired_seeds``, ``difference`` (mean) and its 95 % t interval
         ``low``, ``high``; ``p_sign_flip``, ``p_max_t`` and ``p_holm`` as
-        :func:`analysis.statistics.sign_flips` gives them; ``decision`` by max-T and
-        ``decision_holm``: higher, lower, not distinguishable, or that it cannot be decided with so
-        many seeds, and how many would do; ``sign_flips``, how many were counted.
+        :func:`analysis.statistics.sign_flips` gives them, but ``p_holm`` NaN where seeds are too
+        few to decide by it; ``decision`` by max-T and ``decision_holm``: higher, lower, not
+        distinguishable, or that it cannot be decided with so many seeds, and how many would do;
+        ``sign_flips``, how many were counted.
     """
     values = differences.to_numpy(dtype=float)
     test = sign_flips(values.T)
@@ -53,7 +60,10 @@ def compare(differences: pd.DataFrame, unit: str = "seed") -> pd.DataFrame:
     )
     rows = rows_of(table)
     table["decision"] = [_decision(row, "p_max_t", 1, unit) for row in rows]
-    table["decision_holm"] = [_decision(row, "p_holm", compared, unit) for row in rows]
+    by_holm = [_decision(row, "p_holm", compared, unit) for row in rows]
+    table["decision_holm"] = by_holm
+    # As p_max_t is: what could not have been at most 0.05 is no p to be read.
+    table.loc[[one.startswith(CANNOT) for one in by_holm], "p_holm"] = math.nan
     return table[PAIRED_COLUMNS]
 
 
@@ -97,7 +107,7 @@ def p_words(p: float) -> str:
 
 def p_values(row: Mapping[str, Any], comparisons: int) -> str:
     """The adjusted p-values of a row that can be decided."""
-    for_holm = undecided(row["paired_seeds"], comparisons)
+    for_holm = undecided(row["paired_seeds"], comparisons) if math.isnan(row["p_holm"]) else ""
     beside = f"Holm {for_holm}" if for_holm else f"Holm p {p_words(row['p_holm'])}"
     return f"max-T p {p_words(row['p_max_t'])}, {beside}"
 
@@ -158,7 +168,7 @@ def region_lines(table: pd.DataFrame, metric: MetricDescription) -> list[str]:
     for row in rows_of(table):
         words = str(row["decision"])
         if not math.isnan(row["p_max_t"]):
-            holm = "" if for_holm else f", Holm p {p_words(row['p_holm'])}"
+            holm = "" if math.isnan(row["p_holm"]) else f", Holm p {p_words(row['p_holm'])}"
             words += f" (max-T p {p_words(row['p_max_t'])}{holm})"
         difference = difference_text(row["difference"], metric, "+6.1f")
         lines.append(f"  {row['region']:20} {difference}, {words}")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import Dataset
 
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 
 if TYPE_CHECKING:
     from fusion_search.datasets.conditions import Axis
@@ -210,7 +210,9 @@ class TensorData(Dataset[Any]):
             lengths["groups have"] = len(groups)
         for words, length in lengths.items():
             if length != len(targets):
-                raise ValueError(f"{words} {length:,} examples, the targets have {len(targets):,}")
+                raise ValueError(
+                    f"{words} {count_label(length, 'example')}, the targets have {len(targets):,}"
+                )
         self.targets, self.transform, self.groups = targets, transform, groups
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import Tree
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 
 Column = str | int
 """A column by its name, or by its place where items are tuples."""
@@ -128,7 +128,11 @@ class Columns(Dataset[Any]):
         try:
             return item[column]
         except (KeyError, IndexError, TypeError) as error:
-            there = ", ".join(map(str, item)) if isinstance(item, Mapping) else f"{len(item)} parts"
+            there = (
+                ", ".join(map(str, item))
+                if isinstance(item, Mapping)
+                else count_label(len(item), "part")
+            )
             raise DataError(
                 f"items of {type(self.dataset).__name__} have no column {column!r}; they have "
                 f"{there}"

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import SPLITS
-from fusion_search.datasets.errors import DataError, said
+from fusion_search.datasets.errors import DataError, count_label, said
 
 Numbers = NDArray[np.int64]
 OfEach = str | Sequence[Any] | NDArray[Any] | Tensor
@@ -113,7 +113,9 @@ class Examples:
         """Refuse an empty split, a target that is no class, and a class that is not learnt."""
         for name, own in zip(SPLITS, parts, strict=True):
             if not len(own):
-                raise DataError(f"the {name} split would have none of {self.count:,} examples")
+                raise DataError(
+                    f"the {name} split would have none of {count_label(self.count, 'example')}"
+                )
         if self.targets is None:
             return
         wrong = np.flatnonzero((self.targets < 0) | (self.targets >= self.classes))
@@ -142,7 +144,9 @@ class Examples:
 
     @property
     def _what(self) -> str:
-        what = "examples" if self._kept is None else f"{len(np.unique(self._kept)):,} groups"
+        what = (
+            "examples" if self._kept is None else count_label(len(np.unique(self._kept)), "group")
+        )
         return what + (", stratified" if self.strata is not None else "")
 
     def _cut(self, numbers: Numbers, share: float, seed: int) -> tuple[Numbers, Numbers]:
@@ -153,8 +157,8 @@ class Examples:
             count = round(share * len(numbers))
             if not 0 < count < len(numbers):
                 raise DataError(
-                    f"fraction {share:.3g} of {len(numbers):,} examples leaves a split empty; give "
-                    "it a larger one"
+                    f"fraction {share:.3g} of {count_label(len(numbers), 'example')} leaves a "
+                    "split empty; give it a larger one"
                 )
             strata = None if self.strata is None else self.strata[numbers]
             self._check_strata(numbers, 2)
@@ -195,9 +199,10 @@ class Examples:
         strata = None if self.strata is None else self.strata[numbers]
         groups = None if self._kept is None else self._kept[numbers]
         count = len(numbers) if groups is None else len(np.unique(groups))
-        what = "examples" if groups is None else "groups"
+        what = count_label(count, "example" if groups is None else "group")
         if count < folds:
-            raise DataError(f"there are {count:,} {what}, too few for {folds} folds; give fewer")
+            are = "is" if count == 1 else "are"
+            raise DataError(f"there {are} {what}, too few for {folds} folds; give fewer")
         kind: Any
         if groups is None:
             self._check_strata(numbers, folds)
@@ -218,7 +223,7 @@ class Examples:
         if counts.min() < least:
             example = numbers[self.strata[numbers] == values[counts.argmin()]][0]
             raise DataError(
-                f"{counts.min()} example{'' if counts.min() == 1 else 's'} of the class of example "
+                f"{count_label(counts.min(), 'example')} of the class of example "
                 f"{example} cannot be shared out to {least} parts; give more of it, fewer folds "
                 "or stratify=False"
             )
@@ -275,7 +280,7 @@ def values_of(dataset: Dataset[Any], given: Any, what: str) -> NDArray[Any]:
     if array.shape != (len(dataset),):  # type: ignore[arg-type]
         raise DataError(
             f"{what} has shape {list(array.shape)}; allowed: a value of each of "
-            f"{len(dataset):,} examples"  # type: ignore[arg-type]
+            f"{count_label(len(dataset), 'example')}"  # type: ignore[arg-type]
         )
     return array
 

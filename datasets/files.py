@@ -50,7 +50,7 @@ class DataFile:
         """Path of this file, or else of its substitute, below the data folder; None without.
 
         Raises:
-            DataError: several could be its substitute.
+            DataError: several could be its substitute, or something else is in its place.
         """
         for subfolder in (self.folder, *self.other_folders):
             for name in (self.name, *self.other_names):
@@ -63,13 +63,15 @@ class DataFile:
             raise DataError(
                 f"any of {', '.join(map(str, paths))} could be meant: leave one of them in {folder}"
             )
+        if not paths:
+            self._check_place(folder)
         return paths[0] if paths else None
 
     def require(self, folder: Path) -> Path:
         """Path of this file, or else of its substitute, below the data folder.
 
         Raises:
-            DataError: it is missing, or several could be its substitute.
+            DataError: it is missing, or as of :meth:`find`.
         """
         path = self.find(folder)
         if path is None:
@@ -79,6 +81,30 @@ class DataFile:
                 "it by --data or FUSION_SEARCH_DATA"
             )
         return path
+
+    def _check_place(self, folder: Path) -> None:
+        """Raise a ``DataError`` where it could not be stored below the data folder."""
+        home = self.home(folder)
+        hindrance = in_the_way(home.parent)
+        if home.is_dir():
+            hindrance = f"{home} is a folder, where a file is expected: move it away"
+        if hindrance:
+            raise DataError(f"{hindrance}, or name another folder by --data or FUSION_SEARCH_DATA")
+
+
+def in_the_way(folder: Path) -> str:
+    """On a file in the place of a folder, or of one that it is to be in; empty without."""
+    there = next((one for one in (folder, *folder.parents) if one.exists()), None)
+    if there is None or there.is_dir():
+        return ""
+    expected = "a folder" if there == folder else f"the folder {folder}"
+    return f"{there} is a file, where {expected} is expected: move it away"
+
+
+def lacking(folder: Path) -> str:
+    """Why a folder is not there; other remedies follow."""
+    hindrance = in_the_way(folder)
+    return f"{hindrance} and " if hindrance else f"{folder} is missing: "
 
 
 def damaged(path: Path, reason: str) -> DataError:

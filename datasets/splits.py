@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from fusion_search.datasets.batch import SPLITS, Data, Part
 from fusion_search.datasets.cutting import Examples, Numbers, OfEach, values_of
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 
 
 def split(
@@ -66,7 +66,8 @@ def split(
     _check(fractions, folds, fold)
     if train is not None and len(train) != examples.count:  # type: ignore[arg-type]
         raise DataError(
-            f"train has {len(train):,} examples, the data set {examples.count:,}; "  # type: ignore[arg-type]
+            f"train has {count_label(len(train), 'example')}, "  # type: ignore[arg-type]
+            f"the data set {examples.count:,}; "
             "they are to be the same examples, in one order"
         )
     if column is not None:

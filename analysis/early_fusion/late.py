@@ -25,6 +25,7 @@ from fusion_search.analysis.early_fusion.parts import (
     numbers,
 )
 from fusion_search.analysis.records.description import MetricDescription
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.verdicts import HELD, UNDECIDED, whole
 
 MAIN: Final[Pair] = (0.5, 0.25)
@@ -76,7 +77,7 @@ def claim_2(found: Accuracies, pooling: str = FULL) -> list[Part]:
     most = judged(2, whats[0], rows["rest"], found.metric, counted)
     if most.verdict == HELD and wins <= len(rest) / 2:
         most = Part(2, whats[0], UNDECIDED, most.seeds, most.numbers, most.value)
-    of = f"; second layer less initial, {len(exception)} conditions"
+    of = f"; second layer less initial, {count_label(len(exception), 'condition')}"
     return [most, judged(2, whats[1], rows["exception"], found.metric, of)]
 
 

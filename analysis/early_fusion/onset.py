@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_search.analysis.early_fusion.parts import Part
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.statistics import interval
 from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED
 
@@ -38,6 +39,6 @@ def claim_6(logits: Sequence[NDArray[Any]], missing: str) -> Part:
     verdict = HELD if low > _HALF else REFUTED if high < _HALF else UNDECIDED
     said = (
         f"the second class has {100 * mean:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of what "
-        f"the first has not, over {len(values)} pairs of one network"
+        f"the first has not, over {count_label(len(values), 'pair')} of one network"
     )
     return Part(6, _WHAT, verdict, 1, said)

@@ -317,8 +317,7 @@ def wrapped(text: str, width: float, size: float) -> str:
 def add_caption(figure: Figure, caption: str) -> None:
     """Print small text at the bottom, in space of its own below everything laid out so far."""
     width, height = figure.get_size_inches()
-    characters = int(width * 72 / (_CAPTION_SIZE * 0.53))
-    lines = textwrap.wrap(caption, characters)
+    lines = textwrap.wrap(caption, int(width * 72 / (_CAPTION_SIZE * 0.57)))
     share = (len(lines) * _CAPTION_SIZE * 1.35 / 72 + 0.06) / height
     bottom = share
     if figure.get_supxlabel():

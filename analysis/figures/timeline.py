@@ -24,7 +24,7 @@ from fusion_search.analysis.figures.arrays import (
     picture_ends,
 )
 from fusion_search.analysis.figures.drawing import add_caption, add_title, drawn, new_figure
-from fusion_search.analysis.records.advice import command, read_options
+from fusion_search.analysis.records.advice import command, go_on_command, read_options
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import choosing_objective, rows_of
 from fusion_search.analysis.records.selection import (
@@ -34,7 +34,7 @@ from fusion_search.analysis.records.selection import (
     snr_label,
 )
 from fusion_search.analysis.records.selection.best import BestSample
-from fusion_search.analysis.records.tables import read_table
+from fusion_search.analysis.records.tables import CHECKPOINTS, read_table
 
 INPUT: Final = "input."
 """Before the name of a stream, among the names of arrays."""
@@ -94,6 +94,42 @@ def is_probed(search: Search, trial_id: str) -> bool:
     return search.storage.exists("activations", f"{trial_id}.parquet")
 
 
+def has_weights(search: Search, trial_id: str) -> bool:
+    """Whether a trial's network can be probed: records are passed on without weights, too."""
+    return search.storage.exists(CHECKPOINTS, f"{trial_id}.pt")
+
+
+def how_to_probe(search: Search, trial_id: str, *words: str) -> str:
+    """What probes a trial; where its weights are not there, what brings them back before.
+
+    Args:
+        search: of the trial.
+        trial_id: a finished trial.
+        words: further options of ``probe``.
+    """
+    storage = search.storage
+    options, location = read_options(storage), storage.parent.location
+    probe = command(
+        *("probe", search.name, "--trial", trial_id, *words, *options.data_words), storage=location
+    )
+    if has_weights(search, trial_id):
+        return f"run `{probe}`"
+    where = storage.named(CHECKPOINTS, f"{trial_id}.pt")
+    lacking = "its weights are not there, without which it cannot be probed"
+    (row,) = rows_of(search.trials[search.trials["trial_id"] == trial_id])
+    if isinstance(row.get("changes"), str):
+        return (
+            f"{lacking}, and it cannot be trained again alone, having taken over other trials'; "
+            f"put a copy back as {where}, and run `{probe}`, or choose another trial"
+        )
+    again = go_on_command("resume", search.name, search.description.task, location, options)
+    record = storage.named("trials", f"{trial_id}.parquet")
+    return (
+        f"{lacking}: put a copy back as {where}, or delete {record} and train it again with "
+        f"`{again}`; then run `{probe}`"
+    )
+
+
 def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
     """The arrays that a probe kept of a trial's network, each in its shape.
 
@@ -103,13 +139,9 @@ def read_activations(search: Search, trial_id: str) -> pd.DataFrame:
     try:
         table = read_table(search.storage, "activations", [trial_id])
     except FileNotFoundError as error:
-        again = command(
-            *("probe", search.name, "--trial", trial_id),
-            *read_options(search.storage).data_words,
-            storage=search.storage.parent.location,
-        )
         raise AnalysisError(
-            f"trial {trial_id} of search {search.name} was not probed; run `{again}`"
+            f"trial {trial_id} of search {search.name} was not probed; "
+            f"{how_to_probe(search, trial_id)}"
         ) from error
     except ValueError as error:
         raise AnalysisError(str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -12,9 +12,11 @@ from fusion_search.analysis.conditions import train_label
 from fusion_search.analysis.folds.comparison import BASELINE
 from fusion_search.analysis.folds.runs import FoldMeasure
 from fusion_search.analysis.paired import difference_text, ends_text, p_words
-from fusion_search.analysis.records.description import MetricDescription, TaskDescription
+from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import Search
 
 DASH: Final = "-"
 INTERVALS: Final = (
@@ -23,15 +25,33 @@ INTERVALS: Final = (
     "corrected resampled t-test (Nadeau and Bengio 2003), which allows for the train examples "
     "that folds share."
 )
-TESTS: Final = (
-    "p of the paired t-test over folds (takes their differences for independent and normal), of "
-    "the corrected resampled t-test (normal, correlated as shared train examples let expect), of "
-    "the corrected repeated k-fold test over folds and seeds (Bouckaert and Frank 2004; runs of "
-    "one fold count as no more alike than those of two) and of sign flips over folds, max-T over "
-    "the networks (independent folds, symmetry alone). The decision is by the corrected resampled "
-    't-test, as the interval of the difference; "not after Holm" where Holm\'s correction over the '
-    "networks of a table does not leave it. With fewer than six folds nothing is decided."
+_TESTS: Final[Mapping[str, str]] = {
+    "p_paired_t": "the paired t-test over folds (takes their differences for independent and "
+    "normal)",
+    "p_corrected_t": "the corrected resampled t-test (normal, correlated as shared train examples "
+    "let expect)",
+    "p_repeated_t": "the corrected repeated k-fold test over folds and seeds (Bouckaert and Frank "
+    "2004; runs of one fold count as no more alike than those of two)",
+    "p_max_t": "sign flips over folds, max-T over the networks (independent folds, symmetry alone)",
+}
+_DECISION: Final = (
+    "The decision is by the corrected resampled t-test, as the interval of the difference; "
+    '"not after Holm" where Holm\'s correction over the networks of a table does not leave it. '
+    "With fewer than six folds nothing is decided."
 )
+
+
+def tests_words(columns: Collection[str]) -> str:
+    """What the p-values of a table are, and what decides.
+
+    Args:
+        columns: of them, those that the table shows.
+    """
+    *others, last = (words for name, words in _TESTS.items() if name in columns)
+    return f"p of {', of '.join(others)} and of {last}. {_DECISION}"
+
+
+TESTS: Final = tests_words(_TESTS)
 UNPAIRED: Final = (
     '"Unpaired": trained in other folds than the network that they are compared with, so that no '
     "result is paired with another. The difference is that of the two means over folds, its "
@@ -96,17 +116,17 @@ def whole_text(count: Any) -> str:
 def folds_text(
     table: pd.DataFrame,
     measures: Sequence[FoldMeasure],
-    description: TaskDescription,
+    search: Search,
     notes: Sequence[str],
 ) -> str:
     """What :func:`analysis.folds.comparison.compute_folds` gives, as Markdown.
 
     Args:
         table, measures: as it gives them.
-        description: of the search.
+        search: that it was given.
         notes: sentences for the end.
     """
-    metric = description.metric
+    description, metric = search.description, search.description.metric
     parts = [
         f"# {metric.words.capitalize()} over folds",
         f"Compared with: {printable(table[BASELINE][0])}.",
@@ -123,6 +143,7 @@ def folds_text(
             at = f", trained at {train_label(condition, description)}" if condition else ""
             rows = [_fold_cells(row, metric) for row in rows_of(part)]
             parts += [f"## {measure.words}{at}", markdown_table(header, rows)]
+            parts += _compared_otherwise(part, search)
     said = [
         INTERVALS,
         TESTS,
@@ -131,6 +152,22 @@ def folds_text(
         *notes,
     ]
     return "\n\n".join([*parts, *said]) + "\n"
+
+
+def _compared_otherwise(rows: pd.DataFrame, search: Search) -> list[str]:
+    """What compares networks of one table of which the baseline is none; nothing of a single one.
+
+    Nor of networks without a value, which no other baseline would give them.
+    """
+    valued = rows[rows["folds"] > 0].sort_values("number", kind="stable")
+    if len(valued) < 2 or (valued["network"] == valued[BASELINE]).any():
+        return []
+    first = rows_of(valued)[0]
+    storage = search.storage.parent.location
+    words = ("draw", "folds", search.name, "--baseline", str(first["number"]))
+    again = command(*words, storage=storage)
+    other = printable(f"{first['number']}. {first['network']}")
+    return [f"The baseline has no value here; `{again}` compares these with {other}."]
 
 
 def _unpaired(table: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from fusion_search.analysis.records.columns import ColumnDescription as ColumnDe
 from fusion_search.analysis.records.plain_data import parse_json, read_content
 from fusion_search.analysis.records.secrets import sentence, shown
 from fusion_search.analysis.records.storage import Storage
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.records.words.names import column_words
 
 TASK_FILE: Final = "task.json"
@@ -176,7 +177,8 @@ class TaskDescription:
         if not self.metrics:
             raise ValueError("there is no metric; the first one chooses networks")
         if self.classes < 0 or len(self.labels) not in (0, self.classes):
-            raise ValueError(f"there are {len(self.labels)} labels for {self.classes} classes")
+            classes = count_label(self.classes, "class", "classes")
+            raise ValueError(f"it has {count_label(len(self.labels), 'label')} for {classes}")
         for one in self.settings:
             if one.role != TRIED:
                 raise ValueError(f"role of setting {one.name} is {one.role}; allowed: {TRIED}")

@@ -206,7 +206,7 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         if table in ("trials", "activations"):  # a trial that has not ended, or was not probed
             raise
         raise RecordError(
-            f"{search.named(table, name)} is missing; {_remedy(search, table, name, there=False)}"
+            f"{search.named(table, name)} is missing; {remedy(search, table, name, there=False)}"
         ) from error
     except (StorageError, VersionError):
         raise
@@ -218,11 +218,12 @@ def _damage_named(search: Storage, table: str, name: str) -> Iterator[None]:
         what = "too large" if isinstance(error, TooLargeError) else "damaged"
         raise RecordError(
             f"{search.named(table, name)} is {what} ({sentence(error)}); "
-            f"{_remedy(search, table, name)}"
+            f"{remedy(search, table, name)}"
         ) from error
 
 
-def _remedy(search: Storage, table: str, name: str, *, there: bool = True) -> str:
+def remedy(search: Storage, table: str, name: str, *, there: bool = True) -> str:
+    """What has a trial write a file of a table again, where it is damaged or not ``there``."""
     if table == "activations":  # which no trial writes
         return "probe the trial again to write it anew"
     files = ["it"] if there else []

@@ -26,8 +26,8 @@ from fusion_search.analysis.paired import condition_words, within
 from fusion_search.analysis.records.advice import go_on_command, read_options
 from fusion_search.analysis.records.description import MetricDescription
 from fusion_search.analysis.records.samples import Objective, rows_of
-from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
-from fusion_search.analysis.records.tables import read_table
+from fusion_search.analysis.records.selection import AnalysisError, Search
+from fusion_search.analysis.records.words.counts import best_label
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.sections import Commands, data_words, p_text
 from fusion_search.analysis.statistics import CANNOT
@@ -106,7 +106,7 @@ def _not_yet(search: Search, declared: Mapping[str, Any], commands: Commands) ->
         return html.missing(
             "The best are not confirmed with fresh seeds yet.", commands.get("confirm")
         )
-    of = f"its best {declared['top']}, with {count_label(declared['seeds'], 'fresh seed')} each"
+    of = best_label(declared["top"], declared["seeds"])
     if len(search.waiting):
         return html.missing(
             f"When its trials have ended, the search confirms {of}. Where it was interrupted:",
@@ -125,12 +125,7 @@ def _where_on_the_grid(
     description = confirmation.description
     if not description.axes:
         return []
-    grid = read_table(
-        confirmation.storage,
-        "grid",
-        on_damage=confirmation.on_damage,
-        description=description,
-    )
+    grid = confirmation.read_grids()
     if grid.empty:
         return [html.missing("No grid of the confirmation can be read.", None)]
     cells, regions = compute_confirmation_grid(
@@ -175,7 +170,7 @@ def _tests(
             _interval(row["difference"], *within((row["low"], row["high"]), metric), metric, "+"),
             p_text(row["p_sign_flip"]),
             p_text(row["p_max_t"]),
-            "-" if row["decision_holm"].startswith(CANNOT) else p_text(row["p_holm"]),
+            p_text(row["p_holm"]),
             row["decision"],
         ]
         for row in rows_of(rows)

@@ -32,6 +32,7 @@ from fusion_search.analysis.records.tables import (
     SPECIFICATION_FILE,
     STOPPED,
 )
+from fusion_search.analysis.records.words.durations import duration
 from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import (
@@ -46,6 +47,7 @@ from fusion_search.analysis.report.confirmation import confirmation_section
 from fusion_search.analysis.report.sections import (
     best_section,
     course_sections,
+    data_words,
     importance_section,
     replay_section,
     told_of_sweep,
@@ -131,7 +133,7 @@ def _summary(
         goals = " and ".join(f"{one.words} ({one.direction})" for one in objectives)
         words.append(
             f"Searched: {tried or 'nothing'}, by {searcher.get('name', 'an unknown searcher')} "
-            f"(seed {searcher.get('seed', '?')}, {searcher.get('samples', '?')} samples), "
+            f"(seed {searcher.get('seed', '?')}, {_samples(searcher)}), "
             f"scheduler {scheduler.get('name', 'none')}, for {goals}."
         )
     best = best_samples(trials, objectives, 1)
@@ -144,13 +146,12 @@ def _summary(
         split = best[0].get("split")
         where = f" on the {split} split" if isinstance(split, str) else ""
         words.append(f"Best {objectives[0].words}{where}: {value} ({placed}).")
-    notes = trials["data_note"].dropna().unique()
     return [
         html.paragraph(" ".join(words), "lead"),
-        html.paragraph(f"Data: {'; '.join(notes) or 'not recorded'}", "note"),
+        html.paragraph(data_words(search), "note"),
         html.facts(
             {
-                "Compute": f"{_duration(trials['seconds'].sum())} of trials, one after another",
+                "Compute": f"{duration(trials['seconds'].sum())} of trials, one after another",
                 "Began, last ended": f"{_time(trials['started_at'].min())}, "
                 f"{_time(trials['ended_at'].max())}",
                 "Device": _unique(trials["device"]),
@@ -260,12 +261,9 @@ def _specification_text(folder: Storage) -> str | None:
         return None
 
 
-def _duration(seconds: float) -> str:
-    """In hours, or in what makes a number of it that one can read."""
-    for size, unit in ((3600, "hours"), (60, "minutes")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} seconds"
+def _samples(searcher: Mapping[str, Any]) -> str:
+    samples = searcher.get("samples")
+    return count_label(samples, "sample") if isinstance(samples, int) else "? samples"
 
 
 def _unique(column: pd.Series) -> str:

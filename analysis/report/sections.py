@@ -38,6 +38,7 @@ from fusion_search.analysis.records.samples import (
 )
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, Search
 from fusion_search.analysis.records.tables import FAILED
+from fusion_search.analysis.records.words.data import data_sentence
 from fusion_search.analysis.records.words.networks import (
     placement_words,
     setting_words,
@@ -234,8 +235,7 @@ def replay_section(
 
 def data_words(search: Search) -> str:
     """The records' own words on the data, as in every figure."""
-    notes = search.trials["data_note"].dropna().unique()
-    return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
+    return data_sentence(search.trials["data_note"].dropna())
 
 
 def _nothing(search: Search, commands: Commands) -> str:

@@ -33,7 +33,7 @@ def compute_rgbd(search: Search) -> tuple[pd.DataFrame, list[Group]]:
     Returns:
         A row per group, measure and variant: ``group`` (in words), ``data``, ``fold_by``,
         ``measure`` (a column of ``trials``), ``variant``, ``parameters``, ``paper`` (its accuracy,
-        a share) and what :func:`analysis.folds.comparison.compare_folds` says, against naive
+        a share) and what :func:`analysis.folds.comparison.compare_folds` says, against plain
         fusion; and the groups.
 
     Raises:

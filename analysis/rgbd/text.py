@@ -12,11 +12,11 @@ from fusion_search.analysis.folds.text import (
     DASH,
     INTERVALS,
     NO_SHARE,
-    TESTS,
     count_text,
     difference_words,
     markdown_table,
     p_text,
+    tests_words,
     value_text,
     whole_text,
 )
@@ -25,12 +25,16 @@ from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.rgbd.imbalance import RULE
 from fusion_search.analysis.rgbd.variants import RANDOM, Group
 
-FRAMES: Final = (
-    "The paper draws its folds at random from single frames, so that views of one object train and "
-    "test; its numbers stand beside such folds alone. Folds by instance hold all views of the "
-    "objects that they test."
-)
 NAMES: Final = "Plain fusion is what the paper calls naive fusion."
+FRAMES: Final = (
+    "Random folds are drawn from single frames, as the paper draws its own, so that views of one "
+    "object train and test."
+)
+PRINTED: Final = "The paper's numbers stand beside such folds alone."
+BY_INSTANCE: Final = "Folds by instance hold all views of the objects that they test."
+_SHOWN: Final = ("p_corrected_t", "p_max_t")
+"""The p-values of a table."""
+
 NO_PAIRS: Final = (
     "Whether the gate's gain grows with the imbalance of the SNRs is not told: that takes plain "
     "fusion and a gate, both tested at several pairs of finite SNRs."
@@ -72,9 +76,23 @@ def rgbd_text(
         told = imbalance[imbalance["group"] == group.words] if len(imbalance) else imbalance
         parts += ["### Under unequal noise", *(list(told["sentence"]) if len(told) else [NO_PAIRS])]
     parts += ["## Random folds against folds by instance", _flattery(flattery, metric)]
-    missing = [NO_SHARE] if table["test_share"].isna().any() else []
-    ends = ["## Notes", NAMES, FRAMES, RULE, INTERVALS, TESTS, *missing, *notes]
-    return "\n\n".join([*parts, *ends]) + "\n"
+    ends = [
+        "## Notes",
+        NAMES,
+        " ".join(_folds_words(groups, printed=bool(table["paper"].notna().any()))),
+    ]
+    ends += [RULE] if len(imbalance) else []
+    ends += [INTERVALS, tests_words(_SHOWN)]
+    ends += [NO_SHARE] if table["test_share"].isna().any() else []
+    return "\n\n".join([*parts, *ends, *notes]) + "\n"
+
+
+def _folds_words(groups: Sequence[Group], *, printed: bool) -> list[str]:
+    """What the kinds of folds are that are there, and beside which the paper's numbers stand."""
+    random = [one.fold_by == RANDOM for one in groups]
+    found = [FRAMES] if any(random) else []
+    found += [PRINTED] if printed else []
+    return found if all(random) else [*found, BY_INSTANCE]
 
 
 def _table(rows: pd.DataFrame, metric: MetricDescription) -> str:
@@ -84,7 +102,7 @@ def _table(rows: pd.DataFrame, metric: MetricDescription) -> str:
         decision = row["decision"] if isinstance(row["decision"], str) else DASH
         told = [row["variant"], whole_text(row["parameters"]), count_text(row)]
         told += [value_text(row, metric), difference_words(row, metric)]
-        told += [p_text(row["p_corrected_t"]), p_text(row["p_max_t"]), decision]
+        told += [*(p_text(row[one]) for one in _SHOWN), decision]
         cells.append([*told, *([_paper(row, metric)] if printed else [])])
     header = ["network", "parameters", "folds", metric.words, "difference to plain fusion"]
     header += ["p corrected", "p sign flips", "decision", *(["paper"] if printed else [])]

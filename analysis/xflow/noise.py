@@ -169,7 +169,10 @@ def _sentence(group: Group, table: pd.DataFrame, said: str, metric: MetricDescri
 
 
 def _held(table: pd.DataFrame, _metric: MetricDescription) -> str:
-    return f"all {len(table)} differences lie above their bounds, {_folds(table)}"
+    lie = f"all {len(table)} differences lie above their bounds"
+    if len(table) == 1:
+        lie = "the one difference lies above its bound"
+    return f"{lie}, {_folds(table)}"
 
 
 def _refuted(table: pd.DataFrame, metric: MetricDescription) -> str:

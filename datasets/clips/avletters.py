@@ -24,7 +24,8 @@ from typing import Final
 import numpy as np
 
 from fusion_search.datasets.clips.clip import Clip, Values
-from fusion_search.datasets.errors import DataError, damaged, said
+from fusion_search.datasets.errors import DataError, count_label, damaged, said
+from fusion_search.datasets.files import in_the_way, lacking
 
 NAME: Final = "AVletters"
 FINGERPRINT: Final = "90111cb7f0c39c8b"
@@ -65,8 +66,12 @@ def find_avletters(folder: Path) -> list[Path]:
             f"any of {', '.join(map(str, found))} could be meant: leave one of them in {folder}"
         )
     if not found:
+        hindered = [root / LIPS for root in there if in_the_way(root / LIPS)]
+        why = f"{NAME} is missing from {folder}: put its"
+        if hindered:
+            why = f"{lacking(hindered[0])}put the"
         raise DataError(
-            f"AVletters is missing from {folder}: put its folders {LIPS} and Audio, or an archive "
+            f"{why} folders {LIPS} and Audio, or an archive "
             "of them, into avletters/ there, or name a folder that has it by --data or "
             "FUSION_SEARCH_DATA"
         )
@@ -103,7 +108,11 @@ def _clip(stem: str, lips: str, read_lips: Read, sound: str, read_sound: Read) -
     vectors = parse_coefficients(read_sound(), sound)
     count = min(len(frames) - 1, len(vectors) // 2)
     if count < 1:
-        raise _unusable(lips, f"with {len(frames)} frames and {len(vectors)} vectors none is left")
+        raise _unusable(
+            lips,
+            f"of {count_label(len(frames), 'frame')} and {count_label(len(vectors), 'vector')} "
+            "none is left",
+        )
     return Clip(stem, person, label, take, frames[:count], vectors[0 : 2 * count : 2])
 
 
@@ -146,7 +155,9 @@ def parse_coefficients(content: bytes, path: str) -> Values:
     if form != [_PERIOD, _VECTOR, _KIND]:
         raise _unusable(path, "its header is not that of 26 coefficients every 20 ms")
     if count < 1 or len(content) != _HEADER.size + count * _VECTOR:
-        raise damaged(path, f"{len(content):,} bytes for {count:,} vectors")
+        raise damaged(
+            path, f"{count_label(len(content), 'byte')} for {count_label(count, 'vector')}"
+        )
     found = np.frombuffer(content, ">f4", offset=_HEADER.size).reshape(count, -1)
     if not np.isfinite(found).all():
         raise damaged(path, "a coefficient is no number")

@@ -19,7 +19,7 @@ from fusion_search.datasets.clips import avletters
 from fusion_search.datasets.clips.clip import CLIP_KIND, Clip, Values, averaged
 from fusion_search.datasets.clips.folder import find_clips, read_clips
 from fusion_search.datasets.decoded import Listed, decoded, in_memory
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.splits import absent_by_fold, split_fingerprint
 
@@ -102,7 +102,8 @@ def load_clips(settings: ClipsSettings, folder: Path | None = None) -> tuple[Lis
     files = avletters.find_avletters(root)
     found = decoded(CLIP_KIND, files, avletters.read_avletters(files))
     own = found.fingerprint == avletters.FINGERPRINT
-    return found, avletters.NAME if own else f"{len(found.records)} clips in AVletters' form"
+    count = count_label(len(found.records), "clip")
+    return found, avletters.NAME if own else f"{count} in AVletters' form"
 
 
 class ClipSplit(Dataset[Any]):
@@ -166,7 +167,7 @@ def open_clips(settings: ClipsSettings, folder: Path | None = None, fold: int = 
     frames = settings.frames or (min(lengths) if averages else max(lengths))
     fits = [(one >= frames) if averages else (one <= frames) for one in lengths]
     split, folds, words = split_clips(settings, listed.records, fold)
-    note = f"{note}; {words}; {settings.form} to {frames} frames"
+    note = f"{note}; {words}; {settings.form} to {count_label(frames, 'frame')}"
     if not all(fits):
         short = "shorter" if averages else "longer"
         note += f", {fits.count(False):,} of {len(fits):,} clips {short} than that left out"
@@ -220,8 +221,9 @@ def split_clips(
         words = f"folds of {tests} of {len(persons)} persons"
     if not enough:
         raise DataError(
-            f"there are {len(persons)} persons, too few to test {len(tested)}, to validate "
-            f"{validates} and to train others; lower test_persons or validation_persons"
+            f"there {'is' if len(persons) == 1 else 'are'} {count_label(len(persons), 'person')}, "
+            f"too few to test {len(tested)}, to validate {validates} and to train others; lower "
+            "test_persons or validation_persons"
         )
     of = {**dict.fromkeys(tested, "test"), **dict.fromkeys(validated, "validation")}
     return [of.get(clip.person, "train") for clip in clips], folds, words

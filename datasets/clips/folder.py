@@ -20,7 +20,8 @@ from typing import Final
 import numpy as np
 
 from fusion_search.datasets.clips.clip import Clip, Values
-from fusion_search.datasets.errors import DataError, damaged, said
+from fusion_search.datasets.errors import DataError, count_label, damaged, said
+from fusion_search.datasets.files import in_the_way, lacking
 
 FRAMES, COEFFICIENTS = "Video frames", "MFCCs"
 _SIDES: Final = (90, 120)
@@ -44,7 +45,7 @@ def find_clips(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is missing: put clips there, or name another folder of the data folder by "
+            f"{lacking(folder)}put clips there, or name another folder of the data folder by "
             "data.folder"
         )
     archives = sorted(folder.glob("*.npz"))
@@ -88,6 +89,8 @@ def read_clips(files: list[Path]) -> Iterator[Clip]:
 
 
 def _files(folder: Path) -> list[Path]:
+    if hindrance := in_the_way(folder):
+        raise DataError(f"{hindrance} and put the files of the clips there")
     if not folder.is_dir():
         return []
     return sorted(one for one in folder.iterdir() if one.is_file() and one.name[0] != ".")
@@ -149,7 +152,9 @@ def _raw(path: Path, sides: tuple[int, ...]) -> Values:
         size = path.stat().st_size
         if size > 2 * _MOST_BYTES or not size or size % one:
             raise _unusable(
-                path, f"{size:,} bytes are no float64 of {' x '.join(map(str, sides))} each"
+                path,
+                f"its {count_label(size, 'byte')} hold no float64 of "
+                f"{' x '.join(map(str, sides))} each",
             )
         found = np.fromfile(path, "<f8").reshape(-1, *sides)
     except OSError as error:

@@ -24,7 +24,7 @@ from fusion_search.datasets.digits.examples import Examples
 from fusion_search.datasets.digits.pairs import SPLITS, Pairs, split_indices
 from fusion_search.datasets.digits.recording import Recording
 from fusion_search.datasets.digits.spectrogram import STRIDE, frames_of, samples_of
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.noise import SNR_RATIOS, unit_noise
 
@@ -113,15 +113,16 @@ class DigitData:
         self.note = name
         if self.left_out:
             self.note += (
-                f", {self.left_out:,} of {len(recordings):,} recordings longer than "
-                f"{settings.frames} frames left out"
+                f", {self.left_out:,} of {count_label(len(recordings), 'recording')} longer than "
+                f"{count_label(settings.frames, 'frame')} left out"
             )
         for split, pairs in self.splits.items():
             if not len(pairs):
                 raise DataError(
                     f"the {split} split has no image and recording of the same digit: there are "
-                    f"{len(images):,} images and {len(recordings):,} recordings, {self.left_out:,} "
-                    f"of them longer than frames = {settings.frames} (the longest has "
+                    f"{count_label(len(images), 'image')} and "
+                    f"{count_label(len(recordings), 'recording')}, {self.left_out:,} of them "
+                    f"longer than frames = {settings.frames} (the longest has "
                     f"{frames_of(int(lengths.max()))})"
                 )
 

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_search.datasets.errors import count_label
 from fusion_search.datasets.files import DataFile, read_packed, unusable
 
 NAME: Final = "MNIST"
@@ -54,15 +55,15 @@ def _read(path: Path, name: str) -> _Part:
         return _Part(array, NAME, left_out)
     wanted = 3 if "images" in name else 1
     if array.ndim != wanted:
-        raise unusable(path, f"it has {array.ndim} dimensions, and {wanted} are needed")
+        raise unusable(path, f"it has {count_label(array.ndim, 'dimension')}, not {wanted}")
     if wanted == 1:
         if array.size and array.max() > 9:
             raise unusable(path, f"it has the label {array.max()}, and 0 to 9 are known")
-        return _Part(array, f"{array.size:,} labels, NOT {NAME}'s", left_out)
+        return _Part(array, f"{count_label(array.size, 'label')}, NOT {NAME}'s", left_out)
     if array.shape[1:] != (28, 28):
         size = " x ".join(map(str, array.shape[1:]))
         raise unusable(path, f"its images are {size}, and 28 x 28 are needed")
-    return _Part(array, f"{len(array):,} images of 28 x 28, NOT {NAME}'s", left_out)
+    return _Part(array, f"{count_label(len(array), 'image')} of 28 x 28, NOT {NAME}'s", left_out)
 
 
 def _describe(name: str, path: Path) -> tuple[str, int]:
@@ -108,7 +109,8 @@ def parse_idx(content: bytes, path: Path) -> NDArray[np.uint8]:
     shape = struct.unpack(f">{content[3]}I", content[4:header])
     if len(content) - header != math.prod(shape):
         raise unusable(
-            path, f"{math.prod(shape):,} values promised, {len(content) - header:,} found"
+            path,
+            f"{count_label(math.prod(shape), 'value')} promised, {len(content) - header:,} found",
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
 
@@ -129,10 +131,12 @@ def load_mnist(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], str]
         if count != named:
             raise unusable(
                 paths[number + 1],
-                f"it has {named:,} labels, and {paths[number].name} {count:,} images",
+                f"it has {count_label(named, 'label')}, and {paths[number].name} "
+                f"{count_label(count, 'image')}",
             )
     images = np.concatenate([parts[0].array, parts[2].array])
     labels = np.concatenate([parts[1].array, parts[3].array]).astype(np.int64)
     if all(part.name == NAME for part in parts):
         return images, labels, NAME
-    return images, labels, f"{len(images):,} images in {paths[0].parent.name}/ (NOT {NAME})"
+    found = count_label(len(images), "image")
+    return images, labels, f"{found} in {paths[0].parent.name}/ (NOT {NAME})"

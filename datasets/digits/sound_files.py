@@ -12,6 +12,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from fusion_search.datasets.errors import count_label
+
 SAMPLE_RATE: Final = 8000
 _RATES: Final = (1_000, 192_000)
 _MOST_SECONDS: Final = 60  # of a spoken digit
@@ -44,8 +46,8 @@ def read_sound(content: bytes) -> Sound:
                 raise SoundError(f"is at {rate:,} Hz; {_RATES[0]:,} to {_RATES[1]:,} can be read")
             if frames > _MOST_SECONDS * rate or frames * file.channels > _MOST_VALUES:
                 raise SoundError(
-                    f"lasts {frames / rate:,.0f} s with {file.channels} channels; a spoken digit "
-                    f"may last {_MOST_SECONDS} s"
+                    f"lasts {frames / rate:,.0f} s with {count_label(file.channels, 'channel')}; a "
+                    f"spoken digit may last {_MOST_SECONDS} s"
                 )
             plain = (rate, file.channels, file.subtype) == (SAMPLE_RATE, 1, "PCM_16")
             values = file.read(dtype="int16" if plain else "float64")

@@ -16,7 +16,7 @@ from typing import Final
 
 from fusion_search.datasets.digits.recording import Recording
 from fusion_search.datasets.digits.sound_files import Sound, SoundError, counted, read_sound
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 from fusion_search.datasets.files import DataFile, damaged, read_packed, unusable
 
 NAME: Final = "Free Spoken Digit Dataset v1.0.9"
@@ -83,9 +83,9 @@ def _named(path: Path, recordings: list[Recording], speakers: int, changes: str)
     if content_digest(recordings) == DIGEST:
         return NAME
     place = f"{path.parent.name}/{path.name}/" if path.is_dir() else path.name
-    people = "1 speaker" if speakers == 1 else f"{speakers} speakers"
+    people = count_label(speakers, "speaker")
     done = f"{changes}; " if changes else ""
-    return f"{len(recordings):,} recordings by {people} in {place} ({done}NOT {NAME})"
+    return f"{count_label(len(recordings), 'recording')} by {people} in {place} ({done}NOT {NAME})"
 
 
 def _files_of_folder(path: Path) -> Iterator[tuple[str, bytes]]:

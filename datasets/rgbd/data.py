@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.decoded import Listed, decoded, in_memory
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 from fusion_search.datasets.files import data_folder
 from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale, measured_pixels
 from fusion_search.datasets.rgbd.folder import FOLDER, find_views, misplaced, read_views
@@ -155,11 +155,12 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
         note = f"views in {path}/"
         elsewhere = misplaced(root / path, files)
         if elsewhere:
-            note += f" ({elsewhere:,} files that lie in no CLASS/GROUP of it left out)"
+            lie = f"{count_label(elsewhere, 'file')} that {'lies' if elsewhere == 1 else 'lie'}"
+            note += f" ({lie} in no CLASS/GROUP of it left out)"
         return Source(listed, note, settings.focal)
     found = find_washington(root, settings.path)
     listed = decoded(VIEW_KIND, found.files, read_washington(found))
-    note = f"{len(listed.records):,} views in the form of {NAME}"
+    note = f"{count_label(len(listed.records), 'view')} in the form of {NAME}"
     if found.between:
         note += f", every fifth frame alone ({found.between:,} between them left out)"
     if found.without_depth:
@@ -285,8 +286,9 @@ def _split(
     trials = source.trials
     if trials is not None and len(trials) < settings.folds:
         raise DataError(
-            f"there are {len(trials)} published trials, and {settings.folds} folds: lower "
-            "data.folds, or move testinstance_ids.txt away"
+            f"there {'is' if len(trials) == 1 else 'are'} "
+            f"{count_label(len(trials), 'published trial')}, "
+            f"and {settings.folds} folds: lower data.folds, or move testinstance_ids.txt away"
         )
     return instance_folds(labels, groups, settings.folds, fold, settings.split_seed, trials)
 

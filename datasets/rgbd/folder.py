@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.files import lacking
 from fusion_search.datasets.rgbd.view import View, read_view
 
 FOLDER: Final = "rgbd"  # of the data folder
@@ -26,7 +27,7 @@ def find_views(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is missing: put views there, name another folder of the data folder by "
+            f"{lacking(folder)}put views there, name another folder of the data folder by "
             "data.path, or name a folder that has it by --data or FUSION_SEARCH_DATA"
         )
     found = sorted(filter(_is_of_a_view, folder.glob("*/*/*.png")))

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 
 LEAST_FOLDS: Final = 3
 TELLING_FOLDS: Final = 6  # with fewer no difference is decided, as analysis.statistics has it
@@ -33,7 +33,7 @@ def random_folds(labels: Sequence[str], folds: int, fold: int, seed: int) -> tup
         f"{folds} folds drawn at random from views, as in the paper: views of one object train and "
         "test, which flatters"
     )
-    return _by_share(list(labels), range(len(labels)), folds, fold, seed, "views"), words
+    return _by_share(list(labels), range(len(labels)), folds, fold, seed, "view"), words
 
 
 def instance_folds(
@@ -63,9 +63,10 @@ def instance_folds(
         of.setdefault(group, set()).add(label)
     if any(len(one) > 1 for one in of.values()):
         names = sorted(of)
-        split = _by_share([""] * len(names), names, folds, fold, seed, "groups")
+        split = _by_share([""] * len(names), names, folds, fold, seed, "group")
         by_group = dict(zip(names, split, strict=True))
-        words = f"{folds} folds by group: all views of a share of {len(of)} groups are tested"
+        share = f"a share of {count_label(len(of), 'group')}"
+        words = f"{folds} folds by group: all views of {share} are tested"
         return [by_group[one] for one in groups], words
     held: dict[str, str] = {}
     for number, label in enumerate(sorted(set(labels))):
@@ -93,7 +94,9 @@ def _by_share(
     """Folds of even size overall and in each stratum."""
     if len(what) < folds:
         remedy = "lower data.folds" if folds > LEAST_FOLDS else "add some"
-        raise DataError(f"there are {len(what)} {noun}, too few for {folds} folds: {remedy}")
+        are = "is" if len(what) == 1 else "are"
+        counted = count_label(len(what), noun)
+        raise DataError(f"there {are} {counted}, too few for {folds} folds: {remedy}")
     chance = np.random.default_rng(seed)
     shuffled = chance.permutation(len(what))
     ordered = sorted(shuffled.tolist(), key=lambda one: strata[one])

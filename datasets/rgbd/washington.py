@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.files import in_the_way, lacking
 from fusion_search.datasets.rgbd.view import View, read_view, unusable
 
 NAME: Final = "Washington RGB-D"
@@ -88,9 +89,13 @@ def find_washington(root: Path, path: str = "") -> Washington:
         found = _found(folder)
         if found.frames:
             return found
+    hindered = [one for one in folders if in_the_way(one)]
+    why = (
+        f"{lacking(hindered[0])}put the" if hindered else f"{NAME} is missing from {home}: put its"
+    )
     raise DataError(
-        f"{NAME} is missing from {home}: put its folder rgbd-dataset there, name another folder by "
-        "data.path, or name a folder that has it by --data or FUSION_SEARCH_DATA"
+        f"{why} folder rgbd-dataset there, name another folder by data.path, or name a folder "
+        "that has it by --data or FUSION_SEARCH_DATA"
     )
 
 

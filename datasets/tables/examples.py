@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from fusion_search.datasets.batch import Batch
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 from fusion_search.datasets.tables.cells import as_input, decode, is_array
 from fusion_search.datasets.tables.files import FileError, check_file
 from fusion_search.datasets.tables.settings import Input, TableData
@@ -161,7 +161,8 @@ class TableExamples(Dataset[Any]):
                         missing.append((number, one.column, f"{shown_cell(cell)} {error}"))
         if missing:
             number, column, what = missing[0]
-            many = f" (and so for {len(missing) - 1:,} other cells)" if len(missing) > 1 else ""
+            others = count_label(len(missing) - 1, "other cell")
+            many = f" (and so for {others})" if len(missing) > 1 else ""
             raise DataError(
                 f"{self.table.at(number, column)}: {what}{many}; file names are relative to "
                 f"{self.table.folder}; mend them, or leave the rows out with leave_out"
@@ -201,8 +202,9 @@ class TableExamples(Dataset[Any]):
             if each.shape[-1] != width:
                 column = self.settings.inputs[name].column
                 raise DataError(
-                    f"{self.table.at(int(number), column)} holds {each.shape[-1]} values, row "
-                    f"{self.table.rows[numbers[0]]} {width}; they are to be as many in every row"
+                    f"{self.table.at(int(number), column)} holds "
+                    f"{count_label(each.shape[-1], 'value')}, row {self.table.rows[numbers[0]]} "
+                    f"{width}; they are to be as many in every row"
                 )
 
     def __getstate__(self) -> dict[str, Any]:

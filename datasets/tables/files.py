@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from fusion_search.datasets.errors import said
+from fusion_search.datasets.errors import count_label, said
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -108,12 +108,14 @@ def read_sound(path: str, seconds: float | None = None) -> tuple[NDArray[np.floa
             frames = file.frames if seconds is None else min(file.frames, int(seconds * rate) + 1)
             # Before anything is allocated: a small file can promise, or pack, years of silence.
             if frames * file.channels * 4 > _MOST_BYTES:
-                raise FileError(f"lasts {frames / rate:,.0f} s with {file.channels} channels")
+                raise FileError(
+                    f"lasts {frames / rate:,.0f} s with {count_label(file.channels, 'channel')}"
+                )
             values = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:
         raise FileError(f"is no sound that libsndfile reads: {_said(error)}") from error
     if not len(values) or len(values) < frames:
-        raise FileError(f"has {len(values):,} samples and promises {frames:,}")
+        raise FileError(f"has {count_label(len(values), 'sample')} and promises {frames:,}")
     if not np.isfinite(values).all():
         raise FileError("has samples that are not finite")
     return values.mean(axis=1), rate

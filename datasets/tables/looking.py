@@ -15,7 +15,7 @@ from typing import Any, Final
 from torch import nn
 
 from fusion_search.datasets.batch import SPLITS
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 from fusion_search.datasets.tables.cells import decode, is_array
 from fusion_search.datasets.tables.files import FileError
 from fusion_search.datasets.tables.measuring import (
@@ -170,7 +170,7 @@ def _group(table: Table, target: str, unused: dict[str, str]) -> str:
         return ""
     count = len({text_of(one) for one in _there(table, name)})
     if count < len(SPLITS):
-        groups = f"{count} group{'s' * (count != 1)}"
+        groups = count_label(count, "group")
         unused[name] = f"names {groups}, too few to keep them whole in {len(SPLITS)} splits"
         return ""
     return name
@@ -229,7 +229,8 @@ def _look_at(found: Looked, name: str, numbers: list[str]) -> None:
         found.unused[name] = _comma_words(comma)
     else:
         values = len(set(map(str, cells)))
-        found.unused[name] = f"holds {values:,} different texts, and no file names or numbers"
+        texts = count_label(values, "different text")
+        found.unused[name] = f"holds {texts}, and no file names or numbers"
         if not found.group and len(SPLITS) <= values <= len(cells) // _GROUP_ROWS:
             option = f"--group {shlex.quote(name)}"
             found.unused[name] += f"; if they say whose an example is, add {option}"

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from fusion_search.datasets.errors import count_label
 from fusion_search.datasets.tables.cells import ending
 from fusion_search.datasets.tables.files import (
     ARRAYS,
@@ -116,12 +117,12 @@ def _arrays(column: str, arrays: Sequence[_Seen]) -> Measured | str:
     if not 1 <= rank <= 4:
         return f"holds arrays of {rank} dimensions; allowed: 1 to 4"
     if rank == 1 and min(lengths) == max(lengths) <= _MOST_STEPS:
-        return Input(kind="vector", column=column), f"arrays of {lengths[0]:,} numbers"
+        return Input(kind="vector", column=column), f"arrays of {count_label(lengths[0], 'number')}"
     if rank > 2 or (rank == 2 and arrays[0].is_bytes):
         kind: Kind = "image" if rank == 2 or (rank == 3 and _are_images(arrays)) else "clip"
         return _pixels(column, kind, [_channels_last(one, kind) for one in arrays])
     channels = 1 if rank == 1 else arrays[0].shape[1]
-    words = f"series of {_range(lengths)} steps, {channels:,} channel{'s' * (channels > 1)}"
+    words = f"series of {_range(lengths)} steps, {count_label(channels, 'channel')}"
     return Input(
         kind="series", column=column, length=min(int(_nearly_all(lengths)), _MOST_STEPS)
     ), words

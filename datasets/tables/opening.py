@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data, Part
 from fusion_search.datasets.conditions import ABSENT, Axis
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 from fusion_search.datasets.metrics import Metric
 from fusion_search.datasets.splits import split, split_fingerprint
 from fusion_search.datasets.tables.examples import TableExamples
@@ -60,7 +60,8 @@ def open_table(
     groups = text_column(table, settings.group) if settings.group else None
     examples = TableExamples(table, settings, targets, groups)
     sizes = examples.file_sizes()
-    left_out = f", {len(settings.leave_out):,} rows left out" if settings.leave_out else ""
+    rows = count_label(len(settings.leave_out), "row")
+    left_out = f", {rows} left out" if settings.leave_out else ""
     try:
         data = split(
             examples,
@@ -72,7 +73,7 @@ def open_table(
             seed=settings.split_seed,
             labels=labels,
             fingerprint=f"{table.digest} {settings}",
-            note=f"{table.path.name}, {len(table):,} examples{left_out}",
+            note=f"{table.path.name}, {count_label(len(table), 'example')}{left_out}",
             shared=True,
         )
     except DataError as error:

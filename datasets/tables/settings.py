@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from fusion_search.datasets.errors import count_label, refuse_repeats
+
 Kind = Literal["numbers", "vector", "series", "sound", "image", "clip"]
 Encoder = Literal["small", "resnet18", "resnet50", "mobilenet_v3_small", "efficientnet_b0"]
 KINDS: Final = get_args(Kind)
@@ -83,8 +85,7 @@ class Input:
             raise ValueError("numbers take columns, a list with at least one name, and no column")
         if self.kind != "numbers" and (not self.column or self.columns):
             raise ValueError(f"an input of kind {self.kind} takes column, one name, and no columns")
-        if len(set(self.columns)) < len(self.columns):
-            raise ValueError(f"columns holds a name twice: {', '.join(self.columns)}")
+        refuse_repeats(self.columns, "columns")
         self._check_sizes()
         if self.encoder != "small" and self.kind not in ("image", "clip"):
             raise ValueError(f"encoder is {self.encoder} of kind {self.kind}; allowed: small")
@@ -179,12 +180,13 @@ class TableData:
         for snr in numbers:
             if not snr > 0:
                 raise ValueError(f"test_snrs holds {snr:g}; allowed: original, or above 0")
-        if len(set(numbers)) < len(numbers):
-            raise ValueError("test_snrs holds an SNR twice")
+        refuse_repeats(["original" if math.isinf(one) else one for one in numbers], "test_snrs")
+        refuse_repeats(self.leave_out, "leave_out")
         if self.conditions > _MOST_CONDITIONS:
             raise ValueError(
-                f"test_snrs holds {len(self.test_snrs)} SNRs for each of {len(self.inputs)} "
-                f"inputs, which makes {self.conditions:,} conditions; allowed: {_MOST_CONDITIONS:,}"
+                f"test_snrs holds {len(self.test_snrs)} SNRs for each of "
+                f"{count_label(len(self.inputs), 'input')}, which makes {self.conditions:,} "
+                f"conditions; allowed: {_MOST_CONDITIONS:,}"
             )
         for name in (self.target, self.group, self.split_column):
             if name and name in self.input_columns():

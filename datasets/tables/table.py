@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_search.datasets.errors import DataError, said
+from fusion_search.datasets.errors import DataError, count_label, said
 
 _LARGEST: Final = 1 << 30  # bytes of a CSV file, or of the columns wanted of a Parquet file
 _MOST_ROWS: Final = 5_000_000
@@ -148,8 +148,8 @@ def _read_csv(path: Path, wanted: Iterable[str] | None) -> Table:
             continue  # a blank line, as spreadsheets leave behind
         if len(line) != len(names):
             raise DataError(
-                f"{path.name}, row {number} has {len(line)} cells, the header {len(names)}; put "
-                f"cells that hold {separator!r} in double quotes"
+                f"{path.name}, row {number} has {count_label(len(line), 'cell')}, the header "
+                f"{len(names)}; put cells that hold {separator!r} in double quotes"
             )
         rows.append(number)
         found.append(line)
@@ -320,7 +320,10 @@ def number_column(table: Table, name: str) -> NDArray[np.float64]:
         pass
     bad = [n for n, one in enumerate(cells) if not is_number(one)]
     what = "is empty" if is_empty(cells[bad[0]]) else f"is {shown_cell(cells[bad[0]])}"
-    more = f" (so are {len(bad) - 1:,} others of its column)" if len(bad) > 1 else ""
+    more = ""
+    if len(bad) > 1:
+        others = count_label(len(bad) - 1, "other")
+        more = f" (so {'is' if len(bad) == 2 else 'are'} {others} of its column)"
     raise DataError(
         f"{table.at(bad[0], name)} {what}; allowed: a finite number, of up to 38 digits{more}; "
         "mend it, or leave the row out with leave_out"

@@ -12,6 +12,7 @@ from typing import Final
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.datasets.clips.data import ClipsSettings, check_split, length, load_clips
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.download import fetch
@@ -65,17 +66,23 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
         of.setdefault(view.group, set()).add(view.label)
     groups = len(of)
     words = ", ".join(f"{printable(name)} {count:,}" for name, count in sorted(classes.items()))
-    print(f"{len(classes):,} classes, {groups:,} objects or persons; views: {words}")
+    print(
+        f"{count_label(len(classes), 'class', 'classes')}, "
+        f"{count_label(groups, 'object or person', 'objects or persons')}; views: {words}"
+    )
     several = sorted(group for group, its in of.items() if len(its) > 1)
     if several:
         print(
-            f"{len(several):,} of them are of several classes, such as {printable(several[0])}, as "
+            f"{len(several):,} of them {'is' if len(several) == 1 else 'are'} of several classes, "
+            f"such as {printable(several[0])}, as "
             "persons are: folds by instance keep all of such a name together; objects need names "
             "of their own"
         )
-    sides = [[view.depth.shape[axis] for view in views] for axis in (0, 1)]
-    heights, widths = map(_span, sides)
-    print(f"{len(views):,} views, {heights} pixels high and {widths} wide")
+    heights, widths = ([view.depth.shape[axis] for view in views] for axis in (0, 1))
+    print(
+        f"{count_label(len(views), 'view')}, {_span(heights, 'pixel')} high and {_span(widths)} "
+        "wide"
+    )
     measured = [view.depth[view.depth > 0] for view in views]
     found = [one for one in measured if one.size]
     if found:
@@ -84,43 +91,50 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
         print(f"depth of {_span([low, high])} mm, missing in {share:.1%} of all pixels")
     bare = [view.name for view, one in zip(views, measured, strict=True) if not one.size]
     if bare:
-        print(f"{len(bare):,} views have no depth in any pixel, such as {printable(bare[0])}")
+        have = _having(len(bare), "view")
+        print(f"{have} no depth in any pixel, such as {printable(bare[0])}")
     unmasked = [view.name for view in views if not view.mask.size]
     if unmasked:
         print(
-            f"{len(unmasked):,} views have no mask, such as {printable(unmasked[0])}: they are "
-            "left out where data.masked is true"
+            f"{_having(len(unmasked), 'view')} no mask, such as {printable(unmasked[0])}: left out "
+            "where data.masked is true"
         )
     if source.trials is not None:
-        print(f"{len(source.trials)} published trials: folds where data.fold_by is instance")
+        trials = count_label(len(source.trials), "published trial")
+        print(f"{trials}: folds where data.fold_by is instance")
     for sentence in check_folds(source, settings.folds):
         print(f"note: {printable(sentence)}")
 
 
-def _span(values: Sequence[int]) -> str:
-    """From the least to the most: "40", or "40 to 60"."""
+def _span(values: Sequence[int], noun: str = "") -> str:
+    """From the least to the most: "40", or "40 to 60"; of a noun where one is given."""
     least, most = min(values), max(values)
-    return f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    counted = count_label(most, noun) if noun else f"{most:,}"
+    return counted if least == most else f"{least:,} to {counted}"
+
+
+def _having(count: int, noun: str) -> str:
+    return f"{count_label(count, noun)} {'has' if count == 1 else 'have'}"
 
 
 def _print_clips(settings: ClipsSettings, folder: Path) -> None:
     listed, note = load_clips(settings, folder)
     clips = listed.records
     print(f"data: {printable(note)} (fingerprint {listed.fingerprint})")
-    for what, of in (("persons", "person"), ("labels", "label")):
+    for of in ("person", "label"):
         counts = Counter(getattr(clip, of) for clip in clips)
         words = ", ".join(f"{printable(name)} {count}" for name, count in sorted(counts.items()))
-        print(f"{len(counts):,} {what}: {words}")
+        print(f"{count_label(len(counts), of)}: {words}")
     height, width = clips[0].frames.shape[1:]
     lengths = [length(clip) for clip in clips]
     print(
-        f"{len(clips):,} clips of {_span(lengths)} frames of {height} x "
-        f"{width}, {clips[0].coefficients.shape[1]} coefficients beside each"
+        f"{count_label(len(clips), 'clip')} of {_span(lengths, 'frame')} of {height} x {width}, "
+        f"{count_label(clips[0].coefficients.shape[1], 'coefficient')} beside each"
     )
     uneven = [clip for clip in clips if len(clip.frames) != len(clip.coefficients)]
     if uneven:
         print(
-            f"{len(uneven):,} clips have more of the one than of the other, such as "
+            f"{_having(len(uneven), 'clip')} more of the one than of the other, such as "
             f"{printable(uneven[0].name)}: the longer is averaged to the shorter"
         )
     for sentence in check_split(settings, clips):
@@ -157,14 +171,15 @@ def _state(file: DataFile, path: Path) -> tuple[str, str]:
     name, left_out = file.describe(path)
     details = [] if name == file.expected else [name]
     if left_out:
-        details.append(f"{left_out:,} bytes behind its gzip content are left out")
+        are = "is" if left_out == 1 else "are"
+        details.append(f"{count_label(left_out, 'byte')} behind its gzip content {are} left out")
     return "present" if name == file.expected else "other", ", ".join(details)
 
 
 def _print_pairs(folder: Path, papers: bool) -> None:
     data = load_digits(DigitsSettings(frames=frames_of(LONGEST_SAMPLES)), folder)
     print(f"data: {data.note} (fingerprint {data.fingerprint})")
-    print(f"pairs of equal label, {data.left_out:,} recordings left out:")
+    print(f"pairs of equal label, {count_label(data.left_out, 'recording')} left out:")
     for split, paper in PAPER_PAIRS.items():
         count = len(data.splits[split])
         compared = f"   paper {paper:>10,}   {count / paper - 1:+.2%}" if papers else ""

@@ -42,7 +42,7 @@ from fusion_search.search.records.driver_file import (
     standing,
 )
 from fusion_search.search.records.lease import ask_to_stop
-from fusion_search.search.records.planned import read_plan
+from fusion_search.search.records.planned import Plan, read_plan
 from fusion_search.search.records.search_folder import (
     begin_command,
     beginning_driver,
@@ -59,6 +59,7 @@ from fusion_search.search.running.interrupts import interrupted_by
 from fusion_search.search.running.progress import TrialLines, ended_before, warn_of_damage
 from fusion_search.search.running.summary import (
     INCOMPLETE,
+    INTERRUPTED_CODE,
     SOME_FAILED,
     best_so_far,
     go_on_command,
@@ -67,8 +68,7 @@ from fusion_search.search.running.summary import (
 )
 
 POLL_SECONDS: Final = 1.0  # between two looks at the folder
-NOT_STOPPED: Final = 1  # exit codes: it may run still,
-INTERRUPTED_CODE: Final = 130  # or trials are left
+NOT_STOPPED: Final = 1  # exit code: it may run still
 
 
 def stop(arguments: argparse.Namespace) -> int:
@@ -151,9 +151,10 @@ def _left(name: str, location: str) -> str:
     damaged: dict[str, str] = {}
     try:
         search = load_outline(name, location)
-        trials, _ = read_records(storage, planned_ids(storage), damaged.__setitem__)
-        planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
-        best = best_so_far(search, storage, rows_of(trials))
+        plan = read_plan(storage)
+        trials, _ = read_records(storage, planned_ids(storage, plan), damaged.__setitem__)
+        planned = planned_count(storage, plan) - len(skipped_trials(plan, trials, damaged))
+        best = best_so_far(search, storage, plan, rows_of(trials))
     except ValueError:  # such as one that is not written yet; the command says what is wrong
         return f"go on with: {_resume(name, location)}"
     state = search_state(None, planned, len(trials) + len(damaged))
@@ -267,37 +268,40 @@ class _Followed:
         self.page = ""
         self._search: SearchOutline = load_outline(name, location)
         self._storage: Storage = open_storage(location).below(name)
-        self._told = set(recorded_trials(self._storage) & planned_ids(self._storage))
+        plan = read_plan(self._storage)
+        self._told = set(recorded_trials(self._storage) & planned_ids(self._storage, plan))
         description = read_description(self._storage)
         before = read_rows(self._storage, "trials", sorted(self._told), warn_of_damage)
-        best = best_so_far(self._search, self._storage, before)
-        common = shared_parts([row["trial_name"] for row in read_plan(self._storage)])
+        best = best_so_far(self._search, self._storage, plan, before)
+        common = shared_parts([row["trial_name"] for row in plan.rows])
         self._lines = TrialLines(description, best, common)
-        print(ended_before(len(self._told), self._planned), flush=True)
+        planned = self._planned(plan)
+        print(ended_before(len(self._told), planned), flush=True)
         self._bar = tqdm(
-            total=self._planned,
+            total=planned,
             initial=len(self._told),
             unit="trial",
             dynamic_ncols=True,
             disable=not sys.stderr.isatty(),
         )
 
-    @property
-    def _planned(self) -> int:
-        left_out = dropped_trials(self._storage).keys() - self._told
-        return planned_count(self._storage) - len(left_out)
+    def _planned(self, plan: Plan) -> int:
+        left_out = dropped_trials(plan).keys() - self._told
+        return planned_count(self._storage, plan) - len(left_out)
 
     def tell(self) -> None:
         """Print a line for every trial that has ended since."""
-        new = sorted(recorded_trials(self._storage) & planned_ids(self._storage) - self._told)
+        recorded = recorded_trials(self._storage) - self._told
+        plan = read_plan(self._storage)  # after the records: it has their trials
+        new = sorted(recorded & planned_ids(self._storage, plan))
         rows = read_rows(self._storage, "trials", new, warn_of_damage)
         self._told.update(new)
-        for line in self._ended(rows):
+        for line in self._ended(rows, self._planned(plan)):
             tqdm.write(printable(line), file=sys.stdout)
         sys.stdout.flush()
 
-    def _ended(self, rows: list[dict[str, Any]]) -> Iterator[str]:
-        first, planned = len(self._told) - len(rows), self._planned
+    def _ended(self, rows: list[dict[str, Any]], planned: int) -> Iterator[str]:
+        first = len(self._told) - len(rows)
         for number, row in enumerate(sorted(rows, key=lambda one: one["ended_at"]), start=1):
             yield self._lines.ended(row, f"[{first + number}/{planned}]")
             self._bar.update()
@@ -307,7 +311,7 @@ class _Followed:
         self.tell()
         self._bar.close()
         options = read_options(self._storage)
-        planned = planned_count(self._storage)
+        planned = planned_count(self._storage, read_plan(self._storage))
         code = summary(self._search, self._storage, planned, self.page or None, options)
         confirmed = confirmed_search(self._search.name, self._search.storage)
         if confirmed is not None and code in (0, SOME_FAILED):

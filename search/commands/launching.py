@@ -27,7 +27,6 @@ from fusion_search.analysis.records.tables import (
     CHECKPOINTS,
     CONFIRMATION_SUFFIX,
     SPECIFICATION_FILE,
-    read_table,
 )
 from fusion_search.search.declaration.configuration import (
     apply_override,
@@ -330,11 +329,15 @@ def _confirming(
 def _confirming_words(candidates: Sequence[Candidate], seeds: int, trials: int) -> str:
     """What is trained again; the best may be a plain network itself, and is trained once."""
     top = sum(one.role == "top" for one in candidates)
-    networks = len({one.trials for one in candidates})
-    same = f" (as {count_label(networks, 'network')})" if networks < len(candidates) else ""
+    best = "the best network" if top == 1 else f"the best {top} networks"
+    again = len(candidates) - len({one.trials for one in candidates})
+    same = ""
+    if again:
+        another = "is the same network as another" if again == 1 else "are the same as others"
+        same = f" ({again} of these {len(candidates)} {another})"
     return (
-        f"confirmation: the best {top} and {count_label(len(candidates) - top, 'plain network')}"
-        f"{same}, each with {count_label(seeds, 'fresh seed')}: {count_label(trials, 'trial')}"
+        f"confirmation: {best} and {count_label(len(candidates) - top, 'plain network')}{same}, "
+        f"each with {count_label(seeds, 'fresh seed')}: {count_label(trials, 'trial')}"
     )
 
 
@@ -353,7 +356,7 @@ def say_confirmed(folder: Storage, name: str) -> None:
     budget = budget_words(trials, search.trials)
     if budget:
         print(budget)
-    grid = read_table(storage, "grid", on_damage=_say_left_out)
+    grid = confirmed.read_grids(on_damage=_say_left_out)
     if grid.empty or not description.axes:
         return
     tables = compute_confirmation_grid(trials, grid, candidates, description)

@@ -13,11 +13,12 @@ from tqdm import tqdm
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import printable
+from fusion_search.analysis.records.words.counts import count_label
+from fusion_search.analysis.records.words.durations import duration
 from fusion_search.datasets.batch import SPLITS
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.tables.looking import Looked, look
 from fusion_search.datasets.tables.sample import write_sample
-from fusion_search.search.commands.plan import duration
 from fusion_search.search.declaration.configuration import build_search, parse_yaml
 from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.planning.plan import Plan, make_plan
@@ -67,7 +68,7 @@ def _example(arguments: argparse.Namespace) -> int:
 def _looked(path: Path, arguments: argparse.Namespace) -> Looked:
     with tqdm(unit="file", disable=not sys.stderr.isatty(), leave=False) as bar:
         found = look(path, arguments.target or "", arguments.group or "", bar.update)
-    print(f"{path.name}: {len(found.table):,} examples")
+    print(f"{path.name}: {count_label(len(found.table), 'example')}")
     print(f"  {found.target:20} the {found.target_kind} to be predicted")
     if found.group:
         print(f"  {found.group:20} whose an example is: no split cuts one")
@@ -121,7 +122,8 @@ def _reckoned(known: Measured, plan: Plan) -> Measured:
     samples = min(max(int((plan.slots * _HOUR - confirming) / mean), least), most)
     kinds = len(count_kinds(searched))
     words = (
-        f"Measured on {kinds} kinds of trials: one takes {duration(mean)} on average and "
+        f"Measured on {count_label(kinds, 'kind')} of trials: one takes {duration(mean)} on "
+        "average and "
         f"{plan.slots} run at once, so {fitting:,} fit in an hour of this machine, idle; the "
         f"confirmation takes {duration(confirming / plan.slots)}."
     )

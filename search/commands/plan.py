@@ -10,6 +10,8 @@ from typing import Final
 
 import torch
 
+from fusion_search.analysis.records.words.counts import count_label
+from fusion_search.analysis.records.words.durations import duration
 from fusion_search.analysis.records.words.networks import PLAIN, setting_words
 from fusion_search.search.commands.options import data_of
 from fusion_search.search.declaration.configuration import build_search, load_configuration
@@ -87,7 +89,8 @@ def _print_kinds(plan: Plan) -> None:
             f"{duration(seconds[kind]):>13} {cost.memory_bytes / 1e9:6.2f} GB{note}"
         )
     if len(costly) > _KINDS_SHOWN:
-        print(f"and {len(costly) - _KINDS_SHOWN} kinds that take less")
+        more = len(costly) - _KINDS_SHOWN
+        print(f"and {count_label(more, 'kind')} that {'takes' if more == 1 else 'take'} less")
 
 
 def _print_trials(plan: Plan) -> None:
@@ -125,7 +128,8 @@ def _print_time(plan: Plan) -> None:
             hours = f"{run.busy * resources.gpus_per_trial / 3600:.3g} GPU hours, {hours}"
         print(f"this machine: {hours}, {duration(run.wall)}{case}{busy(run)}")
     print(
-        f"  {plan.slots} trials or packs at once; {duration(plan.start_seconds)} to start; "
+        f"  {count_label(plan.slots, 'trial or pack', 'trials or packs')} at once; "
+        f"{duration(plan.start_seconds)} to start; "
         f"one that runs alone is {alone:.2f} times as fast"
     )
     if idle < _BUSY:
@@ -160,9 +164,9 @@ def _print_gpus(plan: Plan, gpus: int | None, examples_per_second: float | None)
     slots = slots_of(resources, cpus=math.inf, gpus=float(count))
     run = plan.run_on(slots, speed=speed)
     print(
-        f"{count} GPU{'s' * (count > 1)}: {run.busy * resources.gpus_per_trial / 3600:.3g} GPU "
-        f"hours, {duration(run.wall)}; {slots} at once, {resources.gpus_per_trial:g} GPUs each, "
-        f"which takes {slots * resources.cpus_per_trial:g} CPUs"
+        f"{count_label(count, 'GPU')}: {run.busy * resources.gpus_per_trial / 3600:.3g} GPU "
+        f"hours, {duration(run.wall)}; {slots} at once; GPUs for each: "
+        f"{resources.gpus_per_trial:g}; CPUs for all: {slots * resources.cpus_per_trial:g}"
     )
 
 
@@ -190,16 +194,3 @@ def _labels(kinds: Sequence[Kind]) -> dict[Kind, str]:
         words += [f"{kind.packed} packed"] * (kind.packed > 1)
         found[kind] = ", ".join(word for word in words if word) or (PLAIN if told else "any")
     return found
-
-
-def duration(seconds: float) -> str:
-    """In the two largest units."""
-    whole = round(seconds)
-    for size, name, smaller, least in (
-        (86400, "days", "h", 3600),
-        (3600, "h", "min", 60),
-        (60, "min", "s", 1),
-    ):
-        if whole >= size:
-            return f"{whole // size} {name} {whole % size // least} {smaller}"
-    return f"{seconds:.1f} s"

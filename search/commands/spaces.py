@@ -13,7 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from fusion_search.analysis.records.advice import command, option
-from fusion_search.analysis.records.selection import count_label, large_count
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import FINISHED, REPLAY_FILE, read_rows, to_parquet
 from fusion_search.search.commands.options import data_of, storage_of
@@ -88,7 +88,7 @@ def print_space(search: SearchSpecification, space: Space) -> int:
     count = (
         "not countable: a number is drawn from a range"
         if size is None
-        else f"{large_count(size)} {'sample' if size == 1 else 'samples'}"
+        else count_label(size, "sample")
     )
     print(f"size: {count}")
     if space.options:

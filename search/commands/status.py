@@ -22,6 +22,7 @@ from fusion_search.analysis.records.tables import (
     PLANNED_FILE,
     STOPPED,
 )
+from fusion_search.analysis.records.words.durations import duration
 from fusion_search.analysis.records.words.names import shared_parts, without_common
 from fusion_search.search.commands.driving import silent_words
 from fusion_search.search.commands.options import storage_of
@@ -50,7 +51,7 @@ from fusion_search.search.records.search_folder import (
     skipped_trials,
     strays_sentence,
 )
-from fusion_search.search.running.progress import duration, stopped_words
+from fusion_search.search.running.progress import stopped_words
 from fusion_search.search.running.summary import INCOMPLETE, best_lines, best_so_far, left_words
 
 
@@ -116,9 +117,10 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
     search = load_outline(name, location)
     storage = open_storage(location).below(name)
     damaged: dict[str, str] = {}
-    trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
-    planned = planned_count(storage) - len(skipped_trials(storage, trials, damaged))
-    best = best_so_far(search, storage, rows_of(trials))
+    plan = read_plan(storage)
+    trials, strays = read_records(storage, planned_ids(storage, plan), damaged.__setitem__)
+    planned = planned_count(storage, plan) - len(skipped_trials(plan, trials, damaged))
+    best = best_so_far(search, storage, plan, rows_of(trials))
     value = "-"
     if best is not None and best.trial_ids:
         kinds = len(best.kinds())
@@ -132,7 +134,7 @@ def _search_line(name: str, location: str) -> tuple[str, list[str], list[str]]:
         f"{counted:>11} {stopped:7} {failed:6} {value:>8} "
         f"{duration(trials['seconds'].sum()):>9}"
     )
-    dropped = dropped_words([one.folds for one in dropped_samples(storage)])
+    dropped = dropped_words([one.folds for one in dropped_samples(plan)])
     notes = [
         silent_words(driver, name, location) if driver is not None and state == SILENT else "",
         dropped,
@@ -152,11 +154,12 @@ def print_trials(name: str, location: str) -> int:
     damaged: dict[str, str] = {}
     description = read_description(storage)
     metric = description.metric
-    trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
+    plan = read_plan(storage)
+    trials, strays = read_records(storage, planned_ids(storage, plan), damaged.__setitem__)
     records = {row["trial_id"]: row for row in rows_of(trials)}
-    planned = read_plan(storage) or [*records.values(), *_nameless(damaged)]
-    skipped, dropped = skipped_trials(storage, trials, damaged), dropped_trials(storage)
-    count = planned_count(storage)
+    planned = plan.rows or [*records.values(), *_nameless(damaged)]
+    skipped, dropped = skipped_trials(plan, trials, damaged), dropped_trials(plan)
+    count = planned_count(storage, plan)
     driver = read_driver(storage)
     state = search_state(driver, count - len(skipped), len(records) + len(damaged))
     print(f"search {name}: {state}, {storage.location}")
@@ -210,9 +213,9 @@ def print_trials(name: str, location: str) -> int:
             print(f"{start} left out: another of its sample failed or stopped")
         else:
             print(f"{start} not run")
-    if samples := dropped_samples(storage):
+    if samples := dropped_samples(plan):
         print(f"fold rungs: {dropped_words([one.folds for one in samples])}")
-    best = best_so_far(search, storage, rows_of(trials))
+    best = best_so_far(search, storage, plan, rows_of(trials))
     for line in best_lines(best, trials):
         print(line)
     if due := left_words(search, storage, state, best):
@@ -222,7 +225,7 @@ def print_trials(name: str, location: str) -> int:
         are = "is" if more == 1 else "are"
         name_of = search.searcher.name
         print(f"{count_label(more, 'trial')} {are} still to be proposed by {name_of}")
-    if not storage.exists(PLANNED_FILE):
+    if plan.count is None:
         print(f"{storage.named(PLANNED_FILE)} is missing; resume the search to write it again")
     if strays:
         print(printable(strays_sentence(storage, strays)))

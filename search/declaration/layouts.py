@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from fusion_search.analysis.records.secrets import shown
 from fusion_search.datasets.batch import Data
+from fusion_search.datasets.errors import count_label
 from fusion_search.models.layout import Layout
 from fusion_search.search.declaration.setting_fields import settings_of
 from fusion_search.search.spaces.parameters import options_of
@@ -78,9 +79,9 @@ class Layouts:
             count = self._open(other).folds
             if count != self._data.folds:
                 raise ConfigurationError(
-                    f"data with {self._words(first)} have {self._data.folds} folds, and with "
-                    f"{self._words(other)} {count}; declare options that have as many, or a sweep "
-                    "with a block for each"
+                    f"data with {self._words(first)} have "
+                    f"{count_label(self._data.folds, 'fold')}, and with {self._words(other)} "
+                    f"{count}; declare options that have as many, or a sweep with a block for each"
                 )
         return self._data.folds
 

@@ -22,7 +22,7 @@ from fusion_search.analysis.records.secrets import shown, shown_name
 from fusion_search.models.coupled.exchange import Exchange
 from fusion_search.models.couplings.options import GATED, options_of_key
 from fusion_search.models.layout import Layout, option_keys, parts_of
-from fusion_search.search.declaration.setting_fields import parameter_of
+from fusion_search.search.declaration.setting_fields import all_differ, parameter_of
 from fusion_search.search.spaces.kind_options import Key
 from fusion_search.search.spaces.parameters import Parameter, Range, options_of
 from fusion_search.search.spaces.space import Space
@@ -72,6 +72,7 @@ def check_options(space: Space) -> None:
     streams_there = dict.fromkeys(one for layout in layouts for one in layout.streams)
     for (key, option), parameter in space.options.items():
         for gated in _ends(parameter) if option == GATED else ():
+            all_differ(gated or (), f"{_WHERE}.{key}.{option}")
             for one in gated or ():
                 if one not in streams_there:
                     raise ConfigurationError(

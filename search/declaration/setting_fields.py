@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from fusion_search.analysis.records.secrets import shown
+from fusion_search.datasets.errors import refuse_repeats
 from fusion_search.search.spaces.parameters import Parameter, Range, choice_of
 from fusion_search.search.trials.fields import ConfigurationError, known, listed, value_of
 
@@ -68,6 +69,14 @@ def _range(kind: type, raw: Mapping[str, Any], where: str) -> Range:
     if log and low <= 0:
         raise ConfigurationError(f"{where}.low is {low} with log: true; allowed: above 0")
     return Range(low, high, log, integer=kind is int)
+
+
+def all_differ(values: Sequence[Any], where: str) -> None:
+    """Raise ``ConfigurationError`` where a list, whose values are to differ, holds one twice."""
+    try:
+        refuse_repeats(values, where)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def options_of_field(raw: Any, where: str, check: Check) -> tuple[Any, ...]:

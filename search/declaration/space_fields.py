@@ -22,7 +22,11 @@ from typing import Any, Final
 from fusion_search.analysis.records.secrets import shown, shown_name
 from fusion_search.models.layout import COUPLING, NONE, Layout, direction
 from fusion_search.search.declaration.option_fields import check_options, kind_options
-from fusion_search.search.declaration.setting_fields import options_of_field, settings_of
+from fusion_search.search.declaration.setting_fields import (
+    all_differ,
+    options_of_field,
+    settings_of,
+)
 from fusion_search.search.declaration.setting_names import check_sampled_names
 from fusion_search.search.declaration.train_fields import train_conditions
 from fusion_search.search.spaces.parameters import Choice, Extreme, count_of, options_of
@@ -142,9 +146,13 @@ def _streams(raw: Any) -> tuple[tuple[str, ...], ...]:
     where = "placement.streams"
     if raw is None:
         return ((),)
-    return options_of_field(
-        listed(raw, where), where, lambda one, at: tuple(value_of(tuple[str, ...], one, at))
-    )
+    return options_of_field(listed(raw, where), where, _subset)
+
+
+def _subset(value: Any, where: str) -> tuple[str, ...]:
+    found: tuple[str, ...] = value_of(tuple[str, ...], value, where)
+    all_differ(found, f"a subset in {where}")
+    return found
 
 
 def _folds(raw: Any, count: Callable[[], int]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
+from fusion_search.datasets.errors import refuse_repeats
 from fusion_search.search.declaration.requirements import check_requirement
 from fusion_search.search.declaration.sweeps import swept_trials
 from fusion_search.search.spaces.objectives import Objective
@@ -121,6 +122,7 @@ class SearcherSettings:
             raise ValueError(f"name is {self.name!r}; allowed: {', '.join(SEARCHER_NAMES)}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed is {self.seed}; allowed: 0 to 2**31 - 1")
+        refuse_repeats(self.warm_start, "warm_start")
         if self.warm_start and self.name in ("random", "grid"):
             raise ValueError(
                 f"warm_start is given to {self.name}, which does not learn; allowed with: tpe, "
@@ -152,6 +154,7 @@ class SchedulerSettings:
     within: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        refuse_repeats(self.within, "within")
         if self.within and self.name != "asha":
             raise ValueError(
                 f"within is {list(self.within)} with scheduler {self.name}, which sets no sample "

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from fusion_search.datasets.errors import count_label
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.python.intervals import Units, intervals
@@ -93,7 +94,9 @@ def _units(count: int, groups: Sequence[Any] | None, resamples: int, seed: int) 
     if groups is None:
         return Units(torch.arange(count), count, resamples, seed)
     if len(groups) != count:
-        raise ConfigurationError(f"groups are of {len(groups)} examples; there are {count}")
+        raise ConfigurationError(
+            f"groups are of {count_label(len(groups), 'example')}, not of {count}"
+        )
     names, of = np.unique(np.asarray(groups), return_inverse=True)
     return Units(torch.from_numpy(of.astype(np.int64)), len(names), resamples, seed)
 

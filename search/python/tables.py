@@ -13,6 +13,7 @@ from fusion_search.analysis.records.tables import TABLES, read_table
 from fusion_search.search.python.places import open_found
 from fusion_search.search.records.driver_file import RUNNING as DRIVEN
 from fusion_search.search.records.driver_file import read_driver, standing
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import skipped_trials
 
 UNREADABLE, RUNNING, WAITING, SKIPPED = "unreadable", "running", "waiting", "skipped"
@@ -59,7 +60,7 @@ def _all_trials(search: Search) -> pd.DataFrame:
     missing = search.planned[~search.planned["trial_id"].isin(list(search.trials["trial_id"]))]
     driver = read_driver(search.storage)
     under_way = set() if driver is None or standing(driver) != DRIVEN else set(driver["running"])
-    skipped = skipped_trials(search.storage, search.trials, list(search.damaged))
+    skipped = skipped_trials(read_plan(search.storage), search.trials, list(search.damaged))
 
     def status(trial_id: str) -> str:
         if trial_id in search.damaged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from fusion_search.analysis.records.plain_data import LARGEST_PLAN, read_json
@@ -41,8 +41,23 @@ def write_plan(
     storage.write(json.dumps(plan, indent=1).encode(), PLANNED_FILE)
 
 
-def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]]:
-    """The rows that :func:`write_plan` wrote; none when it never did.
+@dataclass(frozen=True)
+class Plan:
+    """What one reading of ``planned.json`` gave.
+
+    Attributes:
+        count: how many trials there will be; None where the file was never written.
+        rows: of the trials so far, in the order declared or proposed.
+        decisions: of fold rungs, in the order in which they were made.
+    """
+
+    count: int | None = None
+    rows: Sequence[Mapping[str, Any]] = ()
+    decisions: Sequence[Decision] = ()
+
+
+def read_plan(storage: Storage, *, samples: bool = False) -> Plan:
+    """What :func:`write_plan` wrote; to be read once by a command, for it may be long.
 
     Args:
         storage: the search's folder.
@@ -51,58 +66,19 @@ def read_plan(storage: Storage, *, samples: bool = False) -> list[dict[str, Any]
     Raises:
         ValueError: the file is damaged.
     """
-    return _rows(storage, _plan(storage), samples) if storage.exists(PLANNED_FILE) else []
-
-
-def read_decisions(storage: Storage) -> list[Decision]:
-    """What fold rungs have decided, in order; nothing where there are none.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    return _decisions(storage, _plan(storage)) if storage.exists(PLANNED_FILE) else []
-
-
-def read_decided(storage: Storage) -> tuple[list[dict[str, Any]], list[Decision]]:
-    """What :func:`read_plan` and :func:`read_decisions` give, of one reading.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
     if not storage.exists(PLANNED_FILE):
-        return [], []
-    plan = _plan(storage)
-    return _rows(storage, plan), _decisions(storage, plan)
-
-
-def _rows(storage: Storage, plan: Mapping[str, Any], samples: bool = False) -> list[dict[str, Any]]:
-    rows: Any = plan["trials"]
+        return Plan()
+    plain = read_json(storage, PLANNED_FILE, PLANNED_REMEDY, _parsed, LARGEST_PLAN)
+    count, rows = plain["planned"], plain["trials"]
+    if type(count) is not int or count < 0:
+        raise _damaged(storage)
     if not isinstance(rows, list) or not all(_is_planned(row, samples) for row in rows):
         raise _damaged(storage)
-    return rows
-
-
-def _decisions(storage: Storage, plan: Mapping[str, Any]) -> list[Decision]:
     try:
-        return [parse_decision(one) for one in plan.get(DECISIONS, ())]
+        decisions = [parse_decision(one) for one in plain.get(DECISIONS, ())]
     except (ValueError, TypeError) as error:
         raise _damaged(storage) from error
-
-
-def read_planned_count(storage: Storage) -> int:
-    """How many trials a search will run in all.
-
-    Raises:
-        ValueError: the file is damaged, or not there.
-    """
-    planned = _plan(storage)["planned"]
-    if type(planned) is not int or planned < 0:
-        raise _damaged(storage)
-    return planned
-
-
-def _plan(storage: Storage) -> dict[str, Any]:
-    return read_json(storage, PLANNED_FILE, PLANNED_REMEDY, _parsed, LARGEST_PLAN)
+    return Plan(count, rows, decisions)
 
 
 def _parsed(plain: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,6 @@ from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
     EXHAUSTED_FILE,
     FINISHED,
-    PLANNED_FILE,
     SPECIFICATION_FILE,
     SPECIFICATION_REMEDY,
     OnDamage,
@@ -48,12 +47,7 @@ from fusion_search.search.records.driver_file import (
     hear_driver,
     standing,
 )
-from fusion_search.search.records.planned import (
-    read_decided,
-    read_decisions,
-    read_plan,
-    read_planned_count,
-)
+from fusion_search.search.records.planned import Plan
 from fusion_search.search.records.task_code import launched_elsewhere
 from fusion_search.search.spaces.fold_rungs import Decision
 from fusion_search.search.tasks.base import Task
@@ -211,11 +205,11 @@ def search_state(driver: Mapping[str, Any] | None, planned: int, ended: int) -> 
     return ENDED if planned and ended >= planned else INTERRUPTED
 
 
-def planned_ids(storage: Storage) -> set[str]:
+def planned_ids(storage: Storage, plan: Plan) -> set[str]:
     """Ids of the search's own trials: the planned ones; all recorded where the plan is missing."""
-    if not storage.exists(PLANNED_FILE):
+    if plan.count is None:
         return recorded_trials(storage)
-    return {row["trial_id"] for row in read_plan(storage)}
+    return {row["trial_id"] for row in plan.rows}
 
 
 def read_records(
@@ -242,47 +236,40 @@ def strays_sentence(storage: Storage, strays: Sequence[str]) -> str:
     )
 
 
-def dropped_samples(storage: Storage) -> list[Decision]:
+def dropped_samples(plan: Plan) -> list[Decision]:
     """The decisions by which fold rungs dropped samples."""
-    return [one for one in read_decisions(storage) if not one.kept]
+    return [one for one in plan.decisions if not one.kept]
 
 
-def dropped_trials(storage: Storage) -> dict[str, int]:
+def dropped_trials(plan: Plan) -> dict[str, int]:
     """Planned trials of samples that fold rungs dropped: id -> in how many folds they ran."""
-    return _dropped(*read_decided(storage))
+    return of_dropped_samples(plan.rows, [(one.sample, one.folds) for one in dropped_samples(plan)])
 
 
-def _dropped(rows: Sequence[Mapping[str, Any]], decisions: Iterable[Decision]) -> dict[str, int]:
-    return of_dropped_samples(rows, [(one.sample, one.folds) for one in decisions if not one.kept])
-
-
-def skipped_trials(
-    storage: Storage, trials: pd.DataFrame, damaged: Collection[str] = ()
-) -> set[str]:
+def skipped_trials(plan: Plan, trials: pd.DataFrame, damaged: Collection[str] = ()) -> set[str]:
     """Planned trials that are never run: another of their sample failed or was stopped, or the
     sample was dropped between two folds.
 
     Args:
-        storage: the search's folder.
+        plan: of the search.
         trials: its rows of TRIALS.
         damaged: ids of trials whose record cannot be read, which counts as failed.
     """
-    rows, decisions = read_decided(storage)
-    plan = [(json.dumps(row.get("sample")), row["trial_id"]) for row in rows]
+    samples = [(json.dumps(row.get("sample")), row["trial_id"]) for row in plan.rows]
     spoilt = {*trials.loc[trials["status"] != FINISHED, "trial_id"], *damaged}
-    over = {sample for sample, trial_id in plan if sample != "null" and trial_id in spoilt}
-    left_out = {trial_id for sample, trial_id in plan if sample in over}
-    return left_out.union(_dropped(rows, decisions)) - {*trials["trial_id"], *damaged}
+    over = {sample for sample, trial_id in samples if sample != "null" and trial_id in spoilt}
+    left_out = {trial_id for sample, trial_id in samples if sample in over}
+    return left_out.union(dropped_trials(plan)) - {*trials["trial_id"], *damaged}
 
 
-def planned_count(storage: Storage) -> int:
+def planned_count(storage: Storage, plan: Plan) -> int:
     """How many trials a search will run.
 
     Of a space, as many as samples were declared or exist, unless the searcher found it exhausted.
     """
     if storage.exists(EXHAUSTED_FILE):
-        return len(read_plan(storage))
-    return read_planned_count(storage) if storage.exists(PLANNED_FILE) else 0
+        return len(plan.rows)
+    return plan.count or 0
 
 
 def sample_count(search: SearchSpecification) -> int:

@@ -23,6 +23,11 @@ def interrupted_by() -> str:
     return _causes[0] if _causes else ""
 
 
+def was_interrupted() -> bool:
+    """Whether anything did."""
+    return bool(_causes)
+
+
 def interrupt(cause: str = "") -> None:
     """Do what Ctrl-C does, from any thread.
 

@@ -20,6 +20,7 @@ from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
+from fusion_search.analysis.records.words.durations import duration
 from fusion_search.analysis.records.words.names import without_common
 from fusion_search.analysis.records.words.networks import PLAIN, setting_words
 from fusion_search.search.declaration.specification import SearchSpecification
@@ -59,17 +60,6 @@ def over_grid(row: Mapping[str, Any], description: TaskDescription) -> str:
     known = trained is not None and not math.isnan(trained)
     at = f" ({metric.text(trained)} at its train condition)" if known else ""
     return f"{mean} over the grid{at}"
-
-
-def duration(seconds: float) -> str:
-    """A time for people, rounded to what is shown of it: "9 s", "2m 09s", "1h 05m"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60}h {minutes % 60:02}m"
 
 
 def stopped_words(row: Mapping[str, Any], description: TaskDescription) -> str:
@@ -192,6 +182,7 @@ class Progress:
 
     Attributes:
         page: says where MLflow shows the runs, once that is known.
+        told: ids of the trials whose end was told.
     """
 
     def __init__(
@@ -212,6 +203,7 @@ class Progress:
         self._planned = planned
         self._epochs = epochs
         self._ended = ended
+        self.told: set[str] = set()
         self._running: dict[str, dict[str, Any]] = {}
         self._metric = description.metric
         self._lines = TrialLines(description, best, common)
@@ -246,6 +238,7 @@ class Progress:
 
     def ended(self, row: Mapping[str, Any]) -> None:
         """A trial has its record."""
+        self.told.add(row["trial_id"])
         running = self._running.pop(row["trial_id"], {})
         self._ended += 1
         self._advance(self._epochs - running.get("epoch", 0))

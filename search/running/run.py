@@ -19,12 +19,18 @@ from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, open_storage
-from fusion_search.analysis.records.tables import SPECIFICATION_FILE
+from fusion_search.analysis.records.tables import (
+    FAILED,
+    SPECIFICATION_FILE,
+    read_rows,
+    recorded_trials,
+)
 from fusion_search.search.declaration.configuration import to_yaml
 from fusion_search.search.declaration.specification import Resources, SearchSpecification
 from fusion_search.search.records.claim import held_lease, tell_doing
 from fusion_search.search.records.identity import kept_identity
 from fusion_search.search.records.lease import LeaseLostError
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.provenance import provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.records.saved_states import forget_all, forget_ended
@@ -186,13 +192,14 @@ def run(
     if search.resources.packed_trials > 1 and not isinstance(trials, Proposals):
         resources = search.resources
         print(packing_sentence(trials, resources.packed_trials, resources.gpus_per_trial))
-    before, _ = read_records(storage, planned_ids(storage), lambda *_: None)  # said by then
+    plan = read_plan(storage)
+    before, _ = read_records(storage, planned_ids(storage, plan), lambda *_: None)  # said by then
     progress = Progress(
         storage,
         planned=planned,
         ended=planned - remaining,
         epochs=epochs,
-        best=best_so_far(search, storage, rows_of(before)),
+        best=best_so_far(search, storage, plan, rows_of(before)),
         description=recorder.description,
         common=common_parts(search),
         lease=held_lease(storage),
@@ -201,7 +208,7 @@ def run(
     tracker = start_tracker(search, storage, before["trial_id"], progress.say)
     if tracker is not None:
         progress.page = lambda: tracker.page
-    with _ended_in_order(storage, tracker, progress, resume):
+    with _ended_in_order(storage, tracker, progress, resume, before):
         environment.dispatcher.run_trials(
             trials, opened, recorder, search, progress, tracker, resume
         )
@@ -211,34 +218,42 @@ def run(
 
 @contextmanager
 def _ended_in_order(
-    storage: Storage, tracker: Tracker | None, progress: Progress, resume: str
+    storage: Storage,
+    tracker: Tracker | None,
+    progress: Progress,
+    resume: str,
+    before: pd.DataFrame,
 ) -> Iterator[None]:
     """Close what a run holds when the block ends; what ended it is what is told.
 
-    Nothing here waits for storage: what ended the block may have waited for it already.
+    Nothing here waits for storage: what ended the block may have waited for it already. ``before``
+    are the records that were there when it began.
     """
     try:
         yield
     except (SearchStoppedError, StorageError) as error:
         with suppress(KeyboardInterrupt):
-            _close(storage.patient(0), tracker, progress)
+            _close(storage.patient(0), tracker, progress, before)
         stopped = f"{error}; when that is repaired, go on with: {resume}"
         raise SearchStoppedError(stopped) from error
     except BaseException:
-        _close(storage.patient(0), tracker, progress)
+        _close(storage.patient(0), tracker, progress, before)
         raise
     if by := interrupted_by():
         progress.say(f"interrupted by {by}")
-    _close(storage.patient(0), tracker, progress)
+    _close(storage.patient(0), tracker, progress, before)
 
 
-def _close(storage: Storage, tracker: Tracker | None, progress: Progress) -> None:
+def _close(
+    storage: Storage, tracker: Tracker | None, progress: Progress, before: pd.DataFrame
+) -> None:
     """Raises ``LeaseLostError``: then there is nothing to repair, for another drives the search."""
     try:
         away = ""
         try:
             storage.assure()
             storage.exists(SPECIFICATION_FILE)
+            _tell_unheard(storage, progress, before)
         except LeaseLostError:
             raise
         except StorageError as error:
@@ -253,6 +268,18 @@ def _close(storage: Storage, tracker: Tracker | None, progress: Progress) -> Non
             remove_outlived_failures(storage)
     finally:  # also when interrupted again meanwhile
         progress.close()
+
+
+def _tell_unheard(storage: Storage, progress: Progress, before: pd.DataFrame) -> None:
+    """Tell of trials that a worker recorded when the driver, as it ended, listened no longer."""
+    over = set(before.loc[before["status"] != FAILED, "trial_id"])  # none of them is run again
+    failed = dict(zip(before["trial_id"], before["started_at"], strict=True))
+    with suppress(ValueError):  # a damaged plan, of which the summary tells
+        own = recorded_trials(storage) & planned_ids(storage, read_plan(storage))
+        rows = read_rows(storage, "trials", sorted(own - over - progress.told), lambda *_: None)
+        for row in sorted(rows, key=lambda one: one["ended_at"]):
+            if row["started_at"] != failed.get(row["trial_id"]):
+                progress.ended(row)
 
 
 def start_tracker(

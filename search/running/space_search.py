@@ -19,7 +19,7 @@ from fusion_search.analysis.records.tables import (
 from fusion_search.search.declaration.specification import FOLD_RUNGS, SearchSpecification
 from fusion_search.search.records.asha_decisions import AshaDecisions
 from fusion_search.search.records.claim import tell_doing
-from fusion_search.search.records.planned import read_decisions
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import (
     dropped_trials,
     planned_count,
@@ -27,6 +27,7 @@ from fusion_search.search.records.search_folder import (
     read_records,
     sample_count,
 )
+from fusion_search.search.running.interrupts import was_interrupted
 from fusion_search.search.running.progress import ended_before, warn_of_damage
 from fusion_search.search.running.run import (
     LOADING,
@@ -42,7 +43,12 @@ from fusion_search.search.running.samples.earlier import known_observations
 from fusion_search.search.running.samples.observations import observation
 from fusion_search.search.running.samples.parts import folds_apart
 from fusion_search.search.running.samples.proposals import Proposals, read_proposals, record_plan
-from fusion_search.search.running.summary import summary
+from fusion_search.search.running.summary import (
+    INTERRUPTED_CODE,
+    SOME_FAILED,
+    go_on_command,
+    summary,
+)
 from fusion_search.search.spaces.asha import Asha
 from fusion_search.search.spaces.fold_rungs import FoldRungs
 from fusion_search.search.spaces.importance import compute_importance
@@ -68,7 +74,8 @@ def run_space(
     begin: bool,
     failed_too: bool,
 ) -> int:
-    """Run what a searcher proposes until there is enough. Returns the exit code.
+    """Run what a searcher proposes until there is enough. Returns the exit code: 130 also where it
+    was interrupted as its last trials ended, for its confirmation is left.
 
     Raises:
         ValueError: a search to start warm from is not there, or data or resources cannot be had.
@@ -76,18 +83,20 @@ def run_space(
     assert search.space is not None
     proposals = make_proposals(search, storage)
     before = read_proposals(storage, without_failed=failed_too)
-    proposals.restore(before, read_decisions(storage))
+    plan = read_plan(storage)
+    proposals.restore(before, plan.decisions)
     records = None
     if not begin:
-        records, _ = read_records(storage, planned_ids(storage), warn_of_damage)
+        records, _ = read_records(storage, planned_ids(storage, plan), warn_of_damage)
     ended = sum(len(rows) for _, rows in before)
     most = sample_count(search) * search.space.trials_per_sample
-    planned = planned_count(storage) if storage.exists(EXHAUSTED_FILE) else most
+    planned = planned_count(storage, plan) if storage.exists(EXHAUSTED_FILE) else most
     if records is not None:
-        planned -= len(dropped_trials(storage).keys() - set(records["trial_id"]))
+        planned -= len(dropped_trials(plan).keys() - set(records["trial_id"]))
         print(ended_before(ended, planned))
         if search.scheduler.name in _LOST and not proposals.complete:
             print(_LOST[search.scheduler.name])
+    interrupted = False
     if records is not None and proposals.complete:
         tracker = start_tracker(search, storage, records["trial_id"], print)
         if tracker is not None:
@@ -110,13 +119,20 @@ def run_space(
                 remaining=planned - ended,
                 epochs=trial.training.epochs,
             )
+            interrupted = was_interrupted()
     if proposals.exhausted:
         storage.write(b"", EXHAUSTED_FILE)
         print("the searcher has nothing new to propose: the space is exhausted")
     if proposals.complete:
         print_importance(search, storage)
-    whole = planned_count(storage) if proposals.exhausted else most
-    return summary(search, storage, whole, tracker.page if tracker else None, environment.options)
+    whole = planned_count(storage, read_plan(storage)) if proposals.exhausted else most
+    options = environment.options
+    code = summary(search, storage, whole, tracker.page if tracker else None, options)
+    if interrupted and code in (0, SOME_FAILED) and search.confirmation.top:
+        confirm = go_on_command("confirm", search, options)
+        print(f"its confirmation has not been run; go on with: {confirm}")
+        return INTERRUPTED_CODE
+    return code
 
 
 def make_proposals(search: SearchSpecification, storage: Storage) -> Proposals:

@@ -23,7 +23,7 @@ from fusion_search.analysis.records.samples import (
 )
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.selection.best import BestSample, planned_trials
+from fusion_search.analysis.records.selection.best import BestSample, has_best, planned_trials
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
@@ -34,9 +34,11 @@ from fusion_search.analysis.records.tables import (
     came_to_nothing,
     recorded_trials,
 )
+from fusion_search.analysis.records.words.counts import best_label
+from fusion_search.analysis.records.words.data import notes_words
 from fusion_search.search.declaration.specification import SearchOutline
 from fusion_search.search.records.driver_file import read_driver
-from fusion_search.search.records.planned import read_plan
+from fusion_search.search.records.planned import Plan, read_plan
 from fusion_search.search.records.search_folder import (
     ENDED,
     INTERRUPTED,
@@ -53,6 +55,7 @@ from fusion_search.search.tracking.addresses import tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
 SOME_FAILED: Final = 3  # the others finished
+INTERRUPTED_CODE: Final = 130  # trials are left
 INCOMPLETE: Final = 1  # a record or a search cannot be read, and others were
 
 _WITH_FIGURES: Final = ("rgbd", "xflow")  # tasks with tables and figures called like them
@@ -72,12 +75,13 @@ def summary(
     commands that go on with it.
     """
     damaged: dict[str, str] = {}
-    trials, strays = read_records(storage, planned_ids(storage), damaged.__setitem__)
+    plan = read_plan(storage)
+    trials, strays = read_records(storage, planned_ids(storage, plan), damaged.__setitem__)
     unreadable = len(damaged)
     finished = trials[trials["status"] == FINISHED]
     counts = {status: int((trials["status"] == status).sum()) for status in (FAILED, STOPPED)}
-    skipped = len(skipped_trials(storage, trials, damaged))
-    dropped = len(dropped_trials(storage).keys() - set(trials["trial_id"]))
+    skipped = len(skipped_trials(plan, trials, damaged))
+    dropped = len(dropped_trials(plan).keys() - set(trials["trial_id"]))
     left = planned - len(trials) - unreadable - skipped
     stopped = f"{counts[STOPPED]} stopped early, " if counts[STOPPED] else ""
     of = count_label(planned, "trial")
@@ -89,14 +93,15 @@ def summary(
     if strays:
         print(printable(strays_sentence(storage, strays)))
     description = read_description(storage)
-    for line in best_lines(best_so_far(search, storage, rows_of(trials)), trials, description):
+    best = best_so_far(search, storage, plan, rows_of(trials))
+    for line in best_lines(best, trials, description):
         print(line)
     for device in sorted(set(finished["device"])):
         print(f"device: {printable(device)}")
     for engine in sorted(set(finished["engine"].dropna())):
         print(f"engine: {printable(engine)}")
-    for note in sorted(set(trials["data_note"])):
-        print(f"data: {printable(note)}")
+    if len(trials):
+        print(f"data: {printable(notes_words(trials['data_note']))}")
     print(f"records: {storage.location}")
     uri = tracking_uri(open_storage(search.storage), search.mlflow.tracking_uri or None)
     if uri is not None and search.mlflow.enabled:
@@ -111,7 +116,7 @@ def summary(
         print(f"run what failed again: {go_on_command('retry', search, options)}")
     if left:
         print(f"interrupted; go on with: {go_on_command('resume', search, options)}")
-        return 130
+        return INTERRUPTED_CODE
     if came_to_nothing(trials):
         return NONE_FINISHED
     if unreadable:
@@ -120,16 +125,13 @@ def summary(
 
 
 def best_so_far(
-    search: SearchOutline, storage: Storage, rows: Iterable[Mapping[str, Any]]
+    search: SearchOutline, storage: Storage, plan: Plan, rows: Iterable[Mapping[str, Any]]
 ) -> BestSample | None:
-    """The best of a search, from its rows of ``trials``; a confirmation has none.
-
-    It compares what was chosen before, on test examples, and says so in a sentence of its own.
-    """
-    if confirmed_search(search.name, search.storage) is not None:
+    """The best of a search, from its plan and its rows of ``trials``; a confirmation has none."""
+    if not has_best(search.name, search.storage):
         return None
     objective = chosen_by(search, read_description(storage))
-    return BestSample(objective, rows, planned_trials(read_plan(storage)))
+    return BestSample(objective, rows, planned_trials(plan.rows))
 
 
 def best_lines(
@@ -171,14 +173,14 @@ def chosen_by(search: SearchOutline, description: TaskDescription) -> Objective:
 def _figures(
     search: SearchOutline, finished: pd.DataFrame, description: TaskDescription
 ) -> list[tuple[str, ...]]:
-    if search.searched:
-        return [("report",)]
+    """What shows a search that confirms none; over folds, where it has several."""
+    folds = [("draw", "folds")] if finished["fold"].nunique() > 1 else []
+    if search.searched or not description.axes:
+        return [("report",), *folds]
     whole = {len(one) == 0 for one in finished["streams"]}
     figures = {"grids" if one else "unimodal" for one in whole}
-    if not description.axes:
-        return [("report",)]
     own = [description.task] if figures and description.task in _WITH_FIGURES else []
-    return [("draw", figure) for figure in [*own, *sorted(figures)]]
+    return [*(("draw", figure) for figure in [*own, *sorted(figures)]), *folds]
 
 
 def print_mlflow(uri: str, page: str | None) -> None:
@@ -204,19 +206,20 @@ def left_words(search: SearchOutline, storage: Storage, state: str, best: BestSa
         return resume if state == INTERRUPTED else ""
     own = storage.parent.below(search.name + CONFIRMATION_SUFFIX)
     driver, began = read_driver(own), own.exists(SPECIFICATION_FILE)
-    top, seeds = search.confirmation.top, search.confirmation.seeds
+    top = search.confirmation.top
     if state != ENDED:
         # Its driver claims the folder before it writes what it runs.
         due = top and not began and driver is None
-        of = f"its best {top}, with {count_label(seeds, 'fresh seed')} each"
+        of = best_label(top, search.confirmation.seeds)
         to_come = f"its confirmation is still to come: {of}" if due else ""
         return "; ".join(filter(None, [to_come, resume if state == INTERRUPTED else ""]))
     if best is None or not best.trial_ids:
         return ""
     confirm = go_on_command("confirm", search, read_options(own if began else storage))
     if began:
-        ended = len(planned_ids(own) & recorded_trials(own))
-        left = search_state(driver, planned_count(own), ended) == INTERRUPTED
+        plan = read_plan(own)
+        ended = len(planned_ids(own, plan) & recorded_trials(own))
+        left = search_state(driver, planned_count(own, plan), ended) == INTERRUPTED
         return f"its confirmation was interrupted; go on with: {confirm}" if left else ""
     due = top and driver is None
     return f"its confirmation has not been run; go on with: {confirm}" if due else ""

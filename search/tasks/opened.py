@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from fusion_search.datasets.batch import SPLITS, Data, Examples, Tree
 from fusion_search.datasets.conditions import ORIGINAL
+from fusion_search.datasets.errors import count_label
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.models.weights import WeightsError, weights_hash
 from fusion_search.search.tasks.base import Classification, Task, TaskError, settings_fields
@@ -133,8 +134,8 @@ def _check_classes(data: Data) -> None:
     """
     if data.classes < 2:
         raise TaskError(
-            f"the data have {data.classes} classes; a classification's open says how many, as "
-            "Data(..., classes=10) or split(..., classes=10)"
+            f"the data have {count_label(data.classes, 'class', 'classes')}; a classification's "
+            "open says how many, as Data(..., classes=10) or split(..., classes=10)"
         )
     for split in SPLITS:
         targets = getattr(data.split(split), "targets", None)

@@ -24,7 +24,7 @@ from pyarrow import fs
 from fusion_search.analysis.records.failures import read_failure
 from fusion_search.analysis.records.samples import choosing_objective, rows_of
 from fusion_search.analysis.records.selection import dropped_words
-from fusion_search.analysis.records.selection.best import BestSample, planned_trials
+from fusion_search.analysis.records.selection.best import BestSample, has_best, planned_trials
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -212,16 +212,18 @@ class SearchRuns:
         recorded = set(trials["trial_id"])
         with _reading():
             plan = read_plan(self._search)
-            everything = {trial["trial_id"] for trial in plan}
-            planned = everything - skipped_trials(self._search, trials) or recorded
-        objective = choosing_objective(self._declared, self.description)
-        best = BestSample(objective, rows_of(trials), planned_trials(plan))
-        dropped = dropped_words([one.folds for one in dropped_samples(self._search)])
+            everything = {trial["trial_id"] for trial in plan.rows}
+            planned = everything - skipped_trials(plan, trials) or recorded
+        best = None
+        if has_best(self._name, self._search.parent.location):
+            objective = choosing_objective(self._declared, self.description)
+            best = BestSample(objective, rows_of(trials), planned_trials(plan.rows))
+        dropped = dropped_words([one.folds for one in dropped_samples(plan)])
         note = search_note(trials, len(planned), best, dropped)
         self._store.log(self._parent, [], {NOTE_TAG: note})
-        for trial_id in best.trial_ids[:1]:
+        for trial_id in best.trial_ids[:1] if best is not None else ():
             self._show_best(trials[trials["trial_id"] == trial_id])
-        for trial_id, folds in dropped_trials(self._search).items():
+        for trial_id, folds in dropped_trials(plan).items():
             if (run := self._shown(trial_id)) is not None:
                 self._store.log(run, [], {DROPPED_TAG: str(folds)})
         for trial_id in self._runs.keys() - recorded:

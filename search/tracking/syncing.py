@@ -10,6 +10,7 @@ from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import OnDamage, RecordError, recorded_trials
 from fusion_search.search.records.driver_file import is_this_process, read_driver
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.search_folder import planned_ids, read_records
 from fusion_search.search.tracking.addresses import experiment_page
 from fusion_search.search.tracking.runs import SearchRuns
@@ -111,7 +112,8 @@ def write_all(
 
 def own_records(search: Storage, on_damage: OnDamage) -> tuple[pd.DataFrame, list[str]]:
     """As :func:`read_records`; all are the search's while it has no list of planned trials."""
-    return read_records(search, planned_ids(search) or recorded_trials(search), on_damage)
+    planned = planned_ids(search, read_plan(search)) or recorded_trials(search)
+    return read_records(search, planned, on_damage)
 
 
 def _rows(trials: pd.DataFrame) -> list[Row]:

@@ -29,6 +29,7 @@ from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.tables import FAILED, STOPPED, came_to_nothing
+from fusion_search.analysis.records.words.data import notes_words
 
 Row = Mapping[str, Any]  # one row of a table: column -> value
 
@@ -181,10 +182,16 @@ def search_parameters(specification: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in flat.items() if len(text) <= _PARAMETER_LENGTH}
 
 
-def search_note(trials: pd.DataFrame, planned: int, best: BestSample, dropped: str = "") -> str:
+def search_note(
+    trials: pd.DataFrame, planned: int, best: BestSample | None, dropped: str = ""
+) -> str:
     """How far a search is, and the best so far, in words (Markdown).
 
-    ``dropped`` says how many samples fold rungs dropped.
+    Args:
+        trials: its table.
+        planned: how many trials it will have.
+        best: knows its trials; None where it has no best.
+        dropped: how many samples fold rungs dropped, in words.
     """
     failed, stopped = (int((trials["status"] == one).sum()) for one in (FAILED, STOPPED))
     early = f"{stopped} of them stopped early, " if stopped else ""
@@ -192,12 +199,13 @@ def search_note(trials: pd.DataFrame, planned: int, best: BestSample, dropped: s
     notes = [f"{ended}, {early}{failed} of them failed."]
     if dropped:
         notes.append(f"Fold rungs: {dropped}.")
-    for kind, own in best.kinds().items():
+    for kind, own in best.kinds().items() if best is not None else ():
         if own.trial_ids:
             what = "Best trial" if len(own.trial_ids) == 1 else "Best"
             of = f", {kind}" if kind else ""
             notes.append(f"{what}{of}: {own.name}, chosen by {own.words}.")
-    return "\n\n".join([*notes, *sorted(trials["data_note"].dropna().unique())])
+    data = notes_words(trials["data_note"].dropna())
+    return "\n\n".join([*notes, *([data] if data else [])])
 
 
 def _flatten(prefix: str, value: object) -> Iterator[tuple[str, object]]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusion_search.datasets.batch import Batch
+from fusion_search.datasets.errors import count_label
 from fusion_search.search.tasks.base import TrialError
 from fusion_search.search.tasks.captured import pass_on
 from fusion_search.search.tasks.opened import OpenedTask
@@ -83,8 +84,8 @@ def packing_sentence(
     """What packing makes of the trials, for the console."""
     sizes = [len(pack) for pack in packs(trials, at_most)]
     together = [size for size in sizes if size > 1]
-    plural = "" if len(together) == 1 else "s"
-    text = f"packing: {sum(together)} trials in {len(together)} pack{plural} of up to {at_most}"
+    packed = f"{count_label(sum(together), 'trial')} in {count_label(len(together), 'pack')}"
+    text = f"packing: {packed} of up to {at_most}"
     if len(together) < len(sizes):
         text += (
             f", {sizes.count(1)} alone (couplings, gate, dropout or checkpointing, or none like "

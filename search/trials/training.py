@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fusion_search.datasets.batch import SPLITS, Batch, Data, Tree
 from fusion_search.datasets.conditions import drawn
+from fusion_search.datasets.errors import count_label
 from fusion_search.datasets.loading import Loaders, Presentation, load, passes
 from fusion_search.datasets.metrics import Metric
 from fusion_search.search.tasks.base import Answer, Condition, TrialError
@@ -41,7 +42,9 @@ def draw_examples(total: int, count: int, *, seed: int, split: str) -> Tensor:
     if not count:
         return torch.arange(total)
     if count > total:
-        raise TrialError(f"{split} has {total:,} examples, {count:,} were asked for; ask for fewer")
+        raise TrialError(
+            f"{split} has {count_label(total, 'example')}, {count:,} were asked for; ask for fewer"
+        )
     generator = np.random.default_rng([seed, SPLITS.index(split)])
     return torch.from_numpy(generator.choice(total, size=count, replace=False))
 
@@ -164,8 +167,9 @@ class TrialTraining:
         """What to raise when the loss is not finite, after ``seen`` examples."""
         coarse = self.settings.precision == "bfloat16"
         return TrialError(
-            f"the loss became {loss} in epoch {epoch} after {seen:,} examples; lower learning_rate "
-            f"({self.settings.learning_rate:g})" + (" or use precision float32" if coarse else "")
+            f"the loss became {loss} in epoch {epoch} after {count_label(seen, 'example')}; lower "
+            f"learning_rate ({self.settings.learning_rate:g})"
+            + (" or use precision float32" if coarse else "")
         )
 
     def end_epoch(self, number: int, seen: int, tally: Tally, clock: float) -> Epoch:

@@ -17,7 +17,7 @@ from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.report import page
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.commands.figures import claims
-from fusion_search.search.commands.figures.rgbd import how_to_probe
+from fusion_search.search.commands.figures.rgbd import probing
 
 RECORDS = Path(__file__).parents[2] / "docs" / "records"
 
@@ -138,7 +138,7 @@ def test_networks_that_differ_in_no_single_value_are_found_and_their_gates_have_
     counts = [len(of_network(search.trials, one)) for one in every]
     assert (len(every), sum(counts), min(counts)) == (10, len(planned) / 10, 1)
     gated = search.finished[search.finished["end"] == "gate_by_depth"]
-    assert "weights of these trials are not there" in how_to_probe(search, [*gated["trial_id"]])
+    assert "its weights are not there" in probing(search, gated["trial_id"])
 
 
 def test_records_have_no_data_and_checkpoints_of_one_network_alone() -> None:

@@ -67,7 +67,7 @@ def test_the_second_class_share_is_of_what_the_first_has_not() -> None:
 def judged(folder: Path, shares: list[float]) -> Part:
     search = probed(folder, shares)
     trial = main_network(search)
-    return before_sound(search, trial, probe_of(search, trial), str(folder))
+    return before_sound(search, trial, probe_of(search, trial))
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,6 @@ def test_it_is_held_where_most_of_the_rest_is_one_class(
 def test_too_few_pairs_are_said_with_the_command(tmp_path: Path) -> None:
     found = judged(tmp_path, [0.9] * 5)
     assert found.verdict == "undecided"
-    assert found.numbers.startswith("5 pairs of 100 were probed; run `fusion-search probe made-up")
+    assert found.numbers.startswith("5 of 100 pairs were probed; its weights are not there")
+    assert "; then run `fusion-search probe made-up --trial" in found.numbers
     assert "--tested 100 --condition 0.5 0.25 --array output --array input.audio" in found.numbers

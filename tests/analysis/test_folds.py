@@ -144,7 +144,10 @@ def test_the_figure_says_what_a_diamond_without_a_bar_and_its_line_are(search: S
         assert list(line.get_xdata()) == [1 / 26, 1 / 26]
     (caption,) = [one.get_text() for one in figure.texts if "Diamond" in one.get_text()]
     words = " ".join(caption.split())
-    assert "over n = 1 to 2 folds, none of a single fold or of folds that agree." in words
+    assert (
+        "over the n = 1 to 2 folds that finished, none of a single fold or of folds that agree."
+        in words
+    )
     assert "Dotted: 1/26, what guessing among 26 classes reaches." in words
     without = draw_folds(table, measures, ERROR, classes=26)
     assert not [one for axes in without.axes for one in axes.lines if one.get_linestyle() == ":"]
@@ -152,7 +155,7 @@ def test_the_figure_says_what_a_diamond_without_a_bar_and_its_line_are(search: S
 
 def test_the_table_can_be_read(search: Search) -> None:
     table, measures = compute_folds(search)
-    text = folds_text(table, measures, search.description, ["Made up."])
+    text = folds_text(table, measures, search, ["Made up."])
     assert "Compared with: plain." in text
     assert "\n2. cross + residual between audio and image at level1 + level2" in text
     (line,) = [one for one in text.splitlines() if one.startswith("| 2 ") and "80.0" in one]
@@ -174,7 +177,7 @@ def test_without_epochs_the_corrected_tests_are_not_there(tmp_path: Path) -> Non
     row = table[table["number"] == 2].iloc[0]
     assert math.isnan(row["p_corrected_t"])
     assert row["p_paired_t"] < 0.05
-    assert "The corrected tests are not there" in folds_text(table, measures, part.description, [])
+    assert "The corrected tests are not there" in folds_text(table, measures, part, [])
 
 
 @pytest.mark.parametrize("wanted", ["plain, w", "4", "0", "gate"])
@@ -202,3 +205,23 @@ def test_markdown_keeps_its_columns() -> None:
         "|----------|------|",
         "| long one | x y  |",
     ]
+
+
+def test_where_the_baseline_was_not_trained_another_is_named(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    for variant, fold in (
+        (one, fold) for one in ("baseline", "both", "crosses only") for fold in (0, 1)
+    ):
+        write_variant(storage.below("made-up"), variant, fold, 0.5)
+    search = opened(storage)
+    table, measures = compute_folds(search)
+    assert "The baseline has no" not in folds_text(table, measures, search, [])
+    text = folds_text(table[table["number"] > 1].reset_index(), measures, search, [])
+    again = f"`fusion-search draw folds made-up --baseline 2 --storage {tmp_path}`"
+    assert text.count(f"The baseline has no value here; {again} compares these with 2. ") == 2
+    # A single one is compared with nothing, by whatever baseline.
+    single = folds_text(table[table["number"] == 3].reset_index(), measures, search, [])
+    assert "The baseline has no" not in single
+    assert set(compute_folds(search, "2")[0]["decision"].dropna()) == {
+        "cannot be decided with 2 folds; 6 would do"
+    }

@@ -16,12 +16,14 @@ from matplotlib.collections import LineCollection
 from scipy import stats
 
 from fusion_search.analysis.figures.folds.imbalance import draw_imbalance
+from fusion_search.analysis.figures.probed.gates import draw_gates
 from fusion_search.analysis.records.description import AxisDescription, TaskDescription
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
 from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
-from fusion_search.analysis.rgbd.tables import compute_flattery
+from fusion_search.analysis.rgbd.tables import compute_flattery, compute_rgbd
+from fusion_search.analysis.rgbd.text import rgbd_text
 from fusion_search.analysis.rgbd.variants import Group, groups, told_apart, variant
 
 SNRS = (math.inf, 8.0, 4.0, 2.0)
@@ -263,3 +265,40 @@ def test_examples_at_which_a_gate_trusts_either_most_are_those_of_the_first_cond
         ["RGB", 0, pytest.approx(0.2)],
         ["depth", 1, pytest.approx(0.7)],
     ]
+
+
+def test_colours_of_a_gate_are_those_of_all_that_a_weight_can_be() -> None:
+    """A gate that does nothing looks as if it did nothing."""
+    table = compute_gates(depth_weights(activations(), "gate by depth", DESCRIPTION), DESCRIPTION)
+    flat = table.assign(mean=0.52 + 0.001 * np.arange(len(table)))
+    for one in (table, flat):
+        figure = draw_gates(one, pd.DataFrame(), {}, DESCRIPTION)
+        (image,) = figure.axes[0].images
+        assert (image.norm.vmin, image.norm.vmax) == (0, 1)
+
+
+def noted(rows: list[dict[str, Any]]) -> str:
+    trials = pd.DataFrame(rows)
+    search = Search("made-up", open_storage("memory"), DESCRIPTION, trials, trials)
+    table, found = compute_rgbd(search)
+    none = pd.DataFrame()
+    return rgbd_text("made-up", table, found, none, none, ACCURACY, []).partition("## Notes")[2]
+
+
+def test_notes_explain_what_the_tables_have_and_nothing_else() -> None:
+    ends = ("", "gate_by_depth")
+    by_object = noted([trial(end, one, fold_by="instance") for end in ends for one in range(2)])
+    assert "p of the corrected resampled t-test" in by_object
+    assert "and of sign flips over folds" in by_object
+    assert "Folds by instance hold" in by_object
+    for absent in (
+        "paired t-test over folds (",
+        "repeated k-fold",
+        "The paper's",
+        "Rule:",
+        "andom",
+    ):
+        assert absent not in by_object
+    random = noted([trial(end, one) for end in ends for one in range(2)])
+    assert "The paper's numbers stand beside such folds alone." in random
+    assert "Folds by object" not in random

@@ -292,3 +292,18 @@ def test_equal_differences_say_nothing_of_their_spread() -> None:
     test = corrected_t_test(np.array([0.026, 0.026]), 0.1)
     assert test.mean == pytest.approx(0.026)
     assert all(math.isnan(one) for one in (test.low, test.high, test.t, test.p))
+
+
+def test_what_holm_cannot_decide_has_no_p_by_holm() -> None:
+    """Of every cell: beside one with many seeds, six can be enough for two."""
+    few = compare(pd.DataFrame([[0.1, 0.2], [0.3, 0.1]]))
+    assert few["p_sign_flip"].tolist() == [0.5, 0.5]
+    assert few["p_holm"].isna().all()
+    assert few["decision_holm"].str.startswith("cannot be decided with 2 seeds; 7").all()
+    values = np.linspace(0.1, 0.2, 10)
+    mixed = compare(pd.DataFrame([values, [*values[:6], *[np.nan] * 4]]))
+    assert mixed["p_holm"].tolist() == [2 * 2 / 2**10, 2 / 2**6]
+    assert mixed["decision_holm"].tolist() == ["higher", "higher"]
+    assert "Holm p = 0.031" in region_lines(mixed.assign(region=["a", "b"]), SHARE)[1]
+    nothing = compare(pd.DataFrame(np.empty((0, 3))))
+    assert nothing.empty

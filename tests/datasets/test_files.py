@@ -245,3 +245,42 @@ def test_check_and_fetch_accept_the_real_files(capsys: pytest.CaptureFixture[str
     assert "11,202,076" in printed
     assert main(["data", "fetch", "digits"]) == 0
     assert capsys.readouterr().out.count("there already, verified") == 5
+
+
+HINDERED = {
+    "rgbd": ("rgbd-folders", "a folder"),
+    "washington": ("washington", "the folder FOLDER/washington/rgbd-dataset"),
+    "washington/rgbd-dataset": ("washington", "a folder"),
+    "avletters": ("avletters", "the folder FOLDER/avletters/Lips"),
+    "avletters/Lips": ("avletters", "a folder"),
+    "clips": ("clips", "a folder"),
+    "clips/MFCCs": ("clips", "a folder"),
+    "mnist": ("digits", "a folder"),
+    "": ("rgbd-folders", "the folder FOLDER/rgbd"),
+}
+
+
+@pytest.mark.parametrize("place", HINDERED)
+def test_a_file_where_a_folder_is_expected_is_named(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check, expected = HINDERED[place]
+    folder = tmp_path / "data"
+    file = folder / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("a file")
+    assert main(["data", "check", check, "--folder", str(folder)]) == 2
+    told = capsys.readouterr()
+    expected = expected.replace("FOLDER", str(folder))
+    words = f"{file} is a file, where {expected} is expected: move it away"
+    assert words in (told.out if check == "digits" else told.err)
+    assert "Traceback" not in told.err
+
+
+def test_a_download_goes_into_no_file_and_over_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "mnist").touch()
+    with pytest.raises(DataError, match=r"mnist is a file, where a folder is expected: move it"):
+        fetch(FILES[0], tmp_path)
+    (tmp_path / "other/mnist" / FILES[0].name).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"\.gz is a folder, where a file is expected: move it"):
+        fetch(FILES[0], tmp_path / "other")

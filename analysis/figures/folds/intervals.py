@@ -81,7 +81,10 @@ def draw_folds(
     drawn_rows = table[table["mean"].notna()]
     count = range_label(drawn_rows["folds"])
     noun = "fold" if count == "1" else "folds"
-    note = f"Diamond: mean over folds; bar: 95 % t interval over n = {count} {noun}"
+    # Said apart from how many folds the data were cut into, of which others may not have run.
+    note = (
+        f"Diamond: mean over folds; bar: 95 % t interval over the n = {count} {noun} that finished"
+    )
     if ((drawn_rows["folds"] == 1) | (drawn_rows["low"] == drawn_rows["high"])).any():
         note += ", none of a single fold or of folds that agree"
     note += f".{printed}"

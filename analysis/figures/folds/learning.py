@@ -25,6 +25,7 @@ from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.description import MetricDescription, TaskDescription
 from fusion_search.analysis.records.selection import AnalysisError, Search, range_label
 from fusion_search.analysis.records.tables import read_table
+from fusion_search.analysis.records.words.counts import count_label
 
 MOST_NETWORKS: Final = 6  # beside each other
 LOSS: Final = "loss"
@@ -223,6 +224,6 @@ def _note(table: pd.DataFrame, window: int) -> str:
             "where values do."
         )
     return (
-        f"Thin: {thin}; thick: its moving average over {window} epochs.{band} Train values are of "
-        "the network as it is trained, with dropout and while it changes."
+        f"Thin: {thin}; thick: its moving average over {count_label(window, 'epoch')}.{band} "
+        "Train values are of the network as it is trained, with dropout and while it changes."
     )

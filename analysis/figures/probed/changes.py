@@ -25,6 +25,7 @@ from fusion_search.analysis.figures.probed.following import (
 from fusion_search.analysis.figures.timeline import INPUT
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.verdicts import HELD, REFUTED
 
 CHANNELS: Final = 6
@@ -60,8 +61,8 @@ def input_of(table: pd.DataFrame, name: str, wanted: str | None) -> str:
     chosen = [one for one in fits if one.startswith(begins)]
     if not chosen:
         raise AnalysisError(
-            f"no probed array that begins with {begins!r} has the {steps} steps of {name}; name "
-            f"one of these by --against: {', '.join(fits) or 'none'}"
+            f"no probed array that begins with {begins!r} has the {count_label(steps, 'step')} of "
+            f"{name}; name one of these by --against: {', '.join(fits) or 'none'}"
         )
     return chosen[0]
 
@@ -189,7 +190,7 @@ def following_words(summary: dict[str, Any]) -> str:
     said = verdict_words(FOLLOWS, summary)
     count = f"{summary['units']} {summary['of']}"
     if summary["of"] == "groups":
-        count = f"{summary['examples']} examples of {count}"
+        count = f"{count_label(int(summary['examples']), 'example')} of {count}"
     return (
         f"{array_words(str(summary['array']))}: rank correlation {summary['correlation']:.2f}"
         f"{ends} over {count}, {summary['shifted']:.2f} shifted (p = {summary['p']:.3f}); "

@@ -28,6 +28,7 @@ from fusion_search.analysis.figures.probed.chosen import (
     verdict,
 )
 from fusion_search.analysis.records.selection import AnalysisError
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.statistics import TIE, interval, sign_flips
 from fusion_search.analysis.verdicts import HELD, REFUTED, UNDECIDED
 
@@ -228,7 +229,8 @@ def _check(labels: npt.NDArray[Any]) -> None:
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2 or counts.max() < 2:
         raise AnalysisError(
-            f"{len(labels)} examples of {len(counts)} classes were probed, of which none can lie "
-            "beside another of its class and apart from others; probe more of them, with "
+            f"probed were {count_label(len(labels), 'example')} of "
+            f"{count_label(len(counts), 'class', 'classes')}, of which none can lie beside "
+            "another of its class and apart from others; probe more of them, with "
             "--per-class 1 --split all where the data say whose examples are"
         )

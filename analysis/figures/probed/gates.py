@@ -24,7 +24,7 @@ from fusion_search.analysis.figures.probed.chosen import label_word
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import rows_of
 
-_WIDEST: Final = 0.05  # from the mean, at least, to either end of the colours
+_SCALE: Final = Normalize(0.0, 1.0)  # all that a weight can be, so that gates can be compared
 Pictures = Mapping[tuple[str, int], tuple[Array, Array]]
 
 
@@ -95,10 +95,7 @@ def draw_gates(
 
 def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> None:
     values = table.to_numpy(dtype=float)
-    middle = float(np.nanmean(values))
-    reach = max(float(np.nanmax(np.abs(values - middle))), _WIDEST)
-    scale = Normalize(middle - reach, middle + reach)
-    image = axes.imshow(values, cmap="PuOr", norm=scale, aspect="auto")
+    image = axes.imshow(values, cmap="PuOr", norm=_SCALE, aspect="auto")
     conditions = table.columns.to_frame().itertuples(index=False, name=None)
     words = [train_label(one, description).replace(", ", "\n") for one in conditions]
     axes.set_xticks(range(len(words)), words, fontsize=7)
@@ -109,7 +106,7 @@ def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> 
                 column,
                 row,
                 f"{values[row, column]:.2f}",
-                color=readable_ink(float(values[row, column]), scale, image.cmap),
+                color=readable_ink(float(values[row, column]), _SCALE, image.cmap),
                 ha="center",
                 va="center",
                 fontsize=7,
@@ -130,6 +127,6 @@ def _draw_examples(
         draw_input(panels[0, place], rgb, 1.0)
         word = label_word(int(row["label"]), description)
         which = "most" if row["trusts"] == "depth" else "least"
-        panels[0, place].set_title(f"{which} depth: {row['depth']:.2f}\n{word}", fontsize=7)
+        panels[0, place].set_title(f"{which} depth: {row['depth']:.3f}\n{word}", fontsize=7)
         panels[1, place].imshow(np.where(depth == 0, np.nan, depth), cmap="viridis_r")
         panels[1, place].set_axis_off()

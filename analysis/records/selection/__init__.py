@@ -1,9 +1,7 @@
 """The trials of one search: which are finished, which failed and why, which are missing."""
 
 from fusion_search.analysis.records.columns import snr_label as snr_label
-from fusion_search.analysis.records.selection.labels import count_label as count_label
 from fusion_search.analysis.records.selection.labels import dropped_words as dropped_words
-from fusion_search.analysis.records.selection.labels import large_count as large_count
 from fusion_search.analysis.records.selection.labels import range_label as range_label
 from fusion_search.analysis.records.selection.opening import confirmed_by as confirmed_by
 from fusion_search.analysis.records.selection.opening import no_such_search as no_such_search
@@ -22,5 +20,7 @@ from fusion_search.analysis.records.selection.search import AnalysisError as Ana
 from fusion_search.analysis.records.selection.search import Search as Search
 from fusion_search.analysis.records.selection.search import identity_columns as identity_columns
 from fusion_search.analysis.records.selection.search import network_columns as network_columns
+from fusion_search.analysis.records.words.counts import count_label as count_label
+from fusion_search.analysis.records.words.counts import large_count as large_count
 from fusion_search.analysis.records.words.networks import DEPTH as DEPTH
 from fusion_search.analysis.records.words.networks import depth_name as depth_name

@@ -10,21 +10,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from fusion_search.analysis.records.advice import confirmed_search
 from fusion_search.analysis.records.samples import Objective
 from fusion_search.analysis.records.tables import FINISHED
+from fusion_search.analysis.records.words.data import data_kind
 from fusion_search.analysis.records.words.names import column_words, shared_parts
 from fusion_search.analysis.records.words.networks import value_words
 
 _WITHIN_SAMPLE: Final = ("seed", "fold", "train", "varied")  # of a trial's specification
 _OF_ONE_TRIAL: Final = ("trial_id", "trial_name", "seed", "fold", "train")  # of a planned trial
-
-
-def data_settings(specification: Any) -> dict[str, Any]:
-    """The settings of the data in a trial's specification, JSON; none where it has none."""
-    found: dict[str, Any] = {}
-    if isinstance(specification, str) and specification:
-        found = json.loads(specification).get("data", {})
-    return found
 
 
 def planned_trials(planned: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -43,6 +37,17 @@ def planned_trials(planned: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     }
     counts = Counter(keys.values())
     return {trial_id: counts[key] for trial_id, key in keys.items()}
+
+
+def has_best(name: str, storage: str) -> bool:
+    """Whether a search has a best: not a confirmation.
+
+    It compares what was chosen before, on test examples, and says so in a sentence of its own.
+
+    Args:
+        name, storage: of the search, and the folder of all.
+    """
+    return confirmed_search(name, storage) is None
 
 
 class BestSample:
@@ -77,18 +82,18 @@ class BestSample:
         key = _sample_key(row)
         self._add(key, row)
         if not isinstance(row.get("sample"), str):  # a searcher sets data against each other
-            kind = _kind(row)
+            kind = data_kind(row.get("specification"))
             of_kind = self._kinds.setdefault(kind, BestSample(self.objective, (), self._planned))
             of_kind._add(key, row)
 
     def like(self, row: Mapping[str, Any]) -> BestSample:
         """The best of the samples that were trained on the data of one; of a search of all."""
-        return self._kinds.get(_kind(row), self)
+        return self._kinds.get(data_kind(row.get("specification")), self)
 
     def kinds(self) -> dict[str, BestSample]:
         """The best of each kind of data in a sweep, which are not alike, by what tells it.
 
-        Such as folds at random and by object. One, called "", where all data are alike.
+        Such as folds at random and by instance. One, called "", where all data are alike.
         """
         if len(self._kinds) < 2:
             return {"": self}
@@ -164,12 +169,6 @@ class _Ended(NamedTuple):
     value: float
     at: datetime
     name: str
-
-
-def _kind(row: Mapping[str, Any]) -> str:
-    """All settings of the data but seeds, in which repetitions differ."""
-    found = data_settings(row.get("specification"))
-    return json.dumps({name: found[name] for name in sorted(found) if not name.endswith("seed")})
 
 
 def _sample_key(row: Mapping[str, Any]) -> str:

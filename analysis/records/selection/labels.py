@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 import pandas as pd
 
-_LARGE: Final = 10**9  # from here on a number is said by its power of ten
-
-
-def large_count(count: int) -> str:
-    """A number of any size in a few characters."""
-    return f"{count:,}" if count < _LARGE else f"about 10^{len(str(count)) - 1}"
-
-
-def count_label(count: int, noun: str) -> str:
-    """A number with its noun, in the plural where it belongs."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+from fusion_search.analysis.records.words.counts import count_label
 
 
 def range_label(counts: pd.Series) -> str:

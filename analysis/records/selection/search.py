@@ -10,7 +10,7 @@ import pandas as pd
 
 from fusion_search.analysis.records.advice import command, go_on_command, read_options
 from fusion_search.analysis.records.description import TaskDescription
-from fusion_search.analysis.records.selection.labels import count_label
+from fusion_search.analysis.records.selection.grids import whole_grids
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -18,6 +18,7 @@ from fusion_search.analysis.records.tables import (
     OnDamage,
     read_table,
 )
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.records.words.names import few_of, shared_parts, without_common
 from fusion_search.analysis.records.words.networks import DEPTH
 
@@ -107,6 +108,23 @@ class Search:
             dropped=self.dropped,
         )
 
+    def read_grids(
+        self, trial_ids: list[str] | None = None, on_damage: OnDamage | None = None
+    ) -> pd.DataFrame:
+        """The ``grid`` table; without trials that lack conditions, as :func:`whole_grids` says.
+
+        Args:
+            trial_ids: the trials wanted; all that have a grid by default.
+            on_damage: told of each grid that is left out; by default whoever is told of the others.
+
+        Raises:
+            RecordError: a grid is damaged, lacks conditions or was asked for and is missing, and
+                nobody is told.
+        """
+        told = on_damage or self.on_damage
+        grid = read_table(self.storage, "grid", trial_ids, told, self.description)
+        return whole_grids(grid, self.trials, self.storage, self.description, told)
+
     def read_grid(self) -> pd.DataFrame:
         """The ``grid`` table of the finished trials, each row with its trial's identity.
 
@@ -115,13 +133,7 @@ class Search:
         """
         identity = self.finished[identity_columns(self.description)]
         try:
-            grid = read_table(
-                self.storage,
-                "grid",
-                list(identity["trial_id"]),
-                self.on_damage,
-                self.description,
-            )
+            grid = self.read_grids(list(identity["trial_id"]))
         except (ValueError, FileNotFoundError) as error:
             raise AnalysisError(str(error)) from error
         if grid.empty and len(identity):

@@ -17,8 +17,7 @@ from fusion_search.analysis.early_fusion.parts import NOT_THERE, Part
 from fusion_search.analysis.early_fusion.text import claims_text, compute_claims
 from fusion_search.analysis.figures.arrays import Array, onset_of
 from fusion_search.analysis.figures.folds.claims import draw_claims
-from fusion_search.analysis.figures.timeline import is_probed, read_activations
-from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.figures.timeline import how_to_probe, is_probed, read_activations
 from fusion_search.analysis.records.selection import DEPTH, AnalysisError, Search
 from fusion_search.search.commands.figures.draw import draw_timelines, fusion, grids, unimodal
 from fusion_search.search.commands.figures.drawing_options import (
@@ -29,7 +28,6 @@ from fusion_search.search.commands.figures.drawing_options import (
     say,
     write_text,
 )
-from fusion_search.search.commands.options import storage_of
 
 TIMELINES: Final = 2  # of the pairs that were probed
 
@@ -40,7 +38,7 @@ def early_fusion(options: argparse.Namespace) -> int:
     found = read_accuracies(search)
     trial = main_network(search)
     probed = probe_of(search, trial)
-    table = compute_claims(found, before_sound(search, trial, probed, storage_of(options)))
+    table = compute_claims(found, before_sound(search, trial, probed))
     name = f"{search.name}-claims"
     caption = data_caption(search)
     write_text(options, claims_text(search.name, table, [finished_words(search), caption]), name)
@@ -90,20 +88,17 @@ def probe_of(search: Search, trial: pd.Series | None) -> pd.DataFrame | None:
     return read_activations(search, trial["trial_id"])
 
 
-def before_sound(
-    search: Search, trial: pd.Series | None, probed: pd.DataFrame | None, storage: str
-) -> Part:
+def before_sound(search: Search, trial: pd.Series | None, probed: pd.DataFrame | None) -> Part:
     """Claim 6, of the probe of one network; how to make that, where it is not there."""
     if trial is None:
         return claim_6([], NOT_THERE)
     logits = [] if probed is None else _logits_before_sound(probed)
     trial_id = str(trial["trial_id"])
-    again = command(
-        *("probe", search.name, "--trial", trial_id, "--tested", str(PAIRS), "--condition"),
+    again = how_to_probe(
+        *(search, trial_id, "--tested", str(PAIRS), "--condition"),
         *(f"{MAIN[0]:g}", f"{MAIN[1]:g}", "--array", "output", "--array", "input.audio"),
-        storage=storage,
     )
-    return claim_6(logits, f"{len(logits)} pairs of {PAIRS} were probed; run `{again}`")
+    return claim_6(logits, f"{len(logits)} of {PAIRS} pairs were probed; {again}")
 
 
 def _logits_before_sound(activations: pd.DataFrame) -> list[Array]:

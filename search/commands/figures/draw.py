@@ -60,6 +60,7 @@ from fusion_search.analysis.records.words.networks import (
     placement_words,
     varied_words,
 )
+from fusion_search.search.commands.figures.deciding import more_seeds
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     levels_of,
@@ -95,7 +96,8 @@ def grids(options: argparse.Namespace) -> int:
         return _curves(options, search, drawn)
     if len(description.axes) > 2:
         raise AnalysisError(
-            f"a grid of {len(description.axes)} axes cannot be drawn as maps; its numbers are in "
+            f"a grid of {count_label(len(description.axes), 'axis', 'axes')} cannot be drawn as "
+            "maps; its numbers are in "
             f"`{command('report', search.name, storage=storage_of(options))}`"
         )
     wanted = wanted_conditions(search, options)
@@ -191,8 +193,8 @@ def fusion(options: argparse.Namespace) -> int:
     description = search.description
     if len(description.axes) != 2:
         raise AnalysisError(
-            f"{description.task} has {len(description.axes)} axes; fusion depths are compared on "
-            "maps of two"
+            f"{description.task} has {count_label(len(description.axes), 'axis', 'axes')}; fusion "
+            "depths are compared on maps of two"
         )
     groups, left_out = comparable(search)
     for words in left_out:
@@ -280,7 +282,8 @@ def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, search: Search)
         print(
             f"train {train_label(condition, description)}: initial-layer fusion against {depth}, "
             f"paired seeds: {row['paired_seeds']}\n"
-            f"  of {row['conditions']} test conditions initial wins {row['initial_wins']}, "
+            f"  of {count_label(row['conditions'], 'test condition')} initial wins "
+            f"{row['initial_wins']}, "
             f"ties {row['ties']}, loses {row['initial_loses']}\n"
             f"  late - initial {metric.words}: mean {mean}, min {low}, max {high}\n"
             f"  {row['decisions']}"
@@ -288,6 +291,8 @@ def _print_summary(summary: pd.DataFrame, regions: pd.DataFrame, search: Search)
         own = at_train(regions, condition, description)
         for line in region_lines(own[own[DEPTH] == row[DEPTH]], metric):
             print(line)
+    for line in more_seeds(search, int(summary["paired_seeds"].min())):
+        print(line)
 
 
 def unimodal(options: argparse.Namespace) -> int:
@@ -316,13 +321,14 @@ def draw_timelines(
 ) -> None:
     """One figure for each example in a trial's ``activations`` table."""
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
+    data = data_caption(search.only([trial["trial_id"]]))
     for (split, number), part in table.groupby(["split", "number"], sort=False):
         example = f"{split} example {number}"
         figure = draw_timeline(
             part,
             search.description,
             title=f"{search.name}: {placement_words(dict(zip(trial.index, trial, strict=True)))}",
-            caption=f"Trial {trial['trial_name']}, {example}. {data_caption(search)}",
+            caption=f"Trial {trial['trial_name']}, {example}. {data}",
         )
         numbers = part.drop(columns=["values", "shape"])
         place = number if split == "test" else f"{split}{number}"

@@ -26,6 +26,7 @@ from fusion_search.analysis.records.selection import (
 )
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, parse_parquet
+from fusion_search.analysis.records.words.data import data_sentence
 from fusion_search.search.commands.options import storage_of
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ def levels_of(search: Search) -> int:
 
 def data_caption(search: Search) -> str:
     """What the trials saw, for below a figure."""
-    notes = search.finished["data_note"].dropna().unique()
-    return f"Data: {'; '.join(notes)}." if len(notes) else "Data: not recorded."
+    return data_sentence(search.finished["data_note"].dropna())
 
 
 def opened(options: argparse.Namespace) -> Search:

@@ -15,11 +15,11 @@ from fusion_search.analysis.folds.runs import fold_measures
 from fusion_search.analysis.folds.text import folds_text
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import Search
-from fusion_search.analysis.records.tables import read_table
 from fusion_search.analysis.xflow.claims import compute_claims
 from fusion_search.analysis.xflow.noise import compute_noise, with_regions
 from fusion_search.analysis.xflow.tables import compute_xflow
 from fusion_search.analysis.xflow.text import HONEST, xflow_text
+from fusion_search.search.commands.figures.deciding import more_folds
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -45,7 +45,7 @@ def folds(options: argparse.Namespace) -> int:
     )
     name = f"{search.name}-folds"
     save(options, figure, table, name)
-    write_text(options, folds_text(table, measures, description, _notes(search)), name)
+    write_text(options, folds_text(table, measures, search, _notes(search, table)), name)
     return 0
 
 
@@ -88,7 +88,7 @@ def xflow(options: argparse.Namespace) -> int:
     ]
     judged = [compute_claims(one, metric) for one in groups if one.printed]
     claims = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame()
-    grid = read_table(search.storage, "grid", None, search.on_damage, search.description)
+    grid = search.read_grids()
     groups = [with_regions(one, grid, search.description) for one in groups]
     noise = pd.concat([compute_noise(one, metric) for one in groups], ignore_index=True)
     name = f"{search.name}-xflow"
@@ -106,16 +106,17 @@ def xflow(options: argparse.Namespace) -> int:
     if judged:
         save_numbers(options, claims, f"{name}-claims")
     save_numbers(options, noise, f"{name}-noise")
-    text = xflow_text(search.name, table, groups, claims, noise, metric, _notes(search))
+    text = xflow_text(search.name, table, groups, claims, noise, metric, _notes(search, table))
     write_text(options, text, name)
     return 0
 
 
-def _notes(search: Search) -> list[str]:
-    """Of how many trials, on which data."""
+def _notes(search: Search, table: pd.DataFrame) -> list[str]:
+    """What could decide what is open in a table; of how many trials, on which data."""
     splits = "; ".join(sorted(search.finished["split"].unique()))
     measured = f"Measured on the {splits} split."
     return [
+        *more_folds(search, table["decision"]),
         finished_words(search),
         measured,
         data_caption(search),

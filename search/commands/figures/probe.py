@@ -167,8 +167,9 @@ def _kept(found: Iterable[Probed], wanted: Sequence[str]) -> list[Probed]:
         if total > MOST_VALUES:
             seen = len({each.example for each in kept})
             raise ConfigurationError(
-                f"{seen} examples already have more than {MOST_VALUES:,} values, which is the most "
-                "that a probe keeps; choose fewer examples, or some arrays by --array: "
+                f"{count_label(seen, 'example')} already {'has' if seen == 1 else 'have'} more "
+                f"than {MOST_VALUES:,} values, which is the most that a probe keeps; choose fewer "
+                "examples, or some arrays by --array: "
                 f"{', '.join(names)}"
             )
     for name in wanted:

@@ -49,7 +49,12 @@ from fusion_search.analysis.figures.probed.embedding import (
 )
 from fusion_search.analysis.figures.probed.following import compute_following
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps, frames_of, is_map
-from fusion_search.analysis.figures.timeline import choose_trial, is_probed, read_activations
+from fusion_search.analysis.figures.timeline import (
+    choose_trial,
+    how_to_probe,
+    is_probed,
+    read_activations,
+)
 from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable
@@ -123,9 +128,10 @@ def _clusters_over_folds(options: argparse.Namespace) -> int:
         examples, vectors = _vectors(table, options)
         probes[trial_id] = examples, neighbours(vectors)
     if not probes:
+        again = how_to_probe(search, trial["trial_id"], "--per-class", "1", "--split", "all")
         raise AnalysisError(
-            f"no trial of this network in search {search.name} was probed; probe each by --trial, "
-            "with --per-class 1 --split all"
+            f"no trial of this network in search {search.name} was probed; probe each, of which "
+            f"{trial['trial_id']} is one: {again}"
         )
     print(f"{count_label(len(probes), 'fold')}: {', '.join(probes)}")
     examples, nearest, parts = over_folds(probes)
@@ -169,8 +175,8 @@ def maps(options: argparse.Namespace) -> int:
     examples = examples_of(table)
     if not 0 <= options.place < len(examples):
         raise AnalysisError(
-            f"--place is {options.place}; allowed of the {len(examples)} probed examples: 0 to "
-            f"{len(examples) - 1}"
+            f"--place is {options.place}; allowed of the "
+            f"{count_label(len(examples), 'probed example')}: 0 to {len(examples) - 1}"
         )
     example = examples.iloc[options.place]
     own = (table["split"] == example["split"]) & (table["number"] == example["number"])
@@ -203,7 +209,8 @@ def _probed(options: argparse.Namespace) -> tuple[Search, pd.Series, pd.DataFram
     table = read_activations(search, trial["trial_id"])
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
     there, condition = at_first_condition(table, search.description)
-    caption = f"Trial {trial['trial_name']}. {data_caption(search)} {condition}".strip()
+    data = data_caption(search.only([trial["trial_id"]]))
+    caption = f"Trial {trial['trial_name']}. {data} {condition}".strip()
     return search, trial, there, caption
 
 

@@ -84,7 +84,7 @@ def _write_tests(options: argparse.Namespace, search: Search, confirmation: Sear
     except AnalysisError as error:
         say(str(error))
         return
-    grid = read_table(confirmation.storage, "grid", on_damage=confirmation.on_damage)
+    grid = confirmation.read_grids()
     description = confirmation.description
     metric = objectives_of(specification_of(search), description)[0].metric
     by_measure = {
@@ -131,7 +131,7 @@ def predictions(options: argparse.Namespace) -> int:
             "of that trial and resume the search"
         )
     print(
-        f"{int(counts['n'].sum()):,} predictions of {count_label(trials, 'trial')}: all "
-        f"{len(counts):,} counts are those of the grids"
+        f"{count_label(int(counts['n'].sum()), 'prediction')} of {count_label(trials, 'trial')}: "
+        f"all {len(counts):,} counts are those of the grids"
     )
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pandas as pd
@@ -12,18 +12,22 @@ from fusion_search.analysis.conditions import repetition_words
 from fusion_search.analysis.figures.folds.imbalance import draw_imbalance
 from fusion_search.analysis.figures.folds.intervals import draw_folds
 from fusion_search.analysis.figures.probed.gates import draw_gates, pictures_of
-from fusion_search.analysis.figures.timeline import is_probed, read_activations
+from fusion_search.analysis.figures.timeline import (
+    has_weights,
+    how_to_probe,
+    is_probed,
+    read_activations,
+)
 from fusion_search.analysis.folds.runs import fold_measures
-from fusion_search.analysis.records.advice import command, read_options
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import Search, count_label
-from fusion_search.analysis.records.tables import CHECKPOINTS, read_table
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
 from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
 from fusion_search.analysis.rgbd.paper import GATES
 from fusion_search.analysis.rgbd.tables import compute_flattery, compute_rgbd
 from fusion_search.analysis.rgbd.text import gates_text, rgbd_text
 from fusion_search.analysis.rgbd.variants import told_apart
+from fusion_search.search.commands.figures.deciding import more_folds
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -43,7 +47,7 @@ def rgbd(options: argparse.Namespace) -> int:
     search = open_all(options)
     metric, name = search.description.metric, f"{search.name}-rgbd"
     table, groups = compute_rgbd(search)
-    grid = read_table(search.storage, "grid", None, search.on_damage, search.description)
+    grid = search.read_grids()
     gains = {one.words: compute_gains(one, grid, search.description) for one in groups}
     gains = {words: own for words, own in gains.items() if len(own)}
     judged = [
@@ -80,7 +84,9 @@ def rgbd(options: argparse.Namespace) -> int:
         )
         save(options, figure, imbalance, f"{name}-imbalance")
     kept = pd.concat([one.trials for one in groups], ignore_index=True)
+    judged_by = [*table["decision"], *(imbalance["sentence"] if judged else ())]
     notes = [
+        *more_folds(search, judged_by),
         *(finished_words(search), *_left_out(len(search.finished) - len(kept))),
         *(data_caption(search), *filter(None, [repetition_words(search.finished)])),
     ]
@@ -104,22 +110,19 @@ def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) ->
     for row in probed:
         _gate(options, search, row)
     if not probed and len(trials):
-        say(f"no gate was probed{how_to_probe(search, list(trials['trial_id']))}")
+        say(f"no gate was probed; {probing(search, trials['trial_id'])}")
 
 
-def how_to_probe(search: Search, trials: Sequence[str]) -> str:
-    """How a gate is probed, for the first of trials whose weights are there, if any are."""
-    for trial in trials:
-        if search.storage.exists(CHECKPOINTS, f"{trial}.pt"):
-            conditions = [word for pair in _AT for word in ("--condition", *pair)]
-            again = command(
-                *("probe", search.name, "--trial", trial),
-                *("--per-class", "2", "--array", "gate", "--array", "input", *conditions),
-                *read_options(search.storage).data_words,
-                storage=search.storage.parent.location,
-            )
-            return f"; to see what one does, first: {again}"
-    return ", and none can be: the weights of these trials are not there"
+def probing(search: Search, trials: Iterable[str]) -> str:
+    """How a gate is probed, of the first of trials whose weights are there, if any are."""
+    first, *others = trials
+    trial = next((one for one in (first, *others) if has_weights(search, one)), first)
+    conditions = [word for pair in _AT for word in ("--condition", *pair)]
+    words = ("--per-class", "2", "--array", "gate", "--array", "input", *conditions)
+    said = how_to_probe(search, trial, *words)
+    if has_weights(search, trial):
+        return f"to see what one does, {said}"
+    return f"of trial {trial}, {said}"
 
 
 def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -> None:
@@ -136,8 +139,8 @@ def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -
         examples,
         pictures_of(activations, examples),
         search.description,
-        title=f"{search.name}: how much of depth passes, {row['trial_name']}",
-        caption=data_caption(search.only([row["trial_id"]])),
+        title=f"{search.name}: how much of depth passes, {row['variant']}",
+        caption=f"Trial {row['trial_name']}. {data_caption(search.only([row['trial_id']]))}",
     )
     save(options, figure, table, name)
     write_text(options, gates_text(table, examples, row["trial_name"], search.description), name)

@@ -14,6 +14,7 @@ from fusion_search.analysis.records.tables import CONFIRMATION_SUFFIX
 from fusion_search.search.declaration.layouts import Layouts
 from fusion_search.search.declaration.listed import listed_trials
 from fusion_search.search.declaration.requirements import not_installed
+from fusion_search.search.declaration.setting_fields import all_differ
 from fusion_search.search.declaration.setting_names import check_columns, check_names
 from fusion_search.search.declaration.space_fields import PARTS, build_space
 from fusion_search.search.declaration.specification import (
@@ -239,13 +240,10 @@ def _check_form(values: Mapping[str, Any]) -> None:
 
 def _objectives(raw: Any) -> tuple[Objective, ...]:
     """A list of names, or of mappings with name, direction and quantile."""
-    objectives = tuple(
+    return tuple(
         typed(Objective, {"name": one} if isinstance(one, str) else one, f"objectives.{index}.")
         for index, one in enumerate(listed(raw, "objectives"))
     )
-    if len(set(objectives)) < len(objectives):
-        raise ConfigurationError("objectives holds the same objective twice; keep one")
-    return objectives
 
 
 def _with_directions(objectives: Sequence[Objective], task: Task) -> tuple[Objective, ...]:
@@ -255,7 +253,13 @@ def _with_directions(objectives: Sequence[Objective], task: Task) -> tuple[Objec
             found.append(with_direction(one, task.metrics))
         except ValueError as error:
             raise ConfigurationError(f"objectives.{index}.{error}") from error
+    # Whatever their directions; a name may stand for several quantiles.
+    all_differ([_told(one) for one in found], "objectives")
     return tuple(found)
+
+
+def _told(objective: Objective) -> str:
+    return f"{objective.name} {objective.quantile:g}" if objective.is_quantile else objective.name
 
 
 def _confirmation(raw: Any) -> Confirmation:

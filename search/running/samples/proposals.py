@@ -311,7 +311,7 @@ def read_proposals(
         on_damage: told of each record that cannot be read. Such a trial has ended, and counts as
             failed: nothing is learnt of its sample, and it is not proposed again.
     """
-    plan = read_plan(storage, samples=True)
+    plan = read_plan(storage, samples=True).rows
     if not plan:
         return []
     recorded = recorded_trials(storage) & {row["trial_id"] for row in plan}

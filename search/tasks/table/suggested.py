@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.plain_data import to_yaml_line as line
+from fusion_search.datasets.errors import count_label
 from fusion_search.datasets.tables.looking import Broken, Looked, groups_of
 from fusion_search.datasets.tables.settings import Input, TableData
 
@@ -54,8 +55,8 @@ def suggested(found: Looked, *, name: str, table: str, measured: Measured) -> st
 
 def _data(found: Looked, name: str, table: str) -> Iterator[str]:
     examples, groups = len(found.table), groups_of(found)
-    yield f"# {examples:,} examples of {table}. Change what you like; every field is explained in"
-    yield "# docs/table.md and docs/configuration.md."
+    yield f"# {count_label(examples, 'example')} of {table}. Change what you like; every field is"
+    yield "# explained in docs/table.md and docs/configuration.md."
     yield "#"
     file = f"{name}.yaml"
     yield f"#   {command('check', file)}      whether all of it works together"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fusion_search.analysis.records.selection import large_count
+from fusion_search.analysis.records.selection import count_label
 from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.conditions import ORIGINAL, drawn
 from fusion_search.datasets.loading import Loaders, Presentation, load
@@ -114,7 +114,8 @@ class Contract:
         why = f" ({layout.no_sites})" if layout.no_sites else ""
         sites = ", ".join(site.name for site, _ in layout.sites) or f"none{why}"
         return (
-            f"streams {', '.join(layout.streams)}; sites: {sites}; {large_count(count)} placements"
+            f"streams {', '.join(layout.streams)}; sites: {sites}; "
+            f"{count_label(count, 'placement')}"
         )
 
     def _judged(self) -> str:

@@ -185,7 +185,10 @@ def test_noise_draws_one_example_at_ten_snrs(
             ["grids", "made-up", "--train", "9", "9"],
             "no finished trial at these train conditions",
         ),
-        (["timeline", "made-up"], "was not probed; run `fusion-search probe made-up --trial"),
+        (
+            ["timeline", "made-up"],
+            "was not probed; its weights are not there, without which it cannot be probed: put",
+        ),
         (["timeline", "made-up", "--trial", "zzz"], "no finished trial matches 'zzz'"),
     ],
 )

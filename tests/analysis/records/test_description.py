@@ -98,7 +98,7 @@ def test_words_and_texts_are_of_the_metric() -> None:
         ({"metrics": ()}, "there is no metric"),
         ({"streams": ("a", "a")}, "stream a is there twice"),
         ({"streams": ("a>b",)}, "stream is named 'a>b'"),
-        ({"classes": 3, "labels": ("one",)}, "1 labels for 3 classes"),
+        ({"classes": 3, "labels": ("one",)}, "1 label for 3 classes"),
         ({"layout_fields": ("depth",)}, "layout_fields names 'depth', which is no setting"),
         ({"settings": (ColumnDescription("seed", "int64"),)}, "column of trials seed is there tw"),
         ({"metrics": (MetricDescription("loss"),)}, "column of epochs train_loss is there twice"),

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from fusion_search.analysis.records.words.counts import best_label, count_label
+from fusion_search.analysis.records.words.durations import duration
 from fusion_search.analysis.records.words.names import few_of, shared_parts, without_common
 from fusion_search.analysis.records.words.networks import (
     placed_words,
@@ -89,3 +91,37 @@ def test_names_beside_each_other_leave_out_what_all_have() -> None:
     assert few_of(short[:3]) == "fold 0; fold 1; fold 2"
     assert few_of(["x" * 60] * 3) == f"{'x' * 60}; and 2 more"
     assert few_of(["x" * 150]) == "x" * 150
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0 s"),
+        (0.44, "0.4 s"),
+        (4.21, "4.2 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1m 00s"),
+        (129.4, "2m 09s"),
+        (3599.4, "59m 59s"),
+        (3600.0, "1h 00m"),
+        (7175.0, "2h 00m"),
+        (86_369.0, "23h 59m"),
+        (86_371.0, "1d 00h"),
+        (200_000.0, "2d 08h"),
+    ],
+)
+def test_a_time_is_rounded_to_what_is_shown_of_it(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_one_of_a_kind_is_no_plural() -> None:
+    assert [count_label(one, "view") for one in (0, 1, 1200)] == [
+        "0 views",
+        "1 view",
+        "1,200 views",
+    ]
+    assert [count_label(one, "class", "classes") for one in (1, 2)] == ["1 class", "2 classes"]
+    assert count_label(10**30, "sample") == "about 10^30 samples"
+    assert best_label(1, 6) == "its best, with 6 fresh seeds"
+    assert best_label(3, 1) == "its best 3, with 1 fresh seed each"

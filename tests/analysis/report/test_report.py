@@ -419,7 +419,7 @@ def test_the_page_says_of_modules_and_time_what_was_found(
     text = Page(build_report(open_made_up(tmp_path, frame(rows)))).text
     assert ("Where the blue line peaks" in text) == searched
     assert ("All samples have as many modules" in text) != searched
-    assert f"{'3.0 minutes' if searched else '1.0 seconds'} of trials, one after another" in text
+    assert f"{'3m 00s' if searched else '1 s'} of trials, one after another" in text
 
 
 def test_a_sweep_over_folds_tells_its_trials_apart(tmp_path: Path) -> None:

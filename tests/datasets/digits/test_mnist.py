@@ -50,8 +50,8 @@ def test_other_images_of_the_right_form_are_taken_by_their_own_name(own: Path) -
     ("number", "values", "reason"),
     [
         (0, np.zeros((7, 32, 32), np.uint8), "its images are 32 x 32, and 28 x 28 are needed"),
-        (0, np.zeros(7, np.uint8), "it has 1 dimensions, and 3 are needed"),
-        (1, np.zeros((7, 28, 28), np.uint8), "it has 3 dimensions, and 1 are needed"),
+        (0, np.zeros(7, np.uint8), "it has 1 dimension, not 3"),
+        (1, np.zeros((7, 28, 28), np.uint8), "it has 3 dimensions, not 1"),
         (1, np.full(7, 25, np.uint8), "it has the label 25, and 0 to 9 are known"),
         (3, np.zeros(2, np.uint8), "it has 2 labels, and t10k-images-idx3-ubyte.gz 3 images"),
     ],

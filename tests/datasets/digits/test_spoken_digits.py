@@ -57,7 +57,7 @@ def test_recordings_are_read_from_the_archive(tmp_path: Path) -> None:
     (one,), name, left_out = read_recordings(archive(tmp_path / "x.tar.gz", members))
     assert (one.name, one.label, left_out) == ("7_theo_3.wav", 7, 0)
     assert np.array_equal(one.samples, RAMP)
-    assert name == f"1 recordings by 1 speaker in x.tar.gz (NOT {NAME})"
+    assert name == f"1 recording by 1 speaker in x.tar.gz (NOT {NAME})"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_channels_are_mixed_down_and_clipping_is_said() -> None:
         (sound(rate=500), "is at 500 Hz; 1,000 to 192,000"),
         (sound(np.array([0.0, np.nan]), subtype="FLOAT"), "no finite numbers"),
         # Small files that are large once unpacked.
-        (sound(np.zeros(8000 * 61, np.int16), form="FLAC"), "lasts 61 s with 1 channels"),
+        (sound(np.zeros(8000 * 61, np.int16), form="FLAC"), "lasts 61 s with 1 channel; a"),
         (sound(np.zeros((48000 * 50, 8), np.int16), 48000, form="FLAC"), "with 8 channels"),
     ],
     # The content has a time in it, and two processes must name the tests alike.

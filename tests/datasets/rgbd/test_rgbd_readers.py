@@ -284,8 +284,8 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "or set data.fold_by to random",
         "2 classes, 4 objects or persons; views: apple 2, bell_pepper 2",
         "4 views, 7 pixels high and 5 wide",
-        "1 views have no depth in any pixel, such as bell_pepper_2_1_1",
-        "1 views have no mask, such as bell_pepper_1_1_1: they are left out where data.masked",
+        "1 view has no depth in any pixel, such as bell_pepper_2_1_1",
+        "1 view has no mask, such as bell_pepper_1_1_1: left out where data.masked",
         "2 published trials: folds where data.fold_by is instance",
     ):
         assert words in told

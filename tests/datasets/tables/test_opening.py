@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import time
 from dataclasses import replace
@@ -235,7 +236,9 @@ def test_examples_travel_to_workers_without_what_was_decoded(gestures: Path) -> 
     ("changes", "words"),
     [
         ({"inputs": {}}, "at least one stream"),
-        ({"test_snrs": (1.0, 1.0)}, "twice"),
+        ({"test_snrs": (1.0, 1.0)}, "test_snrs holds 1.0 twice; keep one"),
+        ({"test_snrs": ("original", math.inf)}, "test_snrs holds original twice; keep one"),
+        ({"leave_out": (7, 7)}, "leave_out holds 7 twice; keep one"),
         ({"test_snrs": (0.0,)}, "above 0"),
         ({"fractions": (0.5, 0.5, 0.5)}, "add up to 1"),
         ({"folds": 1}, "2 to 100"),

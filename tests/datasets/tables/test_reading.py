@@ -205,7 +205,7 @@ def test_names_of_parquet_may_have_spaces_around_them_and_dots(tmp_path: Path) -
 
 def test_a_number_that_float32_does_not_hold_is_named(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, f"a,b\n1,x\n1e300,x\n{'9' * 400},x\n"))
-    with pytest.raises(DataError, match=r"row 3, column 'a' is '1e300'.*so are 1 others"):
+    with pytest.raises(DataError, match=r"row 3, column 'a' is '1e300'.*so is 1 other of"):
         number_column(table, "a")
 
 
@@ -255,7 +255,7 @@ def test_what_is_larger_than_an_example_is_refused_before_it_is_unpacked(
         monkeypatch.setattr(files, name, 127)
     with pytest.raises(FileError, match="holds 128 bytes; allowed: 127"):
         read_array(array)
-    with pytest.raises(FileError, match="lasts 0 s with 1 channels"):
+    with pytest.raises(FileError, match=r"lasts 0 s with 1 channel$"):
         read_sound(sound)
     with pytest.raises(FileError, match="has 16 x 8 pixels; allowed: 127"):
         read_image(image, colour=False)

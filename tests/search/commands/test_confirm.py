@@ -248,9 +248,13 @@ def test_a_best_that_is_plain_itself_is_counted_once(search: SearchSpecification
         Candidate("b", "plain", None, (one,), 0.5),
         Candidate("c", "plain", None, (other,), None),
     ]
+    second = Candidate("d", "top", 2, (replace(one, seed=8),), 0.4)
+    assert launching._confirming_words([candidates[0], second, candidates[2]], 6, 18) == (
+        "confirmation: the best 2 networks and 1 plain network, each with 6 fresh seeds: 18 trials"
+    )
     assert launching._confirming_words(candidates, 1, 2) == (
-        "confirmation: the best 1 and 2 plain networks (as 2 networks), each with 1 fresh seed: "
-        "2 trials"
+        "confirmation: the best network and 2 plain networks (1 of these 3 is the same network as "
+        "another), each with 1 fresh seed: 2 trials"
     )
 
 

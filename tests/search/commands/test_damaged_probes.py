@@ -140,9 +140,16 @@ def test_clips_whose_maps_differ_are_refused(
 def test_a_trial_that_was_not_probed_names_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_variant(open_storage(tmp_path).below("made-up"), "baseline", 0, 0.5)
+    folder = open_storage(tmp_path).below("made-up")
+    write_variant(folder, "baseline", 0, 0.5)
     error = said(tmp_path, "maps", capsys)
-    assert f"run `fusion-search probe made-up --trial {TRIAL} --storage {tmp_path}`" in error
+    again = f"`fusion-search probe made-up --trial {TRIAL} --storage {tmp_path}`"
+    assert "its weights are not there" in error
+    record = tmp_path / "made-up" / "trials" / f"{TRIAL}.parquet"
+    resume = f"`fusion-search resume made-up --storage {tmp_path}`"
+    assert f"or delete {record} and train it again with {resume}; then run {again}" in error
+    folder.write(b"", "checkpoints", f"{TRIAL}.pt")
+    assert f"was not probed; run {again}" in said(tmp_path, "maps", capsys)
 
 
 def test_an_array_without_time_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

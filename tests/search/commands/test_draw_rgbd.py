@@ -15,7 +15,7 @@ import yaml
 
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.command_line import main
-from fusion_search.search.commands.figures.rgbd import how_to_probe
+from fusion_search.search.commands.figures.rgbd import probing
 
 SUPPORT = Path(__file__).parents[2] / "support"
 CONFIG = {
@@ -51,7 +51,7 @@ def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
     draw = ["draw", "rgbd", "tiny", *storage, "--output", str(drawn)]
     assert main(draw) == 0
     told = capsys.readouterr()
-    assert "no gate was probed; to see what one does, first: fusion-search probe tiny" in told.err
+    assert "no gate was probed; to see what one does, run `fusion-search probe tiny" in told.err
     table = pd.read_csv(drawn / "tiny-rgbd.csv")
     assert set(table["variant"]) == {"plain fusion", "gate by depth", "rgb alone", "depth alone"}
     assert set(table["group"].str.contains("folds by instance")) == {True, False}
@@ -71,7 +71,19 @@ def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
 
 
 def test_a_probe_is_advised_of_a_trial_whose_weights_are_there(tmp_path: Path) -> None:
-    search: Any = SimpleNamespace(name="tiny", storage=open_storage(tmp_path / "tiny"))
-    assert "the weights of these trials are not there" in how_to_probe(search, ["one", "two"])
+    search: Any = SimpleNamespace(
+        name="tiny",
+        storage=open_storage(tmp_path / "tiny"),
+        description=SimpleNamespace(task="rgbd"),
+        trials=pd.DataFrame({"trial_id": ["one", "two"], "changes": [None, "[]"]}),
+    )
+    said = probing(search, ["one", "two"])
+    assert said.startswith("of trial one, its weights are not there")
+    assert f"again with `fusion-search resume tiny --storage {tmp_path}`; then run `fus" in said
+    # What took over other trials' weights is not trained again alone.
+    assert "resume" not in probing(search, ["two"])
+    assert "it cannot be trained again alone" in probing(search, ["two"])
     search.storage.write(b"", "checkpoints", "two.pt")
-    assert "first: fusion-search probe tiny --trial two " in how_to_probe(search, ["one", "two"])
+    assert probing(search, ["one", "two"]).startswith(
+        "to see what one does, run `fusion-search probe tiny --trial two "
+    )

@@ -98,7 +98,7 @@ def test_one_trial_or_one_fold_is_drawn_or_it_is_said_why_not(
         for figure in OF_TRIALS:
             code, error = said(tmp_path, capsys, figure, "made-up")
             assert code == 2
-            assert "was not probed; run `fusion-search probe made-up --trial " in error
+            assert "; then run `fusion-search probe made-up --trial " in error
 
 
 def test_probes_of_several_folds_are_told_as_one(

@@ -30,7 +30,7 @@ from fusion_search.search.commands import launch, status
 from fusion_search.search.commands.command_line import main
 from fusion_search.search.declaration.configuration import build_search, load_configuration
 from fusion_search.search.records.planned import write_plan
-from fusion_search.search.running.progress import Progress, TrialLines, duration
+from fusion_search.search.running.progress import Progress, TrialLines
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.running.space_search import make_proposals
 from fusion_search.search.running.summary import summary
@@ -88,6 +88,34 @@ def test_status_shows_what_records_hold_and_obeys_none(
     assert f"it is a record of another trial, {SHOWN}" in lines[6]
 
 
+def test_status_reads_the_plan_of_a_search_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be long, and storage far away; that of its confirmation is another one."""
+    text = "task: digits\nsearcher: {name: random}\nconfirmation: {top: 1}\n"
+    trial = Trial((0.5, 0.25))
+    for name in ("made", "made-confirmation"):
+        folder = open_storage(tmp_path).below(name)
+        write_planned(folder, [trial])
+        write_trial(folder, trial)
+        folder.write(f"name: {name}\n{text}".encode(), "specification.yaml")
+    read: list[str] = []
+    real = Storage.read
+
+    def counted(self: Storage, *parts: str, **more: Any) -> bytes:
+        if parts == ("planned.json",):
+            read.append(Path(self.root).name)
+        return real(self, *parts, **more)
+
+    monkeypatch.setattr(Storage, "read", counted)
+    # ``status`` of the first also says what became of its confirmation.
+    assert main(["status", "--storage", str(tmp_path)]) == 0
+    assert sorted(read) == ["made", "made-confirmation", "made-confirmation"]
+    read.clear()
+    assert main(["status", "made", "--storage", str(tmp_path)]) == 0
+    assert sorted(read) == ["made", "made-confirmation"]
+
+
 def test_status_says_of_a_trial_what_the_console_said(
     declared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,22 +135,6 @@ def test_status_says_of_a_trial_what_the_console_said(
     assert f" 1m 00s {words}\n" in shown
     assert any(one.endswith(", 1h 00m") for one in said)
     assert " 1h 00m\n" in shown
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1m 00s"),
-        (129.4, "2m 09s"),
-        (3599.4, "59m 59s"),
-        (3600.0, "1h 00m"),
-        (7175.0, "2h 00m"),
-    ],
-)
-def test_a_time_is_rounded_to_what_is_shown_of_it(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_the_summary_shows_what_records_hold_and_its_commands_find_the_search(

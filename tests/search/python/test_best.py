@@ -22,6 +22,7 @@ from fusion_search.analysis.records.selection.best import BestSample, planned_tr
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.status import print_searches, print_trials
 from fusion_search.search.declaration.configuration import build_outline
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.running.progress import TrialLines
 from fusion_search.search.running.summary import best_lines, best_so_far, summary
 from fusion_search.search.tracking.values import search_note
@@ -102,8 +103,8 @@ def test_a_confirmation_has_no_best_but_what_its_sentence_compares(
     told = capsys.readouterr().out
     assert "5 of 5 trials finished" in told
     assert "best" not in told
-    # Nor on the console of its driver, or of who attaches to it, as trials end.
-    assert best_so_far(outline, own, ()) is None
+    # Nor in MLflow, on the console of its driver, or of who attaches to it, as trials end.
+    assert best_so_far(outline, own, read_plan(own), ()) is None
 
 
 def test_the_best_of_several_trials_is_named_without_their_folds_and_seeds() -> None:

@@ -100,7 +100,7 @@ def test_what_is_no_digits_is_refused_and_so_are_its_own_train_examples(search: 
         winner.evaluate(other)
     with pytest.raises(ValueError, match="Digits reads no files"):
         winner.evaluate("clips.csv")
-    with pytest.raises(ValueError, match="groups are of 2 examples; there are"):
+    with pytest.raises(ValueError, match="groups are of 2 examples, not of"):
         winner.evaluate(groups=[0, 1])
     with pytest.raises(ValueError, match="the examples came as int; give a map-style data set"):
         winner.evaluate(3)  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ from fusion_search.search.declaration.specification import SearchSpecification
 from fusion_search.search.dispatch.adapters import Driver
 from fusion_search.search.dispatch.messages import proposed, write_row
 from fusion_search.search.dispatch.schedulers import make_scheduler
-from fusion_search.search.records.planned import read_decisions
+from fusion_search.search.records.planned import read_plan
 from fusion_search.search.records.provenance import Provenance
 from fusion_search.search.records.recorder import Recorder
 from fusion_search.search.running import space_search
@@ -193,7 +193,7 @@ def go_on(search: SearchSpecification, workers: Workers, opened: OpenedTask) -> 
     storage = open_storage(search.storage).below(search.name)
     proposals = make_proposals(search, storage)
     if storage.exists("planned.json"):
-        proposals.restore(read_proposals(storage), read_decisions(storage))
+        proposals.restore(read_proposals(storage), read_plan(storage).decisions)
     else:
         assert search.space is not None
         write_specification(search, storage, opened, search.space.any_trial())
@@ -271,7 +271,7 @@ def test_decisions_outlive_kills_and_nothing_is_repeated_or_lost(
     before: list[Any] = []
     for number, workers in enumerate(killed(search, opened, 3, seed)):
         ran += workers.ran
-        decisions = read_decisions(storage)
+        decisions = read_plan(storage).decisions
         assert decisions[: len(before)] == before
         before = decisions
         assert number < 40
@@ -296,7 +296,7 @@ def test_a_searcher_learns_that_a_dropped_sample_ranks_below_those_with_more_fol
 ) -> None:
     storage = open_storage(undisturbed.storage).below("whole")
     proposals = make_proposals(undisturbed, storage)
-    decisions = read_decisions(storage)
+    decisions = read_plan(storage).decisions
     proposals.restore(read_proposals(storage), decisions)
     assert proposals.complete
     found = ranks(proposals.history, "minimize")
@@ -315,7 +315,9 @@ def test_who_was_dropped_and_after_how_many_folds_is_said_everywhere(
     undisturbed: SearchSpecification, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = open_storage(undisturbed.storage).below("whole")
-    dropped = {json.dumps(one.sample): one.folds for one in read_decisions(storage) if not one.kept}
+    dropped = {
+        json.dumps(one.sample): one.folds for one in read_plan(storage).decisions if not one.kept
+    }
     counts = [sum(folds == one for folds in dropped.values()) for one in (1, 2)]
     assert min(counts) > 0
     words = (
@@ -359,7 +361,7 @@ def test_whole_samples_alone_are_confirmed_and_a_resume_has_nothing_left(
     undisturbed: SearchSpecification, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = open_storage(undisturbed.storage).below("whole")
-    dropped = [one.sample for one in read_decisions(storage) if not one.kept]
+    dropped = [one.sample for one in read_plan(storage).decisions if not one.kept]
     assert undisturbed.space is not None
     whole = {
         (trial.placement, trial.training.learning_rate)
@@ -428,7 +430,7 @@ def test_nothing_follows_from_a_decision_that_cannot_be_written(
     monkeypatch.setattr(Storage, "write", full)
     assert not go_on(search, Workers(1), opened)
     assert len(read_rows(storage, "trials")) == 1
-    assert read_decisions(storage) == []
+    assert read_plan(storage).decisions == []
     monkeypatch.undo()
     assert go_on(search, Workers(2), opened)
     check(storage)

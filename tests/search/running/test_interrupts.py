@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import termios
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,7 +21,8 @@ from typing import Any, cast
 import pytest
 from descriptions import digit_description, write_description
 from search_processes import ROOT, write_config
-from small_trials import small_trial
+from small_recorder import small_recorder
+from small_trials import small_configuration, small_trial
 
 from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.storage import Storage, open_storage
@@ -34,7 +37,8 @@ from fusion_search.search.records.lease import (
     ask_to_stop,
     interrupt_main_thread,
 )
-from fusion_search.search.running import run
+from fusion_search.search.records.planned import write_plan
+from fusion_search.search.running import run, space_search
 from fusion_search.search.running.interrupts import (
     children_apart,
     interrupt,
@@ -45,6 +49,7 @@ from fusion_search.search.running.interrupts import (
 from fusion_search.search.running.progress import Progress
 from fusion_search.search.running.recorded_trial import SearchStoppedError
 from fusion_search.search.tasks.opened import OpenedTask
+from fusion_search.search.trials.specification import TrialSpecification
 
 
 @pytest.mark.slow
@@ -161,6 +166,76 @@ def test_a_search_that_is_interrupted_says_by_what(
     assert "interrupted" not in capsys.readouterr().out
 
 
+def test_trials_that_are_recorded_while_nobody_listens_have_their_lines(
+    tmp_path: Path, small_opened: OpenedTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of workers that end a trial after Ctrl-C; each counts once, and a retried one anew."""
+    trials = [small_trial(seed=seed) for seed in range(4)]
+    storage = open_storage(tmp_path).below("test")
+    recorder = small_recorder(storage, small_opened)
+    write_plan(storage, trials, 5)
+
+    def recorded(trial: TrialSpecification) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        started = recorder.started(trial, small_opened.first, now, None)
+        return recorder.failed(trial, "it was made up", started, "", time.monotonic())
+
+    class Interrupted(Idle):
+        def run_trials(self, *more: Any) -> None:
+            progress = more[4]
+            with contextlib.suppress(KeyboardInterrupt):
+                progress.ended(recorded(trials[2]))
+                signal.raise_signal(signal.SIGTERM)
+            recorded(trials[3])
+            recorded(trials[1])
+
+    for trial in trials[:2]:
+        recorded(trial)
+    own = {"name": "test", "task": "digits", "storage": str(tmp_path), "mlflow": {"enabled": False}}
+    environment = run.Environment(data_folder=None, dispatcher=cast(Any, Interrupted()))
+    with stopped_as_by_interrupt(), claimed(storage, "test") as lease:
+        run.run(
+            build_search(own),
+            lease.storage,
+            trials[1:],
+            small_opened,
+            environment,
+            planned=5,
+            remaining=4,
+            epochs=1,
+        )
+    told = capsys.readouterr().out.splitlines()
+    lines = [one.partition(" ")[0] for one in told if "FAILED" in one or "interrupted" in one]
+    assert lines == ["[2/5]", "interrupted", "[3/5]", "[4/5]"]
+    seeds = [one.partition("seed ")[2][0] for one in told if "FAILED" in one]
+    assert seeds == ["2", "3", "1"]
+
+
+def test_a_search_that_is_interrupted_as_its_last_trials_end_begins_no_confirmation(
+    tmp_path: Path,
+    small_opened: OpenedTask,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupted(Idle):
+        def run_trials(self, *more: Any) -> None:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(space_search, "open_data", lambda *_: small_opened)
+    monkeypatch.setattr(space_search, "summary", lambda *_: 0)  # all have finished
+    monkeypatch.setattr(launching, "_confirm", lambda *_: pytest.fail("a confirmation began"))
+    own = {"searcher": {"name": "random"}, "confirmation": {"top": 1}, "storage": str(tmp_path)}
+    search = build_search(small_configuration(**own, mlflow={"enabled": False}))
+    environment = run.Environment(data_folder=None, dispatcher=cast(Any, Interrupted()))
+    with stopped_as_by_interrupt():
+        assert launching.launch(search, environment) == 130
+    assert capsys.readouterr().out.endswith(
+        "its confirmation has not been run; go on with: fusion-search confirm small "
+        f"--storage {tmp_path}\n"
+    )
+
+
 def test_a_search_that_is_stopped_says_as_who_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +314,9 @@ def test_a_search_that_nobody_can_hear_goes_on(
 
 class Idle:
     """A dispatcher that runs nothing."""
+
+    def connected(self, *_: Any) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def run_trials(self, *more: Any) -> None:
         pass

@@ -305,7 +305,10 @@ def test_population_based_training_changes_hyperparameters_on_the_way(tmp_path: 
         ),
         ({"scheduler": {"name": "pbt"}}, "a space of learning_rate, weight_decay, dropout alone"),
         ({"objectives": ["accuracy"]}, "objectives.0.name is 'accuracy'; allowed: train_cond"),
-        ({"objectives": ["parameters", "parameters"]}, "the same objective twice"),
+        (
+            {"objectives": ["parameters", "parameters"]},
+            "objectives holds parameters twice; keep one",
+        ),
         (
             {"objectives": ["mean_accuracy", "parameters"], "searcher": {"name": "tpe"}},
             "searcher.name is 'tpe' with 2 objectives; allowed: nsga2, random, grid",

@@ -256,6 +256,10 @@ def test_searchers_propose_options_of_what_they_place(name: str) -> None:
             "placement.options.mmtm.gated holds 'smell'; allowed: ecg, motion, heat",
         ),
         (
+            {"couplings": "mmtm", "options": {"mmtm": {"gated": [["ecg"], ["ecg", "ecg"]]}}},
+            "placement.options.mmtm.gated holds ecg twice; keep one",
+        ),
+        (
             {"connections": {"motion>heat": "cross"}, "options": {"cross": {"kernel": 2}}},
             "placement.options.cross.kernel: nothing placed takes it; leave it out",
         ),

@@ -385,6 +385,22 @@ def test_a_fixed_coupling_has_its_parameters() -> None:
         ),
         ({"seeds": [-1]}, "seed is -1; allowed: 0 to"),
         ({"seeds": [0, 0]}, "seeds holds 0 twice; keep one"),
+        (
+            {"scheduler": {"name": "asha", "within": ["fusion_depth", "fusion_depth"]}},
+            "scheduler.within holds fusion_depth twice; keep one",
+        ),
+        (
+            {"searcher": {"name": "tpe", "warm_start": ["one", "two", "one"]}},
+            "searcher.warm_start holds one twice; keep one",
+        ),
+        (
+            {"objectives": ["mean_accuracy", {"name": "mean_accuracy", "direction": "minimize"}]},
+            "objectives holds mean_accuracy twice; keep one",
+        ),
+        (
+            {"placement": {"streams": [["image", "image"]]}},
+            "a subset in placement.streams holds image twice; keep one",
+        ),
         ({"seeds": "all"}, "seeds must be a list"),
         ({"evaluation": {"split": "train"}}, "evaluation.split is 'train'; allowed: test, validat"),
     ],

@@ -356,6 +356,22 @@ def test_runs_of_a_dropped_sample_say_after_how_many_folds(search: Storage, uri:
     assert runs_of(uri)[0].info.status == "FINISHED"
 
 
+def test_a_confirmation_shows_no_best(storage: Storage, search: Storage, uri: str) -> None:
+    """It was chosen before, and is measured on the test split; its report compares."""
+    own = planned_search(storage, "small-confirmation")
+    own.write(b"[]", "candidates.json")
+    for one in (search, own):
+        for number in range(2):
+            record(one, end_row(number))
+        sync(one, uri)
+    shown = [runs_of(uri, name)[0] for name in ("small", "small-confirmation")]
+    notes = [one.data.tags["mlflow.note.content"] for one in shown]
+    assert all("2 of 2 trials ended, 0 of them failed." in one for one in notes)
+    assert ["Best" in one for one in notes] == [True, False]
+    assert [tracking_runs.BEST_TAG in one.data.tags for one in shown] == [True, False]
+    assert [tracking_runs.BEST_FILE in artifacts(one) for one in shown] == [True, False]
+
+
 def test_a_failed_trial_says_why(search: Storage, uri: str) -> None:
     record(search, failed_row(0), epochs=0, grid=False)
     sync(search, uri)
