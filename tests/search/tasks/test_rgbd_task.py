@@ -23,6 +23,7 @@ from fusion_search.search.tasks.rgbd.task import Rgbd
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.inspection.contract import Contract
 from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.trial import run_trial
 
 DATA = RgbdData(size=16, classes=2, instances=4, views=2, folds=4, fold_by="instance")
 NETWORK = RgbdNetwork(widths=(4, 6), fusion_size=5, dense_sizes=(6, 4), dropout=0.1)
@@ -243,3 +244,10 @@ def test_weights_of_another_network_are_refused_before_a_trial_runs(weights: Pat
     task, opened_data = opened(data)
     with pytest.raises(ValueError, match="does not hold the weights of ResNet: it lacks conv1"):
         task.layout(NETWORK, lambda: opened_data)
+
+
+def test_settings_of_another_kind_are_refused_where_a_trial_is_run() -> None:
+    with pytest.raises(TaskError, match="data is of type RgbdNetwork; allowed: RgbdData, the set"):
+        run_trial(TrialSpecification(task="rgbd", network=NETWORK, data=NETWORK))
+    with pytest.raises(TaskError, match="network is of type dict; allowed: RgbdNetwork, the set"):
+        run_trial(TrialSpecification(task="rgbd", network={"widths": (4,)}, data=DATA))
