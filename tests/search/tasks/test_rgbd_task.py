@@ -65,6 +65,20 @@ def test_noise_leaves_missing_depth_and_the_other_stream_alone() -> None:
         assert float(signal / added) == pytest.approx(4, rel=1e-3)
 
 
+def test_of_absent_depth_nothing_is_measured_and_no_outline_is_left() -> None:
+    task, data = opened(replace(DATA, masked=True))
+    batch, keys = batch_of(data)
+    snr = {"depth_snr": torch.tensor([-math.inf, math.inf, 2.0])}
+    met = task.impair(batch, snr, keys, 1).inputs["depth"]
+    assert not met["measured"][0].any()
+    assert not met["values"][0].any()
+    assert torch.equal(met["measured"][1:], batch.inputs["depth"]["measured"][1:])
+    network = task.build(NETWORK, data, Placement(streams=("depth",))).eval()
+    absent = {"depth_snr": torch.full((3,), -math.inf)}
+    logits = task.predict(network, task.impair(batch, absent, keys, 1))
+    assert torch.equal(logits, logits[:1].expand_as(logits))
+
+
 def test_a_probe_shows_the_gate() -> None:
     task, data = opened()
     network = task.build(NETWORK, data, Placement(end="gate_by_depth")).eval()
