@@ -325,7 +325,9 @@ def check_kind(task: Task, group: str, settings: object) -> None:
         settings: that were given for it.
     """
     kind = getattr(task, group)
-    if not isinstance(settings, kind):
+    # By names, for a class of an author's own file may have been imported twice.
+    found = {one.name for one in fields(settings)} if is_dataclass(settings) else None
+    if found is None or not found >= {one.name for one in fields(kind)}:
         raise TaskError(
             f"{group} is of type {type(settings).__name__}; allowed: {kind.__name__}, the settings "
             f"of {type(task).__name__}"
