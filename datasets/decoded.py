@@ -1,8 +1,8 @@
 """Records decoded once, such as clips or pictures, and mapped by every process that reads them.
 
-Two files in the cache folder: all arrays end to end, and a list of what lies where. They are
-written whole, belong to source files of certain names, sizes and times, and are checked against
-the hash of their content before they are used; what does not fit is decoded again.
+One file in the cache folder: all arrays end to end, then a list of what lies where. It is written
+whole, belongs to source files of certain names, sizes and times, and is checked against the hash of
+its content before it is used; what does not fit is decoded again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import data_folder
 
 _TYPES: Final = ("uint8", "uint16", "float32")
+_LENGTH_BYTES: Final = 8  # at the end of the file: how long the list before them is
 
 Record = TypeVar("Record")
 """A frozen dataclass of texts and arrays, whose ``name`` tells it from all others."""
@@ -75,20 +76,20 @@ def decoded(kind: Kind[Record], files: Sequence[Path], records: Iterator[Record]
         DataError: a record does not fit the others, or nothing can be written.
     """
     folder = data_folder(None, _cache_only()) / "decoded"
-    stem = folder / _stamp(kind.form, files)
-    found = _mapped(kind, stem)
+    path = folder / f"{_stamp(kind.form, files)}.bin"
+    found = _mapped(kind, path)
     if found is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _write(kind, stem, records)
+            _write(kind, path, records)
         except OSError as error:
             raise DataError(
                 f"decoded {kind.noun}s cannot be written to {folder} ({error}): set XDG_CACHE_HOME "
                 "to a folder with room"
             ) from error
-        found = _mapped(kind, stem)
+        found = _mapped(kind, path)
     if found is None:
-        raise DataError(f"{stem}.bin changes while it is read: remove it, and what writes to it")
+        raise DataError(f"{path} changes while it is read: remove it, and what writes to it")
     return found
 
 
@@ -154,10 +155,11 @@ def _listed(kind: Kind[Record], records: tuple[Record, ...]) -> Listed[Record]:
     return Listed(ordered, digest.hexdigest()[:16])
 
 
-def _write(kind: Kind[Record], stem: Path, records: Iterator[Record]) -> None:
-    # Both under temporary names first: two processes may decode at once.
+def _write(kind: Kind[Record], path: Path, records: Iterator[Record]) -> None:
+    # Under a temporary name first, and as one file: several processes may decode at once, and no
+    # list may lie beside another one's arrays.
     rows, at = [], 0
-    with tempfile.NamedTemporaryFile(dir=stem.parent, prefix=".", delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:
             for record in _checked(kind, records):
                 row: dict[str, Any] = {name: getattr(record, name) for name in kind.words}
@@ -169,40 +171,39 @@ def _write(kind: Kind[Record], stem: Path, records: Iterator[Record]) -> None:
                     file.write(bytes(padding))
                     at += values.nbytes + padding
                 rows.append(row)
+            file.flush()
+            listed = _mapped_rows(kind, np.memmap(file.name, np.uint8, mode="r"), rows)
+            text = json.dumps({"fingerprint": listed.fingerprint, "records": rows}).encode()
+            file.write(text + len(text).to_bytes(_LENGTH_BYTES, "little"))
         except BaseException:
             Path(file.name).unlink()
             raise
-    Path(file.name).replace(f"{stem}.bin")
-    listed = _mapped_rows(kind, Path(f"{stem}.bin"), rows)
-    text = json.dumps({"fingerprint": listed.fingerprint, "records": rows})
-    with tempfile.NamedTemporaryFile("w", dir=stem.parent, prefix=".", delete=False) as list_file:
-        list_file.write(text)
-    Path(list_file.name).replace(f"{stem}.json")
+    Path(file.name).replace(path)
 
 
-def _mapped(kind: Kind[Record], stem: Path) -> Listed[Record] | None:
+def _mapped(kind: Kind[Record], path: Path) -> Listed[Record] | None:
     """What was decoded before; None where nothing was, or where it is not whole."""
-    rows, values = Path(f"{stem}.json"), Path(f"{stem}.bin")
     try:
-        times = rows.stat().st_mtime_ns, values.stat().st_mtime_ns
-        found: Listed[Record] = _verified(kind, rows, values, times)
+        found: Listed[Record] = _verified(kind, path, path.stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found
 
 
 @functools.lru_cache(maxsize=4)
-def _verified(kind: Kind[Any], rows: Path, values: Path, _times: tuple[int, int]) -> Listed[Any]:
-    kept = json.loads(rows.read_text())
-    found = _mapped_rows(kind, values, kept["records"])
+def _verified(kind: Kind[Any], path: Path, _time: int) -> Listed[Any]:
+    content = np.memmap(path, np.uint8, mode="r")
+    length = int.from_bytes(content[-_LENGTH_BYTES:].tobytes(), "little")
+    kept = json.loads(content[-_LENGTH_BYTES - length : -_LENGTH_BYTES].tobytes())
+    found = _mapped_rows(kind, content, kept["records"])
     if found.fingerprint != kept["fingerprint"]:
         raise ValueError("the content is another one")
     return found
 
 
-def _mapped_rows(kind: Kind[Record], path: Path, rows: Sequence[dict[str, Any]]) -> Listed[Record]:
-    content = np.memmap(path, np.uint8, mode="r")
-
+def _mapped_rows(
+    kind: Kind[Record], content: NDArray[np.uint8], rows: Sequence[dict[str, Any]]
+) -> Listed[Record]:
     def values(at: int, type_name: str, shape: list[int]) -> NDArray[Any]:
         if type_name not in _TYPES or at < 0 or any(one < 0 for one in shape):
             raise ValueError("no such values")

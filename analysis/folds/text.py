@@ -56,8 +56,8 @@ UNPAIRED: Final = (
     '"Unpaired": trained in other folds than the network that they are compared with, so that no '
     "result is paired with another. The difference is that of the two means over folds, its "
     "interval and p corrected are of Welch's t-test with (1/n + n_test / n_train) s² as the "
-    "variance of either mean; the other tests are not there. Networks share folds where all "
-    "settings of their data agree, for any may decide who is tested; here these differ"
+    "variance of either mean; the other tests are not there. Networks share folds where the "
+    "same examples train, validate and test them; here the data differ"
 )
 NO_SHARE: Final = (
     "The corrected tests are not there: how many examples a trial was trained on is known only "

@@ -42,6 +42,9 @@ _CLASSIFIERS: Final = {
 }
 """Name -> the layers that are left out: those behind the pooled features, and of VGG19, whose two
 dense layers before the last are features, the last alone."""
+_LEAST_SIDES: Final = {"vgg19": 32}
+"""Name -> height and width, where fewer pixels than these leave nothing: VGG19's are halved five
+times; the other networks pad."""
 _MEAN: Final = (0.485, 0.456, 0.406)
 _DEVIATION: Final = (0.229, 0.224, 0.225)
 
@@ -59,14 +62,17 @@ class Backbone(nn.Module):
     Input: images, or clips with lengths [B]. Output: [B, channels].
 
     Attributes:
+        name: as given.
         channels: of its end.
 
     Raises:
-        ValueError: torchvision is not installed, or the weights cannot be had.
+        ValueError: torchvision is not installed, or the weights cannot be had; or, when it runs,
+            images have too few pixels for it.
     """
 
     def __init__(self, name: str, weights: Path | None, frozen: bool, dropout: float = 0.0) -> None:
         super().__init__()
+        self.name = name
         self.network, self.channels = _made(name, weights)
         self.mean: Tensor
         self.deviation: Tensor
@@ -79,6 +85,7 @@ class Backbone(nn.Module):
     def forward(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What a stream takes to features; ``lengths`` are those of clips."""
         pixels = values if lengths is None else values.movedim(2, 1).flatten(0, 1)
+        check_side(self.name, pixels)
         colours = pixels.expand(-1, len(_MEAN), -1, -1)
         features = self.network((colours - self.mean) / self.deviation)
         if lengths is not None:
@@ -86,6 +93,15 @@ class Backbone(nn.Module):
             features = squeeze(clip, time_mask(lengths, clip.shape[2:]))
         found: Tensor = self.dropout(features)
         return found
+
+
+def check_side(name: str, pixels: Tensor) -> None:
+    """Raise ``ValueError`` for images [B, C, H, W] with too few pixels for a backbone."""
+    least, (height, width) = _LEAST_SIDES.get(name, 1), pixels.shape[-2:]
+    if min(height, width) < least:
+        raise ValueError(
+            f"images have {height} x {width} pixels, too few for {name}: give size {least} or more"
+        )
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,7 @@ def map_sizes(backbone: Backbone, names: tuple[str, ...], size: tuple[int, int])
     """Height and width behind submodules of the network, for frames of a size."""
     found = {}
     pixels = torch.empty(1, 3, *size, device="meta")
+    check_side(backbone.name, pixels)
     network = shapes_of(backbone.network, pixels)
     for name in names:
 

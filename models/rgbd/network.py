@@ -15,7 +15,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from fusion_search.models.coupled.network import CoupledNetwork
-from fusion_search.models.encoders.backbones import LEVELS, Backbone
+from fusion_search.models.encoders.backbones import LEVELS, Backbone, check_side
 from fusion_search.models.encoders.convolutional import ConvolutionalNetwork
 from fusion_search.models.encoders.small import level_names
 from fusion_search.models.layout import Placement, Site, Tree
@@ -85,8 +85,8 @@ def build_rgbd(
         dense: what follows the gate.
 
     Raises:
-        ValueError: a backbone or its weights cannot be had, or the placement is none of the
-            network's.
+        ValueError: a backbone or its weights cannot be had, or images have too few pixels for it;
+            or the placement is none of the network's.
     """
     # Both are made, one that a placement drops too: then it changes no weights.
     depth, depth_levels = _depth(encoders[DEPTH], example[DEPTH], widths)
@@ -114,6 +114,7 @@ def _rgb(
     if encoder.name == SMALL:
         small = ConvolutionalNetwork(given.shape[1], masked=False, widths=widths)
         return small, small.names
+    check_side(encoder.name, given)
     backbone = Backbone(encoder.name, encoder.weights, frozen=False)
     return backbone, _stages(encoder.name)
 
@@ -124,6 +125,7 @@ def _depth(
     if encoder.name == SMALL:
         small = ConvolutionalNetwork(given["values"].shape[1], masked=True, widths=widths)
         return small, small.names
+    check_side(encoder.name, given["values"])
     backbone = DepthBackbone(encoder.name, encoder.weights, frozen=False)
     return backbone, _stages(encoder.name)
 

@@ -192,19 +192,22 @@ def _check_first(space: Space) -> None:
     for name in space.by_layout.first:
         for value in options_of(space.settings["network", name]):
             if repr(value) not in possible.get(name, set()):
-                raise ConfigurationError(f"network.{name}: {_why_not(space, name, value)}")
+                raise ConfigurationError(_why_not(space, name, value))
 
 
 def _why_not(space: Space, name: str, value: Any) -> str:
     """What a network with this option says, beside the last options of the others."""
-    before: dict[str, Any] = {}
-    for one in space.by_layout.first:
+    first, before = space.by_layout.first, {}
+    for one in first:
         before[one] = value if one == name else options_of(space.settings["network", one])[-1]
     try:
         space.by_layout.network(before)
     except ValueError as error:
-        return str(error)
-    return f"nothing goes with {shown(value)}; give other options"
+        # It may be of a setting that no option of this one goes with.
+        said, others = str(error).partition(" ")[0], {one for one in first if one != name}
+        named = ("network", said) in space.settings and said not in others
+        return f"network.{error}" if named else f"network.{name}: {error}"
+    return f"network.{name}: nothing goes with {shown(value)}; give other options"
 
 
 def _check_placement(space: Space) -> None:

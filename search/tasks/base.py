@@ -316,5 +316,23 @@ def settings_fields(task: Task, group: str) -> tuple[str, ...]:
     return tuple(one.name for one in fields(kind))
 
 
+def check_kind(task: Task, group: str, settings: object) -> None:
+    """Raise ``TaskError`` for settings that are not of the task's own kind.
+
+    Args:
+        task: any.
+        group: "network" or "data".
+        settings: that were given for it.
+    """
+    kind = getattr(task, group)
+    # By names, for a class of an author's own file may have been imported twice.
+    found = {one.name for one in fields(settings)} if is_dataclass(settings) else None
+    if found is None or not found >= {one.name for one in fields(kind)}:
+        raise TaskError(
+            f"{group} is of type {type(settings).__name__}; allowed: {kind.__name__}, the settings "
+            f"of {type(task).__name__}"
+        )
+
+
 def _is_frozen(kind: Any) -> bool:
     return bool(kind.__dataclass_params__.frozen)

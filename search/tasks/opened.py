@@ -18,7 +18,13 @@ from fusion_search.datasets.conditions import ORIGINAL
 from fusion_search.datasets.errors import count_label
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.models.weights import WeightsError, weights_hash
-from fusion_search.search.tasks.base import Classification, Task, TaskError, settings_fields
+from fusion_search.search.tasks.base import (
+    Classification,
+    Task,
+    TaskError,
+    check_kind,
+    settings_fields,
+)
 
 
 class OpenedTask:
@@ -69,11 +75,13 @@ def open_task(task: Task, data: Any, fold: int = 0) -> Data:
         fold: from 0 on.
 
     Raises:
-        TaskError: a data set is empty, there is no such fold, settings are no frozen dataclass, or
-            the code of the task's author raises what is no error of a file or value.
+        TaskError: a data set is empty, there is no such fold, settings are no frozen dataclass or
+            of another task, or the code of the task's author raises what is no error of a file or
+            value.
     """
     for group in ("network", "data"):
         settings_fields(task, group)
+    check_kind(task, "data", data)
     try:
         opened = task.open(data, fold)
     except SystemExit as error:

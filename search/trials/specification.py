@@ -18,7 +18,7 @@ from fusion_search.analysis.records.words.networks import PLAIN, placed_words, s
 from fusion_search.datasets.conditions import ORIGINAL, TrainCondition, check_train
 from fusion_search.models.couplings.options import canonical
 from fusion_search.models.layout import Placement
-from fusion_search.search.tasks.base import Condition, Task
+from fusion_search.search.tasks.base import Condition, Task, check_kind
 from fusion_search.search.tasks.opened import OpenedTask
 from fusion_search.search.trials.fields import known, typed, value_of
 from fusion_search.search.trials.plain import (
@@ -111,7 +111,13 @@ class TrialSpecification:
         return replace(self, placement=canonical(layout, self.placement))
 
     def for_task(self, task: Task) -> TaskTrial:
-        """The trial of a task that has been found by its name."""
+        """The trial of a task that has been found by its name.
+
+        Raises:
+            TaskError: the settings are of another task.
+        """
+        check_kind(task, "network", self.network)
+        check_kind(task, "data", self.data)
         return TaskTrial(
             task=task,
             network=self.network,

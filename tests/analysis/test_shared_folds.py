@@ -149,7 +149,7 @@ def test_networks_of_other_folds_are_compared_unpaired(tmp_path: Path) -> None:
     assert (near["paired_folds"], near["p_max_t"]) == (6, alone["p_max_t"])
     assert pd.isna(near["unpaired"])
     text = folds_text(table, measures, search, [])
-    assert "here these differ: folder random against instance." in text
+    assert "here the data differ: folder random against instance." in text
     (line, *_) = [one for one in text.splitlines() if one.startswith("| 2 ")]
     assert line.rstrip(" |").endswith("higher, unpaired")
 

@@ -172,7 +172,7 @@ class Streaming(Classification):
 
 def test_a_split_without_a_length_is_refused() -> None:
     with pytest.raises(TaskError, match="the validation split is a Endless without a length"):
-        open_task(Streaming(), None)
+        open_task(Streaming(), Streaming.data())
 
 
 def test_data_of_tensors_have_a_fingerprint_and_travel() -> None:

@@ -19,6 +19,7 @@ from fusion_search.analysis.figures.timeline import (
     read_activations,
 )
 from fusion_search.analysis.folds.runs import fold_measures
+from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import Search, count_label
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
@@ -117,12 +118,22 @@ def probing(search: Search, trials: Iterable[str]) -> str:
     """How a gate is probed, of the first of trials whose weights are there, if any are."""
     first, *others = trials
     trial = next((one for one in (first, *others) if has_weights(search, one)), first)
-    conditions = [word for pair in _AT for word in ("--condition", *pair)]
+    conditions = [word for pair in _met(search) for word in ("--condition", *pair)]
     words = ("--per-class", "2", "--array", "gate", "--array", "input", *conditions)
     said = how_to_probe(search, trial, *words)
     if has_weights(search, trial):
         return f"to see what one does, {said}"
     return f"of trial {trial}, {said}"
+
+
+def _met(search: Search) -> list[tuple[str, str]]:
+    """The test conditions that a probe may have: what a frozen network read meets no noise."""
+    quiet = [axis.test == (ORIGINAL,) for axis in search.description.axes]
+    return [
+        pair
+        for pair in _AT
+        if not any(one != "original" and without for one, without in zip(pair, quiet, strict=True))
+    ]
 
 
 def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -> None:

@@ -102,14 +102,18 @@ def _kept(fingerprint: str, splits: list[RgbdSplit], backbone: Encoder) -> Liste
 
 def _computed(splits: list[RgbdSplit], backbone: Encoder) -> Iterator[Features]:
     network = Backbone(backbone.name, backbone.weights, frozen=True).eval()
-    total = sum(map(len, splits))
-    with tqdm(total=total, unit="view", disable=not sys.stderr.isatty()) as bar:
-        for split in splits:
-            for first in range(0, len(split), _AT_ONCE):
-                numbers = range(first, min(first + _AT_ONCE, len(split)))
-                pixels = torch.stack([split[number][0][RGB] for number in numbers])
-                with torch.inference_mode():
-                    values = network(pixels).numpy()
-                for number, one in zip(numbers, values, strict=True):
-                    yield Features(split.views[number].name, one)
-                bar.update(len(numbers))
+    # In the order of names, whichever fold asks first: sums in a batch depend on how many it has.
+    places = sorted(
+        (view.name, split, number)
+        for split, one in enumerate(splits)
+        for number, view in enumerate(one.views)
+    )
+    with tqdm(total=len(places), unit="view", disable=not sys.stderr.isatty()) as bar:
+        for first in range(0, len(places), _AT_ONCE):
+            batch = places[first : first + _AT_ONCE]
+            pixels = torch.stack([splits[split][number][0][RGB] for _, split, number in batch])
+            with torch.inference_mode():
+                values = network(pixels).numpy()
+            for (name, _, _), one in zip(batch, values, strict=True):
+                yield Features(name, one)
+            bar.update(len(batch))

@@ -25,6 +25,7 @@ from fusion_search.search.tasks.base import Classification, TaskError
 from fusion_search.search.tasks.rgbd.features import use_features
 from fusion_search.search.tasks.rgbd.settings import RgbdData, RgbdNetwork
 
+DEPTH_SNR: Final = "depth_snr"
 SNRS: Final = (ORIGINAL, 32.0, 16.0, 8.0, 4.0, 2.0)
 GATE: Final = "gate"
 """Of a probe: G [1, fusion_size], how much of the source passes."""
@@ -101,7 +102,7 @@ class Rgbd(Classification):
             FrozenAxis("rgb_snr", RGB, (ORIGINAL,), network=data.rgb_network)
             if data.frozen
             else Axis("rgb_snr", RGB, (*SNRS, ABSENT)),
-            Axis("depth_snr", f"{DEPTH}.values", (*SNRS, ABSENT), where=measured),
+            Axis(DEPTH_SNR, f"{DEPTH}.values", (*SNRS, ABSENT), where=measured),
         )
         return opened
 
@@ -139,6 +140,8 @@ class Rgbd(Classification):
     ) -> Batch:
         """Noise on pixels and on measured depth; pixels of a frozen backbone have none.
 
+        Where depth is absent nothing of it was measured: its mask would still show the object.
+
         Raises:
             ValueError: such noise is asked for, by a search that has other trials with it.
         """
@@ -146,7 +149,13 @@ class Rgbd(Classification):
             if isinstance(axis, FrozenAxis):
                 for snr in condition.get(axis.name, torch.empty(0)).unique().tolist():
                     axis.check(snr)
-        return super().impair(batch, condition, keys, seed)
+        met = super().impair(batch, condition, keys, seed)
+        if DEPTH_SNR not in condition:
+            return met
+        depth = met.inputs[DEPTH]
+        there = (condition[DEPTH_SNR] != ABSENT).to(depth["measured"].device)
+        depth = {**depth, "measured": depth["measured"] & there[:, None, None, None]}
+        return replace(met, inputs={**met.inputs, DEPTH: depth})
 
     def probe(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Logits, what every connection gives, and, where there is one, the gate."""

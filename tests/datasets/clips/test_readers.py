@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,6 +164,24 @@ def test_clips_are_decoded_once_and_damage_of_the_copy_is_noticed(
         os.utime(values, ns=(1, len(content)))
         assert all(map(equal, ask(), wanted))
     assert len(reads) == 3
+
+
+def test_who_decodes_at_once_in_another_order_spoils_no_copy(tmp_path: Path, cache: Path) -> None:
+    source = tmp_path / "ann_one_1.npz"
+    source.write_bytes(b"1")
+    wanted, met = [clip("ann_one_1"), clip("bob_two_1", 5, 7)], []
+
+    def make(**fields: Any) -> Clip:
+        if not met:  # the other begins and ends within this one's
+            met.append(1)
+            decoded(CLIP_KIND, [source], reversed(wanted))
+        return Clip(**fields)
+
+    found = decoded(replace(CLIP_KIND, make=make), [source], iter(wanted))
+    assert all(map(equal, found.records, wanted))
+    again = decoded(CLIP_KIND, [source], iter(()))
+    assert all(map(equal, again.records, wanted))
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_clips_of_one_source_have_one_shape() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -71,10 +72,11 @@ def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
 
 
 def test_a_probe_is_advised_of_a_trial_whose_weights_are_there(tmp_path: Path) -> None:
+    axes = [SimpleNamespace(test=(math.inf, 4.0)), SimpleNamespace(test=(math.inf, 4.0))]
     search: Any = SimpleNamespace(
         name="tiny",
         storage=open_storage(tmp_path / "tiny"),
-        description=SimpleNamespace(task="rgbd"),
+        description=SimpleNamespace(task="rgbd", axes=axes),
         trials=pd.DataFrame({"trial_id": ["one", "two"], "changes": [None, "[]"]}),
     )
     said = probing(search, ["one", "two"])
@@ -87,3 +89,8 @@ def test_a_probe_is_advised_of_a_trial_whose_weights_are_there(tmp_path: Path) -
     assert probing(search, ["one", "two"]).startswith(
         "to see what one does, run `fusion-search probe tiny --trial two "
     )
+    assert "--condition 4 original --condition 4 4" in probing(search, ["two"])
+    # Features of a frozen backbone meet no noise, and a probe with some would be refused.
+    axes[0].test = (math.inf,)
+    assert probing(search, ["two"]).count("--condition") == 2
+    assert "--condition original original --condition original 4 --st" in probing(search, ["two"])

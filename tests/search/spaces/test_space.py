@@ -337,7 +337,7 @@ def test_a_fixed_coupling_has_its_parameters() -> None:
         ),
         ({"network": {"fusion_depth": [3]}}, "fusion_depth is 3; allowed: 0 to levels"),
         ({"network": {"levels": [2, 4], "fusion_depth": [3]}}, "network.levels: fusion_depth is 3"),
-        ({"network": {"levels": 9}}, "network.levels: levels is 9; allowed: 1 to "),
+        ({"network": {"levels": 9}}, "network.levels is 9; allowed: 1 to "),
         (
             {"training": {"learning_rate": {"low": 1}}},
             "training.learning_rate must have low and high, or be a list of values",

@@ -232,7 +232,7 @@ def test_a_wrong_train_condition_is_named(task: Task, train: Any, message: str) 
             "placement.streams holds ecg, heat twice; keep one",
         ),
         ({"placement": {"streams": ["ecg"]}}, "placement.streams must be a list"),
-        ({"network": {"width": [1, 0]}}, "network.width: width is 0; allowed: 1 or more"),
+        ({"network": {"width": [1, 0]}}, "network.width is 0; allowed: 1 or more"),
         ({"network": {"wide": 3}}, "network.wide is not a field; did you mean width?"),
         ({"data": {"size": 2.5}}, "data.size is 2.5; allowed: a whole number"),
         ({"training": {"epochs": [1, 0]}}, "epochs is 0; allowed: 1 or more"),

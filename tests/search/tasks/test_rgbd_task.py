@@ -23,6 +23,7 @@ from fusion_search.search.tasks.rgbd.task import Rgbd
 from fusion_search.search.trials.fields import ConfigurationError
 from fusion_search.search.trials.inspection.contract import Contract
 from fusion_search.search.trials.specification import TrialSpecification
+from fusion_search.search.trials.trial import run_trial
 
 DATA = RgbdData(size=16, classes=2, instances=4, views=2, folds=4, fold_by="instance")
 NETWORK = RgbdNetwork(widths=(4, 6), fusion_size=5, dense_sizes=(6, 4), dropout=0.1)
@@ -62,6 +63,20 @@ def test_noise_leaves_missing_depth_and_the_other_stream_alone() -> None:
             values[one][there[one]].square().mean() for values in (depth["values"], noise)
         )
         assert float(signal / added) == pytest.approx(4, rel=1e-3)
+
+
+def test_of_absent_depth_nothing_is_measured_and_no_outline_is_left() -> None:
+    task, data = opened(replace(DATA, masked=True))
+    batch, keys = batch_of(data)
+    snr = {"depth_snr": torch.tensor([-math.inf, math.inf, 2.0])}
+    met = task.impair(batch, snr, keys, 1).inputs["depth"]
+    assert not met["measured"][0].any()
+    assert not met["values"][0].any()
+    assert torch.equal(met["measured"][1:], batch.inputs["depth"]["measured"][1:])
+    network = task.build(NETWORK, data, Placement(streams=("depth",))).eval()
+    absent = {"depth_snr": torch.full((3,), -math.inf)}
+    logits = task.predict(network, task.impair(batch, absent, keys, 1))
+    assert torch.equal(logits, logits[:1].expand_as(logits))
 
 
 def test_a_probe_shows_the_gate() -> None:
@@ -106,6 +121,33 @@ def test_a_stream_alone_is_one_trial_however_it_ends() -> None:
 def test_data_say_what_does_not_fit(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RgbdData(**changes)
+
+
+def test_settings_of_the_network_are_named_by_their_own_name() -> None:
+    raw = {"name": "one", "task": "rgbd", "data": {"classes": 2, "views": 2, "instances": 4}}
+    for settings, words in (
+        ({"widths": [4], "fusion_size": 0}, "network.fusion_size is 0; allowed: 1"),
+        ({"widths": [4, 0]}, "network.widths holds 0; allowed: 1"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"^{words}"):
+            build_search({**raw, "network": settings})
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"rgb_network": "vgg19", "rgb_weights": "random"},
+        {"depth_network": "vgg19", "depth_weights": "random", "depth": "normals"},
+    ],
+)
+def test_views_that_are_too_small_for_a_backbone_are_refused(network: dict[str, Any]) -> None:
+    pytest.importorskip("torchvision")
+    task, data = opened(replace(DATA, **network, size=31))
+    words = "images have 31 x 31 pixels, too few for vgg19: give size 32 or more"
+    with pytest.raises(ValueError, match=words):
+        task.layout(NETWORK, lambda: data)
+    _, data = opened(replace(DATA, **network, size=32))
+    assert task.layout(NETWORK, lambda: data).streams == ("rgb", "depth")
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +219,16 @@ def test_damaged_features_are_computed_again(weights: Path, seen: list[int]) -> 
     assert bool(batch_of(data)[0].inputs["rgb"].isfinite().all())
 
 
+def test_features_are_the_same_whichever_fold_asks_first(weights: Path) -> None:
+    files = []
+    for fold in (0, 1):
+        opened(frozen(weights), fold)
+        (path,) = weights.parent.glob("cache/fusion-search/decoded/*")
+        files.append(path.read_bytes())
+        path.unlink()
+    assert files[0] == files[1]
+
+
 def test_what_a_frozen_backbone_forbids_is_said_before_a_trial_runs(weights: Path) -> None:
     plain = json.loads(json.dumps({**vars(frozen(weights))}))
     raw: dict[str, Any] = {"name": "one", "task": "rgbd", "data": plain}
@@ -206,3 +258,10 @@ def test_weights_of_another_network_are_refused_before_a_trial_runs(weights: Pat
     task, opened_data = opened(data)
     with pytest.raises(ValueError, match="does not hold the weights of ResNet: it lacks conv1"):
         task.layout(NETWORK, lambda: opened_data)
+
+
+def test_settings_of_another_kind_are_refused_where_a_trial_is_run() -> None:
+    with pytest.raises(TaskError, match="data is of type RgbdNetwork; allowed: RgbdData, the set"):
+        run_trial(TrialSpecification(task="rgbd", network=NETWORK, data=NETWORK))
+    with pytest.raises(TaskError, match="network is of type dict; allowed: RgbdNetwork, the set"):
+        run_trial(TrialSpecification(task="rgbd", network={"widths": (4,)}, data=DATA))
