@@ -194,6 +194,8 @@ def _mapped(kind: Kind[Record], path: Path) -> Listed[Record] | None:
 def _verified(kind: Kind[Any], path: Path, _time: int) -> Listed[Any]:
     content = np.memmap(path, np.uint8, mode="r")
     length = int.from_bytes(content[-_LENGTH_BYTES:].tobytes(), "little")
+    if length > len(content):
+        raise ValueError("its end is missing")
     kept = json.loads(content[-_LENGTH_BYTES - length : -_LENGTH_BYTES].tobytes())
     found = _mapped_rows(kind, content, kept["records"])
     if found.fingerprint != kept["fingerprint"]:
