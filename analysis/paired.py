@@ -47,6 +47,7 @@ def compare(differences: pd.DataFrame, unit: str = "seed") -> pd.DataFrame:
         ``sign_flips``, how many were counted.
     """
     values = differences.to_numpy(dtype=float)
+    values = values[:, np.isfinite(values).any(axis=0)]  # flips of what none has say nothing
     test = sign_flips(values.T)
     ends = np.array([interval(row[np.isfinite(row)]) for row in values]).reshape(-1, 3)
     compared = max(int((test.seeds > 0).sum()), 1)

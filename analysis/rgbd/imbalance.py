@@ -131,7 +131,8 @@ def _sentence(row: dict[str, Any], metric: MetricDescription) -> str:
         UNDECIDED: "cannot be told to grow with the imbalance of the two SNRs",
     }[row["verdict"]]
     slope = difference_text(row["slope"], metric, "+.2f")
-    told = f"{slope} for each halving of one SNR"
+    start = difference_text(row["balanced"], metric)
+    told = f"{slope} for each halving of one SNR, from {start} at equal SNRs"
     if not math.isnan(row["low"]):
         ends = ends_text(row["low"], row["high"], metric, "+.2f", slope=True)
         told += f", 95 % interval {ends}, p {p_words(row['p'])}"

@@ -21,6 +21,8 @@ VARIANTS: Final = (PLAIN_FUSION, *GATES, RGB_ALONE, DEPTH_ALONE)
 SCRATCH: Final = "small"
 WASHINGTON: Final = "Washington RGB-D"
 FACES: Final = "BU-3DFE"
+CLASSES: Final[Mapping[str, int]] = {WASHINGTON: 51, FACES: 6}
+"""How many each data set has: no number is of a part of it, or of others in its form."""
 
 _FUSED: Final = (PLAIN_FUSION, BY_DEPTH, RGB_ALONE)
 PRINTED: Final[Mapping[tuple[str, int, str], Mapping[str, float]]] = {

@@ -24,6 +24,7 @@ from fusion_search.analysis.records.description import MetricDescription, TaskDe
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.rgbd.imbalance import RULE
 from fusion_search.analysis.rgbd.variants import RANDOM, Group
+from fusion_search.analysis.statistics import SIGNIFICANCE, holm
 
 NAMES: Final = "Plain fusion is what the paper calls naive fusion."
 FRAMES: Final = (
@@ -81,7 +82,7 @@ def rgbd_text(
         NAMES,
         " ".join(_folds_words(groups, printed=bool(table["paper"].notna().any()))),
     ]
-    ends += [RULE] if len(imbalance) else []
+    ends += [" ".join([RULE, *_by_holm(imbalance)])] if len(imbalance) else []
     ends += [INTERVALS, tests_words(_SHOWN)]
     ends += [NO_SHARE] if table["test_share"].isna().any() else []
     return "\n\n".join([*parts, *ends, *notes]) + "\n"
@@ -93,6 +94,18 @@ def _folds_words(groups: Sequence[Group], *, printed: bool) -> list[str]:
     found = [FRAMES] if any(random) else []
     found += [PRINTED] if printed else []
     return found if all(random) else [*found, BY_INSTANCE]
+
+
+def _by_holm(imbalance: pd.DataFrame) -> list[str]:
+    """How many of the slopes are told from none, all of them considered."""
+    p = imbalance["p"].dropna().to_numpy(dtype=float)
+    if len(p) < 2:
+        return []
+    left = int((holm(p) <= SIGNIFICANCE).sum())
+    told = f"{left}" if left else "none"
+    return [
+        f"Each is judged by itself: of the {len(p)} slopes here Holm's correction leaves {told}."
+    ]
 
 
 def _table(rows: pd.DataFrame, metric: MetricDescription) -> str:

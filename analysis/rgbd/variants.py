@@ -14,10 +14,12 @@ from fusion_search.analysis.folds.runs import check_tested, distinct, settings_b
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.selection import VARIED_SETTINGS, AnalysisError, Search
+from fusion_search.analysis.records.words.counts import count_label
 from fusion_search.analysis.records.words.networks import varied_words
 from fusion_search.analysis.rgbd.paper import (
     BY_DEPTH,
     BY_RGB,
+    CLASSES,
     DEPTH_ALONE,
     FACES,
     PLAIN_FUSION,
@@ -40,6 +42,10 @@ _ENDS: Final = {
 }
 _ALONE: Final = {"rgb": RGB_ALONE, "depth": DEPTH_ALONE}
 _NAMED: Final = {"bu3dfe": FACES, "bu-3dfe": FACES}
+_IN_ITS_FORM: Final = {
+    WASHINGTON: "views in the form of Washington RGB-D",
+    FACES: "views called BU-3DFE",
+}
 """A data set by the name of its folder alone."""
 
 _TOLD: Final = (
@@ -112,7 +118,7 @@ def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
         clean = all(one == ORIGINAL for one in condition)
         told = "" if clean else f"trained at {train_label(condition, description)}"
         for _, part in at.groupby([*_TOLD, "folds", "rest"], sort=False, dropna=False):
-            made.append(_group(part, told))
+            made.append(_group(part, told, description.classes))
     words = distinct([one.words for one in made])
     return [replace(one, words=own) for one, own in zip(made, words, strict=True)]
 
@@ -130,9 +136,11 @@ def told_apart(made: Sequence[Group]) -> tuple[str, dict[str, str]]:
     return ", ".join(common), {one.words: its for one, its in zip(made, own, strict=True)}
 
 
-def _group(trials: pd.DataFrame, told: str) -> Group:
+def _group(trials: pd.DataFrame, told: str, classes: int) -> Group:
     row = rows_of(trials.head(1))[0]
     data, network = _data_set(row), str(row["rgb_network"])
+    if CLASSES.get(data, classes) != classes:
+        data = f"{_IN_ITS_FORM[data]} ({count_label(classes, 'class', 'classes')})"
     frozen = " frozen" if row["frozen"] else ""
     depth = "" if row["depth_network"] == SCRATCH else f", depth by {row['depth_network']}"
     own = "a small network" if network == SCRATCH else f"{network}{frozen}"

@@ -154,6 +154,15 @@ def test_networks_of_other_folds_are_compared_unpaired(tmp_path: Path) -> None:
     assert line.rstrip(" |").endswith("higher, unpaired")
 
 
+def test_flips_of_folds_that_nothing_is_paired_in_are_not_drawn() -> None:
+    """Twenty folds of which ten are paired: all 2^10 flips are counted, none is drawn."""
+    gains = np.array([*INSTANCE, *GATE[:4]])[:10] - 0.42
+    own = compare(pd.DataFrame([gains]), unit="fold").iloc[0]
+    among = compare(pd.DataFrame([[*gains, *[math.nan] * 10]] * 2), unit="fold").iloc[0]
+    assert among["sign_flips"] == own["sign_flips"] == "all 1,024 sign flips"
+    assert (among["p_sign_flip"], among["p_max_t"]) == (own["p_sign_flip"], own["p_max_t"])
+
+
 def test_candidates_of_other_folds_are_not_compared(tmp_path: Path) -> None:
     """Seeds are of initial weights: paired over two splits they would tell the splits apart."""
     storage = open_storage(tmp_path)
