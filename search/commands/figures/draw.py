@@ -62,6 +62,7 @@ from fusion_search.analysis.records.words.networks import (
 )
 from fusion_search.search.commands.figures.deciding import more_seeds
 from fusion_search.search.commands.figures.drawing_options import (
+    chosen_trial,
     data_caption,
     levels_of,
     open_parts,
@@ -72,6 +73,7 @@ from fusion_search.search.commands.figures.drawing_options import (
     save,
     save_numbers,
     say,
+    say_kinds,
     specification_of,
     wanted_conditions,
     write,
@@ -143,10 +145,11 @@ def trials_of(search: Search, wanted: str) -> Search:
         for one in read_candidates(search.storage):
             if one["label"] == wanted or (wanted == BEST and one["rank"] == 1):
                 return search.only(one["trial_ids"])
-    best = best_sample(search).trial_ids if wanted == BEST else []
-    return search.only(
-        best or [choose_trial(search, None if wanted == BEST else wanted)["trial_id"]]
-    )
+    best = best_sample(search)
+    if wanted != BEST or not best.trial_ids:
+        return search.only([choose_trial(search, None if wanted == BEST else wanted)["trial_id"]])
+    say_kinds(best)
+    return search.only(best.trial_ids)
 
 
 def _caption(search: Search) -> str:
@@ -303,7 +306,7 @@ def unimodal(options: argparse.Namespace) -> int:
 def timeline(options: argparse.Namespace) -> int:
     """``draw timeline``."""
     search = opened(options)
-    trial = choose_trial(search, options.trial)
+    trial = chosen_trial(search, options.trial)
     table = read_activations(search, trial["trial_id"])
     examples = table[["split", "number"]].drop_duplicates()
     if len(examples) > options.most:

@@ -23,8 +23,8 @@ from fusion_search.analysis.rgbd.variants import TASK as RGBD
 from fusion_search.analysis.rgbd.variants import variant
 from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
+from fusion_search.search.commands.figures.drawing_options import chosen_trial, save, say
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
-from fusion_search.search.commands.figures.drawing_options import save, say
 from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.records.task_code import launched_elsewhere
 from fusion_search.search.running.trained import recorded
@@ -52,10 +52,10 @@ ALL: Final = "all"
 
 def probe_trial(options: argparse.Namespace) -> int:
     """``probe NAME``: what a trained network makes of examples, into ``activations``."""
-    from fusion_search.analysis.figures.timeline import choose_trial, is_probed
+    from fusion_search.analysis.figures.timeline import is_probed
 
     search = open_records(options)
-    row = choose_trial(search, options.trial)
+    row = chosen_trial(search, options.trial)
     try:
         task = find_task(str(row["task"]), data_of(options))
     except MissingTaskError as error:
