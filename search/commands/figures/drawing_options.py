@@ -147,9 +147,9 @@ def levels_of(search: Search) -> int:
     return int(search.finished["levels"].max()) if "levels" in search.finished else 0
 
 
-def data_caption(search: Search) -> str:
-    """What the trials saw, for below a figure."""
-    return data_sentence(search.finished["data_note"].dropna())
+def data_caption(trials: pd.DataFrame) -> str:
+    """What trials saw, for below a figure of these."""
+    return data_sentence(trials["data_note"].dropna())
 
 
 def opened(options: argparse.Namespace) -> Search:

@@ -209,7 +209,7 @@ def _probed(options: argparse.Namespace) -> tuple[Search, pd.Series, pd.DataFram
     table = read_activations(search, trial["trial_id"])
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
     there, condition = at_first_condition(table, search.description)
-    data = data_caption(search.only([trial["trial_id"]]))
+    data = data_caption(trial.to_frame().T)
     caption = f"Trial {trial['trial_name']}. {data} {condition}".strip()
     return search, trial, there, caption
 

@@ -57,6 +57,7 @@ def rgbd(options: argparse.Namespace) -> int:
     imbalance = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame()
     flattery = compute_flattery(groups, metric)
     common, apart = told_apart(groups)
+    kept = pd.concat([one.trials for one in groups], ignore_index=True)
     labels = [
         ", ".join(filter(None, [row["variant"], apart[row["group"]]])) for row in rows_of(table)
     ]
@@ -70,7 +71,7 @@ def rgbd(options: argparse.Namespace) -> int:
         metric,
         classes=search.description.classes,
         title=f"{search.name}: {common or 'RGB-D'}",
-        caption=data_caption(search),
+        caption=data_caption(kept),
     )
     save(options, figure, table, name)
     if len(flattery):
@@ -81,15 +82,14 @@ def rgbd(options: argparse.Namespace) -> int:
             imbalance.replace({"group": apart}),
             metric,
             title=f"{search.name}: what a gate gains under unequal noise, {common}".strip(", "),
-            caption=data_caption(search),
+            caption=data_caption(pd.concat([one.trials for one in groups if one.words in gains])),
         )
         save(options, figure, imbalance, f"{name}-imbalance")
-    kept = pd.concat([one.trials for one in groups], ignore_index=True)
     judged_by = [*table["decision"], *(imbalance["sentence"] if judged else ())]
     notes = [
         *more_folds(search, judged_by),
         *(finished_words(search), *_left_out(len(search.finished) - len(kept))),
-        *(data_caption(search), *filter(None, [repetition_words(search.finished)])),
+        *(data_caption(kept), *filter(None, [repetition_words(kept)])),
     ]
     text = rgbd_text(search.name, table, groups, imbalance, flattery, metric, notes)
     write_text(options, text, name)
@@ -151,7 +151,7 @@ def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -
         pictures_of(activations, examples),
         search.description,
         title=f"{search.name}: how much of depth passes, {row['variant']}",
-        caption=f"Trial {row['trial_name']}. {data_caption(search.only([row['trial_id']]))}",
+        caption=f"Trial {row['trial_name']}. {data_caption(pd.DataFrame([row]))}",
     )
     save(options, figure, table, name)
     write_text(options, gates_text(table, examples, row["trial_name"], search.description), name)
