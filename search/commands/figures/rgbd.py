@@ -150,7 +150,7 @@ def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -
         examples,
         pictures_of(activations, examples),
         search.description,
-        title=f"{search.name}: how much of depth passes, {row['variant']}",
+        title=f"{search.name}: weight of depth, {row['variant']}",
         caption=f"Trial {row['trial_name']}. {data_caption(pd.DataFrame([row]))}",
     )
     save(options, figure, table, name)

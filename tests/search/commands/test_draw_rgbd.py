@@ -68,7 +68,7 @@ def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
     assert set(gates["class"]) == {"all", "striped_ball", "chequered_ball"}
     assert gates["mean"].between(0, 1).all()
     assert (drawn / f"tiny-gate-{gated}.png").stat().st_size > 10_000
-    assert "Examples at which it trusts either most" in capsys.readouterr().out
+    assert "Examples with the least and the most depth" in capsys.readouterr().out
 
 
 def test_a_probe_is_advised_of_a_trial_whose_weights_are_there(tmp_path: Path) -> None:
