@@ -20,6 +20,7 @@ from fusion_search.analysis.rgbd.paper import (
     BY_RGB,
     DEPTH_ALONE,
     FACES,
+    GATES,
     PLAIN_FUSION,
     PRINTED,
     PRINTED_DEPTH,
@@ -79,6 +80,12 @@ def variant(row: Mapping[str, Any]) -> str | None:
     if row["streams"]:
         return _ALONE.get(row["streams"])
     return _ENDS.get(row["end"] or "")
+
+
+def gate_of(row: Mapping[str, Any]) -> str | None:
+    """The gate that a trial's streams end in, whatever couples them before; None without one."""
+    found = None if row["streams"] else _ENDS.get(row["end"] or "")
+    return found if found in GATES else None
 
 
 def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
