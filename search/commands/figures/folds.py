@@ -23,7 +23,7 @@ from fusion_search.analysis.xflow.claims import compute_claims
 from fusion_search.analysis.xflow.noise import compute_noise, with_regions
 from fusion_search.analysis.xflow.tables import compute_xflow
 from fusion_search.analysis.xflow.text import HONEST, xflow_text
-from fusion_search.search.commands.figures.deciding import more_folds
+from fusion_search.search.commands.figures.deciding import more_folds, other_sizes
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -114,9 +114,8 @@ def xflow(options: argparse.Namespace) -> int:
     if judged:
         save_numbers(options, claims, f"{name}-claims")
     save_numbers(options, noise, f"{name}-noise")
-    text = xflow_text(
-        search.name, table, groups, claims, noise, metric, _notes(search, kept, table)
-    )
+    notes = [*other_sizes(search, list(table["decision"])), *_notes(search, kept, table)]
+    text = xflow_text(search.name, table, groups, claims, noise, metric, notes)
     write_text(options, text, name)
     return 0
 

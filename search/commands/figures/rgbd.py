@@ -27,7 +27,7 @@ from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalan
 from fusion_search.analysis.rgbd.tables import compute_flattery, compute_rgbd
 from fusion_search.analysis.rgbd.text import gates_text, rgbd_text
 from fusion_search.analysis.rgbd.variants import TASK, gate_of, told_apart
-from fusion_search.search.commands.figures.deciding import more_folds
+from fusion_search.search.commands.figures.deciding import more_folds, other_sizes
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -95,6 +95,7 @@ def rgbd(options: argparse.Namespace) -> int:
     judged_by = [*table["decision"], *(imbalance["sentence"] if judged else ())]
     notes = [
         *more_folds(search, judged_by),
+        *other_sizes(search, judged_by),
         *(finished_words(search), *_left_out(len(search.finished) - len(kept))),
         *(data_caption(kept), *filter(None, [repetition_words(kept)])),
     ]
