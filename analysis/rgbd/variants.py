@@ -159,7 +159,7 @@ def _data_set(row: Mapping[str, Any]) -> str:
     if row["source"] == "washington":
         return WASHINGTON
     path = str(row["path"] or "rgbd")
-    return _NAMED.get(path.rpartition("/")[2].lower(), f"images in {path}/")
+    return _NAMED.get(path.rpartition("/")[2].lower(), f"views in {path}/")
 
 
 def _printed(data: str, row: Mapping[str, Any]) -> dict[str, float]:
