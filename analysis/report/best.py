@@ -18,7 +18,12 @@ from fusion_search.analysis.records.samples import (
     rows_of,
     site_of_choice,
 )
-from fusion_search.analysis.records.selection import VARIED_SETTINGS, Search, confirmed_by
+from fusion_search.analysis.records.selection import (
+    VARIED_SETTINGS,
+    Search,
+    confirmed_by,
+    count_label,
+)
 from fusion_search.analysis.records.selection.best import BestSample, best_lines, planned_trials
 from fusion_search.analysis.records.words.networks import (
     placement_words,
@@ -102,6 +107,9 @@ def _section_of_sweep(
         pieces += [html.paragraph(f"{kind[0].upper()}{kind[1:]}:")] if kind else []
         if told:
             pieces.append(_table(search, told, names))
+            if own.not_whole:
+                lacking = count_label(own.not_whole, "network")
+                pieces.append(html.paragraph(f"Not judged: {lacking} with fewer finished trials."))
         else:
             pieces.append(html.paragraph("Of no network have all trials finished.", "absent"))
     said = f"Chosen by {chosen.words}, the mean over a network's trials; tests choose nothing."

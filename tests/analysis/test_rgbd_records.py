@@ -282,6 +282,11 @@ def test_the_distribution_of_a_gate_is_drawn_by_condition_and_class() -> None:
     assert words == [["rgb Orig.\ndepth Orig.", "rgb 2\ndepth Orig."], ["apple", "bell_pepper"]]
 
 
+def test_a_folder_of_views_is_called_as_in_the_note_on_the_data() -> None:
+    (group,) = grouped([trial(source="folder", path="/data/rgbd", rgb_network="small")])
+    assert group.data == "views in /data/rgbd/"
+
+
 def noted(rows: list[dict[str, Any]]) -> str:
     trials = pd.DataFrame(rows)
     search = Search("made-up", open_storage("memory"), DESCRIPTION, trials, trials)

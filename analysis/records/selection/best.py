@@ -145,6 +145,11 @@ class BestSample:
         whole = sorted(filter(self._is_whole, self._samples), key=self._rank, reverse=True)
         return [self._ids(key) for key in whole[:count]]
 
+    @property
+    def not_whole(self) -> int:
+        """How many samples are not judged, for they are not whole."""
+        return len(self._samples) - sum(map(self._is_whole, self._samples))
+
     def _is_whole(self, key: str) -> bool:
         return self._rank(key)[0] > -math.inf
 

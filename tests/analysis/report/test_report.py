@@ -495,6 +495,9 @@ def test_the_best_of_a_sweep_is_what_the_console_says(tmp_path: Path) -> None:
     # Of a network with a trial left, as the console says it.
     half = replace(search.only(search.trials["trial_id"][::2]), planned=search.planned)
     assert "50.0\N{NO-BREAK SPACE}%, of 1 of its 2 trials" in Page(build_report(half)).text
+    assert "Not judged" not in page.text
+    less = search.only(search.trials["trial_id"][1:])
+    assert Page(build_report(less)).text.count("Not judged: 1 network with fewer finished") == 1
 
 
 def test_without_validation_nothing_is_called_best(tmp_path: Path) -> None:
