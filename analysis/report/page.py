@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import pandas as pd
 
-from fusion_search.analysis.figures.course import best_samples
 from fusion_search.analysis.records.advice import STORAGE, command, read_options
 from fusion_search.analysis.records.failures import FAILURES, read_failure, where_failed
 from fusion_search.analysis.records.filesystems.errors import UnfitError
@@ -33,7 +32,6 @@ from fusion_search.analysis.records.tables import (
     STOPPED,
 )
 from fusion_search.analysis.records.words.durations import duration
-from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.analysis.report import html
 from fusion_search.analysis.report.advised import (
     advised,
@@ -43,14 +41,13 @@ from fusion_search.analysis.report.advised import (
     searched,
     varied_settings,
 )
+from fusion_search.analysis.report.best import best_section, best_sentences
 from fusion_search.analysis.report.confirmation import confirmation_section
 from fusion_search.analysis.report.sections import (
-    best_section,
     course_sections,
     data_words,
     importance_section,
     replay_section,
-    told_of_sweep,
 )
 
 _FILES: Final = 10
@@ -87,7 +84,7 @@ def build_report(
             *(search, confirmation, objectives[0], commands),
             declared=declared_confirmation(specification),
         )
-    sections["Best trials"] = best_section(search, objectives, commands)
+    sections["Best trials"] = best_section(search, objectives, commands, sampled=is_search)
     if is_search:
         sections |= course_sections(search, objectives, commands)
         sections["Importance of the choices"] = importance_section(search, importance, commands)
@@ -109,12 +106,16 @@ def build_report(
         left_out = [*search.damaged.values(), *search.notes]
         sections["Left out"] = [html.paragraph(one) for one in left_out]
     sections["How to reproduce"] = _reproduce(search, specification)
-    lead = _summary(search, specification, objectives)
+    lead = _summary(search, specification, objectives, sampled=is_search)
     return html.page(f"{'Search' if is_search else 'Sweep'} {search.name}", lead, sections)
 
 
 def _summary(
-    search: Search, specification: Mapping[str, Any], objectives: Sequence[Objective]
+    search: Search,
+    specification: Mapping[str, Any],
+    objectives: Sequence[Objective],
+    *,
+    sampled: bool,
 ) -> list[str]:
     trials = search.trials
     counts = {one: int((trials["status"] == one).sum()) for one in (FINISHED, STOPPED, FAILED)}
@@ -136,16 +137,7 @@ def _summary(
             f"(seed {searcher.get('seed', '?')}, {_samples(searcher)}), "
             f"scheduler {scheduler.get('name', 'none')}, for {goals}."
         )
-    best = best_samples(trials, objectives, 1)
-    if best:
-        value, words_of = objectives[0].text(best[0]["value_0"]), [placement_words(best[0])]
-        words_of.append(told_of_sweep(best[0]))
-        if not isinstance(best[0]["sample"], str) and trials["fold"].nunique() > 1:
-            words_of.append(f"fold {best[0]['fold']}")
-        placed = ", ".join(filter(None, words_of))
-        split = best[0].get("split")
-        where = f" on the {split} split" if isinstance(split, str) else ""
-        words.append(f"Best {objectives[0].words}{where}: {value} ({placed}).")
+    words += best_sentences(search, objectives, sampled=sampled)
     return [
         html.paragraph(" ".join(words), "lead"),
         html.paragraph(data_words(search), "note"),

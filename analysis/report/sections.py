@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import pandas as pd
 
-from fusion_search.analysis.conditions import train_conditions, train_label
 from fusion_search.analysis.figures.course import (
     best_samples,
     compute_history,
@@ -26,68 +25,21 @@ from fusion_search.analysis.placement_effects import (
     compute_placement,
     confounding_sentences,
 )
-from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import (
     FEWEST_SAMPLES,
     Objective,
     few_samples_words,
     finished_samples,
-    parse_sample,
     rows_of,
-    site_of_choice,
 )
-from fusion_search.analysis.records.selection import VARIED_SETTINGS, Search
+from fusion_search.analysis.records.selection import Search
 from fusion_search.analysis.records.tables import FAILED
 from fusion_search.analysis.records.words.data import data_sentence
-from fusion_search.analysis.records.words.networks import (
-    placement_words,
-    setting_words,
-    value_words,
-    varied_words,
-)
 from fusion_search.analysis.report import html
 
 Commands: TypeAlias = Mapping[str, str]  # verb -> command, of those that work on the search
 
-_BEST: Final = 10
 _WITHIN: Final = 0.005  # half a point of a share; of other objectives, half a per cent
-
-
-def best_section(search: Search, objectives: Sequence[Objective], commands: Commands) -> list[str]:
-    """The samples with the best values."""
-    best = best_samples(search.trials, objectives, _BEST)
-    if not best:
-        return [_nothing(search, commands)]
-    of, trials = search.description, search.trials
-    several = trials["fold"].nunique() > 1
-    rows = []
-    for rank, row in enumerate(best, start=1):
-        alone = trials["trial_id"] == row["trial_id"]
-        own = trials[alone | (trials["sample"] == row["sample"])]
-        train = [train_label(one, of) for one in train_conditions(own, of)]
-        rows.append(
-            [
-                rank,
-                placement_words(row),
-                *(one.text(row[f"value_{index}"]) for index, one in enumerate(objectives)),
-                _other_choices(row["sample"], of) or told_of_sweep(row) or "-",
-                *([_one_of(train)] if of.axes else []),
-                *([_one_of(sorted(own["fold"].unique()))] if several else []),
-                _one_of(sorted(own["seed"].unique())),
-                f"{row['seconds']:.0f}",
-                row["trial_id"],
-            ]
-        )
-    names = [one.words for one in objectives]
-    trained = ["trained at"] if of.axes else []
-    trained += ["fold"] if several else []
-    headings = ["", "placement", *names, "other choices", *trained, "seed", "seconds", "trial"]
-    return [html.table(headings, rows)]
-
-
-def told_of_sweep(row: Mapping[str, Any]) -> str:
-    """The other settings that tell a trial of a sweep; nothing of a sample, whose choices do."""
-    return "" if isinstance(row["sample"], str) else varied_words(row.get(VARIED_SETTINGS))
 
 
 def course_sections(
@@ -104,7 +56,7 @@ def course_sections(
         "All choices",
     )
     if not best_samples(trials, objectives, 1):
-        return {name: [_nothing(search, commands)] for name in names}
+        return {name: [nothing_yet(search, commands)] for name in names}
     history = draw_history(compute_history(trials, first), first, caption=data)
     front = compute_pareto(trials, objectives, of)
     goals = pareto_objectives(objectives, of)
@@ -238,29 +190,11 @@ def data_words(search: Search) -> str:
     return data_sentence(search.trials["data_note"].dropna())
 
 
-def _nothing(search: Search, commands: Commands) -> str:
+def nothing_yet(search: Search, commands: Commands) -> str:
     """With the verb that runs something: ``resume`` leaves failed trials as they are."""
     if (search.trials["status"] == FAILED).any() and search.waiting.empty:
         return html.missing("None of the trials finished.", commands.get("retry"))
     return html.missing("No trial has finished yet.", commands.get("resume"))
-
-
-def _one_of(values: Sequence[object]) -> str:
-    return str(values[0]) if len(values) == 1 else f"mean of {len(values)}"
-
-
-def _other_choices(sample: Any, description: TaskDescription) -> str:
-    """What a sample chose besides the placement and the train condition, which are told apart."""
-    told = ("streams", "end", "train_condition", *description.layout_fields)
-    words = (
-        # Of an option, as mmtm.relu, its default may be true.
-        f"{name.replace('_', ' ')} {value_words(value)}"
-        if "." in name
-        else setting_words(name, value)
-        for name, value in parse_sample(sample).items()
-        if not name.startswith(told) and site_of_choice(name, description) is None
-    )
-    return ", ".join(filter(None, words))
 
 
 def p_text(p: float) -> str:

@@ -1,4 +1,4 @@
-"""What a gate does: how much it lets depth pass, by class and SNR, and where it trusts which."""
+"""What a gate does: the weight of depth, by class and SNR, and the examples at either end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from fusion_search.analysis.rgbd.paper import BY_DEPTH
 
 GATE: Final = "gate"
 """The array of a probe: G, how much of the stream passes that it is made from."""
+
+LEAST: Final = "least depth"
+MOST: Final = "most depth"
+"""Which examples are told of: either may pass more of depth than half."""
 
 _QUANTILES: Final = {"low": 0.1, "median": 0.5, "high": 0.9}
 _COLUMNS: Final = ["split", "number", "group", "label"]
@@ -29,7 +33,7 @@ def depth_weights(
 
     Returns:
         A row per example and condition: the test columns, ``split``, ``number``, ``group``,
-        ``label``, ``weights`` (the array [features]) and ``depth``, their mean: 1 trusts depth
+        ``label``, ``weights`` (the array [features]) and ``depth``, their mean: 1 is depth
         alone, 0 RGB alone. Empty where the probe kept no gate.
     """
     own = activations[activations["name"] == GATE]
@@ -70,15 +74,15 @@ def compute_gates(weights: pd.DataFrame, description: TaskDescription) -> pd.Dat
 def extreme_examples(
     weights: pd.DataFrame, description: TaskDescription, count: int
 ) -> pd.DataFrame:
-    """The examples at which the gate trusts RGB most, and depth most, where it was probed first.
+    """The examples with the least and the most weight of depth, where it was probed first.
 
     Returns:
         At most ``count`` rows of either, the least depth first: the rows of ``weights`` without the
-        arrays, and ``trusts``.
+        arrays, and ``which``: ``LEAST`` or ``MOST``.
     """
     tests = list(description.test_columns)
     first = (weights[tests] == weights[tests].iloc[0]).all(axis=1)
     ordered = weights[first].drop(columns="weights").sort_values("depth", kind="stable")
     count = min(count, len(ordered) // 2)
-    ends = [ordered.head(count).assign(trusts="RGB"), ordered.tail(count).assign(trusts="depth")]
+    ends = [ordered.head(count).assign(which=LEAST), ordered.tail(count).assign(which=MOST)]
     return pd.concat(ends, ignore_index=True)

@@ -144,7 +144,7 @@ def _flattery(table: pd.DataFrame, metric: MetricDescription) -> str:
 def gates_text(
     gates: pd.DataFrame, examples: pd.DataFrame, what: str, description: TaskDescription
 ) -> str:
-    """How much of depth a gate lets pass, by condition and class, and where it trusts which.
+    """The weight of depth in a gate, by condition, and the examples at either end.
 
     Args:
         gates: as :func:`analysis.rgbd.gates.compute_gates` gives it.
@@ -165,7 +165,7 @@ def gates_text(
     header = ["tested at", "examples", "mean", "10 %", "median", "90 %"]
     listed = [
         [
-            row["trusts"],
+            row["which"],
             f"{row['split']} {row['number']}",
             description.labels[int(row["label"])],
             *(str(row["group"]), f"{row['depth']:.3f}"),
@@ -175,11 +175,12 @@ def gates_text(
     return (
         "\n\n".join(
             [
-                f"# How much of depth the gate lets pass: {what}",
-                "1 is depth alone, 0 colours alone; over all features of all examples.",
+                f"# Weight of depth: {what}",
+                "How much of depth the gate lets pass, of all features of all examples: 1 is depth "
+                "alone, 0 colours alone.",
                 markdown_table(header, cells),
-                "## Examples at which it trusts either most",
-                markdown_table(["trusts", "example", "class", "object", "weight of depth"], listed),
+                "## Examples with the least and the most depth",
+                markdown_table(["", "example", "class", "object", "weight of depth"], listed),
             ]
         )
         + "\n"

@@ -22,6 +22,7 @@ from fusion_search.analysis.rgbd.paper import (
     CLASSES,
     DEPTH_ALONE,
     FACES,
+    GATES,
     PLAIN_FUSION,
     PRINTED,
     PRINTED_DEPTH,
@@ -85,6 +86,12 @@ def variant(row: Mapping[str, Any]) -> str | None:
     if row["streams"]:
         return _ALONE.get(row["streams"])
     return _ENDS.get(row["end"] or "")
+
+
+def gate_of(row: Mapping[str, Any]) -> str | None:
+    """The gate that a trial's streams end in, whatever couples them before; None without one."""
+    found = None if row["streams"] else _ENDS.get(row["end"] or "")
+    return found if found in GATES else None
 
 
 def groups(search: Search, trials: pd.DataFrame) -> list[Group]:
@@ -160,7 +167,7 @@ def _data_set(row: Mapping[str, Any]) -> str:
     if row["source"] == "washington":
         return WASHINGTON
     path = str(row["path"] or "rgbd")
-    return _NAMED.get(path.rpartition("/")[2].lower(), f"images in {path}/")
+    return _NAMED.get(path.rpartition("/")[2].lower(), f"views in {path}/")
 
 
 def _printed(data: str, row: Mapping[str, Any]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from fusion_search.analysis.records.filesystems.errors import RefusedError, Stor
 from fusion_search.analysis.records.samples import rows_of
 from fusion_search.analysis.records.secrets import printable, sentence
 from fusion_search.analysis.records.selection import count_label, dropped_words
+from fusion_search.analysis.records.selection.best import best_lines
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import (
     FAILED,
@@ -52,7 +53,7 @@ from fusion_search.search.records.search_folder import (
     strays_sentence,
 )
 from fusion_search.search.running.progress import stopped_words
-from fusion_search.search.running.summary import INCOMPLETE, best_lines, best_so_far, left_words
+from fusion_search.search.running.summary import INCOMPLETE, best_so_far, left_words
 
 
 def status(arguments: argparse.Namespace) -> int:

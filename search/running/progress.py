@@ -17,7 +17,7 @@ from fusion_search.analysis.records.failures import failure_paths
 from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.selection.best import BestSample
+from fusion_search.analysis.records.selection.best import BestSample, over_grid
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import FAILED, FINISHED, STOPPED
 from fusion_search.analysis.records.words.durations import duration
@@ -48,18 +48,6 @@ def ended_before(ended: int, planned: int) -> str:
 def warn_of_damage(trial_id: str, damage: str) -> None:
     """Say that a record cannot be read, once, however often it is looked at."""
     print(f"warning: {printable(damage)}", file=sys.stderr)
-
-
-def over_grid(row: Mapping[str, Any], description: TaskDescription) -> str:
-    """How well a finished trial did, from its row of ``trials``."""
-    metric = description.metric
-    mean = f"{metric.words} {metric.text(row[f'mean_{metric.name}'])}"
-    if not description.axes:
-        return mean
-    trained = row[f"train_condition_{metric.name}"]
-    known = trained is not None and not math.isnan(trained)
-    at = f" ({metric.text(trained)} at its train condition)" if known else ""
-    return f"{mean} over the grid{at}"
 
 
 def stopped_words(row: Mapping[str, Any], description: TaskDescription) -> str:

@@ -23,7 +23,12 @@ from fusion_search.analysis.records.samples import (
 )
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.analysis.records.selection.best import BestSample, has_best, planned_trials
+from fusion_search.analysis.records.selection.best import (
+    BestSample,
+    best_lines,
+    has_best,
+    planned_trials,
+)
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
     CONFIRMATION_SUFFIX,
@@ -50,7 +55,6 @@ from fusion_search.search.records.search_folder import (
     skipped_trials,
     strays_sentence,
 )
-from fusion_search.search.running.progress import over_grid
 from fusion_search.search.tracking.addresses import tracking_uri, ui_command
 
 NONE_FINISHED: Final = 1  # exit codes of a search that ended
@@ -132,29 +136,6 @@ def best_so_far(
         return None
     objective = chosen_by(search, read_description(storage))
     return BestSample(objective, rows, planned_trials(plan.rows))
-
-
-def best_lines(
-    best: BestSample | None, trials: pd.DataFrame, description: TaskDescription | None = None
-) -> list[str]:
-    """A line on the best sample, of each kind of data where a sweep has several.
-
-    Args:
-        best: of a search; None where it has none.
-        trials: its table.
-        description: of its task, where a single trial's result is to be told.
-    """
-    lines = []
-    for kind, own in best.kinds().items() if best is not None else ():
-        of = f", {kind}" if kind else ""
-        over = ""
-        if len(own.trial_ids) == 1 and description is not None:
-            (row,) = rows_of(trials[trials["trial_id"] == own.trial_ids[0]])
-            over = f" with {over_grid(row, description)}"
-        if own.trial_ids:
-            what = "best trial" if len(own.trial_ids) == 1 else "best"
-            lines.append(printable(f"{what}{of}: {own.name}{over}; chosen by {own.words}"))
-    return lines
 
 
 def _why_left_out(dropped: int, skipped: int) -> str:

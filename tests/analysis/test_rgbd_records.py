@@ -267,23 +267,33 @@ def test_how_much_of_depth_passes_is_told_by_class_and_condition() -> None:
     assert (weights["depth"] + other["depth"]).tolist() == pytest.approx([1.0] * 6)
 
 
-def test_examples_at_which_a_gate_trusts_either_most_are_those_of_the_first_condition() -> None:
+def test_examples_with_least_and_most_depth_are_those_of_the_first_condition() -> None:
     weights = depth_weights(activations(), "gate by depth", DESCRIPTION)
     found = extreme_examples(weights, DESCRIPTION, 4)
-    assert found[["trusts", "number", "depth"]].to_numpy().tolist() == [
-        ["RGB", 0, pytest.approx(0.2)],
-        ["depth", 1, pytest.approx(0.7)],
+    assert found[["which", "number", "depth"]].to_numpy().tolist() == [
+        ["least depth", 0, pytest.approx(0.2)],
+        ["most depth", 1, pytest.approx(0.7)],
     ]
 
 
-def test_colours_of_a_gate_are_those_of_all_that_a_weight_can_be() -> None:
-    """A gate that does nothing looks as if it did nothing."""
+def test_the_distribution_of_a_gate_is_drawn_by_condition_and_class() -> None:
+    """On all that a weight can be: a gate that does nothing looks as if it did nothing."""
     table = compute_gates(depth_weights(activations(), "gate by depth", DESCRIPTION), DESCRIPTION)
-    flat = table.assign(mean=0.52 + 0.001 * np.arange(len(table)))
-    for one in (table, flat):
-        figure = draw_gates(one, pd.DataFrame(), {}, DESCRIPTION)
-        (image,) = figure.axes[0].images
-        assert (image.norm.vmin, image.norm.vmax) == (0, 1)
+    left, right = draw_gates(table, pd.DataFrame(), {}, DESCRIPTION).axes
+    assert left.get_xlim() == right.get_xlim() == (0, 1)
+    for axes, own in ((left, table[table["label"] < 0]), (right, table[table["label"] >= 0])):
+        drawn = [tuple(map(float, line.get_xdata())) for line in axes.lines]
+        bars = [one for one in drawn if len(one) == 2 and one[0] != one[1]]
+        assert sorted(bars) == sorted(zip(own["low"], own["high"], strict=True))
+        dots = {one[0] for one in drawn if len(one) == 1}
+        assert dots == {*own["median"], *own["mean"]}
+    words = [[label.get_text() for label in one.get_yticklabels()] for one in (left, right)]
+    assert words == [["rgb Orig.\ndepth Orig.", "rgb 2\ndepth Orig."], ["apple", "bell_pepper"]]
+
+
+def test_a_folder_of_views_is_called_as_in_the_note_on_the_data() -> None:
+    (group,) = grouped([trial(source="folder", path="/data/rgbd", rgb_network="small")])
+    assert group.data == "views in /data/rgbd/"
 
 
 def noted(rows: list[dict[str, Any]], slopes: Sequence[Mapping[str, Any]] = ()) -> str:

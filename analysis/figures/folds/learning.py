@@ -65,6 +65,32 @@ def compute_learning(
             of epochs.
     """
     description = search.description
+    trials = trials_to_learn(search, wanted, fold)
+    epochs = read_table(search.storage, "epochs", None, search.on_damage, description)
+    found = [
+        _curves(epochs[epochs["trial_id"].isin(list(own["trial_id"]))], description, window).assign(
+            network=name
+        )
+        for name, own in trials.items()
+    ]
+    table = pd.concat(found, ignore_index=True)[_COLUMNS] if found else pd.DataFrame()
+    if table.empty:
+        raise AnalysisError(f"search {search.name} has no record of epochs of these networks")
+    return table
+
+
+def trials_to_learn(
+    search: Search, wanted: Sequence[str] = (), fold: int | None = None
+) -> dict[str, pd.DataFrame]:
+    """The trials of each network that :func:`compute_learning` takes, by its name there.
+
+    Args:
+        search, wanted, fold: as of :func:`compute_learning`.
+
+    Raises:
+        AnalysisError: there is no such network or fold, or there are too many networks.
+    """
+    description = search.description
     titles = labelled(search.finished, description)
     named = _named(titles, description)
     names = {name: number for number, title in enumerate(titles, 1) for name in named[title]}
@@ -86,17 +112,7 @@ def compute_learning(
             f"{len(chosen)} networks do not fit into a figure; choose up to {MOST_NETWORKS} with "
             f"--network, by the numbers that `{listing}` gives them"
         )
-    epochs = read_table(search.storage, "epochs", None, search.on_damage, description)
-    found = [
-        _curves(
-            epochs[epochs["trial_id"].isin(list(by_name[name]["trial_id"]))], description, window
-        ).assign(network=name)
-        for name in chosen
-    ]
-    table = pd.concat(found, ignore_index=True)[_COLUMNS] if found else pd.DataFrame()
-    if table.empty:
-        raise AnalysisError(f"search {search.name} has no record of epochs of these networks")
-    return table
+    return {name: by_name[name] for name in chosen}
 
 
 def _named(

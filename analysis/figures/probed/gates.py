@@ -1,4 +1,4 @@
-"""How much of depth a gate lets pass, by class and condition, and examples of either end."""
+"""The weight of depth in a gate, by condition and class, and examples of either end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import train_label
@@ -17,14 +17,14 @@ from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_title,
     drawn,
+    label_rows,
     new_figure,
-    readable_ink,
 )
 from fusion_search.analysis.figures.probed.chosen import label_word
 from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import rows_of
 
-_SCALE: Final = Normalize(0.0, 1.0)  # all that a weight can be, so that gates can be compared
+_TALLEST: Final = 12.0  # inches of the classes, where they have room at that
 Pictures = Mapping[tuple[str, int], tuple[Array, Array]]
 
 
@@ -55,7 +55,7 @@ def draw_gates(
     title: str = "",
     caption: str = "",
 ) -> Figure:
-    """Draw a map of the mean weight of depth, classes below each other, and examples below it.
+    """Draw the distribution of the weight of depth by condition and by class, and examples below.
 
     Args:
         gates: as :func:`analysis.rgbd.gates.compute_gates` gives it.
@@ -67,53 +67,63 @@ def draw_gates(
     """
     shown = [row for row in rows_of(examples) if (row["split"], row["number"]) in pictures]
     tests = list(description.test_columns)
-    table = gates.pivot_table("mean", "class", tests, sort=False)
-    height = 1.6 + 0.3 * len(table) + (2.6 if shown else 0)
-    figure = new_figure(2.4 + max(0.75 * table.shape[1], 1.1 * len(shown), 4.0), height)
+    met = gates[tests].itertuples(index=False, name=None)
+    told = gates.assign(condition=[train_label(one, description) for one in met])
+    several = told["condition"].nunique()
+    classes = told.loc[told["label"] >= 0, "class"].nunique()
+    tall = max(0.3 * classes, min(classes * (0.15 + 0.1 * several), _TALLEST), 0.35 * several)
+    figure = new_figure(max(9.0, 2.4 + 1.1 * len(shown)), 1.8 + tall + (2.6 if shown else 0))
     above, *below = figure.subfigures(
-        2 if shown else 1,
-        1,
-        height_ratios=[1.2 + 0.3 * len(table), 2.6][: 2 if shown else 1],
-        squeeze=False,
+        2 if shown else 1, 1, height_ratios=[1.4 + tall, 2.6][: 2 if shown else 1], squeeze=False
     )[:, 0]
-    _draw_map(above.subplots(), table, description)
+    _draw_distributions(above.subplots(1, 2), told)
     if shown:
         _draw_examples(
             below[0].subplots(2, len(shown), squeeze=False), shown, pictures, description
         )
     add_title(figure, title)
-    note = "Mean over features and examples of how much of depth passes: 1 is depth alone."
+    note = (
+        "Weight of depth: how much of depth passes, of all features of all examples; 1 is depth "
+        "alone, 0 colours alone. Dot: median; bar: 10 to 90 %; tick: mean. "
+        "Each condition has one colour at either side."
+    )
     if shown:
         where = train_label(tuple(shown[0][one] for one in tests), description)
         note += (
-            f" Below: colours and depth of the examples with the least and the most of it at "
+            f" Below: colours and depth of the examples with the least and the most depth at "
             f"{where}; near is bright, white was not measured."
         )
     add_caption(figure, f"{caption} {note}".strip())
     return figure
 
 
-def _draw_map(axes: Axes, table: pd.DataFrame, description: TaskDescription) -> None:
-    values = table.to_numpy(dtype=float)
-    image = axes.imshow(values, cmap="PuOr", norm=_SCALE, aspect="auto")
-    conditions = table.columns.to_frame().itertuples(index=False, name=None)
-    words = [train_label(one, description).replace(", ", "\n") for one in conditions]
-    axes.set_xticks(range(len(words)), words, fontsize=7)
-    axes.set_yticks(range(len(table)), list(table.index), fontsize=8)
-    for row, column in np.ndindex(*values.shape):
-        if np.isfinite(values[row, column]):
-            axes.text(
-                column,
-                row,
-                f"{values[row, column]:.2f}",
-                color=readable_ink(float(values[row, column]), _SCALE, image.cmap),
-                ha="center",
-                va="center",
-                fontsize=7,
-            )
-    bar = axes.figure.colorbar(image, ax=axes)
-    bar.set_label("weight of depth", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+def _draw_distributions(panels: Any, told: pd.DataFrame) -> None:
+    """By condition at the left, by class at the right, conditions in the same colours."""
+    left, right = panels
+    conditions = list(told["condition"].unique())
+    colours = colormaps["viridis"](np.linspace(0, 0.85, len(conditions)))
+    label_rows(left, [one.replace(", ", "\n") for one in conditions])
+    classes = list(told.loc[told["label"] >= 0, "class"].unique())
+    label_rows(right, classes)
+    for row in rows_of(told):
+        number = conditions.index(row["condition"])
+        if row["label"] < 0:
+            axes, place = left, float(number)
+        else:
+            within = (number + 0.5) / len(conditions) - 0.5
+            axes, place = right, classes.index(row["class"]) + 0.7 * within
+        _draw_distribution(axes, place, row, colours[number])
+    for axes, heading in ((left, "by test condition, all classes"), (right, "by class")):
+        axes.set_xlim(0.0, 1.0)  # all that a weight can be, so that gates can be compared
+        axes.axvline(0.5, color="0.6", linestyle=":", linewidth=1)
+        axes.set_xlabel("weight of depth", fontsize=9)
+        axes.set_title(heading, fontsize=9)
+
+
+def _draw_distribution(axes: Axes, place: float, row: Mapping[str, Any], colour: Any) -> None:
+    axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
+    axes.plot(row["median"], place, "o", color=colour, markersize=4)
+    axes.plot(row["mean"], place, "|", color="black", markersize=7)
 
 
 def _draw_examples(
@@ -126,7 +136,6 @@ def _draw_examples(
         rgb, depth = pictures[row["split"], row["number"]]
         draw_input(panels[0, place], rgb, 1.0)
         word = label_word(int(row["label"]), description)
-        which = "most" if row["trusts"] == "depth" else "least"
-        panels[0, place].set_title(f"{which} depth: {row['depth']:.3f}\n{word}", fontsize=7)
+        panels[0, place].set_title(f"{row['which']}: {row['depth']:.3f}\n{word}", fontsize=7)
         panels[1, place].imshow(np.where(depth == 0, np.nan, depth), cmap="viridis_r")
         panels[1, place].set_axis_off()

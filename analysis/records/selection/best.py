@@ -10,8 +10,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import pandas as pd
+
 from fusion_search.analysis.records.advice import confirmed_search
-from fusion_search.analysis.records.samples import Objective
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.samples import Objective, rows_of
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.tables import FINISHED
 from fusion_search.analysis.records.words.data import data_kind
 from fusion_search.analysis.records.words.names import column_words, shared_parts
@@ -134,9 +138,23 @@ class BestSample:
     @property
     def trial_ids(self) -> list[str]:
         """Of the best sample, the best first; none where no sample is whole."""
-        if not self._samples or self._rank(self._best)[0] == -math.inf:
-            return []
-        own, sign = self._samples[self._best], self.objective.sign
+        return self._ids(self._best) if self._samples and self._is_whole(self._best) else []
+
+    def samples(self, count: int) -> list[list[str]]:
+        """The trials of that many whole samples, the best first."""
+        whole = sorted(filter(self._is_whole, self._samples), key=self._rank, reverse=True)
+        return [self._ids(key) for key in whole[:count]]
+
+    @property
+    def not_whole(self) -> int:
+        """How many samples are not judged, for they are not whole."""
+        return len(self._samples) - sum(map(self._is_whole, self._samples))
+
+    def _is_whole(self, key: str) -> bool:
+        return self._rank(key)[0] > -math.inf
+
+    def _ids(self, key: str) -> list[str]:
+        own, sign = self._samples[key], self.objective.sign
         return sorted(own, key=lambda one: (-sign * own[one].value, one))
 
     @property
@@ -178,3 +196,38 @@ def _sample_key(row: Mapping[str, Any]) -> str:
     if not isinstance(text, str):
         return str(row["trial_id"])
     return json.dumps({**json.loads(text), **dict.fromkeys(_WITHIN_SAMPLE)}, sort_keys=True)
+
+
+def best_lines(
+    best: BestSample | None, trials: pd.DataFrame, description: TaskDescription | None = None
+) -> list[str]:
+    """A line on the best sample, of each kind of data where a sweep has several.
+
+    Args:
+        best: of a search; None where it has none.
+        trials: its table.
+        description: of its task, where a single trial's result is to be told.
+    """
+    lines = []
+    for kind, own in best.kinds().items() if best is not None else ():
+        of = f", {kind}" if kind else ""
+        over = ""
+        if len(own.trial_ids) == 1 and description is not None:
+            (row,) = rows_of(trials[trials["trial_id"] == own.trial_ids[0]])
+            over = f" with {over_grid(row, description)}"
+        if own.trial_ids:
+            what = "best trial" if len(own.trial_ids) == 1 else "best"
+            lines.append(printable(f"{what}{of}: {own.name}{over}; chosen by {own.words}"))
+    return lines
+
+
+def over_grid(row: Mapping[str, Any], description: TaskDescription) -> str:
+    """How well a finished trial did, from its row of ``trials``."""
+    metric = description.metric
+    mean = f"{metric.words} {metric.text(row[f'mean_{metric.name}'])}"
+    if not description.axes:
+        return mean
+    trained = row[f"train_condition_{metric.name}"]
+    known = trained is not None and not math.isnan(trained)
+    at = f" ({metric.text(trained)} at its train condition)" if known else ""
+    return f"{mean} over the grid{at}"

@@ -40,7 +40,7 @@ def early_fusion(options: argparse.Namespace) -> int:
     probed = probe_of(search, trial)
     table = compute_claims(found, before_sound(search, trial, probed))
     name = f"{search.name}-claims"
-    caption = data_caption(search)
+    caption = data_caption(search.finished)
     write_text(options, claims_text(search.name, table, [finished_words(search), caption]), name)
     with _said_if_not_drawn():  # as after the sheet, which is described
         figure = draw_claims(

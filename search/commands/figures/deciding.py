@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
+from fusion_search.analysis.folds.comparison import NOTHING
 from fusion_search.analysis.records.advice import command, go_on_command, read_options
 from fusion_search.analysis.records.selection import (
     AnalysisError,
@@ -41,6 +42,25 @@ def more_folds(search: Search, decisions: Iterable[Any]) -> list[str]:
         return []
     again = _launch(search, f"{search.name}-all-folds", "folds=all")
     return [f"{needed} folds could decide; as many as the data have are trained by `{again}`."]
+
+
+def other_sizes(search: Search, decisions: Collection[Any]) -> list[str]:
+    """A sentence with the command that compares networks whatever they differ in.
+
+    Where a table of those that are else alike lacks what the others are compared with.
+
+    Args:
+        search: that is drawn; of a confirmation the report of its search compares them.
+        decisions: of its tables.
+    """
+    if NOTHING not in decisions:
+        return []
+    confirmed, storage = confirmed_by(search), search.storage.parent.location
+    words = ("draw", "folds", search.name) if confirmed is None else ("report", confirmed)
+    return [
+        f"Where there is {NOTHING}, plain fusion was not trained with these settings, such as "
+        f"sizes; networks of any settings are compared by `{command(*words, storage=storage)}`."
+    ]
 
 
 def more_seeds(search: Search, paired_seeds: int) -> list[str]:

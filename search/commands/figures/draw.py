@@ -43,6 +43,7 @@ from fusion_search.analysis.figures.timeline import (
 from fusion_search.analysis.folds.runs import distinct
 from fusion_search.analysis.paired import difference_text, region_lines
 from fusion_search.analysis.records.advice import command
+from fusion_search.analysis.records.description import TaskDescription
 from fusion_search.analysis.records.samples import objectives_of, rows_of
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import (
@@ -62,6 +63,7 @@ from fusion_search.analysis.records.words.networks import (
 )
 from fusion_search.search.commands.figures.deciding import more_seeds
 from fusion_search.search.commands.figures.drawing_options import (
+    chosen_trial,
     data_caption,
     levels_of,
     open_parts,
@@ -72,6 +74,7 @@ from fusion_search.search.commands.figures.drawing_options import (
     save,
     save_numbers,
     say,
+    say_kinds,
     specification_of,
     wanted_conditions,
     write,
@@ -119,7 +122,7 @@ def grids(options: argparse.Namespace) -> int:
             description.metric,
             scale=scale,
             title=f"{search.name}: {words}",
-            caption=_caption(search),
+            caption=_caption(_at(of_network(search.finished, network), declared, description)),
         )
         save(options, figure, part, f"{search.name}-{drawn}{'' if options.trial else told}")
     name = f"{search.name}-{drawn.replace('grids', 'dependence')}"
@@ -143,15 +146,23 @@ def trials_of(search: Search, wanted: str) -> Search:
         for one in read_candidates(search.storage):
             if one["label"] == wanted or (wanted == BEST and one["rank"] == 1):
                 return search.only(one["trial_ids"])
-    best = best_sample(search).trial_ids if wanted == BEST else []
-    return search.only(
-        best or [choose_trial(search, None if wanted == BEST else wanted)["trial_id"]]
-    )
+    best = best_sample(search)
+    if wanted != BEST or not best.trial_ids:
+        return search.only([choose_trial(search, None if wanted == BEST else wanted)["trial_id"]])
+    say_kinds(best)
+    return search.only(best.trial_ids)
 
 
-def _caption(search: Search) -> str:
-    """What the trials saw, and what is pooled."""
-    return f"{data_caption(search)} {repetition_words(search.finished)}".strip()
+def _caption(trials: pd.DataFrame) -> str:
+    """What the trials of a figure saw, and what is pooled."""
+    return f"{data_caption(trials)} {repetition_words(trials)}".strip()
+
+
+def _at(
+    trials: pd.DataFrame, wanted: Sequence[TrainCondition], description: TaskDescription
+) -> pd.DataFrame:
+    """Those at some train conditions."""
+    return pd.concat([at_train(trials, one, description) for one in wanted])
 
 
 def _suffixes(networks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -177,11 +188,12 @@ def _curves(options: argparse.Namespace, search: Search, figure: str) -> int:
         (table[table["axis"] == ""], draw_intervals, f"{figure}-intervals"),
     ):
         if len(part):
+            own = [of_network(search.finished, one) for one in networks(part, description)]
             drawn = draw(
                 part,
                 description,
                 title=f"{search.name}: {description.metric.words}",
-                caption=_caption(search),
+                caption=_caption(pd.concat(own)),
             )
             save(options, drawn, part, f"{search.name}-{name}")
     return 0
@@ -250,13 +262,14 @@ def _draw_fusion(
     description = search.description
     table, regions = tables
     planned = at_train(search.planned, condition, description)[DEPTH].unique()
+    own = at_train(search.finished, condition, description)
     figure = draw_fusion(
         table,
         condition,
         {int(depth): depth_name(int(depth), levels_of(search)) for depth in planned},
         description,
         title=f"{title}: trained at {train_label(condition, description)}",
-        caption=f"{_caption(search)} {differing_words(search)}".strip(),
+        caption=f"{_caption(own)} {differing_words(search)}".strip(),
     )
     snrs = [
         f"{axis.short.replace(' ', '-')}{snr_label(snr)}"
@@ -303,7 +316,7 @@ def unimodal(options: argparse.Namespace) -> int:
 def timeline(options: argparse.Namespace) -> int:
     """``draw timeline``."""
     search = opened(options)
-    trial = choose_trial(search, options.trial)
+    trial = chosen_trial(search, options.trial)
     table = read_activations(search, trial["trial_id"])
     examples = table[["split", "number"]].drop_duplicates()
     if len(examples) > options.most:
@@ -321,7 +334,7 @@ def draw_timelines(
 ) -> None:
     """One figure for each example in a trial's ``activations`` table."""
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
-    data = data_caption(search.only([trial["trial_id"]]))
+    data = data_caption(trial.to_frame().T)
     for (split, number), part in table.groupby(["split", "number"], sort=False):
         example = f"{split} example {number}"
         figure = draw_timeline(
@@ -355,7 +368,7 @@ def replay(options: argparse.Namespace) -> int:
         options.within,
         objective=objective,
         title=f"{options.name}: searchers replayed",
-        caption=data_caption(search),
+        caption=data_caption(search.finished),
     )
     save(options, figure, runs, f"{options.name}-replay")
     print(f"trials to reach within {options.within:g} of the best recorded value {optimum:.4f}:")

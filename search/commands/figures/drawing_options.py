@@ -24,6 +24,7 @@ from fusion_search.analysis.records.selection import (
     open_search,
     read_specification,
 )
+from fusion_search.analysis.records.selection.best import BestSample
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, parse_parquet
 from fusion_search.analysis.records.words.data import data_sentence
@@ -146,14 +147,39 @@ def levels_of(search: Search) -> int:
     return int(search.finished["levels"].max()) if "levels" in search.finished else 0
 
 
-def data_caption(search: Search) -> str:
-    """What the trials saw, for below a figure."""
-    return data_sentence(search.finished["data_note"].dropna())
+def data_caption(trials: pd.DataFrame) -> str:
+    """What trials saw, for below a figure of these."""
+    return data_sentence(trials["data_note"].dropna())
 
 
 def opened(options: argparse.Namespace) -> Search:
     """The search that was named; says which records cannot be read. Raises ``AnalysisError``."""
     return open_search(storage_at(storage_of(options)), options.name, say_damage)
+
+
+def chosen_trial(search: Search, wanted: str | None) -> pd.Series:
+    """The row of a finished trial, as ``choose_trial`` finds it; says where others are best, too.
+
+    Args:
+        search: its trials.
+        wanted: of an id or name; None for the best.
+    """
+    # Imports Matplotlib, which a verb that draws nothing does without.
+    from fusion_search.analysis.figures.timeline import best_sample, choose_trial
+
+    row = choose_trial(search, wanted)
+    if wanted is None:
+        say_kinds(best_sample(search))
+    return row
+
+
+def say_kinds(best: BestSample) -> None:
+    """Say of which kind of data the best of all is that is taken, where a sweep has several."""
+    kinds = {kind: own.trial_ids for kind, own in best.kinds().items()}
+    taken = [kind for kind, ids in kinds.items() if ids == best.trial_ids]
+    others = [f"{kind}: {ids[0]}" for kind, ids in kinds.items() if ids and kind not in taken]
+    if others:
+        say(f"the best of {taken[0]} is taken; that of others by --trial: {'; '.join(others)}")
 
 
 def storage_at(location: str) -> Storage:

@@ -9,7 +9,11 @@ import pandas as pd
 
 from fusion_search.analysis.conditions import repetition_words, train_label
 from fusion_search.analysis.figures.folds.intervals import draw_folds
-from fusion_search.analysis.figures.folds.learning import compute_learning, draw_learning
+from fusion_search.analysis.figures.folds.learning import (
+    compute_learning,
+    draw_learning,
+    trials_to_learn,
+)
 from fusion_search.analysis.folds.comparison import compute_folds
 from fusion_search.analysis.folds.runs import fold_measures
 from fusion_search.analysis.folds.text import folds_text
@@ -19,7 +23,7 @@ from fusion_search.analysis.xflow.claims import compute_claims
 from fusion_search.analysis.xflow.noise import compute_noise, with_regions
 from fusion_search.analysis.xflow.tables import compute_xflow
 from fusion_search.analysis.xflow.text import HONEST, xflow_text
-from fusion_search.search.commands.figures.deciding import more_folds
+from fusion_search.search.commands.figures.deciding import more_folds, other_sizes
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -41,11 +45,13 @@ def folds(options: argparse.Namespace) -> int:
         description.metric,
         classes=description.classes,
         title=f"{search.name}: {description.metric.words} over folds",
-        caption=data_caption(search),
+        caption=data_caption(search.finished),
     )
     name = f"{search.name}-folds"
     save(options, figure, table, name)
-    write_text(options, folds_text(table, measures, search, _notes(search, table)), name)
+    write_text(
+        options, folds_text(table, measures, search, _notes(search, search.finished, table)), name
+    )
     return 0
 
 
@@ -64,14 +70,15 @@ def _row_names(table: pd.DataFrame, search: Search) -> list[str]:
 def learning(options: argparse.Namespace) -> int:
     """``draw learning``: metrics and loss over the epochs."""
     search = open_all(options)
-    table = compute_learning(search, options.networks or (), options.fold, options.window)
+    wanted = (options.networks or (), options.fold)
+    table = compute_learning(search, *wanted, options.window)
     fold = "" if options.fold is None else f"-fold{options.fold}"
     figure = draw_learning(
         table,
         search.description,
         options.window,
         title=f"{search.name}: training" + (f", fold {options.fold}" if fold else ""),
-        caption=data_caption(search),
+        caption=data_caption(pd.concat(trials_to_learn(search, *wanted).values())),
     )
     save(options, figure, table, f"{search.name}-learning{fold}")
     return 0
@@ -82,6 +89,7 @@ def xflow(options: argparse.Namespace) -> int:
     search = open_all(options)
     metric = search.description.metric
     table, groups = compute_xflow(search)
+    kept = pd.concat([one.trials for one in groups])
     measures = [
         one if one.optimistic else replace(one, words=f"{metric.words}, {HONEST}")
         for one in fold_measures(search.finished, search.description)
@@ -100,25 +108,32 @@ def xflow(options: argparse.Namespace) -> int:
         metric,
         classes=search.description.classes,
         title=f"{search.name}: {groups[0].words if not several else 'XFlow'} over folds",
-        caption=data_caption(search),
+        caption=data_caption(kept),
     )
     save(options, figure, table, name)
     if judged:
         save_numbers(options, claims, f"{name}-claims")
     save_numbers(options, noise, f"{name}-noise")
-    text = xflow_text(search.name, table, groups, claims, noise, metric, _notes(search, table))
+    notes = [*other_sizes(search, list(table["decision"])), *_notes(search, kept, table)]
+    text = xflow_text(search.name, table, groups, claims, noise, metric, notes)
     write_text(options, text, name)
     return 0
 
 
-def _notes(search: Search, table: pd.DataFrame) -> list[str]:
-    """What could decide what is open in a table; of how many trials, on which data."""
-    splits = "; ".join(sorted(search.finished["split"].unique()))
+def _notes(search: Search, trials: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """What could decide what is open in a table; of how many trials, on which data.
+
+    Args:
+        search: of the table.
+        trials: that it has.
+        table: with decisions.
+    """
+    splits = "; ".join(sorted(trials["split"].unique()))
     measured = f"Measured on the {splits} split."
     return [
         *more_folds(search, table["decision"]),
         finished_words(search),
         measured,
-        data_caption(search),
-        *filter(None, [repetition_words(search.finished)]),
+        data_caption(trials),
+        *filter(None, [repetition_words(trials)]),
     ]

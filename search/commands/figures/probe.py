@@ -18,13 +18,12 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage
 from fusion_search.analysis.records.tables import SCHEMA_VERSION, to_parquet
-from fusion_search.analysis.rgbd.paper import GATES
 from fusion_search.analysis.rgbd.variants import TASK as RGBD
-from fusion_search.analysis.rgbd.variants import variant
+from fusion_search.analysis.rgbd.variants import gate_of
 from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.conditions import ABSENT, ORIGINAL
+from fusion_search.search.commands.figures.drawing_options import chosen_trial, save, say
 from fusion_search.search.commands.figures.drawing_options import opened as open_records
-from fusion_search.search.commands.figures.drawing_options import save, say
 from fusion_search.search.commands.options import data_of, storage_of
 from fusion_search.search.records.task_code import launched_elsewhere
 from fusion_search.search.running.trained import recorded
@@ -52,10 +51,10 @@ ALL: Final = "all"
 
 def probe_trial(options: argparse.Namespace) -> int:
     """``probe NAME``: what a trained network makes of examples, into ``activations``."""
-    from fusion_search.analysis.figures.timeline import choose_trial, is_probed
+    from fusion_search.analysis.figures.timeline import is_probed
 
     search = open_records(options)
-    row = choose_trial(search, options.trial)
+    row = chosen_trial(search, options.trial)
     try:
         task = find_task(str(row["task"]), data_of(options))
     except MissingTaskError as error:
@@ -76,7 +75,7 @@ def probe_trial(options: argparse.Namespace) -> int:
     names = dict.fromkeys(one.name for one in kept)
     print(f"arrays: {', '.join(map(printable, names))}")
     named = (search.name, "--trial", specification.trial_id)
-    first, *others = _figures(kept, len(examples), gate=row["task"] == RGBD and _is_gate(row))
+    first, *others = _figures(kept, len(examples), gate=row["task"] == RGBD and _has_gate(row))
     of = (search.name,) if first == RGBD else named
     draw = command("draw", first, *of, storage=storage_of(options))
     counts = [
@@ -108,10 +107,9 @@ def _figures(kept: Sequence[Probed], examples: int, *, gate: bool) -> list[str]:
     return [name for name, there in found.items() if there] or ["timeline"]
 
 
-def _is_gate(row: pd.Series) -> bool:
+def _has_gate(row: pd.Series) -> bool:
     """Whether ``draw rgbd`` shows what the gate of an RGB-D trial does."""
-    found = variant({str(name): value for name, value in row.items()})
-    return row["split"] == "test" and found is not None and found in GATES
+    return gate_of({str(name): value for name, value in row.items()}) is not None
 
 
 def _examples(

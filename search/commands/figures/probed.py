@@ -50,7 +50,6 @@ from fusion_search.analysis.figures.probed.embedding import (
 from fusion_search.analysis.figures.probed.following import compute_following
 from fusion_search.analysis.figures.probed.maps import compute_maps, draw_maps, frames_of, is_map
 from fusion_search.analysis.figures.timeline import (
-    choose_trial,
     how_to_probe,
     is_probed,
     read_activations,
@@ -61,6 +60,7 @@ from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
 from fusion_search.analysis.records.words.networks import placement_words
 from fusion_search.search.commands.figures.drawing_options import (
+    chosen_trial,
     data_caption,
     opened,
     save,
@@ -117,7 +117,7 @@ def _tell_clusters(
 def _clusters_over_folds(options: argparse.Namespace) -> int:
     """Whether vectors cluster, of who was tested in any fold in which this network was probed."""
     search = opened(options)
-    trial = choose_trial(search, options.trial)
+    trial = chosen_trial(search, options.trial)
     probes = {}
     for row in rows_of(other_folds(search, trial)):
         trial_id = row["trial_id"]
@@ -205,11 +205,11 @@ def maps(options: argparse.Namespace) -> int:
 def _probed(options: argparse.Namespace) -> tuple[Search, pd.Series, pd.DataFrame, str]:
     """The search, its trial, what was probed of it at the first condition, and a caption."""
     search = opened(options)
-    trial = choose_trial(search, options.trial)
+    trial = chosen_trial(search, options.trial)
     table = read_activations(search, trial["trial_id"])
     print(f"trial: {printable(trial['trial_name'])} ({trial['trial_id']})")
     there, condition = at_first_condition(table, search.description)
-    data = data_caption(search.only([trial["trial_id"]]))
+    data = data_caption(trial.to_frame().T)
     caption = f"Trial {trial['trial_name']}. {data} {condition}".strip()
     return search, trial, there, caption
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -21,14 +21,13 @@ from fusion_search.analysis.figures.timeline import (
 from fusion_search.analysis.folds.runs import fold_measures
 from fusion_search.analysis.records.description import ORIGINAL
 from fusion_search.analysis.records.samples import rows_of
-from fusion_search.analysis.records.selection import Search, count_label
+from fusion_search.analysis.records.selection import AnalysisError, Search, count_label
 from fusion_search.analysis.rgbd.gates import compute_gates, depth_weights, extreme_examples
 from fusion_search.analysis.rgbd.imbalance import compute_gains, compute_imbalance
-from fusion_search.analysis.rgbd.paper import GATES
 from fusion_search.analysis.rgbd.tables import compute_flattery, compute_rgbd
 from fusion_search.analysis.rgbd.text import gates_text, rgbd_text
-from fusion_search.analysis.rgbd.variants import told_apart
-from fusion_search.search.commands.figures.deciding import more_folds
+from fusion_search.analysis.rgbd.variants import TASK, gate_of, told_apart
+from fusion_search.search.commands.figures.deciding import more_folds, other_sizes
 from fusion_search.search.commands.figures.drawing_options import (
     data_caption,
     finished_words,
@@ -47,7 +46,15 @@ def rgbd(options: argparse.Namespace) -> int:
     """``draw rgbd``: tables, the hypothesis, random folds against folds by instance, and gates."""
     search = open_all(options)
     metric, name = search.description.metric, f"{search.name}-rgbd"
-    table, groups = compute_rgbd(search)
+    gated = _gated(search)
+    try:
+        table, groups = compute_rgbd(search)
+    except AnalysisError as error:
+        if not any(is_probed(search, row["trial_id"]) for row in gated):
+            raise
+        say(f"probed gates alone, without tables: {error}")
+        _gates(options, search, gated)
+        return 0
     grid = search.read_grids()
     gains = {one.words: compute_gains(one, grid, search.description) for one in groups}
     gains = {words: own for words, own in gains.items() if len(own)}
@@ -57,6 +64,7 @@ def rgbd(options: argparse.Namespace) -> int:
     imbalance = pd.concat(judged, ignore_index=True) if judged else pd.DataFrame()
     flattery = compute_flattery(groups, metric)
     common, apart = told_apart(groups)
+    kept = pd.concat([one.trials for one in groups], ignore_index=True)
     labels = [
         ", ".join(filter(None, [row["variant"], apart[row["group"]]])) for row in rows_of(table)
     ]
@@ -70,7 +78,7 @@ def rgbd(options: argparse.Namespace) -> int:
         metric,
         classes=search.description.classes,
         title=f"{search.name}: {common or 'RGB-D'}",
-        caption=data_caption(search),
+        caption=data_caption(kept),
     )
     save(options, figure, table, name)
     if len(flattery):
@@ -81,20 +89,27 @@ def rgbd(options: argparse.Namespace) -> int:
             imbalance.replace({"group": apart}),
             metric,
             title=f"{search.name}: what a gate gains under unequal noise, {common}".strip(", "),
-            caption=data_caption(search),
+            caption=data_caption(pd.concat([one.trials for one in groups if one.words in gains])),
         )
         save(options, figure, imbalance, f"{name}-imbalance")
-    kept = pd.concat([one.trials for one in groups], ignore_index=True)
     judged_by = [*table["decision"], *(imbalance["sentence"] if judged else ())]
     notes = [
         *more_folds(search, judged_by),
+        *other_sizes(search, judged_by),
         *(finished_words(search), *_left_out(len(search.finished) - len(kept))),
-        *(data_caption(search), *filter(None, [repetition_words(search.finished)])),
+        *(data_caption(kept), *filter(None, [repetition_words(kept)])),
     ]
     text = rgbd_text(search.name, table, groups, imbalance, flattery, metric, notes)
     write_text(options, text, name)
-    _gates(options, search, kept[kept["variant"].isin(GATES)])
+    _gates(options, search, gated)
     return 0
+
+
+def _gated(search: Search) -> list[dict[str, Any]]:
+    """The finished trials whose streams end in a gate, searched ones with couplings, too."""
+    if search.description.task != TASK:
+        return []
+    return [row for row in rows_of(search.finished) if gate_of(row) is not None]
 
 
 def _left_out(count: int) -> list[str]:
@@ -105,13 +120,13 @@ def _left_out(count: int) -> list[str]:
     return [f"Left out: {trials} with couplings or connections, of which the paper has none."]
 
 
-def _gates(options: argparse.Namespace, search: Search, trials: pd.DataFrame) -> None:
+def _gates(options: argparse.Namespace, search: Search, gated: Sequence[Mapping[str, Any]]) -> None:
     """What the gates of probed trials do; where none was probed, how one is."""
-    probed = [row for row in rows_of(trials) if is_probed(search, row["trial_id"])]
+    probed = [row for row in gated if is_probed(search, row["trial_id"])]
     for row in probed:
         _gate(options, search, row)
-    if not probed and len(trials):
-        say(f"no gate was probed; {probing(search, trials['trial_id'])}")
+    if gated and not probed:
+        say(f"no gate was probed; {probing(search, [row['trial_id'] for row in gated])}")
 
 
 def probing(search: Search, trials: Iterable[str]) -> str:
@@ -138,7 +153,8 @@ def _met(search: Search) -> list[tuple[str, str]]:
 
 def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -> None:
     activations = read_activations(search, row["trial_id"])
-    weights = depth_weights(activations, row["variant"], search.description)
+    gate = str(gate_of(row))
+    weights = depth_weights(activations, gate, search.description)
     if weights.empty:
         say(f"the probe of {row['trial_name']} kept no gate; probe with --array gate, or without")
         return
@@ -150,8 +166,8 @@ def _gate(options: argparse.Namespace, search: Search, row: Mapping[str, Any]) -
         examples,
         pictures_of(activations, examples),
         search.description,
-        title=f"{search.name}: how much of depth passes, {row['variant']}",
-        caption=f"Trial {row['trial_name']}. {data_caption(search.only([row['trial_id']]))}",
+        title=f"{search.name}: weight of depth, {gate}",
+        caption=f"Trial {row['trial_name']}. {data_caption(pd.DataFrame([row]))}",
     )
     save(options, figure, table, name)
     write_text(options, gates_text(table, examples, row["trial_name"], search.description), name)

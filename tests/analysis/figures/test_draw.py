@@ -155,6 +155,32 @@ def test_figures_of_builtin_data_say_so(storage: Storage, tmp_path: Path) -> Non
     assert NOTE.split(" (")[0] in (tmp_path / "made-up-grids-depth0.svg").read_text()
 
 
+def test_a_figure_tells_the_data_of_its_own_trials(storage: Storage, tmp_path: Path) -> None:
+    """Not those of another network, or train condition, of the search."""
+    made = {
+        "apples": Trial(PAIR),
+        "pears": Trial(PAIR, depth=1),
+        "plums": Trial((0.25, 0.25), depth=1),
+        "figs": Trial(PAIR, streams=("audio",)),
+    }
+    fill(storage, [replace(one, extra={"data_note": note}) for note, one in made.items()])
+    words = ["made-up", "--storage", storage.location, "--output", str(tmp_path)]
+    pair = ["--train", *map(str, PAIR)]
+    assert main(["draw", "grids", *words, *pair]) == 0
+    assert main(["draw", "fusion", *words, *pair]) == 0
+    assert main(["draw", "unimodal", *words]) == 0
+    told = {}
+    for path in tmp_path.glob("*.svg"):
+        text = path.read_text()
+        told[path.stem] = [note for note in made if note in text]
+    assert told == {
+        "made-up-grids-depth0": ["apples"],
+        "made-up-grids-depth1": ["pears"],
+        "made-up-fusion-audio0.5-visual0.25": ["apples", "pears"],
+        "made-up-unimodal": ["figs"],
+    }
+
+
 def test_noise_draws_one_example_at_ten_snrs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

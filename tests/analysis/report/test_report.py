@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 import subprocess
@@ -18,8 +19,9 @@ from descriptions import clips_description, sensors_description
 from synthetic_search import DIGITS, NOTE, frame, open_made_up, placement, random_search, row
 
 from fusion_search.analysis.records.advice import RunOptions
-from fusion_search.analysis.records.samples import FEWEST_SAMPLES
-from fusion_search.analysis.records.selection import Search
+from fusion_search.analysis.records.samples import FEWEST_SAMPLES, choosing_objective, rows_of
+from fusion_search.analysis.records.selection import Search, identity_columns
+from fusion_search.analysis.records.selection.best import BestSample, best_lines
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
@@ -395,6 +397,9 @@ def test_a_confirmation_is_made_again_by_confirming(tmp_path: Path) -> None:
     assert "fusion-search launch" not in page.text
     confirm = f"fusion-search confirm made-up --storage {tmp_path}\n"
     assert confirm in page.text + "\n"
+    # Nor is any of them the best: the report of what they confirm compares them.
+    assert f"are compared by: fusion-search report made-up --storage {tmp_path}" in page.text
+    assert "chosen by" not in page.text
     search.storage.write(b"[]", "specification.yaml")
     page = Page(build_report(search))
     assert "fusion-search launch" not in page.text
@@ -422,31 +427,90 @@ def test_the_page_says_of_modules_and_time_what_was_found(
     assert f"{'3m 00s' if searched else '1 s'} of trials, one after another" in text
 
 
-def test_a_sweep_over_folds_tells_its_trials_apart(tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"sample": None, "objective_values": None}
-    rows = [
-        row(k, 0.5 + k / 100, fold=k // 2, trial_id=f"{k}a5d478a5150"[:12], **fields)
-        for k in range(4)
-    ]
-    search = open_made_up(tmp_path, frame(rows))
+def sweep_over_folds(folder: Path, **data: tuple[str, str]) -> Search:
+    """Two networks in two folds: of the better in validation the tests are the worse.
+
+    Args:
+        folder: of all searches.
+        data: a setting of the data and its two values, if any.
+    """
+    ((name, kinds),) = data.items() or [("", ("",))]
+    rows, settings = [], []
+    for number, (kind, widened, fold) in enumerate(
+        itertools.product(kinds, (False, True), range(2))
+    ):
+        own = {name: kind} if name else {}
+        settings.append(json.dumps({**own, "widened": widened, "width": 4}))
+        plain = {"network": {"widened": widened}, "data": own, "fold": fold}
+        made = row(
+            number,
+            0.5 - widened / 4 + fold / 100,
+            trial_id=f"{number}a5d478a5150",
+            trial_name=", ".join(filter(None, [kind, widened and "widened", f"fold {fold}"])),
+            specification=json.dumps(plain),
+            validation_accuracy=0.25 + widened / 4,
+            split="test",
+            **{"fold": fold, "sample": None, "objective_values": None},
+        )
+        rows.append(made)
+    search = open_made_up(folder, frame(rows))
     search.storage.write(b"name: made-up\nsweep: []\n", SPECIFICATION_FILE)
-    settings = [json.dumps({"widened": bool(k % 2), "width": 4}) for k in range(4)]
-    search = replace(search, trials=search.trials.assign(varied_settings=settings))
-    html = build_report(search)
+    trials = search.trials.assign(varied_settings=settings)
+    return replace(search, trials=trials, planned=trials[identity_columns(DIGITS)])
+
+
+def test_a_sweep_over_folds_tells_its_networks_apart(tmp_path: Path) -> None:
+    html = build_report(sweep_over_folds(tmp_path))
     page = Page(html)
-    assert "(plain initial-layer fusion, widened, width 4, fold 1)" in page.text
     assert "Over folds" in page.headings
     assert f"fusion-search draw folds made-up --storage {tmp_path}" in page.text
     best = html.partition("Best trials")[2].partition("</table>")[0]
-    assert re.findall(r"<th[^>]*>fold</th>", best) == ['<th class="number">fold</th>']
+    assert re.findall(r"<th[^>]*>fold</th>", best) == ["<th>fold</th>"]
     cells = re.findall("<td[^>]*>([^<]*)</td>", best)
-    assert [one for one in cells if "width" in one] == ["widened, width 4", "width 4"] * 2
+    assert [one for one in cells if "width" in one] == ["widened, width 4", "width 4"]
+    assert cells.count("mean of 2") == 2
     # An id that begins with a digit is no number.
-    assert "<td>3a5d478a5150</td>" in best
+    assert "<td>2a5d478a5150</td>" in best
+
+
+def test_the_best_of_a_sweep_is_what_the_console_says(tmp_path: Path) -> None:
+    """Chosen in validation, of whole samples, in each kind of data; no test chooses."""
+    search = sweep_over_folds(tmp_path, fold_by=("random", "instance"))
+    html = build_report(search)
+    page = Page(html)
+    best = BestSample(choosing_objective({}, DIGITS), rows_of(search.trials))
+    lines = best_lines(best, search.trials)
+    assert len(lines) == 2
+    for line in lines:
+        assert ", widened; chosen by validation accuracy 50.0 %, the mean over its 2" in line
+        assert f"B{line[1:]}.".replace(" %", "\N{NO-BREAK SPACE}%") in page.text
+    cells = re.findall("<td[^>]*>([^<]*)</td>", html.partition("Best trials")[2])
+    assert [one for one in cells if one.endswith("%")] == [
+        "50.0 %",
+        "25.5 %",
+        "25.0 %",
+        "50.5 %",
+    ] * 2
+    assert "mean accuracy on the test split" in html
+    # Of a network with a trial left, as the console says it.
+    half = replace(search.only(search.trials["trial_id"][::2]), planned=search.planned)
+    assert "50.0\N{NO-BREAK SPACE}%, of 1 of its 2 trials" in Page(build_report(half)).text
+    assert "Not judged" not in page.text
+    less = search.only(search.trials["trial_id"][1:])
+    assert Page(build_report(less)).text.count("Not judged: 1 network with fewer finished") == 1
+
+
+def test_without_validation_nothing_is_called_best(tmp_path: Path) -> None:
+    search = sweep_over_folds(tmp_path)
+    search = replace(search, trials=search.trials.assign(validation_accuracy=None))
+    page = Page(build_report(search))
+    assert "No validation accuracy is recorded, by which to choose." in page.text
+    assert "chosen by" not in page.text
 
 
 def test_a_sweep_gets_the_parts_that_make_sense(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"sample": None, "objective_values": None}
+    fields["validation_accuracy"] = 0.5
     rows = [row(k, 0.5 + k / 100, fusion_depth=k % 3, **fields) for k in range(4)]
     rows.append(row(9, 0.99, streams="audio", train_visual_snr=float("inf"), **fields))
     search = open_made_up(tmp_path, frame(rows))
@@ -523,7 +587,12 @@ def test_how_to_reproduce_names_a_users_files_as_sha256sum_does(
 
 def test_a_sweep_of_one_axis_shows_curves(tmp_path: Path) -> None:
     of = clips_description()
-    fields = {"sample": None, "train_emg_snr": 20.0, "mean_macro_f1": 0.5}
+    fields = {
+        "sample": None,
+        "train_emg_snr": 20.0,
+        "mean_macro_f1": 0.5,
+        "validation_macro_f1": 0.5,
+    }
     rows = [row(k, None, **fields) | {"status": "finished"} for k in range(2)]
     search = open_made_up(tmp_path, frame(rows, of), description=of)
     search.storage.write(b"name: made-up\n", SPECIFICATION_FILE)

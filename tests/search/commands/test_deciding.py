@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from fusion_search.analysis.folds.comparison import NOTHING
 from fusion_search.analysis.records.storage import open_storage
-from fusion_search.search.commands.figures.deciding import more_folds, more_seeds
+from fusion_search.search.commands.figures.deciding import more_folds, more_seeds, other_sizes
 
 OPEN = "cannot be decided with 2 folds; 6 would do"
 
@@ -43,6 +44,18 @@ def test_all_folds_and_six_seeds_of_a_sweep_are_launched_under_another_name(
     ]
     assert more_folds(search, [None, "higher"]) == []
     assert more_seeds(search, 6) == more_seeds(search, 0) == []
+
+
+def test_what_compares_networks_of_any_sizes_is_named_where_a_baseline_lacks(
+    tmp_path: Path,
+) -> None:
+    search, confirmation = declared(tmp_path), declared(tmp_path, "s-confirmation")
+    confirmation.storage.write(b"[]", "candidates.json")
+    (told,) = other_sizes(search, [None, NOTHING])
+    assert told.endswith(f"are compared by `fusion-search draw folds s --storage {tmp_path}`.")
+    (told,) = other_sizes(confirmation, [NOTHING])
+    assert told.endswith(f"are compared by `fusion-search report s --storage {tmp_path}`.")
+    assert other_sizes(search, [None, OPEN]) == []
 
 
 @pytest.mark.parametrize(

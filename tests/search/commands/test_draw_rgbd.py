@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import subprocess
@@ -13,9 +14,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from descriptions import ACCURACY
 
+from fusion_search.analysis.records.description import TaskDescription
+from fusion_search.analysis.records.selection import AnalysisError, Search
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.search.commands.command_line import main
+from fusion_search.search.commands.figures import rgbd as drawing
 from fusion_search.search.commands.figures.rgbd import probing
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -68,7 +73,37 @@ def test_a_search_is_drawn_beside_the_paper_with_what_its_gate_does(
     assert set(gates["class"]) == {"all", "striped_ball", "chequered_ball"}
     assert gates["mean"].between(0, 1).all()
     assert (drawn / f"tiny-gate-{gated}.png").stat().st_size > 10_000
-    assert "Examples at which it trusts either most" in capsys.readouterr().out
+    assert "Examples with the least and the most depth" in capsys.readouterr().out
+
+
+def test_a_probed_gate_of_a_search_is_drawn_without_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was searched is measured in validation, and may have couplings before its gate."""
+    description = TaskDescription(
+        task="rgbd", streams=("rgb", "depth"), classes=2, labels=(), axes=(), metrics=(ACCURACY,)
+    )
+    trials = pd.DataFrame(
+        {
+            **{"trial_id": ["one", "two"], "status": "finished", "split": "validation"},
+            **{"streams": "", "end": ["gate_by_rgb", ""]},
+            "placement": '{"level1": {"coupling": "sum"}}',
+        }
+    )
+    storage = open_storage(tmp_path / "tiny")
+    search = Search("tiny", storage, description, trials, trials)
+    drawn = []
+    monkeypatch.setattr(drawing, "open_all", lambda options: search)
+    monkeypatch.setattr(drawing, "_gate", lambda *given: drawn.append(given[-1]["trial_id"]))
+    with pytest.raises(AnalysisError, match="measured on the validation split"):
+        drawing.rgbd(argparse.Namespace())
+    storage.write(b"", "activations", "one.parquet")
+    storage.write(b"", "activations", "two.parquet")
+    assert drawing.rgbd(argparse.Namespace()) == 0
+    assert drawn == ["one"]
+    note = capsys.readouterr().err
+    assert note.startswith("note: probed gates alone, without tables: search tiny is measured on")
+    assert f"`fusion-search confirm tiny --storage {tmp_path}`" in note
 
 
 def test_a_probe_is_advised_of_a_trial_whose_weights_are_there(tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from fusion_search.analysis.figures.timeline import choose_trial
 from fusion_search.analysis.records.advice import RunOptions
 from fusion_search.analysis.records.samples import choosing_objective, objectives_of
 from fusion_search.analysis.records.selection import open_search
-from fusion_search.analysis.records.selection.best import BestSample, planned_trials
+from fusion_search.analysis.records.selection.best import BestSample, best_lines, planned_trials
 from fusion_search.analysis.records.storage import open_storage
+from fusion_search.search.commands.figures.drawing_options import say_kinds
 from fusion_search.search.commands.status import print_searches, print_trials
 from fusion_search.search.declaration.configuration import build_outline
 from fusion_search.search.records.planned import read_plan
 from fusion_search.search.running.progress import TrialLines
-from fusion_search.search.running.summary import best_lines, best_so_far, summary
+from fusion_search.search.running.summary import best_so_far, summary
 from fusion_search.search.tracking.values import search_note
 
 SWEEP = "name: made-up\ntask: digits\nmlflow: {enabled: false}\n"
@@ -175,7 +176,9 @@ def test_of_a_sample_that_is_not_whole_it_is_said() -> None:
     assert planned_trials([{"trial_id": "a", "trial_name": "a"}]) == {}
 
 
-def test_each_kind_of_data_in_a_sweep_has_a_best_of_its_own() -> None:
+def test_each_kind_of_data_in_a_sweep_has_a_best_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Folds at random flatter; of several draws of one kind there is one."""
     rows = [
         fold_row("a", 0, 0.8, fold_by="random", split_seed=0),
@@ -186,6 +189,13 @@ def test_each_kind_of_data_in_a_sweep_has_a_best_of_its_own() -> None:
     told = {kind: own.trial_ids for kind, own in best.kinds().items()}
     assert told == {"fold by random": ["a0"], "fold by instance": ["c0"]}
     assert best.like(rows[1]).trial_ids == ["c0"]
+    say_kinds(best)  # of what is drawn or probed where no trial is named
+    assert capsys.readouterr().err == (
+        "note: the best of fold by random is taken; that of others by --trial: "
+        "fold by instance: c0\n"
+    )
+    say_kinds(best.like(rows[1]))
+    assert capsys.readouterr().err == ""
     lines = best_lines(best, pd.DataFrame(rows))
     assert lines == [
         "best trial, fold by random: a, fold 0; chosen by validation accuracy 80.0 %",
