@@ -170,7 +170,7 @@ def test_the_page_says_what_was_tried_on_which_data(whole: tuple[str, Page]) -> 
     assert f"Data: {NOTE}" in page.text
     assert "c0ffee" in page.text
     assert "torch 2.11.0" in page.text
-    assert "The best placement (d=1, mmtm1) reached" in page.text
+    assert "The best network (d=1, mmtm1) reached" in page.text
     assert "the loss became nan" in page.text
     assert "fusion-search launch made-up.yaml" in page.text
     assert "samples: 60" in page.text  # of the whole specification
