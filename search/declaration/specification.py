@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
 from fusion_search.datasets.errors import refuse_repeats
 from fusion_search.search.declaration.requirements import check_requirement
-from fusion_search.search.declaration.sweeps import swept_trials
+from fusion_search.search.declaration.sweeps import data_differences, swept_trials
 from fusion_search.search.spaces.objectives import Objective
 from fusion_search.search.spaces.parameters import Choice, options_of
 from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
@@ -306,6 +306,13 @@ class SearchSpecification(SearchOutline):
         """The most of a trial."""
         spaces = self.sweep if self.space is None else (self.space,)
         return most_loader_workers(spaces, self.listed)
+
+    @property
+    def first_data(self) -> str:
+        """That data are of the first trial alone, and in what others' differ; empty in nothing."""
+        spaces = self.sweep if self.space is None else (self.space,)
+        others = data_differences(() if self.listed else spaces, self.listed)
+        return f", of the first trial; others differ in {others}" if others else ""
 
     @property
     def gpus_used(self) -> float:

@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from tqdm import tqdm
 
+from fusion_search.analysis.records.secrets import printable
 from fusion_search.datasets.conditions import ORIGINAL
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.search.declaration.specification import SearchSpecification
@@ -116,7 +117,7 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
     clock = Stopwatch()
     with clock:
         opened = OpenedTask(search.definition, first.data, first.fold)
-    print(f"data: {opened.first.note or search.task}")
+    print(f"data: {opened.first.note or search.task}{printable(search.first_data)}")
     device = first.training.device
     gpus = float(torch.cuda.device_count()) if device == "cuda" else None
     slots = slots_of(search.resources, cpus=float(os.cpu_count() or 1), gpus=gpus)
