@@ -7,7 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
+from fusion_search.analysis.records.secrets import (
+    STORAGE_REMEDY,
+    TRACKING_REMEDY,
+    printable,
+    refuse_password,
+)
 from fusion_search.datasets.errors import refuse_repeats
 from fusion_search.search.declaration.requirements import check_requirement
 from fusion_search.search.declaration.sweeps import data_differences, swept_trials
@@ -308,11 +313,21 @@ class SearchSpecification(SearchOutline):
         return most_loader_workers(spaces, self.listed)
 
     @property
-    def first_data(self) -> str:
-        """That data are of the first trial alone, and in what others' differ; empty in nothing."""
+    def data_differences(self) -> str:
+        """In what the data of its trials differ, in words; empty in nothing."""
         spaces = self.sweep if self.space is None else (self.space,)
-        others = data_differences(() if self.listed else spaces, self.listed)
-        return f", of the first trial; others differ in {others}" if others else ""
+        return data_differences(() if self.listed else spaces, self.listed)
+
+    def data_words(self, note: str) -> str:
+        """What the data are, to be printed at its start.
+
+        Args:
+            note: on those of the first trial, which alone are open then.
+        """
+        others = self.data_differences
+        if not others:
+            return f"data: {note}"
+        return f"data of the first trial: {note}; others differ in {printable(others)}"
 
     @property
     def gpus_used(self) -> float:

@@ -13,7 +13,6 @@ from typing import Final
 import torch
 from tqdm import tqdm
 
-from fusion_search.analysis.records.secrets import printable
 from fusion_search.datasets.conditions import ORIGINAL
 from fusion_search.datasets.loading import Presentation, load
 from fusion_search.search.declaration.specification import SearchSpecification
@@ -117,7 +116,7 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
     clock = Stopwatch()
     with clock:
         opened = OpenedTask(search.definition, first.data, first.fold)
-    print(f"data: {opened.first.note or search.task}{printable(search.first_data)}")
+    print(search.data_words(opened.first.note or search.task))
     device = first.training.device
     gpus = float(torch.cuda.device_count()) if device == "cuda" else None
     slots = slots_of(search.resources, cpus=float(os.cpu_count() or 1), gpus=gpus)

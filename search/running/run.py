@@ -17,7 +17,6 @@ from fusion_search.analysis.records.description import TASK_FILE, read_descripti
 from fusion_search.analysis.records.failures import remove_outlived_failures
 from fusion_search.analysis.records.filesystems.errors import StorageError
 from fusion_search.analysis.records.samples import rows_of
-from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
 from fusion_search.analysis.records.storage import Storage, open_storage
 from fusion_search.analysis.records.tables import (
@@ -115,8 +114,7 @@ def open_data(
     data = opened.first
     if trouble := loading_trouble(search.loader_workers, data):
         raise ConfigurationError(f"training.{trouble}")
-    fingerprint = f"(fingerprint {data.fingerprint or 'none'})"
-    print(f"data: {data.note} {fingerprint}{printable(search.first_data)}")
+    print(search.data_words(f"{data.note} (fingerprint {data.fingerprint or 'none'})"))
     if records is None:
         return opened
     # Other data settings and folds are checked where their trials run.

@@ -612,12 +612,14 @@ def test_in_what_the_data_of_trials_differ_is_said() -> None:
     other = {"data": {"size": 16, "rgb_network": "resnet18", "rgb_weights": "random"}}
     raw: dict[str, Any] = {"name": "x", "task": "rgbd"}
     sweep = build_search({**raw, "sweep": [kinds, {**other, "folds": [0]}]})
-    assert sweep.first_data.startswith(", of the first trial; others differ in ")
-    assert "fold by (random or instance)" in sweep.first_data
-    assert "rgb network (small or resnet18), rgb weights (none or random)" in sweep.first_data
-    assert sweep.first_data.endswith(", fold")
+    assert sweep.data_words("a, b") == (
+        f"data of the first trial: a, b; others differ in {sweep.data_differences}"
+    )
+    assert "fold by (random or instance)" in sweep.data_differences
+    assert "rgb network (small or resnet18), rgb weights (none or random)" in sweep.data_differences
+    assert sweep.data_differences.endswith(", fold")
     listed = replace(sweep, sweep=(), listed=tuple(sweep.planned_trials()))
-    assert listed.first_data == sweep.first_data
-    assert replace(listed, listed=listed.listed[:1]).first_data == ""
+    assert listed.data_differences == sweep.data_differences
+    assert replace(listed, listed=listed.listed[:1]).data_words("a, b") == "data: a, b"
     space = {"data": {"focal": {"low": 400, "high": 600}}, "searcher": {"name": "random"}}
-    assert build_search({**raw, **space}).first_data.endswith("others differ in focal")
+    assert build_search({**raw, **space}).data_differences == "focal"
