@@ -39,7 +39,7 @@ TOP: Final = "top"
 OTHER_FOLDS: Final = "not comparable, other folds"
 _GIVEN: Final = ("label", "role", "rank", "search_value")
 _CANDIDATE_COLUMNS: Final = [
-    *(*_GIVEN, "split"),
+    *(*_GIVEN, "also", "split"),
     *("trials", "finished", "folds", "n", "mean", "low", "high", "deviation", "seeds", "values"),
 ]
 COMPARED: Final = ["label", "rank", "baseline", "baseline_place", "unpaired"]
@@ -141,7 +141,7 @@ def settings_words(trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]]
     """
     by_trial = dict(zip(trials["trial_id"], trials[VARIED_SETTINGS], strict=True))
     told = {}
-    for one in candidates:
+    for one, _ in _networks(candidates):
         found = [by_trial[trial] for trial in one["trial_ids"] if trial in by_trial]
         if found:
             rank = f"{one['rank']}. " if one["role"] == TOP else ""
@@ -181,10 +181,34 @@ def _mended(folder: Storage) -> str:
     return f"`{again}`, with the numbers that it had, writes it again"
 
 
+def _networks(
+    candidates: Sequence[Mapping[str, Any]],
+) -> list[tuple[Mapping[str, Any], list[str]]]:
+    """Candidates of the same trials once, by the first of them, with the others' labels.
+
+    The best of a search may be a plain network itself.
+    """
+    found: dict[frozenset[str], tuple[Mapping[str, Any], list[str]]] = {}
+    for one in candidates:
+        first, also = found.setdefault(frozenset(one["trial_ids"]), (one, []))
+        if one["label"] not in (first["label"], *also):
+            also.append(one["label"])
+    return list(found.values())
+
+
+def network_label(row: Mapping[str, Any]) -> str:
+    """A network of a confirmation, by every label that it has.
+
+    Args:
+        row: of the first table of :func:`compute_confirmation`.
+    """
+    return f"{row['label']} (the same network as {row['also']})" if row["also"] else row["label"]
+
+
 def compute_confirmation(
     trials: pd.DataFrame, candidates: Sequence[Mapping[str, Any]], measure: Measure
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every candidate over its seeds, and the best against every plain network.
+    """Every network over its seeds, and the best against every plain network.
 
     A seed counts for a candidate when its trials at all train conditions and in all folds
     finished; its value is their mean. Differences are paired by seed. Intervals are Student's t
@@ -198,7 +222,8 @@ def compute_confirmation(
         measure: one of :func:`measures`.
 
     Returns:
-        One row per candidate: its label, role, rank and ``search_value``; ``split``
+        One row per network, by the first candidate that has its trials: its label, role, rank and
+        ``search_value``; ``also`` (the labels of others that have them, empty without); ``split``
         (where the grid was measured), ``trials``, ``finished`` and ``folds`` (how many), ``n``
         seeds, ``mean``, ``low``, ``high``, ``deviation`` (sample standard deviation; NaN for one
         seed), ``seeds`` and ``values`` (tuples). And one row per comparison: ``label``, ``rank``,
@@ -214,7 +239,8 @@ def compute_confirmation(
     per_seed = len(wanted[["train", "fold"]].drop_duplicates())
     by_candidate = [_by_seed(wanted, one["trial_ids"], column, per_seed) for one in candidates]
     rows = []
-    for one, values in zip(candidates, by_candidate, strict=True):
+    for one, also in _networks(candidates):
+        values = _by_seed(wanted, one["trial_ids"], column, per_seed)
         own = wanted[wanted["trial_id"].isin(one["trial_ids"])]
         mean, low, high = interval(
             values.to_numpy(dtype=float), share=metric.share, minimize=metric.sign < 0
@@ -222,6 +248,7 @@ def compute_confirmation(
         rows.append(
             {
                 **{name: one[name] for name in _GIVEN},
+                "also": ", ".join(also),
                 "split": "+".join(sorted(own["split"].dropna().unique())),
                 "trials": len(one["trial_ids"]),
                 "finished": len(own),
@@ -251,12 +278,18 @@ def _by_seed(
 def compared(
     candidates: Sequence[Mapping[str, Any]], trials: pd.DataFrame
 ) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
-    """Every comparison to make: the two candidates' numbers, and the columns ``COMPARED``."""
+    """Every comparison to make: the two candidates' numbers, and the columns ``COMPARED``.
+
+    A network that was sampled twice is compared once, and none with itself.
+    """
     own = [trials[trials["trial_id"].isin(one["trial_ids"])] for one in candidates]
-    for number, top in enumerate(candidates):
-        for other, plain in enumerate(candidates):
-            same = set(top["trial_ids"]) == set(plain["trial_ids"])
-            if top["role"] == TOP and plain["role"] != TOP and not same:
+    keys = [(one["role"] == TOP, frozenset(one["trial_ids"])) for one in candidates]
+    firsts = [number for number, key in enumerate(keys) if keys.index(key) == number]
+    for number in firsts:
+        for other in firsts:
+            top, plain = candidates[number], candidates[other]
+            (is_top, own_trials), (is_other, other_trials) = keys[number], keys[other]
+            if is_top and not is_other and own_trials != other_trials:
                 apart = folds_apart(own[number], own[other])
                 values = (top["label"], top["rank"], plain["label"], other, apart)
                 yield (number, other), dict(zip(COMPARED, values, strict=True))
@@ -284,7 +317,7 @@ def _compare(
 
 
 def confirmation_sentence(table: pd.DataFrame, comparisons: pd.DataFrame, measure: Measure) -> str:
-    """One sentence on the search's best against every plain network, fit to print.
+    """The search's best against every plain network, in a sentence or two, fit to print.
 
     The best is the first by the search's own ranking, not by these seeds: choosing among them
     here would favour luck. A difference counts as one when its max-T-adjusted p is at most 0.05;
@@ -296,12 +329,12 @@ def confirmation_sentence(table: pd.DataFrame, comparisons: pd.DataFrame, measur
     best = tops.iloc[0]
     if best["n"] == 0:
         return (
-            f"The best placement ({best['label']}) is not confirmed yet: none of its "
+            f"The best network ({best['label']}) is not confirmed yet: none of its "
             f"{count_label(best['trials'], 'trial')} finished for a whole seed."
         )
     split = best["split"] or "test"
     words = [
-        f"The best placement ({best['label']}) reached {measure.name} of "
+        f"The best network ({best['label']}) reached {measure.name} of "
         f"{measure.metric.text(best['mean'])} ({_seeds_words(best, measure.metric)}) "
         f"{measure.where.format(split=split)}"
     ]
@@ -319,12 +352,11 @@ def confirmation_sentence(table: pd.DataFrame, comparisons: pd.DataFrame, measur
         _comparison_words(row, count, measure.metric, number == first, int(best["n"]))
         for number, row in zip(ordered.index, rows_of(ordered), strict=True)
     ]
-    if (table["role"] != TOP).sum() > len(own):
-        phrases.append("it is itself one of the plain networks")
     if phrases:
         *others, last = phrases
         words.append(f"{', '.join(others)} and {last}" if others else last)
-    return ", ".join(words) + "."
+    itself = f" It is itself a plain network, {best['also']}." if best["also"] else ""
+    return f"{', '.join(words)}.{itself}"
 
 
 # Holm's own words say how many it needs, over regions and conditions far more.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fusion_search.datasets.errors import DataError
+from fusion_search.datasets.errors import DataError, count_label
 
 _GZIP: Final = b"\x1f\x8b"
 _BLOCK: Final = 1 << 14
@@ -186,3 +187,32 @@ def data_folder(option: str | Path | None, environ: Mapping[str, str]) -> Path:
             f"the home folder in {str(folder)!r}, where the data files would be, is not known: "
             "name their folder with --data (--folder of fetch and check) or FUSION_SEARCH_DATA"
         ) from error
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder but hidden ones, such as those that a system adds, by name."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        found += [Path(where, one) for one in names if not one.startswith(".")]
+    return sorted(found)
+
+
+def unread_words(folder: Path, there: Iterable[Path], read: Collection[Path], form: str) -> str:
+    """Which files of a folder are not read, and which are; empty where all are.
+
+    Args:
+        folder: of a source.
+        there: files below it.
+        read: those that its reader takes, or leaves out and says so.
+        form: of their names.
+    """
+    known = set(read)
+    left = [one.relative_to(folder).as_posix() for one in there if one not in known]
+    if not left:
+        return ""
+    are = "is" if len(left) == 1 else "are"
+    return (
+        f"{count_label(len(left), 'file')} of {folder.name}/ {are} not read, such as "
+        f"{' and '.join(left[:2])}; what is read is {form}"
+    )

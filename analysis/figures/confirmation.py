@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusion_search.analysis.conditions import matrix
-from fusion_search.analysis.confirmation import TOP, Measure
+from fusion_search.analysis.confirmation import TOP, Measure, network_label
 from fusion_search.analysis.figures.drawing import (
     add_caption,
     add_colour_bar,
@@ -48,7 +48,7 @@ def draw_confirmation(
     """
     ranks = [f"{row['rank']:.0f}. " if row["role"] == TOP else "" for row in rows_of(table)]
     labels = [
-        textwrap.fill(f"{rank}{row['label']} (n={row['n']})", _LABEL_CHARACTERS)
+        textwrap.fill(f"{rank}{network_label(row)} (n={row['n']})", _LABEL_CHARACTERS)
         for rank, row in zip(ranks, rows_of(table), strict=True)
     ]
     figure, axes = row_figure(labels)

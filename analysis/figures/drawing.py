@@ -7,7 +7,7 @@ and what a user's matplotlibrc says (LaTeX, fonts, dark paper) does not reach ou
 from __future__ import annotations
 
 import io
-import textwrap
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -23,7 +23,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import EngFormatter
 
 from fusion_search.analysis.records.columns import snr_label
@@ -43,6 +45,9 @@ _DOTS_PER_INCH: Final = 160
 _MOST_DOTS: Final = 2**16 - 1  # to a side of a PNG, by Matplotlib; more networks have fewer dots
 _CAPTION_SIZE: Final = 7
 _LABEL_SIZE: Final = 9
+_MARGIN: Final = 0.06  # of a caption, inches
+_FILLED: Final = 0.94  # of a line: drawn in dots, letters are a little wider than measured
+_PIECES: Final = re.compile(r"\s*(?:\S+?[^\W\d]-(?=[^\W\d])|\S+)")  # words, parted at hyphens, too
 # Names come from records of anybody, and a dollar sign in one is no formula.
 _OWN_STYLE: Final[dict[Any, Any]] = {
     **{name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"},
@@ -310,15 +315,36 @@ def add_title(figure: Figure, title: str, size: float = 11) -> None:
 
 
 def wrapped(text: str, width: float, size: float) -> str:
-    """A text of some points on lines of some inches at most."""
-    return textwrap.fill(text, max(int(width * 72 / (size * 0.58)), 8))
+    """A text of some points on lines of some inches at most.
+
+    Lines are measured, for texts have digits and capitals of their own widths. What does not fit a
+    line, such as a hash, is broken.
+    """
+    most = width * 72 * _FILLED
+    lines = [""]
+    for piece in _PIECES.findall(" ".join(text.split())):
+        if _points(lines[-1] + piece.rstrip(), size) <= most:
+            lines[-1] += piece
+            continue
+        lines.append("")
+        for letter in piece.lstrip():
+            if lines[-1] and _points(lines[-1] + letter, size) > most:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(filter(None, map(str.strip, lines)))
+
+
+def _points(text: str, size: float) -> float:
+    """How wide a line is."""
+    font = FontProperties(size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def add_caption(figure: Figure, caption: str) -> None:
     """Print small text at the bottom, in space of its own below everything laid out so far."""
     width, height = figure.get_size_inches()
-    lines = textwrap.wrap(caption, int(width * 72 / (_CAPTION_SIZE * 0.57)))
-    share = (len(lines) * _CAPTION_SIZE * 1.35 / 72 + 0.06) / height
+    lines = wrapped(caption, width - 2 * _MARGIN, _CAPTION_SIZE)
+    share = ((lines.count("\n") + 1) * _CAPTION_SIZE * 1.35 / 72 + 0.06) / height
     bottom = share
     if figure.get_supxlabel():
         # The layout would put the label at the very bottom, on the caption.
@@ -328,9 +354,9 @@ def add_caption(figure: Figure, caption: str) -> None:
     if engine is not None:
         engine.set(rect=(0, bottom, 1, 1 - bottom))  # type: ignore[call-arg]
     figure.text(
-        0.06 / width,
+        _MARGIN / width,
         0.04 / height,
-        "\n".join(lines),
+        lines,
         ha="left",
         va="bottom",
         fontsize=_CAPTION_SIZE,

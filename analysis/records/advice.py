@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable, Sized
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from fusion_search.analysis.records.words.names import (
 
 STORAGE: Final = "results"  # folder of the searches when none is given
 OPTIONS_FILE: Final = "options.json"
+_WITH_FIGURES: Final = ("rgbd", "xflow")  # tasks with tables and figures called like them
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,18 @@ def _options(plain: Any) -> RunOptions:
     data, address = (one if isinstance(one, str) else "" for one in texts)
     listed = hosts if isinstance(hosts, list) else ()
     return RunOptions(data, address, tuple(one for one in listed if isinstance(one, str)))
+
+
+def figures_of_results(streams: Iterable[Sized], task: str) -> list[str]:
+    """What ``draw`` draws of a sweep's results; first what is called like its task.
+
+    Args:
+        streams: of its finished trials, empty for all of them; nothing is drawn without trials.
+        task: of the search.
+    """
+    whole = {len(one) == 0 for one in streams}
+    figures = ["grids"] * (True in whole) + ["unimodal"] * (False in whole)
+    return [task, *figures] if figures and task in _WITH_FIGURES else figures
 
 
 def go_on_command(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fusion_search.analysis.records.advice import (
     command,
+    figures_of_results,
     go_on_command,
     read_options,
 )
@@ -122,12 +123,9 @@ def is_countable(specification: Mapping[str, Any]) -> bool:
 
 
 def figures_of_sweep(search: Search) -> list[str | None]:
-    """What draws a sweep's results, by its networks' streams; None while none has finished."""
-    streams = set(search.finished["streams"])
-    figures = {"grids": "" in streams, "unimodal": bool(streams - {""})}
+    """What draws a sweep's results; None while none has finished."""
     storage = search.storage.parent.location
     return [
         command("draw", figure, search.name, storage=storage)
-        for figure, finished in figures.items()
-        if finished
+        for figure in figures_of_results(search.finished["streams"], search.description.task)
     ] or [None]

@@ -16,6 +16,7 @@ from fusion_search.analysis.confirmation import (
     deciding_command,
     measure_of,
     measures,
+    network_label,
     number_text,
     read_candidates,
     settings_words,
@@ -69,7 +70,7 @@ def confirmation_section(
     metric = measure.metric
     means = [rows_of(computed[one][0]) for one in known]
     rows = [
-        [row["label"], row["n"], *(_mean(one[number], metric) for one in means)]
+        [network_label(row), row["n"], *(_mean(one[number], metric) for one in means)]
         for number, row in enumerate(rows_of(table))
     ]
     decides = deciding_command(comparisons, search, confirmation)
@@ -77,6 +78,11 @@ def confirmation_section(
     budget = budget_words(confirmation.trials, search.trials)
     splits = ", ".join(sorted(set(table["split"]) - {""}))
     measured = f"measured on the {splits} split" if splits else "not measured yet"
+    differences = (
+        ""
+        if comparisons.empty
+        else " Compare the differences below rather than the bars: seeds are paired."
+    )
     unit = ", %" if metric.share else ""
     headings = ["network", "seeds", *(f"{one.words}{unit} (95 % CI)" for one in known.values())]
     pieces = [
@@ -85,8 +91,7 @@ def confirmation_section(
         html.table(headings, rows),
         html.picture(
             draw_confirmation(table, measure, caption=data_words(confirmation)),
-            f"Each row is one network, trained again with fresh seeds and {measured}. Compare "
-            "the differences below rather than the bars: seeds are paired.",
+            f"Each row is one network, trained again with fresh seeds and {measured}.{differences}",
         ),
         *(html.paragraph(one) for one in (budget, settings) if one),
         *_tests(("label", "baseline"), comparisons, ("network", "against"), metric),
@@ -162,7 +167,12 @@ def _maps(
 def _tests(
     names: Sequence[str], rows: pd.DataFrame, headings: Sequence[str], metric: MetricDescription
 ) -> list[str]:
-    """A table of tests, each row named by its columns ``names``, and for what seeds are too few."""
+    """A table of tests, each row named by its columns ``names``, and for what seeds are too few.
+
+    Nothing where there is none.
+    """
+    if rows.empty:
+        return []
     table = [
         [
             *(row[name] for name in names),

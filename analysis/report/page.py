@@ -92,9 +92,10 @@ def build_report(
     else:
         shown = ("intervals", "curves", "maps")[min(len(search.description.axes), 2)]
         words = f"{search.description.metric.words} {shown}"
+        first, *others = figures_of_sweep(search)
         sections[words.capitalize()] = [
-            html.missing(f"This is a sweep: its results are the {words}.", one)
-            for one in figures_of_sweep(search)
+            html.missing(f"This is a sweep: its results are the {words}.", first),
+            *(html.missing("Also:", one) for one in others),
         ]
         if search.finished["fold"].nunique() > 1:
             folds = command("draw", "folds", search.name, storage=search.storage.parent.location)

@@ -25,7 +25,7 @@ import numpy as np
 
 from fusion_search.datasets.clips.clip import Clip, Values
 from fusion_search.datasets.errors import DataError, count_label, damaged, said
-from fusion_search.datasets.files import in_the_way, lacking
+from fusion_search.datasets.files import files_below, in_the_way, lacking, unread_words
 
 NAME: Final = "AVletters"
 FINGERPRINT: Final = "90111cb7f0c39c8b"
@@ -33,6 +33,7 @@ FINGERPRINT: Final = "90111cb7f0c39c8b"
 
 LIPS, COEFFICIENTS = "Lips", "Audio/mfcc/Clean"
 _ENDINGS: Final = {LIPS: "-lips.mat", COEFFICIENTS: ".mfcc"}
+FORM: Final = f"{LIPS}/A1_PERSON-lips.mat and {COEFFICIENTS}/A1_PERSON.mfcc"
 _STEM: Final = re.compile(r"([A-Z])([1-9])_([A-Za-z]+)")
 _ARCHIVES: Final = ("avletters*.tar", "avletters*.tar.*", "avletters*.tgz")
 _SIDES: Final = (60, 80)
@@ -76,6 +77,20 @@ def find_avletters(folder: Path) -> list[Path]:
             "FUSION_SEARCH_DATA"
         )
     return found
+
+
+def unread(folder: Path) -> str:
+    """Which files in the folders of AVletters are not read; empty without any, and of an archive.
+
+    Args:
+        folder: the data folder.
+    """
+    files = find_avletters(folder)
+    for root in (folder / "avletters", folder):
+        if (root / LIPS).is_dir():
+            there = [one for part in _ENDINGS for one in files_below(root / part)]
+            return unread_words(root, there, files, FORM)
+    return ""
 
 
 def read_avletters(files: list[Path]) -> Iterator[Clip]:

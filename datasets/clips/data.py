@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 from fusion_search.datasets.batch import SPLITS, Data
 from fusion_search.datasets.clips import avletters
 from fusion_search.datasets.clips.clip import CLIP_KIND, Clip, Values, averaged
-from fusion_search.datasets.clips.folder import find_clips, read_clips
+from fusion_search.datasets.clips.folder import FORM, find_clips, read_clips
 from fusion_search.datasets.decoded import Listed, decoded, in_memory
 from fusion_search.datasets.errors import DataError, count_label
-from fusion_search.datasets.files import data_folder
+from fusion_search.datasets.files import data_folder, files_below, unread_words
 from fusion_search.datasets.splits import absent_by_fold, split_fingerprint
 
 Source = Literal["avletters", "clips", "builtin"]
@@ -104,6 +104,21 @@ def load_clips(settings: ClipsSettings, folder: Path | None = None) -> tuple[Lis
     own = found.fingerprint == avletters.FINGERPRINT
     count = count_label(len(found.records), "clip")
     return found, avletters.NAME if own else f"{count} in AVletters' form"
+
+
+def unread_clips(settings: ClipsSettings, folder: Path) -> str:
+    """Which files of a source are not read, and the form of those that are; empty without any.
+
+    Args:
+        settings: of clips that ``load_clips`` reads.
+        folder: where real data lie.
+    """
+    if settings.source == "builtin":
+        return ""
+    if settings.source == "avletters":
+        return avletters.unread(folder)
+    root = folder / settings.folder
+    return unread_words(root, files_below(root), find_clips(root), FORM)
 
 
 class ClipSplit(Dataset[Any]):

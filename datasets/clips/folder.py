@@ -24,6 +24,7 @@ from fusion_search.datasets.errors import DataError, count_label, damaged, said
 from fusion_search.datasets.files import in_the_way, lacking
 
 FRAMES, COEFFICIENTS = "Video frames", "MFCCs"
+FORM: Final = f"PERSON_LABEL_TAKE.npz, or files in the folders {FRAMES!r} and {COEFFICIENTS!r}"
 _SIDES: Final = (90, 120)
 _VECTOR: Final = 26
 _MOST_BYTES: Final = 1 << 28  # of the frames of a clip

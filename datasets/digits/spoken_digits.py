@@ -17,7 +17,14 @@ from typing import Final
 from fusion_search.datasets.digits.recording import Recording
 from fusion_search.datasets.digits.sound_files import Sound, SoundError, counted, read_sound
 from fusion_search.datasets.errors import DataError, count_label
-from fusion_search.datasets.files import DataFile, damaged, read_packed, unusable
+from fusion_search.datasets.files import (
+    DataFile,
+    damaged,
+    files_below,
+    read_packed,
+    unread_words,
+    unusable,
+)
 
 NAME: Final = "Free Spoken Digit Dataset v1.0.9"
 # Over names and samples (see ``content_digest``): GitHub packs an archive anew on request, so the
@@ -156,6 +163,20 @@ FILE: Final = DataFile(
     describe=_describe,
     expected=NAME,
 )
+
+
+def unread_recordings(folder: Path) -> str:
+    """Which files of a folder of recordings are not read; empty without any, and of an archive.
+
+    Args:
+        folder: the data folder.
+    """
+    path = FILE.require(folder)
+    if not path.is_dir():
+        return ""
+    read = [one for one in path.iterdir() if _is_sound(one.name)]
+    form = "DIGIT_SPEAKER_INDEX.wav, or .flac"
+    return unread_words(path, files_below(path), read, form)
 
 
 def load_spoken_digits(folder: Path) -> tuple[list[Recording], str]:

@@ -15,17 +15,19 @@ from torch import Tensor
 from fusion_search.datasets.batch import SPLITS, Batch, Data
 from fusion_search.datasets.decoded import Listed, decoded, in_memory
 from fusion_search.datasets.errors import DataError, count_label
-from fusion_search.datasets.files import data_folder
+from fusion_search.datasets.files import data_folder, files_below, unread_words
 from fusion_search.datasets.rgbd.examples import RgbdSplit, depth_scale, measured_pixels
-from fusion_search.datasets.rgbd.folder import FOLDER, find_views, misplaced, read_views
+from fusion_search.datasets.rgbd.folder import FOLDER, FORM, find_views, read_views
 from fusion_search.datasets.rgbd.folds import LEAST_FOLDS, instance_folds, random_folds
 from fusion_search.datasets.rgbd.rendering import FOCAL
 from fusion_search.datasets.rgbd.stand_in import MOST_CLASSES, NOTE, VIEWS, stand_in
 from fusion_search.datasets.rgbd.view import VIEW_KIND, View
+from fusion_search.datasets.rgbd.washington import FORM as WASHINGTON_FORM
 from fusion_search.datasets.rgbd.washington import (
     NAME,
     find_trials,
     find_washington,
+    known_files,
     read_trials,
     read_washington,
 )
@@ -153,10 +155,9 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
         files = find_views(root / path)
         listed = decoded(VIEW_KIND, files, read_views(root / path, files))
         note = f"views in {path}/"
-        elsewhere = misplaced(root / path, files)
-        if elsewhere:
-            lie = f"{count_label(elsewhere, 'file')} that {'lies' if elsewhere == 1 else 'lie'}"
-            note += f" ({lie} in no CLASS/GROUP of it left out)"
+        left = len(set(files_below(root / path)) - set(files))
+        if left:
+            note += f" ({count_label(left, 'file')} in it not read)"
         return Source(listed, note, settings.focal)
     found = find_washington(root, settings.path)
     listed = decoded(VIEW_KIND, found.files, read_washington(found))
@@ -167,6 +168,23 @@ def load_rgbd(settings: RgbdSettings, folder: Path | None = None) -> Source:
         note += f", {len(found.without_depth):,} without depth left out"
     trials = find_trials(found.folder)
     return Source(listed, note, settings.focal, read_trials(trials) if trials else None)
+
+
+def unread_views(settings: RgbdSettings, folder: Path) -> str:
+    """Which files of a source are not read, and the form of those that are; empty without any.
+
+    Args:
+        settings: of views that ``load_rgbd`` reads.
+        folder: where files lie.
+    """
+    if settings.source == "standin":
+        return ""
+    if settings.source == "folder":
+        root = folder / (settings.path or FOLDER)
+        return unread_words(root, files_below(root), find_views(root), FORM)
+    found = find_washington(folder, settings.path)
+    there = files_below(found.folder)
+    return unread_words(found.folder, there, known_files(found.folder, there), WASHINGTON_FORM)
 
 
 def class_names(views: Sequence[View]) -> tuple[str, ...]:

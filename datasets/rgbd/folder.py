@@ -16,6 +16,7 @@ from fusion_search.datasets.rgbd.view import View, read_view
 
 FOLDER: Final = "rgbd"  # of the data folder
 COLOUR, DEPTH, MASK = "_rgb.png", "_depth.png", "_mask.png"
+FORM: Final = f"CLASS/GROUP/NAME{COLOUR}, NAME{DEPTH} and NAME{MASK}"
 _ENDINGS: Final = (COLOUR, DEPTH, MASK)
 
 
@@ -37,12 +38,6 @@ def find_views(folder: Path) -> list[Path]:
             "there"
         )
     return found
-
-
-def misplaced(folder: Path, files: list[Path]) -> int:
-    """How many files are called like those of views, but lie in no CLASS/GROUP."""
-    there = sum(map(_is_of_a_view, folder.rglob("*.png")))
-    return max(0, there - len(files))
 
 
 def _is_of_a_view(path: Path) -> bool:

@@ -12,7 +12,7 @@ whole set the same frames are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,8 @@ TRIALS_FILE: Final = "testinstance_ids.txt"
 FOLDER: Final = "washington"  # of the data folder
 _FOLDERS: Final = ("rgbd-dataset", "rgbd-dataset_eval")
 _COLOUR, _DEPTH, _MASK = "_crop.png", "_depthcrop.png", "_maskcrop.png"
+_LOCATION: Final = "_loc.txt"  # beside every frame, not needed
+FORM: Final = f"CATEGORY/CATEGORY_I/CATEGORY_I_V_N{_COLOUR}, {_DEPTH} and {_MASK}"
 _EVERY: Final = 5
 _STEM: Final = re.compile(r"((.+)_\d+)_\d+_(\d+)")  # from the right: categories hold underscores
 _MOST_BYTES: Final = 1 << 20  # of the list of trials; the published one has some 7,000
@@ -141,6 +143,23 @@ def find_trials(folder: Path) -> Path | None:
     """The list of published trials, beside the categories or beside their folder."""
     there = (folder / TRIALS_FILE, folder.parent / TRIALS_FILE)
     return next((path for path in there if path.is_file()), None)
+
+
+def known_files(folder: Path, there: Iterable[Path]) -> set[Path]:
+    """The files of frames, read or left out and counted, and the list of published trials.
+
+    Args:
+        folder: of the categories.
+        there: files below it.
+    """
+    known, found = {folder / TRIALS_FILE}, set(there)
+    for path in found:
+        for ending in (_COLOUR, _DEPTH, _MASK, _LOCATION):
+            colour = path.with_name(path.name.removesuffix(ending) + _COLOUR)
+            placed = len(path.relative_to(folder).parts) == 3
+            if placed and path.name.endswith(ending) and colour in found:
+                known.add(path)
+    return known
 
 
 def read_trials(path: Path) -> list[dict[str, str]]:

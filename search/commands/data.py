@@ -13,16 +13,23 @@ from typing import Final
 from fusion_search.analysis.records.advice import command
 from fusion_search.analysis.records.secrets import printable
 from fusion_search.analysis.records.selection import count_label
-from fusion_search.datasets.clips.data import ClipsSettings, check_split, length, load_clips
+from fusion_search.datasets.clips.data import (
+    ClipsSettings,
+    check_split,
+    length,
+    load_clips,
+    unread_clips,
+)
 from fusion_search.datasets.digits.data import DigitsSettings, load_digits
 from fusion_search.datasets.digits.download import fetch
 from fusion_search.datasets.digits.mnist import FILES as MNIST_FILES
 from fusion_search.datasets.digits.spectrogram import frames_of
 from fusion_search.datasets.digits.spoken_digits import FILE as SPOKEN_DIGITS_FILE
+from fusion_search.datasets.digits.spoken_digits import unread_recordings
 from fusion_search.datasets.errors import DataError
 from fusion_search.datasets.files import DataFile, data_folder
 from fusion_search.datasets.rgbd.checked_folds import check_folds
-from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, load_rgbd
+from fusion_search.datasets.rgbd.data import RgbdSettings, Sources, load_rgbd, unread_views
 
 FILES: Final[tuple[DataFile, ...]] = (*MNIST_FILES, SPOKEN_DIGITS_FILE)
 PAPER_PAIRS: Final = {"train": 11_202_076, "validation": 174_490, "test": 175_389}
@@ -102,8 +109,7 @@ def _print_views(settings: RgbdSettings, folder: Path) -> None:
     if source.trials is not None:
         trials = count_label(len(source.trials), "published trial")
         print(f"{trials}: folds where data.fold_by is instance")
-    for sentence in check_folds(source, settings.folds):
-        print(f"note: {printable(sentence)}")
+    _print_notes(unread_views(settings, folder), *check_folds(source, settings.folds))
 
 
 def _span(values: Sequence[int], noun: str = "") -> str:
@@ -137,7 +143,11 @@ def _print_clips(settings: ClipsSettings, folder: Path) -> None:
             f"{_having(len(uneven), 'clip')} more of the one than of the other, such as "
             f"{printable(uneven[0].name)}: the longer is averaged to the shorter"
         )
-    for sentence in check_split(settings, clips):
+    _print_notes(unread_clips(settings, folder), *check_split(settings, clips))
+
+
+def _print_notes(*sentences: str) -> None:
+    for sentence in filter(None, sentences):
         print(f"note: {printable(sentence)}")
 
 
@@ -184,6 +194,7 @@ def _print_pairs(folder: Path, papers: bool) -> None:
         count = len(data.splits[split])
         compared = f"   paper {paper:>10,}   {count / paper - 1:+.2%}" if papers else ""
         print(f"  {split:10} {count:>10,}{compared}")
+    _print_notes(unread_recordings(folder))
     if absent := data.splits["train"].absent:
         print(
             f"note: {'digits' if len(absent) > 1 else 'digit'} {', '.join(map(str, absent))}: no "

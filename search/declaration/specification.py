@@ -7,10 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from fusion_search.analysis.records.secrets import STORAGE_REMEDY, TRACKING_REMEDY, refuse_password
+from fusion_search.analysis.records.secrets import (
+    STORAGE_REMEDY,
+    TRACKING_REMEDY,
+    printable,
+    refuse_password,
+)
 from fusion_search.datasets.errors import refuse_repeats
 from fusion_search.search.declaration.requirements import check_requirement
-from fusion_search.search.declaration.sweeps import swept_trials
+from fusion_search.search.declaration.sweeps import data_differences, swept_trials
 from fusion_search.search.spaces.objectives import Objective
 from fusion_search.search.spaces.parameters import Choice, options_of
 from fusion_search.search.spaces.searchers import SEARCHER_NAMES as SEARCHER_NAMES
@@ -306,6 +311,23 @@ class SearchSpecification(SearchOutline):
         """The most of a trial."""
         spaces = self.sweep if self.space is None else (self.space,)
         return most_loader_workers(spaces, self.listed)
+
+    @property
+    def data_differences(self) -> str:
+        """In what the data of its trials differ, in words; empty in nothing."""
+        spaces = self.sweep if self.space is None else (self.space,)
+        return data_differences(() if self.listed else spaces, self.listed)
+
+    def data_words(self, note: str) -> str:
+        """What the data are, to be printed at its start.
+
+        Args:
+            note: on those of the first trial, which alone are open then.
+        """
+        others = self.data_differences
+        if not others:
+            return f"data: {note}"
+        return f"data of the first trial: {note}; others differ in {printable(others)}"
 
     @property
     def gpus_used(self) -> float:

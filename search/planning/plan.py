@@ -116,7 +116,7 @@ def make_plan(search: SearchSpecification, *, seconds: float = _SECONDS) -> Plan
     clock = Stopwatch()
     with clock:
         opened = OpenedTask(search.definition, first.data, first.fold)
-    print(f"data: {opened.first.note or search.task}")
+    print(search.data_words(opened.first.note or search.task))
     device = first.training.device
     gpus = float(torch.cuda.device_count()) if device == "cuda" else None
     slots = slots_of(search.resources, cpus=float(os.cpu_count() or 1), gpus=gpus)

@@ -114,7 +114,7 @@ def open_data(
     data = opened.first
     if trouble := loading_trouble(search.loader_workers, data):
         raise ConfigurationError(f"training.{trouble}")
-    print(f"data: {data.note} (fingerprint {data.fingerprint or 'none'})")
+    print(search.data_words(f"{data.note} (fingerprint {data.fingerprint or 'none'})"))
     if records is None:
         return opened
     # Other data settings and folds are checked where their trials run.

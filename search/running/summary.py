@@ -13,6 +13,7 @@ from fusion_search.analysis.records.advice import (
     RunOptions,
     command,
     confirmed_search,
+    figures_of_results,
     read_options,
 )
 from fusion_search.analysis.records.description import TaskDescription, read_description
@@ -61,8 +62,6 @@ NONE_FINISHED: Final = 1  # exit codes of a search that ended
 SOME_FAILED: Final = 3  # the others finished
 INTERRUPTED_CODE: Final = 130  # trials are left
 INCOMPLETE: Final = 1  # a record or a search cannot be read, and others were
-
-_WITH_FIGURES: Final = ("rgbd", "xflow")  # tasks with tables and figures called like them
 
 
 def summary(
@@ -158,10 +157,8 @@ def _figures(
     folds = [("draw", "folds")] if finished["fold"].nunique() > 1 else []
     if search.searched or not description.axes:
         return [("report",), *folds]
-    whole = {len(one) == 0 for one in finished["streams"]}
-    figures = {"grids" if one else "unimodal" for one in whole}
-    own = [description.task] if figures and description.task in _WITH_FIGURES else []
-    return [*(("draw", figure) for figure in [*own, *sorted(figures)]), *folds]
+    figures = figures_of_results(finished["streams"], description.task)
+    return [*(("draw", one) for one in figures), *folds]
 
 
 def print_mlflow(uri: str, page: str | None) -> None:

@@ -223,11 +223,21 @@ def _shuffled(labels: npt.NDArray[Any], groups: npt.NDArray[Any]) -> npt.NDArray
     return found
 
 
+def can_cluster(labels: npt.NDArray[Any]) -> bool:
+    """Whether an example can lie beside another of its class and apart from others.
+
+    Args:
+        labels: [N] of examples; negative where they have none.
+    """
+    counts = np.unique(labels, return_counts=True)[1]
+    return len(counts) > 1 and counts.max() > 1 and not (labels < 0).any()
+
+
 def _check(labels: npt.NDArray[Any]) -> None:
     if (labels < 0).any():
         raise AnalysisError("the examples have no classes to be coloured by")
-    counts = np.unique(labels, return_counts=True)[1]
-    if len(counts) < 2 or counts.max() < 2:
+    if not can_cluster(labels):
+        counts = np.unique(labels)
         raise AnalysisError(
             f"probed were {count_label(len(labels), 'example')} of "
             f"{count_label(len(counts), 'class', 'classes')}, of which none can lie beside "

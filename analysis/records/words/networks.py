@@ -81,10 +81,15 @@ def placement_words(row: Mapping[str, Any]) -> str:
 
 
 def setting_words(name: str, value: Any) -> str:
-    """A setting as "learning rate 0.01"; one that is true or false by its name alone, when true."""
+    """A setting as "learning rate 0.01"; one that is true or false by its name alone, when true.
+
+    One that is empty is said, as "no weights".
+    """
     words = name.replace("_", " ")
     if isinstance(value, bool):
         return words if value else ""
+    if _is_empty(value):
+        return f"no {words}"
     return f"{words} {value_words(value)}"
 
 
@@ -99,10 +104,16 @@ def settings_text(found: Mapping[str, Any]) -> str:
 
 
 def value_words(value: Any) -> str:
-    """A value of a setting or option."""
+    """A value of a setting or option; of an empty one "none"."""
+    if _is_empty(value):
+        return "none"
     if isinstance(value, list | tuple):
         return " + ".join(map(value_words, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | tuple) and not value)
 
 
 def placed(row: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -75,32 +75,38 @@ def probe_trial(options: argparse.Namespace) -> int:
     names = dict.fromkeys(one.name for one in kept)
     print(f"arrays: {', '.join(map(printable, names))}")
     named = (search.name, "--trial", specification.trial_id)
-    first, *others = _figures(kept, len(examples), gate=row["task"] == RGBD and _has_gate(row))
-    of = (search.name,) if first == RGBD else named
-    draw = command("draw", first, *of, storage=storage_of(options))
+    figures = _figures(kept, gate=row["task"] == RGBD and _has_gate(row))
+    first, *others = (
+        command(
+            "draw", one, *((search.name,) if one == RGBD else named), storage=storage_of(options)
+        )
+        for one in figures
+    )
     counts = [
         count_label(len(examples), "example"),
         count_label(len(conditions), "condition"),
     ]
-    print(f"{' at '.join(counts)}; figures: {draw}")
-    if others:
-        print(f"likewise: {', '.join(f'draw {one}' for one in others)}")
+    print(f"{' at '.join(counts)}; figures: {first}")
+    for one in others:
+        print(f"likewise: {one}")
     return 0
 
 
-def _figures(kept: Sequence[Probed], examples: int, *, gate: bool) -> list[str]:
+def _figures(kept: Sequence[Probed], *, gate: bool) -> list[str]:
     """What can be drawn of a probe, the most telling first: of stills no timeline."""
     from fusion_search.analysis.figures.arrays import is_sequence
     from fusion_search.analysis.figures.probed.changes import is_over_time
+    from fusion_search.analysis.figures.probed.clusters import can_cluster
     from fusion_search.analysis.figures.probed.embedding import is_embedded
     from fusion_search.analysis.figures.probed.maps import is_map
 
     arrays = [(one.name, np.asarray(one.values)) for one in kept]
+    labels = np.array(list({one.example: one.label for one in kept}.values()))
     over_time = any(is_sequence(values) for _, values in arrays)
     found = {
         "timeline": over_time,
         RGBD: gate,
-        "embedding": examples > 1 and any(is_embedded(*one) for one in arrays),
+        "embedding": can_cluster(labels) and any(is_embedded(*one) for one in arrays),
         "changes": any(is_over_time(*one) for one in arrays),
         "maps": any(is_map(*one) for one in arrays),
     }

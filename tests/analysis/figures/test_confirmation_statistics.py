@@ -23,11 +23,12 @@ from fusion_search.analysis.confirmation import (
     confirmation_sentence,
     measure_of,
     measures,
+    network_label,
     read_candidates,
 )
 from fusion_search.analysis.figures.confirmation import draw_confirmation
 from fusion_search.analysis.paired import ends_text
-from fusion_search.analysis.records.samples import Objective
+from fusion_search.analysis.records.samples import Objective, rows_of
 from fusion_search.analysis.records.selection import AnalysisError
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, FAILED, FINISHED
@@ -115,7 +116,7 @@ def test_intervals_are_scipys_and_tests_those_of_all_signs() -> None:
 def test_the_sentence_claims_a_difference_only_when_six_seeds_tell() -> None:
     table, comparisons = compute_confirmation(*confirmed(SEEDS), MEASURE)
     sentence = confirmation_sentence(table, comparisons, MEASURE)
-    assert sentence.startswith("The best placement (top a) reached a mean accuracy of 72.2 % (95 %")
+    assert sentence.startswith("The best network (top a) reached a mean accuracy of 72.2 % (95 %")
     assert "n = 6 seeds) over the 10 x 10 test grid, not distinguishable from plain depth 2" in (
         sentence
     )
@@ -222,9 +223,31 @@ def test_a_winner_that_is_plain_is_not_compared_with_itself() -> None:
     itself = {**candidates[0], "role": "plain", "rank": None, "label": "plain depth 2"}
     table, comparisons = compute_confirmation(trials, [*candidates, itself], MEASURE)
     assert comparisons["baseline"].tolist() == ["plain depth 0"]
-    assert "it is itself one of the plain networks" in confirmation_sentence(
-        table, comparisons, MEASURE
+    sentence = confirmation_sentence(table, comparisons, MEASURE)
+    assert sentence.endswith("). It is itself a plain network, plain depth 2.")
+    # One network, one row, by both its labels.
+    assert table["label"].tolist() == ["top a", "plain depth 0"]
+    assert network_label(rows_of(table)[0]) == "top a (the same network as plain depth 2)"
+    labels = [one.get_text() for one in draw_confirmation(table, MEASURE).axes[0].get_yticklabels()]
+    assert [one.replace("\n", " ") for one in labels] == [
+        "1. top a (the same network as plain depth 2) (n=3)",
+        "plain depth 0 (n=3)",
+    ]
+    alone = confirmation_sentence(
+        *compute_confirmation(trials, [candidates[0], itself], MEASURE), MEASURE
     )
+    assert alone.endswith(
+        " over the 10 x 10 test grid. It is itself a plain network, plain depth 2."
+    )
+
+
+def test_a_network_that_was_sampled_twice_is_compared_once() -> None:
+    trials, candidates = confirmed({"top a": [0.6, 0.7, 0.65], "plain 0": [0.5, 0.52, 0.5]})
+    table, comparisons = compute_confirmation(
+        trials, [candidates[0], {**candidates[0], "rank": 2}, candidates[1]], MEASURE
+    )
+    assert table[["rank", "also"]].to_numpy().tolist()[0] == [1, ""]
+    assert comparisons["rank"].tolist() == [1]
 
 
 def test_nothing_finished_is_said() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from any_records import write_any
 from descriptions import sensors_description
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,6 +24,7 @@ from synthetic_search import DIGITS, MEAN, frame, placement, row
 
 from fusion_search.analysis.conditions import matrix
 from fusion_search.analysis.figures.curves import compute_curves, draw_intervals
+from fusion_search.analysis.figures.drawing import add_caption, add_title, new_figure, wrapped
 from fusion_search.analysis.figures.grids import draw_grid
 from fusion_search.analysis.figures.parallel import compute_parallel, draw_parallel
 from fusion_search.analysis.figures.placement import draw_placement
@@ -125,3 +127,25 @@ def test_few_values_are_told_by_name_and_a_single_one_needs_no_place() -> None:
         example = {"label": -1, "target": math.nan, "name": "output", "values": values}
         (axes,) = draw_timeline(pd.DataFrame([example]), of).axes
         assert [one.get_text() for one in axes.get_xticklabels()] == told
+
+
+@pytest.mark.parametrize("width", [1.2, 3.2, 6.0, 8.2, 14.0])
+@pytest.mark.parametrize("dots", [100, 110, 160])
+def test_no_line_of_a_caption_or_title_is_cut(width: float, dots: int) -> None:
+    words = "mean over n seeds and its 95 % t interval, each the mean over folds; BLUE: the best. "
+    for text in (words, f"weights of vgg19 {'0a9f4e6d' * 8} (SHA-256). {words}", "W" * 300):
+        figure = new_figure(width, 3.0)
+        add_caption(figure, text)
+        add_title(figure, text)
+        figure.set_dpi(dots)
+        caption, title = boxes(figure, figure.texts)
+        assert 0 <= caption.x0 < caption.x1 <= width * dots
+        assert 0 <= title.x0 < title.x1 <= width * dots
+        told = [one.get_text() for one in figure.texts]
+        assert ["".join(one.split()) for one in told] == ["".join(text.split())] * 2
+
+
+def test_lines_are_parted_between_words_and_at_hyphens() -> None:
+    assert wrapped("one two-three  four", 0.65, 8) == "one two-\nthree four"
+    assert wrapped("at -inf dB", 0.5, 8) == "at -inf\ndB"
+    assert wrapped("", 0.5, 8) == ""

@@ -14,6 +14,7 @@ from fusion_search.analysis.records.words.networks import (
     placed_words,
     placement_words,
     setting_words,
+    value_words,
     varied_words,
 )
 
@@ -79,6 +80,15 @@ def test_a_setting_that_is_true_or_false_is_named_when_true() -> None:
     assert setting_words("learning_rate", 0.0043123) == "learning rate 0.004312"
     assert varied_words('{"widened": false, "units": 8}') == "units 8"
     assert varied_words(None) == ""
+
+
+@pytest.mark.parametrize("empty", ["", [], (), None])
+def test_an_empty_setting_is_said_to_be_none(empty: object) -> None:
+    assert setting_words("rgb_weights", empty) == "no rgb weights"
+    assert value_words(empty) == "none"
+    text = json.dumps({"rgb_network": "small", "rgb_weights": empty})
+    assert varied_words(text) == "rgb network small, no rgb weights"
+    assert placed_words({}, {"mmtm": {"gated": empty}}) == ["MMTM gated none"]
 
 
 def test_names_beside_each_other_leave_out_what_all_have() -> None:

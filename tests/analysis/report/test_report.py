@@ -25,6 +25,7 @@ from fusion_search.analysis.records.selection.best import BestSample, best_lines
 from fusion_search.analysis.records.storage import open_storage
 from fusion_search.analysis.records.tables import CANDIDATES_FILE, SPECIFICATION_FILE, STOPPED
 from fusion_search.analysis.report import html
+from fusion_search.analysis.report.advised import figures_of_sweep
 from fusion_search.analysis.report.page import build_report
 from fusion_search.search.records.task_code import task_code, write_task_code
 
@@ -172,7 +173,7 @@ def test_the_page_says_what_was_tried_on_which_data(whole: tuple[str, Page]) -> 
     assert f"Data: {NOTE}" in page.text
     assert "c0ffee" in page.text
     assert "torch 2.11.0" in page.text
-    assert "The best placement (d=1, mmtm1) reached" in page.text
+    assert "The best network (d=1, mmtm1) reached" in page.text
     assert "the loss became nan" in page.text
     assert "fusion-search launch made-up.yaml" in page.text
     assert "samples: 60" in page.text  # of the whole specification
@@ -600,6 +601,21 @@ def test_a_sweep_of_one_axis_shows_curves(tmp_path: Path) -> None:
     assert page.headings[1] == "Macro f1 curves"
     assert "This is a sweep: its results are the macro f1 curves." in page.text
     assert "emg 20" in page.text
+
+
+def test_a_sweep_names_every_figure_of_its_results_and_says_once_what_it_is(
+    tmp_path: Path,
+) -> None:
+    of = replace(DIGITS, task="rgbd")
+    rows = [row(k, 0.5, sample=None, streams=one) for k, one in enumerate(["", "rgb"])]
+    search = open_made_up(tmp_path, frame(rows, of), description=of)
+    search.storage.write(b"name: made-up\n", SPECIFICATION_FILE)
+    assert [one.split()[2] for one in figures_of_sweep(search) if one] == [
+        *("rgbd", "grids", "unimodal")
+    ]
+    text = Page(build_report(search)).text
+    assert text.count("This is a sweep") == 1
+    assert text.count("Also:") == 2
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from small_clips import clip, htk, letter, write_letter
 from fusion_search.datasets.clips import avletters, folder
 from fusion_search.datasets.clips.avletters import find_avletters, read_avletters
 from fusion_search.datasets.clips.clip import CLIP_KIND, Clip
+from fusion_search.datasets.clips.data import ClipsSettings, unread_clips
 from fusion_search.datasets.clips.folder import find_clips, read_clips
 from fusion_search.datasets.decoded import decoded, in_memory
 from fusion_search.datasets.errors import DataError
@@ -250,3 +251,26 @@ def test_arrays_larger_than_a_clip_are_not_unpacked(
     monkeypatch.setattr(folder, "_MOST_BYTES", most - 1)
     with pytest.raises(DataError, match=f"is larger than {most - 1:,} bytes"):
         list(read_clips(find_clips(tmp_path)))
+
+
+def test_files_of_another_form_are_told(tmp_path: Path) -> None:
+    write_letter(tmp_path, "A2_Yi", *letter(5, 9))
+    own = tmp_path / "clips"
+    own.mkdir()
+    np.savez(own / "a_1_1.npz", frames=np.zeros((1, 2, 2)), coefficients=np.zeros((1, 2)))
+    settings = [ClipsSettings(source="avletters"), ClipsSettings(source="clips", folder="clips")]
+    assert [unread_clips(one, tmp_path) for one in settings] == ["", ""]
+    for path in (tmp_path / "Lips/A3_Yi.mat", own / "deeper/a_1_2.npz", own / "a_1_3.NPZ"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    told = [unread_clips(one, tmp_path) for one in settings]
+    assert "1 file of " in told[0]
+    assert told[0].endswith(
+        " is not read, such as Lips/A3_Yi.mat; what is read is Lips/A1_PERSON-lips.mat and "
+        "Audio/mfcc/Clean/A1_PERSON.mfcc"
+    )
+    assert told[1].startswith(
+        "2 files of clips/ are not read, such as a_1_3.NPZ and deeper/a_1_2.npz; what is read is "
+        "PERSON_LABEL_TAKE.npz, or files in"
+    )
+    assert unread_clips(ClipsSettings(source="builtin"), tmp_path) == ""

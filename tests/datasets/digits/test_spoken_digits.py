@@ -20,6 +20,7 @@ from fusion_search.datasets.digits.spoken_digits import (
     NAME,
     load_spoken_digits,
     read_recordings,
+    unread_recordings,
 )
 from fusion_search.datasets.errors import DataError
 from fusion_search.search.commands.command_line import main
@@ -178,6 +179,18 @@ def test_two_that_could_be_meant_are_named(tmp_path: Path) -> None:
         archive(tmp_path / "fsdd" / name, {"recordings/7_theo_3.wav": sound()})
     with pytest.raises(DataError, match=r"any of .*mine.tar.gz, .*theirs.tar.gz could be meant"):
         load_spoken_digits(tmp_path)
+
+
+def test_files_that_are_no_recordings_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "fsdd/recordings"
+    folder.mkdir(parents=True)
+    (folder / "1_a_0.wav").write_bytes(b"")
+    assert unread_recordings(tmp_path) == ""
+    (folder / "1_a_1.mp3").write_bytes(b"")
+    assert unread_recordings(tmp_path) == (
+        "1 file of recordings/ is not read, such as 1_a_1.mp3; what is read is "
+        "DIGIT_SPEAKER_INDEX.wav, or .flac"
+    )
 
 
 @pytest.mark.real_data

@@ -11,7 +11,7 @@ from PIL import Image
 from small_views import same, view, write_frame, write_png
 
 from fusion_search.datasets.errors import DataError
-from fusion_search.datasets.rgbd.data import RgbdSettings, load_rgbd, open_rgbd
+from fusion_search.datasets.rgbd.data import RgbdSettings, load_rgbd, open_rgbd, unread_views
 from fusion_search.datasets.rgbd.folder import find_views, read_views
 from fusion_search.datasets.rgbd.view import NO_MASK, View
 from fusion_search.datasets.rgbd.washington import find_washington, read_trials, read_washington
@@ -177,8 +177,12 @@ def test_files_that_are_no_views_are_refused_or_told(tmp_path: Path) -> None:
         open_rgbd(replace(settings, fold_by="instance"), tmp_path)
     write_folder(root, view("a b%?#/F6/a"))
     write_folder(root, view("HA/F1/deeper/a"))
-    assert (
-        "(3 files that lie in no CLASS/GROUP of it left out)" in load_rgbd(settings, tmp_path).note
+    write_png(root / "HA/F1/a_colour.png", view().colour)
+    assert "views in rgbd/ (4 files in it not read)" in load_rgbd(settings, tmp_path).note
+    (root / ".hidden").write_text("")
+    assert unread_views(settings, tmp_path) == (
+        "4 files of rgbd/ are not read, such as HA/F1/a_colour.png and HA/F1/deeper/a_depth.png; "
+        "what is read is CLASS/GROUP/NAME_rgb.png, NAME_depth.png and NAME_mask.png"
     )
     (root / "HA/again").symlink_to(root / "HA")
     assert len(load_rgbd(settings, tmp_path).listed.records) == 6
@@ -289,6 +293,16 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "2 published trials: folds where data.fold_by is instance",
     ):
         assert words in told
+    assert "not read" not in told
+    write_frame(root, view("apple_1_1_2"))  # between every fifth, which is said apart
+    write_frame(root, view("apple_1_1_6"), "m")
+    for name in ("apple_1_1_1_loc.txt", "apple_1_1_1_colour.png"):
+        (root / "apple/apple_1" / name).write_text("")
+    assert unread_views(RgbdSettings(source="washington"), tmp_path) == (
+        "2 files of rgbd-dataset/ are not read, such as apple/apple_1/apple_1_1_1_colour.png and "
+        "apple/apple_1/apple_1_1_6_maskcrop.png; what is read is CATEGORY/CATEGORY_I/"
+        "CATEGORY_I_V_N_crop.png, _depthcrop.png and _maskcrop.png"
+    )
     pixels = np.concatenate([view(one).depth for one in ("apple_1_1_1", "apple_2_1_1")])
     pixels = np.concatenate([pixels, view("bell_pepper_1_1_1").depth, dark.depth])
     low, high, share = pixels[pixels > 0].min(), pixels.max(), (pixels == 0).mean()
@@ -306,6 +320,11 @@ def test_what_is_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().out
     assert "data: views in rgbd/ (fingerprint " in told
     assert "2 of them are of several classes, such as F0001, as persons are" in told
+    (tmp_path / "rgbd/HA/F0001/b_dpt.png").write_text("")
+    assert main(["data", "check", "rgbd-folders", "--folder", str(tmp_path)]) == 0
+    assert "note: 1 file of rgbd/ is not read, such as HA/F0001/b_dpt.png; what is read is " in (
+        capsys.readouterr().out
+    )
 
 
 def test_the_space_of_own_folders_is_printed_where_the_command_line_has_them(

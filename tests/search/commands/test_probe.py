@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,7 @@ def test_examples_of_every_class_are_embedded_and_their_changes_compared(
         ({"input.audio": (24, 201), "output": (24, 10)}, 20, False, ["timeline", "embedding"]),
         ({"input.rgb": (3, 32, 32), "output": (8,)}, 44, False, ["embedding"]),
         ({"input.rgb": (3, 32, 32), "gate": (32,)}, 44, True, ["rgbd", "embedding"]),
+        ({"input.rgb": (3, 32, 32), "output": (8,)}, 4, False, ["timeline"]),  # of four classes
         ({"input.rgb": (3, 32, 32), "output": (8,)}, 1, False, ["timeline"]),
     ],
 )
@@ -155,10 +157,11 @@ def test_figures_are_named_that_can_be_drawn_of_what_was_probed(
 ) -> None:
     """Of stills no timeline, but for a single one, which it shows beside the outputs."""
     kept = [
-        Probed({}, Example("test", 0), "", 0, math.nan, name, torch.zeros(shape))
+        Probed({}, Example("test", one), "", one % 4, math.nan, name, torch.zeros(shape))
+        for one in range(examples)
         for name, shape in arrays.items()
     ]
-    assert _figures(kept, examples, gate=gate) == figures
+    assert _figures(kept, gate=gate) == figures
 
 
 def test_timelines_of_many_examples_are_as_many_as_asked_for(
@@ -166,9 +169,17 @@ def test_timelines_of_many_examples_are_as_many_as_asked_for(
 ) -> None:
     folder, _ = digits
     at, out = ["--storage", str(folder)], ["--output", str(tmp_path)]
-    assert main(["probe", "one", *at, "--per-class", "1", "--array", "output"]) == 0
+    arrays = ["--array", "output", "--array", "input"]
+    assert main(["probe", "one", *at, "--per-class", "2", *arrays]) == 0
+    told = re.search(
+        r"^likewise: fusion-search (draw embedding .*)$", capsys.readouterr().out, re.M
+    )
+    assert told is not None
+    assert main([*shlex.split(told[1]), *out]) == 0  # as it is printed
+    for path in tmp_path.glob("*embedding*"):
+        path.unlink()
     assert main(["draw", "timeline", "one", *at, *out, "--most", "2"]) == 0
-    assert "the first 2 are drawn; --most 10 draws all" in capsys.readouterr().err
+    assert "the first 2 are drawn; --most 20 draws all" in capsys.readouterr().err
     assert len(list(tmp_path.glob("*.png"))) == 2
 
 

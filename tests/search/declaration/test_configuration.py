@@ -605,3 +605,21 @@ def test_an_override_loses_no_comment(text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nothing\.yaml cannot be read"):
         load_configuration(tmp_path / "nothing.yaml")
+
+
+def test_in_what_the_data_of_trials_differ_is_said() -> None:
+    kinds = {"data": {"fold_by": ["random", "instance"], "folds": 3}, "folds": "all"}
+    other = {"data": {"size": 16, "rgb_network": "resnet18", "rgb_weights": "random"}}
+    raw: dict[str, Any] = {"name": "x", "task": "rgbd"}
+    sweep = build_search({**raw, "sweep": [kinds, {**other, "folds": [0]}]})
+    assert sweep.data_words("a, b") == (
+        f"data of the first trial: a, b; others differ in {sweep.data_differences}"
+    )
+    assert "fold by (random or instance)" in sweep.data_differences
+    assert "rgb network (small or resnet18), rgb weights (none or random)" in sweep.data_differences
+    assert sweep.data_differences.endswith(", fold")
+    listed = replace(sweep, sweep=(), listed=tuple(sweep.planned_trials()))
+    assert listed.data_differences == sweep.data_differences
+    assert replace(listed, listed=listed.listed[:1]).data_words("a, b") == "data: a, b"
+    space = {"data": {"focal": {"low": 400, "high": 600}}, "searcher": {"name": "random"}}
+    assert build_search({**raw, **space}).data_differences == "focal"

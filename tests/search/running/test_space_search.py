@@ -140,7 +140,7 @@ def test_early_stopping_confirmation_and_report(
     assert set(again["seed"]) == {1000, 1001}
     assert set(again["split"]) == {"test"}
     assert (again["epochs_run"] == 1).all()
-    assert "The best placement (fusion depth " in output, output
+    assert "The best network (fusion depth " in output, output
     assert "second-layer fusion" in output
     budget = "trained for another number of epochs, up to 1; in the search up to 3"
     assert budget in output
@@ -167,7 +167,7 @@ def test_early_stopping_confirmation_and_report(
     assert "has no replay yet" in capsys.readouterr().err
     assert main(["report", "test", *at, *figures]) == 0
     page = (tmp_path / "figures" / "test-report.html").read_text()
-    assert "The best placement (fusion depth " in page
+    assert "The best network (fusion depth " in page
     assert budget in page
     assert "measured on the test split" in page
     for table, rows in (("comparisons", 2 * 3), ("conditions", 200)):
