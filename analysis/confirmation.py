@@ -237,10 +237,10 @@ def compute_confirmation(
         finished["trial_id"].isin([i for one in candidates for i in one["trial_ids"]])
     ]
     per_seed = len(wanted[["train", "fold"]].drop_duplicates())
-    by_candidate = [_by_seed(wanted, one["trial_ids"], column, per_seed) for one in candidates]
-    rows = []
+    rows, by_network = [], {}
     for one, also in _networks(candidates):
         values = _by_seed(wanted, one["trial_ids"], column, per_seed)
+        by_network[frozenset(one["trial_ids"])] = values
         own = wanted[wanted["trial_id"].isin(one["trial_ids"])]
         mean, low, high = interval(
             values.to_numpy(dtype=float), share=metric.share, minimize=metric.sign < 0
@@ -263,6 +263,7 @@ def compute_confirmation(
             }
         )
     table = pd.DataFrame(rows, columns=_CANDIDATE_COLUMNS)
+    by_candidate = [by_network[frozenset(one["trial_ids"])] for one in candidates]
     return table, _compare(candidates, by_candidate, wanted)
 
 

@@ -43,11 +43,13 @@ _ENDS: Final = {
 }
 _ALONE: Final = {"rgb": RGB_ALONE, "depth": DEPTH_ALONE}
 _NAMED: Final = {"bu3dfe": FACES, "bu-3dfe": FACES}
+"""A data set by the name of its folder alone."""
+
 _IN_ITS_FORM: Final = {
     WASHINGTON: "views in the form of Washington RGB-D",
     FACES: "views called BU-3DFE",
 }
-"""A data set by the name of its folder alone."""
+"""What views are called that have not as many classes as the data set."""
 
 _TOLD: Final = (
     *("source", "path", "fold_by"),

@@ -47,6 +47,7 @@ from fusion_search.search.running.summary import (
     INTERRUPTED_CODE,
     SOME_FAILED,
     go_on_command,
+    not_confirmed,
     summary,
 )
 from fusion_search.search.spaces.asha import Asha
@@ -129,8 +130,7 @@ def run_space(
     options = environment.options
     code = summary(search, storage, whole, tracker.page if tracker else None, options)
     if interrupted and code in (0, SOME_FAILED) and search.confirmation.top:
-        confirm = go_on_command("confirm", search, options)
-        print(f"its confirmation has not been run; go on with: {confirm}")
+        print(not_confirmed(go_on_command("confirm", search, options)))
         return INTERRUPTED_CODE
     return code
 

@@ -200,7 +200,12 @@ def left_words(search: SearchOutline, storage: Storage, state: str, best: BestSa
         left = search_state(driver, planned_count(own, plan), ended) == INTERRUPTED
         return f"its confirmation was interrupted; go on with: {confirm}" if left else ""
     due = top and driver is None
-    return f"its confirmation has not been run; go on with: {confirm}" if due else ""
+    return not_confirmed(confirm) if due else ""
+
+
+def not_confirmed(confirm: str) -> str:
+    """That a search that has ended lacks its confirmation, and the command that runs it."""
+    return f"its confirmation has not been run; go on with: {confirm}"
 
 
 def go_on_command(verb: str, search: SearchOutline, options: RunOptions, *more: str) -> str:

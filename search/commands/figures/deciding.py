@@ -81,8 +81,9 @@ def more_seeds(search: Search, paired_seeds: int) -> list[str]:
         more = ("--seeds", str(needed))
         again = go_on_command("confirm", confirmed, task, location, options, *more)
     else:
-        seeds = _declared(search, "seeds").get("seeds", [0])
-        if not _declared(search, "seeds") or not isinstance(seeds, list):
+        declared = _declared(search, "seeds")
+        seeds = declared.get("seeds", [0])
+        if not declared or not isinstance(seeds, list):
             return []
         free = (one for one in range(needed + len(seeds)) if one not in seeds)
         seeds = [*seeds, *(next(free) for _ in range(needed - len(seeds)))]

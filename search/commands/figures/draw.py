@@ -146,9 +146,11 @@ def trials_of(search: Search, wanted: str) -> Search:
         for one in read_candidates(search.storage):
             if one["label"] == wanted or (wanted == BEST and one["rank"] == 1):
                 return search.only(one["trial_ids"])
+    if wanted != BEST:
+        return search.only([choose_trial(search, wanted)["trial_id"]])
     best = best_sample(search)
-    if wanted != BEST or not best.trial_ids:
-        return search.only([choose_trial(search, None if wanted == BEST else wanted)["trial_id"]])
+    if not best.trial_ids:
+        return search.only([choose_trial(search, None)["trial_id"]])
     say_kinds(best)
     return search.only(best.trial_ids)
 

@@ -167,10 +167,11 @@ def chosen_trial(search: Search, wanted: str | None) -> pd.Series:
     # Imports Matplotlib, which a verb that draws nothing does without.
     from fusion_search.analysis.figures.timeline import best_sample, choose_trial
 
-    row = choose_trial(search, wanted)
-    if wanted is None:
-        say_kinds(best_sample(search))
-    return row
+    if wanted is not None:
+        return choose_trial(search, wanted)
+    best = best_sample(search)
+    say_kinds(best)
+    return choose_trial(search, best.trial_ids[0] if best.trial_ids else None)
 
 
 def say_kinds(best: BestSample) -> None:

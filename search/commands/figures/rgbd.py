@@ -131,14 +131,12 @@ def _gates(options: argparse.Namespace, search: Search, gated: Sequence[Mapping[
 
 def probing(search: Search, trials: Iterable[str]) -> str:
     """How a gate is probed, of the first of trials whose weights are there, if any are."""
-    first, *others = trials
-    trial = next((one for one in (first, *others) if has_weights(search, one)), first)
+    ids = list(trials)
+    there = next((one for one in ids if has_weights(search, one)), None)
     conditions = [word for pair in _met(search) for word in ("--condition", *pair)]
     words = ("--per-class", "2", "--array", "gate", "--array", "input", *conditions)
-    said = how_to_probe(search, trial, *words)
-    if has_weights(search, trial):
-        return f"to see what one does, {said}"
-    return f"of trial {trial}, {said}"
+    said = how_to_probe(search, there or ids[0], *words)
+    return f"to see what one does, {said}" if there else f"of trial {ids[0]}, {said}"
 
 
 def _met(search: Search) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,17 +150,12 @@ def test_a_search_that_is_interrupted_says_by_what(
     number: signal.Signals,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    class Interrupted(Idle):
-        def run_trials(self, *more: Any) -> None:
-            with contextlib.suppress(KeyboardInterrupt):  # as Ray Tune does
-                signal.raise_signal(number)
-
     storage = open_storage(tmp_path).below("test")
     write_description(storage)
     own = {"name": "test", "task": "digits", "storage": str(tmp_path), "mlflow": {"enabled": False}}
     search = build_search(own)
     with stopped_as_by_interrupt(), claimed(storage, "test") as lease:
-        run_nothing(search, lease.storage, small_opened, Interrupted())
+        run_nothing(search, lease.storage, small_opened, Interrupted(number))
     assert f"\ninterrupted by {WORDS[number]}\n" in capsys.readouterr().out
     with stopped_as_by_interrupt(), claimed(storage, "test") as lease:
         run_nothing(search, lease.storage, small_opened, Idle())
@@ -180,7 +176,7 @@ def test_trials_that_are_recorded_while_nobody_listens_have_their_lines(
         started = recorder.started(trial, small_opened.first, now, None)
         return recorder.failed(trial, "it was made up", started, "", time.monotonic())
 
-    class Interrupted(Idle):
+    class Unheard(Idle):
         def run_trials(self, *more: Any) -> None:
             progress = more[4]
             with contextlib.suppress(KeyboardInterrupt):
@@ -192,7 +188,7 @@ def test_trials_that_are_recorded_while_nobody_listens_have_their_lines(
     for trial in trials[:2]:
         recorded(trial)
     own = {"name": "test", "task": "digits", "storage": str(tmp_path), "mlflow": {"enabled": False}}
-    environment = run.Environment(data_folder=None, dispatcher=cast(Any, Interrupted()))
+    environment = run.Environment(data_folder=None, dispatcher=cast(Any, Unheard()))
     with stopped_as_by_interrupt(), claimed(storage, "test") as lease:
         run.run(
             build_search(own),
@@ -217,17 +213,13 @@ def test_a_search_that_is_interrupted_as_its_last_trials_end_begins_no_confirmat
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    class Interrupted(Idle):
-        def run_trials(self, *more: Any) -> None:
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGTERM)
-
+    dispatcher = Interrupted(signal.SIGTERM)
     monkeypatch.setattr(space_search, "open_data", lambda *_: small_opened)
     monkeypatch.setattr(space_search, "summary", lambda *_: 0)  # all have finished
     monkeypatch.setattr(launching, "_confirm", lambda *_: pytest.fail("a confirmation began"))
     own = {"searcher": {"name": "random"}, "confirmation": {"top": 1}, "storage": str(tmp_path)}
     search = build_search(small_configuration(**own, mlflow={"enabled": False}))
-    environment = run.Environment(data_folder=None, dispatcher=cast(Any, Interrupted()))
+    environment = run.Environment(data_folder=None, dispatcher=cast(Any, dispatcher))
     with stopped_as_by_interrupt():
         assert launching.launch(search, environment) == 130
     assert capsys.readouterr().out.endswith(
@@ -320,6 +312,17 @@ class Idle:
 
     def run_trials(self, *more: Any) -> None:
         pass
+
+
+@dataclass
+class Interrupted(Idle):
+    """One that a signal interrupts, and that ends in order, as Ray Tune does."""
+
+    number: signal.Signals
+
+    def run_trials(self, *more: Any) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(self.number)
 
 
 def run_nothing(search: Any, storage: Storage, opened: OpenedTask, dispatcher: Any) -> None:
